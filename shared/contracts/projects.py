@@ -1,0 +1,165 @@
+"""Projects: what a partner declares in `upgradepath.toml`, and its registration."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from shared.contracts.topics import PROJECT_COMMANDS, PROJECT_EVENTS, Topic
+from shared.contracts.values import Command, Contract, Message, ProjectId, SystemName, Version
+
+Argv = Annotated[tuple[str, ...], Field(min_length=1)]
+SecretName = Annotated[
+    str, Field(pattern=r"^secret:[a-z][a-z0-9-]*$", examples=["secret:acme-production-database"])
+]
+CheckName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+
+
+class _Declared(Contract):
+    """What a person writes by hand: an unknown key is a typing mistake, and refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Environment(_Declared):
+    """Where the Project runs; its commands are the Project's own, run in a checkout of the commit."""
+
+    database: SecretName
+    activate: Argv = Field(description="safe to repeat; prints `address=http://…` once it is up")
+    observe: Argv = Field(description="prints the commit that is live, or nothing")
+    health: Argv
+    destroy: Argv
+    logs: Argv
+    deadline_s: float = Field(default=60, gt=0, le=3600)
+    variables: dict[str, str] = Field(default={}, description="literals, or `secret:name`")
+
+
+class Production(Environment):
+    """The environment that customers use."""
+
+    branch: str = Field(default="main", min_length=1)
+
+
+class StagingData(_Declared):
+    """Where staging's rows come from."""
+
+    data: Literal["masked-copy", "seed"] = "masked-copy"
+    seed: str | None = Field(default=None, description="an SQL file in the repository")
+
+    @model_validator(mode="after")
+    def _seed_is_named(self) -> "StagingData":
+        if (self.data == "seed") != (self.seed is not None):
+            raise ValueError('name the file in `seed` exactly when data = "seed"')
+        return self
+
+
+class Workflows(_Declared):
+    """The partner's own rules."""
+
+    rules: str = "workflows"
+
+
+class _Check(_Declared):
+    deadline_s: float = Field(default=60, gt=0, le=3600)
+
+
+class CommandCheck(_Check):
+    """Passes when the command exits 0."""
+
+    kind: Literal["command"] = "command"
+    run: Argv
+
+
+class HttpCheck(_Check):
+    """Passes when the started staging app answers as expected."""
+
+    kind: Literal["http"] = "http"
+    path: str = Field(pattern=r"^/")
+    method: Literal["GET", "POST", "PUT", "DELETE", "HEAD"] = "GET"
+    body: str | None = None
+    status: int = Field(default=200, ge=100, le=599)
+    contains: str | None = None
+
+
+class SqlCheck(_Check):
+    """Passes when the query's single value, as text, is what is expected."""
+
+    kind: Literal["sql"] = "sql"
+    query: str = Field(min_length=1)
+    expect: str
+
+
+class LogCheck(_Check):
+    """Passes when no line of the log matches any of the patterns."""
+
+    kind: Literal["log"] = "log"
+    absent: tuple[str, ...] = Field(min_length=1)
+
+
+class SignOffCheck(_Check):
+    """Passes when an approver of the Project answers yes."""
+
+    kind: Literal["sign-off"] = "sign-off"
+    question: str = Field(min_length=1)
+
+
+Check = Annotated[CommandCheck | HttpCheck | SqlCheck | LogCheck | SignOffCheck, Field(discriminator="kind")]
+
+
+class Environments(_Declared):
+    """Both are needed: what was not proven in staging never reaches production."""
+
+    production: Production
+    staging: Environment
+
+
+class Checks(_Declared):
+    """Named checks per stage; each stage must declare at least one."""
+
+    validate_: dict[CheckName, Check] = Field(alias="validate", min_length=1)
+    check_workflows: dict[CheckName, Check] = Field(alias="check-workflows", min_length=1)
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True, populate_by_name=True)
+
+
+class ProjectDefinition(_Declared):
+    """The whole of `upgradepath.toml`."""
+
+    id: ProjectId
+    name: str = Field(min_length=1)
+    on_failure: Literal["wait", "roll-back"] = "wait"
+    environments: Environments
+    staging: StagingData = StagingData()
+    workflows: Workflows = Workflows()
+    checks: Checks
+
+
+class Project(Contract):
+    """A registered Project. Who may approve stands here, never on an upgrade branch."""
+
+    id: ProjectId
+    repository: str = Field(min_length=1, description="a URL or path that `git clone` takes")
+    definition: ProjectDefinition
+    approvers: tuple[str, ...] = Field(min_length=1, description="actor ids")
+
+
+class RegisterProject(Command):
+    """Register a Project with its first pins, or change its registration (pins then stay as they are)."""
+
+    topic: ClassVar[Topic] = PROJECT_COMMANDS
+    answers: ClassVar[Topic] = PROJECT_EVENTS
+    project: Project
+    pins: dict[SystemName, Version] = Field(min_length=1)
+
+    def key(self) -> str:
+        return self.project.id
+
+
+class ProjectRegistered(Message):
+    """A Project is registered, or its registration changed."""
+
+    topic: ClassVar[Topic] = PROJECT_EVENTS
+    project: Project
+    revision: int = Field(ge=1)
+
+    def key(self) -> str:
+        return self.project.id

@@ -1,0 +1,262 @@
+"""Runs: what a maintainer may ask of one, and what everybody may know of it."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from shared.contracts.notifications import ChangeType
+from shared.contracts.stages import (
+    CheckResult,
+    ConfigChange,
+    FileChange,
+    Finding,
+    PlannedMigration,
+    Proof,
+    RuleImpact,
+    Step,
+    Upgrade,
+    VersionNotes,
+)
+from shared.contracts.topics import RUN_COMMANDS, RUN_EVENTS, Topic
+from shared.contracts.values import (
+    Command,
+    Commit,
+    Contract,
+    Digest,
+    Message,
+    ProjectId,
+    RunId,
+    StageName,
+    SystemName,
+    Timestamp,
+    Version,
+)
+from shared.contracts.version_maps import Pins
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+class _RunCommand(Command):
+    topic: ClassVar[Topic] = RUN_COMMANDS
+    answers: ClassVar[Topic] = RUN_EVENTS
+    project: ProjectId
+
+    def key(self) -> str:
+        return self.project
+
+
+class RequestPlan(_RunCommand):
+    """Open a Run: what would it take to move these Systems? A version of null means the newest."""
+
+    systems: dict[SystemName, Version | None] = Field(min_length=1)
+
+
+class _OnRun(_RunCommand):
+    run_id: RunId
+
+
+class StartRun(_OnRun):
+    """Opt in: carry out exactly this plan, up to the approval."""
+
+    plan: Digest
+
+
+class ContinueRun(_OnRun):
+    """A fix was pushed to the upgrade branch: prove that commit from `apply` on."""
+
+
+class RetryStage(_OnRun):
+    """Try the stage that waits once more, with nothing changed."""
+
+
+class SignOff(_OnRun):
+    """Answer a sign-off check."""
+
+    check: str
+    accepted: bool = True
+    remark: str = ""
+
+
+class ApproveCandidate(_OnRun):
+    """Deploy exactly this candidate to production."""
+
+    candidate: Digest
+    remark: str = ""
+
+
+class RejectCandidate(_OnRun):
+    """Do not deploy: roll the Run back."""
+
+    reason: str = Field(min_length=1)
+
+
+class CancelRun(_OnRun):
+    """Stop before production is written; staging and branch are taken away."""
+
+    reason: str = Field(min_length=1)
+
+
+class RollBackRun(_OnRun):
+    """Bring everything back to what it was before the Run."""
+
+    reason: str = Field(min_length=1)
+    restore_backup: bool = Field(default=False, description="consent to losing writes made since the backup")
+
+
+# --- the plan ------------------------------------------------------------------------------------
+
+
+class PlannedUpgrade(Upgrade):
+    """One System of a plan."""
+
+    change: ChangeType
+    summary: str
+    notes: tuple[VersionNotes, ...]
+
+
+class Answer(Contract):
+    """The answer to one of the four review questions, and why."""
+
+    answer: str
+    because: tuple[str, ...] = ()
+
+
+class Review(Contract):
+    """The four review questions."""
+
+    breaking: Answer
+    workflow_rules: Answer
+    more_tests_or_approvals: Answer
+    required: Answer
+
+
+class Plan(Contract):
+    """What would change, in what order, at what risk, how it is undone. Its digest is its name."""
+
+    run_id: RunId
+    project: ProjectId
+    base: Commit
+    production_schema: Digest
+    pins_before: Pins
+    pins_after: Pins
+    upgrades: tuple[PlannedUpgrade, ...]
+    review: Review
+    rules: tuple[RuleImpact, ...]
+    files: tuple[FileChange, ...]
+    config: tuple[ConfigChange, ...]
+    migrations: tuple[PlannedMigration, ...]
+    reversibility: Literal["reversible", "point of no return"]
+    irreversible: tuple[str, ...] = Field(default=(), description="migrations with no way down")
+    risk: Literal["low", "medium", "high"]
+    risks: tuple[str, ...]
+    diff: Digest
+
+
+class PlanReady(Message):
+    """A plan can be read; `run start` with its digest opts in."""
+
+    topic: ClassVar[Topic] = RUN_EVENTS
+    plan: Plan
+    digest: Digest
+
+    def key(self) -> str:
+        return self.plan.project
+
+
+# --- the run -------------------------------------------------------------------------------------
+
+
+class Candidate(Contract):
+    """What was proven in staging. Its digest is what an approval names."""
+
+    plan: Digest
+    base: Commit
+    tree: Commit
+    commit: Commit
+    migrations: tuple[tuple[str, Digest], ...] = Field(description="(folder, checksum), in order")
+    checks: tuple[tuple[str, str, str], ...] = Field(description="(stage, check, verdict), sorted")
+    packages: tuple[Digest, ...]
+    production_schema: Digest
+
+
+class StageRecord(Contract):
+    """One stage of a Run, as far as it got."""
+
+    stage: StageName
+    attempt: int
+    status: Literal["running", "waiting-for-retry", "succeeded", "failed", "errored", "cancelled"]
+    started_at: Timestamp
+    finished_at: Timestamp | None = None
+    detail: str = ""
+    findings: tuple[Finding, ...] = ()
+    results: tuple[CheckResult, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+
+class BlockedBy(Contract):
+    """For what and for whom a Run waits, and what would let it go on."""
+
+    who: Literal["maintainer", "approver", "sre", "registry"]
+    what: str
+    cures: tuple[str, ...] = Field(description="commands that would help")
+
+
+class Approval(Contract):
+    """A person's word, bound to what it was given for."""
+
+    by: str
+    at: Timestamp
+    subject: str = Field(description="a candidate's digest, or a check's name")
+    remark: str = ""
+
+
+RunStatus = Literal[
+    "planning",
+    "planned",
+    "running",
+    "waiting",
+    "rolling-back",
+    "succeeded",
+    "rolled-back",
+    "cancelled",
+]
+EndedStatus = Annotated[RunStatus, Field(description="succeeded, rolled-back or cancelled")]
+
+
+class RunView(Contract):
+    """A Run as everybody may see it; the whole state after the event."""
+
+    id: RunId
+    project: ProjectId
+    status: RunStatus
+    stage: StageName
+    attempt: int
+    fence: int
+    systems: dict[SystemName, Version]
+    pins_before: Pins
+    plan: Digest | None = None
+    candidate: Digest | None = None
+    branch: str | None = None
+    commit: Commit | None = None
+    address: str | None = Field(default=None, description="of the staging app, while it is up")
+    deployed_commit: Commit | None = None
+    blocked_by: BlockedBy | None = None
+    stages: tuple[StageRecord, ...] = ()
+    sign_offs: tuple[Approval, ...] = ()
+    approval: Approval | None = None
+    proof: tuple[Proof, ...] = ()
+    reason: str | None = Field(default=None, description="why it was cancelled or rolled back")
+    requested_by: str
+    requested_at: Timestamp
+    ended_at: Timestamp | None = None
+
+
+class RunChanged(Message):
+    """A Run is in another state than before."""
+
+    topic: ClassVar[Topic] = RUN_EVENTS
+    run: RunView
+    revision: int = Field(ge=1, description="of the Run")
+
+    def key(self) -> str:
+        return self.run.project

@@ -1,0 +1,64 @@
+"""The topics: their names, partitions and what is kept. Partition counts never change once made."""
+
+from dataclasses import dataclass
+
+DAY_MS = 24 * 60 * 60 * 1000
+FOREVER = -1
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic and the settings that `upgradepath topics create` gives it."""
+
+    name: str
+    key: str
+    retention_ms: int
+    partitions: int = 4
+
+    def group(self, service: str) -> str:
+        """The consumer group with which `service` reads this topic: `upgrades.<service>.<noun>`."""
+        return f"upgrades.{service}.{self.name.removeprefix('upgrades.').rsplit('.', 1)[0]}"
+
+
+def _topic(name: str, key: str, days: int | None) -> Topic:
+    return Topic(f"upgrades.{name}.v1", key, FOREVER if days is None else days * DAY_MS)
+
+
+RELEASE_COMMANDS = _topic("release.commands", "system", 30)
+RELEASE_EVENTS = _topic("release.events", "system", None)
+PROJECT_COMMANDS = _topic("project.commands", "project", 30)
+PROJECT_EVENTS = _topic("project.events", "project", None)
+VERSION_MAP_COMMANDS = _topic("version-map.commands", "project", 30)
+VERSION_MAP_EVENTS = _topic("version-map.events", "project", None)
+NOTIFICATION_EVENTS = _topic("notification.events", "project", 90)
+RUN_COMMANDS = _topic("run.commands", "project", 30)
+RUN_EVENTS = _topic("run.events", "project", None)
+EXECUTOR_COMMANDS = _topic("executor.commands", "project", 30)
+VALIDATOR_COMMANDS = _topic("validator.commands", "project", 30)
+STAGE_RESULTS = _topic("stage.results", "project", 30)
+
+SERVICES = ("registry", "notifier", "planner", "executor", "validator")
+
+
+def dead_letters(service: str) -> Topic:
+    """Where `service` puts what it could not read, with the original bytes and the reason."""
+    return Topic(f"upgrades.{service}.dead.v1", "as the original", 90 * DAY_MS)
+
+
+DEAD_LETTERS = tuple(dead_letters(service) for service in SERVICES)
+
+TOPICS: tuple[Topic, ...] = (
+    RELEASE_COMMANDS,
+    RELEASE_EVENTS,
+    PROJECT_COMMANDS,
+    PROJECT_EVENTS,
+    VERSION_MAP_COMMANDS,
+    VERSION_MAP_EVENTS,
+    NOTIFICATION_EVENTS,
+    RUN_COMMANDS,
+    RUN_EVENTS,
+    EXECUTOR_COMMANDS,
+    VALIDATOR_COMMANDS,
+    STAGE_RESULTS,
+    *DEAD_LETTERS,
+)

@@ -1,0 +1,78 @@
+"""The small values that messages are made of, and the base classes of every contract."""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from semver import Version as SemanticVersion
+
+from shared.contracts.topics import Topic
+
+SystemName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$", examples=["auth-system"])]
+ProjectId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$", examples=["acme-portal"])]
+RunId = Annotated[str, Field(pattern=r"^run-[0-9a-f]{12}$", examples=["run-1b9d6bcd4f21"])]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="sha256 in hexadecimal")]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="a Git object's name")]
+Timestamp = Annotated[datetime, Field(description="UTC, RFC 3339")]
+StageName = Literal[
+    "review", "prepare", "apply", "migrate", "validate", "check-workflows", "deploy", "record", "roll-back"
+]
+
+
+def _semantic(text: str) -> str:
+    SemanticVersion.parse(text)
+    return text
+
+
+Version = Annotated[str, AfterValidator(_semantic), Field(description="semver 2.0", examples=["1.3.0"])]
+
+
+class Contract(BaseModel):
+    """An immutable value; fields that a reader does not know are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def content_digest(self) -> str:
+        """The sha256, in hexadecimal, of the canonical JSON: sorted keys, no spaces, UTF-8."""
+        return canonical_digest(self.model_dump(mode="json"))
+
+
+class Message(Contract):
+    """What crosses a topic. `topic` says where; `key` keeps one subject's messages in order."""
+
+    topic: ClassVar[Topic]
+
+    @classmethod
+    def type_name(cls) -> str:
+        """The CloudEvents type, for instance `upgrades.ReleasePublished.v1`."""
+        return f"upgrades.{cls.__name__}.v1"
+
+    def key(self) -> str:
+        """The Kafka key, which is also the CloudEvents subject."""
+        raise TypeError(f"{type(self).__name__} has no key")
+
+
+class Actor(Contract):
+    """Who asks. Over HTTP a bearer token proves it; on a topic the writer vouches for it."""
+
+    id: str = Field(min_length=1, max_length=200, examples=["mira@acme.example"])
+    role: Literal["library", "maintainer", "sre"]
+    projects: tuple[ProjectId, ...] = ()
+
+    def may_act_for(self, project: str) -> bool:
+        return self.role == "sre" or (self.role == "maintainer" and project in self.projects)
+
+
+class Command(Message):
+    """Asks for something. The answer is an event, or `CommandRefused` on the topic `answers`."""
+
+    answers: ClassVar[Topic]
+    actor: Actor
+
+
+def canonical_digest(value: JsonValue | dict[str, Any]) -> str:
+    """The sha256, in hexadecimal, of a JSON value in its one canonical spelling."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,76 @@
+"""Version maps: which version of each System a Project pins. Only the planner writes the commands."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from shared.contracts.topics import VERSION_MAP_COMMANDS, VERSION_MAP_EVENTS, Topic
+from shared.contracts.values import (
+    Command,
+    Contract,
+    Message,
+    ProjectId,
+    RunId,
+    SystemName,
+    Timestamp,
+    Version,
+)
+
+Pins = dict[SystemName, Version]
+
+
+class VersionMap(Contract):
+    """A Project's pins; `held_by` names the Run that alone may change them now."""
+
+    project: ProjectId
+    pins: Pins
+    revision: int = Field(ge=1)
+    held_by: RunId | None = None
+    run_id: RunId | None = Field(default=None, description="the Run that recorded these pins")
+    recorded_at: Timestamp
+
+
+class _VersionMapCommand(Command):
+    topic: ClassVar[Topic] = VERSION_MAP_COMMANDS
+    answers: ClassVar[Topic] = VERSION_MAP_EVENTS
+    project: ProjectId
+    run_id: RunId
+
+    def key(self) -> str:
+        return self.project
+
+
+class HoldVersionMap(_VersionMapCommand):
+    """Hold the map for a Run, if its pins are still the ones the Run was planned on."""
+
+    expected_pins: Pins
+
+
+class RecordVersionMap(_VersionMapCommand):
+    """Write the pins of the Run that holds the map, and let go."""
+
+    pins: Pins
+
+
+class ReleaseVersionMap(_VersionMapCommand):
+    """Let go without a change, after a proven rollback."""
+
+
+class _VersionMapEvent(Message):
+    topic: ClassVar[Topic] = VERSION_MAP_EVENTS
+    version_map: VersionMap
+
+    def key(self) -> str:
+        return self.version_map.project
+
+
+class VersionMapRecorded(_VersionMapEvent):
+    """The pins are these now, and nobody holds the map."""
+
+
+class VersionMapHeld(_VersionMapEvent):
+    """A Run holds the map from now on."""
+
+
+class VersionMapReleased(_VersionMapEvent):
+    """The Run let go; the pins stayed."""

@@ -1,0 +1,51 @@
+"""Errors are decisions for the caller: an error's class says what to do about it."""
+
+from shared.contracts.refusals import Refusal
+from shared.contracts.stages import CheckResult, Failed, Finding
+
+
+class Reject(Exception):
+    """The domain says no, with every reason. A handler that raises it has changed nothing."""
+
+    def __init__(self, *refusals: Refusal) -> None:
+        super().__init__("; ".join(refusal.reason for refusal in refusals))
+        self.refusals = refusals
+
+
+class Retry(Exception):
+    """It could not be found out now; the same again may succeed."""
+
+
+class Failure(Exception):
+    """A stage's verdict is no. It is never retried by itself."""
+
+    def __init__(self, reason: str, *findings: Finding, results: tuple[CheckResult, ...] = ()) -> None:
+        super().__init__(reason)
+        self.outcome = Failed(reason=reason, findings=findings, results=results)
+
+
+class Stale(Exception):
+    """A newer fence or generation holds the resource: this worker must stop and answer nothing."""
+
+
+def invalid(reason: str, *, field: str, value: object = None, cure: str) -> Reject:
+    return _reject("invalid", reason, field, value, cure)
+
+
+def not_found(reason: str, *, field: str, value: object = None, cure: str) -> Reject:
+    return _reject("not-found", reason, field, value, cure)
+
+
+def forbidden(reason: str, *, field: str = "actor", value: object = None, cure: str) -> Reject:
+    return _reject("forbidden", reason, field, value, cure)
+
+
+def conflict(reason: str, *, field: str | None = None, value: object = None, cure: str) -> Reject:
+    return _reject("conflict", reason, field, value, cure)
+
+
+def _reject(kind: str, reason: str, field: str | None, value: object, cure: str) -> Reject:
+    text = None if value is None else str(value)
+    return Reject(
+        Refusal.model_validate({"kind": kind, "reason": reason, "field": field, "value": text, "cure": cure})
+    )
