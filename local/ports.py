@@ -13,12 +13,18 @@ _LOWEST, _HIGHEST = 20_000, 32_767
 def free_port() -> int:
     """A port (20000 to 32767) that nothing listens on at this moment. Raises OSError when there is none."""
     for port in random.sample(range(_LOWEST, _HIGHEST + 1), k=200):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            # As servers do; without it a port whose old connections still linger counts as taken.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        if is_free(port):
             return port
     raise OSError(f"no free port among 200 tried between {_LOWEST} and {_HIGHEST}")
+
+
+def is_free(port: int) -> bool:
+    """Does nothing listen on this port of 127.0.0.1 at this moment?"""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do; without it a port whose old connections still linger counts as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

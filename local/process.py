@@ -103,7 +103,7 @@ class Child:
             raise CannotStart(f"{self.name} did not end within {timeout_s:g} s{self.log_tail()}") from None
 
     def stop(self, *signals: signal.Signals, patience_s: float) -> None:
-        """Asks with each signal in turn, waiting `patience_s` after each, and kills at last. Safe to repeat."""
+        """Asks with each signal in turn, waiting `patience_s` after each, then kills. Safe to repeat."""
         for number in signals:
             if not self.running:
                 return
