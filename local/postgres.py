@@ -150,12 +150,7 @@ class EmbeddedPostgres:
             *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"),
             *([] if self._fsync else ["--no-sync"]),
         )
-        try:
-            code = child.wait(_READY_WITHIN_S)
-        except BaseException:
-            child.kill()
-            raise
-        if code != 0:
+        if child.wait(_READY_WITHIN_S) != 0:
             raise CannotStart(f"initdb failed{child.log_tail()}")
         # Whole or not at all, so that a crash before this leaves nothing half made.
         building.rename(self._data)

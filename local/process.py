@@ -95,12 +95,13 @@ class Child:
         return self._process.poll() is None
 
     def wait(self, timeout_s: float) -> int:
-        """The exit code. Kills the program and raises CannotStart when it has not ended by then."""
+        """The exit code of a program that ends by itself. CannotStart, and its end, when it is too slow."""
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            self.kill()
             raise CannotStart(f"{self.name} did not end within {timeout_s:g} s{self.log_tail()}") from None
+        finally:
+            self.kill()
 
     def stop(self, *signals: signal.Signals, patience_s: float) -> None:
         """Asks with each signal in turn, waiting `patience_s` after each, then kills. Safe to repeat."""
