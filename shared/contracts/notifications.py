@@ -40,6 +40,9 @@ class _NotificationEvent(Message):
     def key(self) -> str:
         return self.notification.project
 
+    def identity(self) -> str:
+        return f"{self.notification.project}/{self.revision}"
+
 
 class NotificationReady(_NotificationEvent):
     """A Project has something new to consider. Nothing happens until its maintainer asks for a plan."""

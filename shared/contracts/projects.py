@@ -163,3 +163,6 @@ class ProjectRegistered(Message):
 
     def key(self) -> str:
         return self.project.id
+
+    def identity(self) -> str:
+        return f"{self.project.id}/{self.revision}"

@@ -67,6 +67,9 @@ class _ReleaseEvent(Message):
     def key(self) -> str:
         return self.release.system
 
+    def identity(self) -> str:
+        return f"{self.release.system}/{self.revision}"
+
 
 class ReleasePublished(_ReleaseEvent):
     """A Release is out. Every affected Project is told."""

@@ -162,6 +162,9 @@ class PlanReady(Message):
     def key(self) -> str:
         return self.plan.project
 
+    def identity(self) -> str:
+        return f"{self.plan.run_id}/{self.digest}"
+
 
 # --- the run -------------------------------------------------------------------------------------
 
@@ -260,3 +263,6 @@ class RunChanged(Message):
 
     def key(self) -> str:
         return self.run.project
+
+    def identity(self) -> str:
+        return f"{self.run.id}/{self.revision}"

@@ -149,6 +149,9 @@ class _StageCommand(Message):
     def key(self) -> str:
         return self.project_id
 
+    def identity(self) -> str:
+        return f"{self.run_id}/{self.fence}"
+
 
 class RunExecutorStage(_StageCommand):
     """A stage for the executor."""
@@ -171,6 +174,9 @@ class _CancelStage(Message):
 
     def key(self) -> str:
         return self.project_id
+
+    def identity(self) -> str:
+        return f"{self.run_id}/{self.fence}"
 
 
 class CancelExecutorStage(_CancelStage):
@@ -418,3 +424,6 @@ class StageFinished(Message):
 
     def key(self) -> str:
         return self.project_id
+
+    def identity(self) -> str:
+        return f"{self.run_id}/{self.fence}"

@@ -53,6 +53,10 @@ class Message(Contract):
         """The Kafka key, which is also the CloudEvents subject."""
         raise TypeError(f"{type(self).__name__} has no key")
 
+    def identity(self) -> str | None:
+        """What names this message's intent for good; none where its cause alone does."""
+        return None
+
 
 class Actor(Contract):
     """Who asks. Over HTTP a bearer token proves it; on a topic the writer vouches for it."""

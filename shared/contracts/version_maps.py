@@ -35,9 +35,13 @@ class _VersionMapCommand(Command):
     answers: ClassVar[Topic] = VERSION_MAP_EVENTS
     project: ProjectId
     run_id: RunId
+    fence: int = Field(ge=1, description="the planner's, growing per Project: older commands are refused")
 
     def key(self) -> str:
         return self.project
+
+    def identity(self) -> str:
+        return f"{self.run_id}/{self.fence}"
 
 
 class HoldVersionMap(_VersionMapCommand):
@@ -62,6 +66,9 @@ class _VersionMapEvent(Message):
 
     def key(self) -> str:
         return self.version_map.project
+
+    def identity(self) -> str:
+        return f"{self.version_map.project}/{self.version_map.revision}"
 
 
 class VersionMapRecorded(_VersionMapEvent):

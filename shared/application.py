@@ -1,0 +1,90 @@
+"""A service as a process sees it: a router, and parts that start and stop with it."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import JSONResponse
+from pydantic import SecretStr
+
+from shared.http import problems
+from shared.messaging.consumer import Consumer
+from shared.messaging.inbox import Inbox
+from shared.messaging.relay import Relay
+from shared.settings import ServiceSettings
+from shared.storage.database import Database
+from shared.storage.migrations import migrate_async
+
+
+class Part(Protocol):
+    """Something that works in the background of a service."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+@dataclass
+class Service:
+    """One of the five, wired: `build(settings)` of its `app.py` makes it."""
+
+    name: str
+    settings: ServiceSettings
+    database: Database[Any]
+    inbox: Inbox[Any]
+    router: APIRouter
+    parts: Sequence[Part] = ()
+    """Its own background work, started after the consumer and stopped before it."""
+
+    def __post_init__(self) -> None:
+        self.consumer = Consumer(self.name, self.inbox, self.settings.kafka)
+        self.relay = Relay(self.database, self.settings.kafka)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Service"]:
+        """Migrate the database, start everything, and stop it in the opposite order."""
+        await migrate_async(self.name, self.database.url)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.database.close)
+            for part in (self.relay, self.consumer, *self.parts):
+                await part.start()
+                stack.push_async_callback(part.stop)
+            yield self
+
+
+def web_application(services: Sequence[Service], token_key: SecretStr) -> FastAPI:
+    """All given services behind one port, each under its own prefix, with one OpenAPI document."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            for service in services:
+                await stack.enter_async_context(service.running())
+            yield
+
+    app = FastAPI(title="upgradepath", version="1", lifespan=lifespan)
+    app.state.token_key = token_key
+    problems.install(app)
+    for service in services:
+        app.include_router(service.router, prefix=f"/{service.name}", tags=[service.name])
+
+    @app.get("/health", tags=["health"])
+    async def health() -> JSONResponse:
+        """200 when every service's database and broker connection answer, 503 otherwise."""
+        report = {service.name: await _health(service) for service in services}
+        return JSONResponse(report, 200 if all(state == "ok" for state in report.values()) else 503)
+
+    return app
+
+
+async def _health(service: Service) -> str:
+    try:
+        await service.database.ping()
+    except Exception as error:  # whatever it is, the answer is: not healthy, and why
+        return f"database: {type(error).__name__}: {error}"
+    if not await service.consumer.broker.ping(timeout=2.0):
+        return "broker: no answer"
+    return "ok"

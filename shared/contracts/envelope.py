@@ -1,0 +1,158 @@
+"""CloudEvents 1.0 in Kafka's binary mode: the attributes are headers, the body is JSON.
+
+Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from shared.contracts.catalogue import BY_TYPE
+from shared.contracts.values import Message
+from shared.ids import derived_id
+
+SPEC_VERSION = "1.0"
+CONTENT_TYPE = "application/json"
+_REQUIRED = ("ce_specversion", "ce_id", "ce_source", "ce_type")
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Unreadable(ValueError):
+    """A record that is none of our messages; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """What is known of a message besides its body."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message as it was read: `digest` is the sha256 of the body's bytes."""
+
+    envelope: Envelope
+    message: Message
+    digest: str
+
+
+def seal(
+    message: Message,
+    *,
+    source: str,
+    now: datetime,
+    cause: Envelope | None = None,
+    ordinal: int = 0,
+    correlation_id: str | None = None,
+) -> Envelope:
+    """The envelope of a message that `source` sends because of `cause`, as its `ordinal`th message.
+
+    The id is derived from the message's identity, or else from its cause: the same again is the same.
+    """
+    identity = message.identity()
+    parts = (
+        (message.type_name(), identity)
+        if identity is not None
+        else (message.type_name(), cause.source if cause else source, cause.id if cause else "", ordinal)
+    )
+    run = correlation_id or getattr(message, "run_id", None) or (cause.correlation_id if cause else None)
+    return Envelope(
+        id=derived_id(*parts),
+        source=source,
+        type=message.type_name(),
+        subject=message.key(),
+        time=now,
+        correlation_id=run,
+        causation_id=cause.id if cause else None,
+        traceparent=cause.traceparent if cause else None,
+    )
+
+
+def to_headers(envelope: Envelope) -> Headers:
+    """The Kafka headers of an envelope."""
+    values = {
+        "ce_specversion": SPEC_VERSION,
+        "ce_id": envelope.id,
+        "ce_source": envelope.source,
+        "ce_type": envelope.type,
+        "ce_subject": envelope.subject,
+        "ce_time": envelope.time.isoformat(),
+        "ce_correlationid": envelope.correlation_id,
+        "ce_causationid": envelope.causation_id,
+        "ce_traceparent": envelope.traceparent,
+        "content-type": CONTENT_TYPE,
+    }
+    return tuple((name, value.encode()) for name, value in values.items() if value is not None)
+
+
+def to_body(message: Message) -> bytes:
+    """The JSON body of a message."""
+    return message.model_dump_json(by_alias=True).encode()
+
+
+def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> Received:
+    """Read a Kafka record. Raises `Unreadable` with what is wrong."""
+    texts = _texts(headers)
+    missing = [name for name in _REQUIRED if not texts.get(name)]
+    if missing:
+        raise Unreadable(f"missing headers: {', '.join(missing)}")
+    if texts["ce_specversion"] != SPEC_VERSION:
+        raise Unreadable(f"ce_specversion is {texts['ce_specversion']!r}, expected {SPEC_VERSION!r}")
+    model = BY_TYPE.get(texts["ce_type"])
+    if model is None:
+        raise Unreadable(f"unknown ce_type {texts['ce_type']!r}")
+    if body is None:
+        raise Unreadable("the record has no body")
+    try:
+        message = model.model_validate_json(body)
+        time = datetime.fromisoformat(texts.get("ce_time", ""))
+    except ValidationError as error:
+        raise Unreadable(explain(error)) from error
+    except ValueError as error:
+        raise Unreadable(f"ce_time is no RFC 3339 time: {texts.get('ce_time')!r}") from error
+    envelope = Envelope(
+        id=texts["ce_id"],
+        source=texts["ce_source"],
+        type=texts["ce_type"],
+        subject=texts.get("ce_subject", message.key()),
+        time=time,
+        correlation_id=texts.get("ce_correlationid"),
+        causation_id=texts.get("ce_causationid"),
+        traceparent=texts.get("ce_traceparent"),
+    )
+    return Received(envelope, message, hashlib.sha256(body).hexdigest())
+
+
+def explain(error: ValidationError) -> str:
+    """A validation error in one line: every field with its fault."""
+    faults = []
+    for fault in error.errors(include_url=False, include_context=False):
+        where = ".".join(str(part) for part in fault["loc"]) or "body"
+        faults.append(f"{where}: {fault['msg']}")
+    return "; ".join(faults)
+
+
+def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for name, value in headers:
+        if not name.startswith("ce_"):
+            continue
+        if value is None:
+            raise Unreadable(f"header {name} has no value")
+        try:
+            texts[name] = value.decode()
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"header {name} is not UTF-8") from error
+    return texts

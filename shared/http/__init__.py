@@ -1,0 +1,1 @@
+"""The HTTP door of all services: tokens, problems, idempotency, health. It decides nothing."""

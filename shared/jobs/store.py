@@ -1,0 +1,197 @@
+"""The workers' tables: jobs with their leases, and the effect journal."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, DateTime, Identity, MetaData, insert, select, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel, col
+
+from shared.contracts.envelope import Envelope
+from shared.contracts.stages import StageFinished
+from shared.jobs.job import Effect
+from shared.storage.database import Transaction
+
+JOB_TABLES = MetaData()
+
+
+class JobRow(SQLModel, table=True):
+    """One attempt of one stage. `state`: queued, leased, finished or cancelled."""
+
+    __tablename__ = "jobs"
+    metadata = JOB_TABLES
+
+    run_id: str = Field(primary_key=True)
+    fence: int = Field(sa_column=Column(BigInteger, primary_key=True))
+    project_id: str
+    stage: str
+    attempt: int
+    state: str
+    generation: int = Field(sa_column=Column(BigInteger, nullable=False))
+    command: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    cause: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
+    worker: str | None = None
+    lease_until: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
+    accepted_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    started_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
+
+
+class EffectRow(SQLModel, table=True):
+    """One effect on the world: intended, and perhaps done."""
+
+    __tablename__ = "effects"
+    metadata = JOB_TABLES
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
+    run_id: str
+    stage: str
+    attempt: int
+    fence: int = Field(sa_column=Column(BigInteger, nullable=False))
+    generation: int = Field(sa_column=Column(BigInteger, nullable=False))
+    name: str
+    production: bool
+    detail: str
+    intended_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    done_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
+
+
+class WorkerTransaction(Transaction):
+    """The queries of executor and validator."""
+
+    async def job(self, run_id: str, fence: int) -> JobRow | None:
+        return await self.session.get(JobRow, (run_id, fence), with_for_update=True)
+
+    async def newest_fence(self, project_id: str) -> int:
+        """The highest fence that this service has seen for the Project, 0 when none."""
+        newest = await self.session.execute(
+            select(JobRow.fence)  # type: ignore[call-overload]
+            .where(col(JobRow.project_id) == project_id)
+            .order_by(col(JobRow.fence).desc())
+            .limit(1)
+        )
+        return newest.scalar_one_or_none() or 0
+
+    async def add_job(self, row: JobRow) -> None:
+        await self.session.execute(insert(JobRow), [row.model_dump()])
+
+    async def cancel_older(self, project_id: str, fence: int) -> None:
+        """Whatever of the Project is under way below this fence is superseded."""
+        await self.session.execute(
+            update(JobRow)
+            .where(
+                col(JobRow.project_id) == project_id,
+                col(JobRow.fence) < fence,
+                col(JobRow.state).in_(("queued", "leased")),
+            )
+            .values(state="cancelled")
+        )
+
+    async def cancel(self, run_id: str, fence: int) -> None:
+        await self.session.execute(
+            update(JobRow)
+            .where(
+                col(JobRow.run_id) == run_id,
+                col(JobRow.fence) == fence,
+                col(JobRow.state).in_(("queued", "leased")),
+            )
+            .values(state="cancelled")
+        )
+
+    async def lease(self, worker: str, lease_s: float) -> JobRow | None:
+        """Take the oldest job that nobody works on; its generation grows."""
+        candidate = await self.session.execute(
+            select(JobRow)
+            .where(
+                (col(JobRow.state) == "queued")
+                | ((col(JobRow.state) == "leased") & (col(JobRow.lease_until) < self.now))
+            )
+            .order_by(col(JobRow.accepted_at))
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        row = candidate.scalar_one_or_none()
+        if row is not None:
+            row.state = "leased"
+            row.generation += 1
+            row.worker = worker
+            row.lease_until = self.now + timedelta(seconds=lease_s)
+            row.started_at = row.started_at or self.now
+        return row
+
+    async def extend(self, row: JobRow, lease_s: float) -> bool:
+        """Heartbeat. False: it was cancelled, or somebody else has it now."""
+        return await self._change_mine(row, lease_until=self.now + timedelta(seconds=lease_s))
+
+    async def finish(self, row: JobRow, result: StageFinished) -> bool:
+        """Keep the result and answer with it; False when this worker has lost the job."""
+        if not await self._change_mine(row, state="finished", result=result.model_dump(mode="json")):
+            return False
+        self.caused_by(Envelope(**{**row.cause, "time": datetime.fromisoformat(row.cause["time"])}))
+        self.send(result)
+        return True
+
+    async def requeue_mine(self, worker: str) -> None:
+        """What this worker had leased when it stopped is free again."""
+        await self.session.execute(
+            update(JobRow)
+            .where(col(JobRow.worker) == worker, col(JobRow.state) == "leased")
+            .values(state="queued")
+        )
+
+    async def _change_mine(self, row: JobRow, **values: Any) -> bool:
+        changed = await self.session.execute(
+            update(JobRow)
+            .where(
+                col(JobRow.run_id) == row.run_id,
+                col(JobRow.fence) == row.fence,
+                col(JobRow.generation) == row.generation,
+                col(JobRow.state) == "leased",
+            )
+            .values(**values)
+            .returning(col(JobRow.run_id))
+        )
+        return changed.scalar_one_or_none() is not None
+
+    async def still_mine(self, row: JobRow) -> bool:
+        return await self._change_mine(row, worker=row.worker)
+
+    async def add_effect(self, row: JobRow, name: str, detail: str, *, production: bool) -> int:
+        """The intent of an effect; returns its id."""
+        added = await self.session.execute(
+            insert(EffectRow)
+            .values(
+                run_id=row.run_id,
+                stage=row.stage,
+                attempt=row.attempt,
+                fence=row.fence,
+                generation=row.generation,
+                name=name,
+                production=production,
+                detail=detail,
+                intended_at=self.now,
+            )
+            .returning(col(EffectRow.id))
+        )
+        effect_id: int = added.scalar_one() or 0
+        return effect_id
+
+    async def effect_done(self, effect_id: int) -> None:
+        await self.session.execute(
+            update(EffectRow).where(col(EffectRow.id) == effect_id).values(done_at=self.now)
+        )
+
+    async def effects(self, run_id: str) -> list[Effect]:
+        rows = await self.session.execute(
+            select(EffectRow).where(col(EffectRow.run_id) == run_id).order_by(col(EffectRow.id))
+        )
+        return [
+            Effect(row.stage, row.attempt, row.name, row.production, row.detail, row.intended_at, row.done_at)
+            for row in rows.scalars()
+        ]
+
+    async def jobs_of(self, run_id: str) -> list[JobRow]:
+        rows = await self.session.execute(
+            select(JobRow).where(col(JobRow.run_id) == run_id).order_by(col(JobRow.fence))
+        )
+        return list(rows.scalars())

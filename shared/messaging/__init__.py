@@ -1,0 +1,1 @@
+"""From a topic into one transaction, and from its outbox to the topics: one way for all services."""

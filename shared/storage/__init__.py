@@ -1,0 +1,1 @@
+"""PostgreSQL as the services use it: one engine, one transaction per message, one clock."""

@@ -1,0 +1,105 @@
+"""Schema histories: every service's own, run by Alembic before the service starts."""
+
+import asyncio
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command, context, op
+from alembic.config import Config
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from shared.storage.database import async_url
+
+_SERVICES = Path(__file__).resolve().parents[2] / "services"
+_LOCK = 4_711_001
+
+
+def migrate(service: str, url: str) -> None:
+    """Bring the database of `service` to its newest schema. Blocks; safe to call by several at once."""
+    config = Config()
+    config.set_main_option("script_location", str(_SERVICES / service / "migrations"))
+    config.attributes["url"] = url
+    command.upgrade(config, "head")
+
+
+async def migrate_async(service: str, url: str) -> None:
+    """`migrate`, away from the event loop."""
+    await asyncio.to_thread(migrate, service, url)
+
+
+def run_environment() -> None:
+    """What every service's `migrations/env.py` does."""
+    asyncio.run(_run(context.config.attributes["url"]))
+
+
+async def _run(url: str) -> None:
+    engine = create_async_engine(async_url(url))
+    async with engine.connect() as connection:
+        await connection.run_sync(_upgrade)
+        await connection.commit()
+    await engine.dispose()
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        connection.execute(sa.text(f"select pg_advisory_xact_lock({_LOCK})"))
+        context.run_migrations()
+
+
+def create_message_tables() -> None:
+    """The first step of every service's first migration."""
+    op.create_table(
+        "inbox",
+        sa.Column("source", sa.String, primary_key=True),
+        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("digest", sa.String, nullable=False),
+        sa.Column("verdict", JSONB, nullable=False),
+        sa.Column("handled_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+        sa.Column("topic", sa.String, nullable=False),
+        sa.Column("key", sa.LargeBinary),
+        sa.Column("body", sa.LargeBinary),
+        sa.Column("headers", JSONB, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    )
+
+
+def create_job_tables() -> None:
+    """What a worker's first migration creates besides."""
+    op.create_table(
+        "jobs",
+        sa.Column("run_id", sa.String, primary_key=True),
+        sa.Column("fence", sa.BigInteger, primary_key=True),
+        sa.Column("project_id", sa.String, nullable=False, index=True),
+        sa.Column("stage", sa.String, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("state", sa.String, nullable=False),
+        sa.Column("generation", sa.BigInteger, nullable=False),
+        sa.Column("command", JSONB, nullable=False),
+        sa.Column("cause", JSONB, nullable=False),
+        sa.Column("result", JSONB),
+        sa.Column("worker", sa.String),
+        sa.Column("lease_until", sa.DateTime(timezone=True)),
+        sa.Column("accepted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True)),
+        sa.UniqueConstraint("run_id", "stage", "attempt"),
+    )
+    op.create_table(
+        "effects",
+        sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+        sa.Column("run_id", sa.String, nullable=False, index=True),
+        sa.Column("stage", sa.String, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("fence", sa.BigInteger, nullable=False),
+        sa.Column("generation", sa.BigInteger, nullable=False),
+        sa.Column("name", sa.String, nullable=False),
+        sa.Column("production", sa.Boolean, nullable=False),
+        sa.Column("detail", sa.String, nullable=False),
+        sa.Column("intended_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("done_at", sa.DateTime(timezone=True)),
+    )

@@ -1,0 +1,50 @@
+"""The two tables that every service has, and the column types that all tables use."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, DateTime, Identity, LargeBinary, MetaData, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+
+def timestamp_column(*, nullable: bool = False) -> Any:
+    """A UTC time with a zone."""
+    return Field(sa_type=DateTime(timezone=True), nullable=nullable)
+
+
+class InboxRow(SQLModel, table=True):
+    """A message that was handled: its body's digest and the verdict, so that a repeat is answered alike."""
+
+    __tablename__ = "inbox"
+    metadata = MetaData()
+
+    source: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    digest: str
+    verdict: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    handled_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
+    )
+
+
+class OutboxRow(SQLModel, table=True):
+    """A message that is to be sent; it is deleted once the broker has acknowledged it."""
+
+    __tablename__ = "outbox"
+    metadata = InboxRow.metadata
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
+    topic: str
+    key: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
+    body: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
+    headers: list[list[str]] = Field(
+        sa_column=Column(JSONB, nullable=False), description="[name, base64 of the value] pairs"
+    )
+    created_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
+    )
+
+
+MESSAGE_TABLES = InboxRow.metadata
+"""What a service's first migration creates for its messages."""
