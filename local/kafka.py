@@ -13,7 +13,7 @@ from typing import Self
 
 from local.kafka_jars import availability, java_program, kafka_jars
 from local.kafka_ready import until_ready
-from local.ports import free_port
+from local.ports import free_port, require_free
 from local.process import CannotStart, Child
 
 __all__ = ["ApacheKafka", "availability"]
@@ -94,6 +94,7 @@ class ApacheKafka:
         data = self._write_settings()
         if not (data / "meta.properties").exists():
             await self._format(jars)
+        require_free(self.port)
         self._child = self._java(jars, "kafka.Kafka", "server.properties")
         try:
             await until_ready(self._child, self.port, _READY_WITHIN_S)

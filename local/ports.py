@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import socket
 
+from local.process import CannotStart
+
 # Below the ports that Linux (32768) and macOS (49152) give to outgoing connections. So no client can take a
 # server's port while that server is down, nor reach itself by connecting to the very port it was given.
 _LOWEST, _HIGHEST = 20_000, 32_767
@@ -28,3 +30,9 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def require_free(port: int) -> None:
+    """Raises CannotStart when something listens there, which else would answer in our program's place."""
+    if not is_free(port):
+        raise CannotStart(f"port {port} is taken: stop what listens there, or choose another port")
