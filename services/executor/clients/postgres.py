@@ -1,0 +1,162 @@
+"""Projects' databases, which are not ours: plain asyncpg, short locks, and errors that say what to do.
+
+A URL may carry Prisma's own parameters (`?schema=…`, `connection_limit=…`); PostgreSQL knows none of them.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+
+from services.executor.clients.catalogue import DESCRIPTION
+from shared.errors import Retry
+
+Connection: TypeAlias = Any
+"""An asyncpg connection; asyncpg has no types of its own to name."""
+
+LOCK_TIMEOUT_S = 5.0
+STATEMENT_TIMEOUT_S = 600.0
+CONNECT_TIMEOUT_S = 10.0
+DEFAULT_SCHEMA = "public"
+_PRISMA_PARAMETERS = frozenset(
+    {"schema", "connection_limit", "pool_timeout", "socket_timeout", "connect_timeout", "pgbouncer"}
+)
+# Somebody else holds something, or the server is going, coming or full: the same again may succeed.
+TRANSIENT = (
+    ConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.QueryCanceledError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ObjectInUseError,
+)
+
+
+def server_url(url: str) -> str:
+    """The URL without Prisma's parameters, as PostgreSQL's own programs take it."""
+    parts = urlsplit(url)
+    kept = [(key, value) for key, value in parse_qsl(parts.query) if key not in _PRISMA_PARAMETERS]
+    return urlunsplit(parts._replace(query=urlencode(kept)))
+
+
+def schema_of(url: str) -> str:
+    """The schema in which Prisma puts what names none."""
+    return dict(parse_qsl(urlsplit(url).query)).get("schema", DEFAULT_SCHEMA)
+
+
+def database_of(url: str) -> str:
+    """The name of the URL's database."""
+    return unquote(urlsplit(url).path.lstrip("/"))
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server and parameters, another database."""
+    return urlunsplit(urlsplit(url)._replace(path="/" + quote(name, safe="")))
+
+
+def place(url: str) -> str:
+    """Where a URL leads, for people: host and database, no user and no password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}/{database_of(url)}"
+
+
+def quoted(*names: str) -> str:
+    """An identifier, qualified when several names are given, quoted for SQL."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
+
+
+@asynccontextmanager
+async def session(
+    url: str,
+    *,
+    lock_timeout_s: float = LOCK_TIMEOUT_S,
+    statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+) -> AsyncIterator[Connection]:
+    """A connection with deadlines on locks and statements (0 means none).
+
+    Raises Retry for what may pass: an unreachable server, a lock that others hold, a deadlock. The database's
+    other errors come through as asyncpg's.
+    """
+    try:
+        connection = await asyncpg.connect(
+            server_url(url),
+            timeout=CONNECT_TIMEOUT_S,
+            # One session works through changing schemas, so a cached plan would be a wrong one.
+            statement_cache_size=0,
+            server_settings={
+                "lock_timeout": str(round(lock_timeout_s * 1000)),
+                "statement_timeout": str(round(statement_timeout_s * 1000)),
+                "search_path": quoted(schema_of(url)),
+                "application_name": "upgradepath",
+            },
+        )
+    except (*TRANSIENT, OSError) as error:
+        raise Retry(f"cannot reach the database {place(url)}: {error}") from error
+    try:
+        yield connection
+    except TRANSIENT as error:
+        raise Retry(f"the database {place(url)} did not let us: {error}") from error
+    finally:
+        await _close(connection)
+
+
+async def _close(connection: Connection) -> None:
+    try:
+        await connection.close(timeout=5)
+    except (*TRANSIENT, OSError):
+        connection.terminate()
+
+
+async def schema_description(url: str) -> tuple[str, ...]:
+    """One line per thing in the user's schemas, sorted: the same for the same schema, however it was made.
+
+    It holds neither rows, owners and grants nor the order of columns, and leaves out the schema
+    `upgradepath` and the table `_prisma_migrations`. Raises Retry when the database cannot be asked.
+    """
+    async with session(url) as connection:
+        # With an empty path the server qualifies every name, whatever the role's own path is.
+        await connection.execute("SET search_path = ''")
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            rows = await connection.fetch(DESCRIPTION)
+    return tuple(sorted({row["line"] for row in rows}))
+
+
+async def schema_digest(url: str) -> str:
+    """The sha256, in hexadecimal, of the schema's description."""
+    return description_digest(await schema_description(url))
+
+
+def description_digest(lines: tuple[str, ...]) -> str:
+    """The sha256, in hexadecimal, of a description."""
+    return hashlib.sha256("\0".join(lines).encode()).hexdigest()
+
+
+async def create_database(admin_url: str, name: str) -> None:
+    """Makes an empty database on that server. Raises asyncpg's DuplicateDatabaseError when it is there."""
+    async with session(await _server_of(admin_url)) as connection:
+        await connection.execute(f"CREATE DATABASE {quoted(name)}")
+
+
+async def drop_database(admin_url: str, name: str) -> bool:
+    """Drops a database, ending its sessions; says whether it was there. Safe to repeat."""
+    async with session(await _server_of(admin_url)) as connection:
+        there = await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name)
+        if there:
+            await connection.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+        return bool(there)
+
+
+async def _server_of(url: str) -> str:
+    """A URL on the same server that can be connected to: the URL's own database need not exist yet."""
+    try:
+        async with session(url):
+            return url
+    except asyncpg.InvalidCatalogNameError:
+        return with_database(url, "postgres")
