@@ -49,7 +49,8 @@ class Service:
         await migrate_async(self.name, self.database.url)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.database.close)
-            for part in (self.relay, self.consumer, *self.parts):
+            parts: tuple[Part, ...] = (self.relay, self.consumer, *self.parts)
+            for part in parts:
                 await part.start()
                 stack.push_async_callback(part.stop)
             yield self

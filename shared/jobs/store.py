@@ -3,8 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, MetaData, insert, select, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Identity, MetaData, insert, select, update
 from sqlmodel import Field, SQLModel, col
 
 from shared.contracts.envelope import Envelope
@@ -28,9 +27,9 @@ class JobRow(SQLModel, table=True):
     attempt: int
     state: str
     generation: int = Field(sa_column=Column(BigInteger, nullable=False))
-    command: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
-    cause: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
-    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
+    command: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    cause: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     worker: str | None = None
     lease_until: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
     accepted_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))

@@ -6,7 +6,6 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command, context, op
 from alembic.config import Config
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from shared.storage.database import async_url
@@ -55,7 +54,7 @@ def create_message_tables() -> None:
         sa.Column("source", sa.String, primary_key=True),
         sa.Column("id", sa.String, primary_key=True),
         sa.Column("digest", sa.String, nullable=False),
-        sa.Column("verdict", JSONB, nullable=False),
+        sa.Column("verdict", sa.JSON, nullable=False),
         sa.Column("handled_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     )
     op.create_table(
@@ -64,7 +63,7 @@ def create_message_tables() -> None:
         sa.Column("topic", sa.String, nullable=False),
         sa.Column("key", sa.LargeBinary),
         sa.Column("body", sa.LargeBinary),
-        sa.Column("headers", JSONB, nullable=False),
+        sa.Column("headers", sa.JSON, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     )
 
@@ -80,9 +79,9 @@ def create_job_tables() -> None:
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("state", sa.String, nullable=False),
         sa.Column("generation", sa.BigInteger, nullable=False),
-        sa.Column("command", JSONB, nullable=False),
-        sa.Column("cause", JSONB, nullable=False),
-        sa.Column("result", JSONB),
+        sa.Column("command", sa.JSON, nullable=False),
+        sa.Column("cause", sa.JSON, nullable=False),
+        sa.Column("result", sa.JSON),
         sa.Column("worker", sa.String),
         sa.Column("lease_until", sa.DateTime(timezone=True)),
         sa.Column("accepted_at", sa.DateTime(timezone=True), nullable=False),

@@ -1,16 +1,14 @@
-"""The two tables that every service has, and the column types that all tables use."""
+"""The two tables that every service has.
+
+Documents are kept as `json`, not `jsonb`: a message that is sent again must have the same bytes, and
+`jsonb` orders the keys anew.
+"""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, LargeBinary, MetaData, func
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Identity, LargeBinary, MetaData, func
 from sqlmodel import Field, SQLModel
-
-
-def timestamp_column(*, nullable: bool = False) -> Any:
-    """A UTC time with a zone."""
-    return Field(sa_type=DateTime(timezone=True), nullable=nullable)
 
 
 class InboxRow(SQLModel, table=True):
@@ -22,7 +20,7 @@ class InboxRow(SQLModel, table=True):
     source: str = Field(primary_key=True)
     id: str = Field(primary_key=True)
     digest: str
-    verdict: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    verdict: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     handled_at: datetime = Field(
         sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
     )
@@ -39,7 +37,7 @@ class OutboxRow(SQLModel, table=True):
     key: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     body: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     headers: list[list[str]] = Field(
-        sa_column=Column(JSONB, nullable=False), description="[name, base64 of the value] pairs"
+        sa_column=Column(JSON, nullable=False), description="[name, base64 of the value] pairs"
     )
     created_at: datetime = Field(
         sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())

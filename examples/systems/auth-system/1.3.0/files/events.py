@@ -34,7 +34,8 @@ async def open_recorded_session(
 async def last_sign_in(database: Any, user_id: int) -> datetime | None:
     """When the user signed in before the newest time, in UTC without a zone."""
     row = await database.fetchrow(
-        "select created_at from session_events where user_id = $1 and kind = $2 order by id desc offset 1 limit 1",
+        "select created_at from session_events where user_id = $1 and kind = $2"
+        " order by id desc offset 1 limit 1",
         user_id,
         SIGNED_IN,
     )
