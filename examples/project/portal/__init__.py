@@ -1,0 +1,1 @@
+"""The Acme customer portal: four Systems, composed, and what Acme added."""
