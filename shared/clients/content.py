@@ -1,0 +1,131 @@
+"""Files by the sha256 of their bytes: packages, diffs, reports, logs, backups."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
+
+from shared.contracts.values import Digest
+from shared.errors import Retry, not_found
+
+_CHUNK_BYTES = 1 << 20
+
+
+class Corrupted(Exception):
+    """What lies under a digest has another digest."""
+
+    def __init__(self, digest: Digest, found: Digest) -> None:
+        super().__init__(f"the content store holds other bytes under {digest}: their digest is {found}")
+        self.digest = digest
+        self.found = found
+
+
+class ContentStore:
+    """A content-addressed store behind a URL: `file:///folder`, `memory:///`, `s3://bucket/prefix`, ….
+
+    Methods raise `Retry` when the store cannot be asked, `Reject` (not-found) for a digest that it does
+    not hold, and `Corrupted` for bytes that are not what they claim to be.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._store = _open(url)
+
+    async def put(self, data: bytes) -> Digest:
+        """Keep `data`. The same bytes again change nothing."""
+        digest = hashlib.sha256(data).hexdigest()
+        try:
+            await obstore.put_async(self._store, _key(digest), data, mode="create")
+        except AlreadyExistsError:
+            return digest
+        except BaseError as error:
+            raise Retry(f"the content store does not take {digest}: {error}") from error
+        return digest
+
+    async def get(self, digest: Digest) -> bytes:
+        """The bytes whose sha256 is `digest`."""
+        try:
+            found = await obstore.get_async(self._store, _key(digest))
+            data = bytes(await found.bytes_async())
+        except (NotFoundError, FileNotFoundError):
+            raise _missing(digest) from None
+        except BaseError as error:
+            raise Retry(f"the content store does not give {digest}: {error}") from error
+        _verify(digest, hashlib.sha256(data).hexdigest())
+        return data
+
+    async def has(self, digest: Digest) -> bool:
+        """Whether `get` would find something."""
+        try:
+            await obstore.head_async(self._store, _key(digest))
+        except (NotFoundError, FileNotFoundError):
+            return False
+        except BaseError as error:
+            raise Retry(f"the content store does not say whether it has {digest}: {error}") from error
+        return True
+
+    async def put_file(self, path: Path) -> Digest:
+        """Keep a file of any size, in parts."""
+        digest = await asyncio.to_thread(_digest_of, path)
+        if await self.has(digest):
+            return digest
+        try:
+            await obstore.put_async(self._store, _key(digest), path)
+        except BaseError as error:
+            raise Retry(f"the content store does not take {digest}: {error}") from error
+        return digest
+
+    async def get_to_file(self, digest: Digest, path: Path) -> None:
+        """Write what `get` would return to `path`, in parts; `path` appears whole or not at all."""
+        part = path.with_name(path.name + ".part")
+        hashed = hashlib.sha256()
+        try:
+            found = await obstore.get_async(self._store, _key(digest))
+            with part.open("wb") as file:
+                async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
+                    hashed.update(chunk)
+                    file.write(chunk)
+            _verify(digest, hashed.hexdigest())
+            part.replace(path)
+        except (NotFoundError, FileNotFoundError):
+            raise _missing(digest) from None
+        except BaseError as error:
+            raise Retry(f"the content store does not give {digest}: {error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _open(url: str) -> ObjectStore:
+    parsed = urlparse(url)
+    if parsed.scheme == "memory":
+        return MemoryStore()
+    if parsed.scheme == "file":
+        return LocalStore(Path(unquote(parsed.path)), mkdir=True)
+    return from_url(url)
+
+
+def _key(digest: Digest) -> str:
+    # A folder of every file would be slow to list on a disk.
+    return f"sha256/{digest[:2]}/{digest}"
+
+
+def _verify(digest: Digest, found: Digest) -> None:
+    if found != digest:
+        raise Corrupted(digest, found)
+
+
+def _missing(digest: Digest) -> Exception:
+    return not_found(
+        "the content store does not hold this",
+        field="digest",
+        value=digest,
+        cure="upload the file first, or check that every service uses the same content store",
+    )
+
+
+def _digest_of(path: Path) -> Digest:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

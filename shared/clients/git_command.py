@@ -1,0 +1,95 @@
+"""One call of the git program, with settings of our own only and a deadline."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from shared.clients.processes import DeadlineExceeded, Finished, run
+from shared.clients.secrets import without_passwords
+from shared.errors import Retry
+
+LOCAL_DEADLINE_S = 120.0
+REMOTE_DEADLINE_S = 300.0
+_OUTPUT_BYTES_MAX = 256 << 20
+_WORDS_CHARACTERS = 2000
+# How the worker reaches a remote is its operator's business; what Git does there is ours alone.
+_HANDED_ON = (
+    "PATH",
+    "HOME",
+    "SSH_AUTH_SOCK",
+    "GIT_SSH_COMMAND",
+    "GIT_ASKPASS",
+    "GIT_SSL_CAINFO",
+    "SSL_CERT_FILE",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+)
+_OURS = {
+    "LC_ALL": "C.UTF-8",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_AUTHOR_NAME": "upgradepath",
+    "GIT_AUTHOR_EMAIL": "upgradepath@localhost",
+    "GIT_COMMITTER_NAME": "upgradepath",
+    "GIT_COMMITTER_EMAIL": "upgradepath@localhost",
+}
+_SETTINGS = (
+    # A Project's hooks must not run in our process.
+    "core.hooksPath=/dev/null",
+    "core.autocrlf=false",
+    "core.quotePath=false",
+    "core.fsmonitor=false",
+    "core.protectHFS=true",
+    "core.protectNTFS=true",
+    "merge.renames=true",
+    "commit.gpgSign=false",
+    "protocol.file.allow=always",
+    # Objects that only a Run's worker knows of would be swept away under it.
+    "gc.auto=0",
+    "maintenance.auto=false",
+)
+
+
+async def git(
+    folder: Path,
+    *arguments: str,
+    deadline_s: float = LOCAL_DEADLINE_S,
+    stdin: bytes | None = None,
+    variables: Mapping[str, str] | None = None,
+    accept: Sequence[int] = (0,),
+) -> Finished:
+    """Run git on the bare repository `folder`; standard output and error come separately, as bytes.
+
+    Raises `Retry`, with Git's words, for an exit code that is not in `accept` and for a deadline.
+    """
+    environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ} | _OURS
+    settings = [part for setting in _SETTINGS for part in ("-c", setting)]
+    argv = ["git", f"--git-dir={folder}", *settings, *arguments]
+    try:
+        finished = await run(
+            argv,
+            cwd=folder,
+            environment=environment | dict(variables or {}),
+            deadline_s=deadline_s,
+            stdin=stdin,
+            output_bytes_max=_OUTPUT_BYTES_MAX,
+            separate=True,
+        )
+    except DeadlineExceeded as exceeded:
+        raise Retry(f"git {arguments[0]} did not end within {exceeded.deadline_s:g} s") from None
+    if finished.exit_code not in accept:
+        raise failed(arguments[0], finished)
+    if finished.truncated:
+        raise Retry(f"git {arguments[0]} printed more than {_OUTPUT_BYTES_MAX >> 20} MiB")
+    return finished
+
+
+def failed(command: str, finished: Finished) -> Retry:
+    """The error for a call of git that did not do its work."""
+    words = without_passwords(finished.output.strip()[-_WORDS_CHARACTERS:])
+    return Retry(f"git {command} ended with {finished.exit_code}: {words}")

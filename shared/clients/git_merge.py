@@ -1,0 +1,159 @@
+"""Three-way merges by Git itself, inside the object store: no work tree, no ref of the repository."""
+
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.clients.git_command import git
+
+_HUNKS_CHARACTERS_MAX = 4000
+_BEGIN, _END = b"<<<<<<< ", b">>>>>>> "
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The names that conflict markers carry."""
+
+    ours: str
+    theirs: str
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """One path that Git would not decide; `hunk` shows the lines, or Git's words where there are none."""
+
+    path: str
+    kind: str
+    hunk: str
+
+
+@dataclass(frozen=True)
+class Merge:
+    """The merged tree; with conflicts, the markers are in its files."""
+
+    tree: str
+    conflicts: tuple[Conflict, ...]
+
+
+async def merge_trees(repository: Path, base: str, ours: str, theirs: str, labels: Labels) -> Merge:
+    """Merge two trees over a base tree."""
+    # Git 2.39 takes no base for a merge; it finds one in commits that exist for this alone.
+    below = await _commit(repository, base)
+    return await merge_commits(
+        repository,
+        await _commit(repository, ours, below),
+        await _commit(repository, theirs, below),
+        labels,
+    )
+
+
+async def merge_commits(repository: Path, ours: str, theirs: str, labels: Labels) -> Merge:
+    """Merge two commits over the base that their histories have in common."""
+    with tempfile.TemporaryDirectory(prefix="upgradepath-merge-") as name:
+        # Markers carry the names on the command line, so the two sides need refs. In a repository of
+        # their own, over the same objects, merges at the same time do not see each other's.
+        folder = Path(name)
+        objects = {"GIT_OBJECT_DIRECTORY": str(repository / "objects")}
+        (folder / "HEAD").write_text("ref: refs/heads/none\n")
+        (folder / "objects").mkdir()
+        names = (_ref_name(labels.ours, "ours"), _ref_name(labels.theirs, "theirs"))
+        if names[0] == names[1]:
+            names = (names[0], f"{names[1]}-new")
+        for ref, commit in zip(names, (ours, theirs), strict=True):
+            file = folder / "refs" / "heads" / ref
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{commit}\n")
+        arguments = ("merge-tree", "--write-tree", "-z", "--messages", "--name-only", *names)
+        finished = await git(folder, *arguments, variables=objects, accept=(0, 1))
+    tree, conflicts = _parse(finished.stdout)
+    if not conflicts:
+        return Merge(tree, ())
+    contents = await _contents(repository, tree, list(conflicts))
+    return Merge(
+        tree,
+        tuple(
+            Conflict(path, kind, _shown(contents.get(path, b"")) or words)
+            for path, (kind, words) in conflicts.items()
+        ),
+    )
+
+
+def marked_lines(content: bytes) -> tuple[tuple[int, int], ...]:
+    """The first and last line, from 1, of every conflict that is marked in a file."""
+    found: list[tuple[int, int]] = []
+    begun: int | None = None
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if line.startswith(_BEGIN):
+            begun = number
+        elif line.startswith(_END) and begun is not None:
+            found.append((begun, number))
+            begun = None
+    return tuple(found)
+
+
+def hunks(content: bytes) -> str:
+    """Every marked conflict of a file with its line numbers; empty when there is none."""
+    lines = content.decode(errors="replace").split("\n")
+    return "\n".join(
+        f"lines {first}-{last}:\n" + "\n".join(lines[first - 1 : last])
+        for first, last in marked_lines(content)
+    )
+
+
+def _shown(content: bytes) -> str:
+    text = hunks(content)
+    if len(text) <= _HUNKS_CHARACTERS_MAX:
+        return text
+    return text[:_HUNKS_CHARACTERS_MAX] + "\n… (more in the file)"
+
+
+def _ref_name(label: str, otherwise: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.")
+    return re.sub(r"\.{2,}|\.lock$", "-", name) or otherwise
+
+
+async def _commit(repository: Path, tree: str, *parents: str) -> str:
+    dates = {"GIT_AUTHOR_DATE": "@0 +0000", "GIT_COMMITTER_DATE": "@0 +0000"}
+    over = [part for parent in parents for part in ("-p", parent)]
+    finished = await git(
+        repository, "commit-tree", f"{tree}^{{tree}}", *over, stdin=b"merge\n", variables=dates
+    )
+    return finished.stdout.decode().strip()
+
+
+def _parse(output: bytes) -> tuple[str, Mapping[str, tuple[str, str]]]:
+    """The tree, and per conflicted path its kind and Git's words.
+
+    The format: tree NUL (path NUL)* NUL (count NUL (path NUL){count} kind NUL text NUL)*.
+    """
+    fields = iter(output.decode(errors="surrogateescape").split("\0"))
+    tree = next(fields)
+    paths: list[str] = []
+    for path in fields:
+        if not path:
+            break
+        paths.append(path)
+    conflicts = dict.fromkeys(paths, ("conflict", ""))
+    for count in fields:
+        if not count.strip():
+            continue
+        about = [next(fields) for _ in range(int(count))]
+        kind, words = next(fields), next(fields)
+        if not kind.startswith("CONFLICT"):
+            continue
+        short = kind.removeprefix("CONFLICT").strip(" ()") or "conflict"
+        for path in about:
+            if path in conflicts:
+                conflicts[path] = (short, words.strip())
+    return tree, conflicts
+
+
+async def _contents(repository: Path, tree: str, paths: list[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for path in paths:
+        shown = await git(repository, "cat-file", "blob", f"{tree}:{path}", accept=(0, 128))
+        if shown.exit_code == 0:
+            found[path] = shown.stdout
+    return found

@@ -1,0 +1,69 @@
+"""Secrets by name, from mounted files or the environment; their values never in a log or a message."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_PREFIX = "secret:"
+_VARIABLE = "UPGRADES_SECRET_"
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_URL_PASSWORD = re.compile(r"(?P<before>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(?=@)")
+_HIDDEN = "***"
+# Hiding every "1" or "on" would make a log unreadable and protect nobody.
+_HIDE_FROM_CHARACTERS = 4
+
+
+class MissingSecret(Exception):
+    """The worker cannot see a secret that a Project names."""
+
+    def __init__(self, name: str, looked_at: tuple[str, ...]) -> None:
+        super().__init__(f"secret {name!r} is not here; looked at {' and '.join(looked_at)}")
+        self.name = name
+        self.looked_at = looked_at
+
+
+class Secrets:
+    """Resolves `secret:<name>` from the file `<folder>/<name>` or the variable `UPGRADES_SECRET_<NAME>`."""
+
+    def __init__(self, folder: Path | None, environ: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environ = environ
+        self._seen: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"Secrets(folder={str(self._folder)!r})"
+
+    def resolve(self, reference: str) -> str:
+        """The value behind `secret:<name>`, without a trailing newline. Raises `MissingSecret`."""
+        name = reference.removeprefix(_PREFIX)
+        if not reference.startswith(_PREFIX) or not _NAME.fullmatch(name):
+            raise ValueError("a secret is named secret:<name>, in small letters, digits and hyphens")
+        variable = _VARIABLE + name.upper().replace("-", "_")
+        looked_at = [f"variable {variable}"]
+        value = self._environ.get(variable)
+        if self._folder is not None:
+            file = self._folder / name
+            looked_at.insert(0, f"file {file}")
+            if file.is_file():
+                value = file.read_text(encoding="utf-8").rstrip("\r\n")
+        if value is None:
+            raise MissingSecret(name, tuple(looked_at))
+        if len(value) >= _HIDE_FROM_CHARACTERS:
+            self._seen.add(value)
+        return value
+
+    def value(self, text: str) -> str:
+        """`text` itself, or what is behind it when it is a `secret:` reference."""
+        return self.resolve(text) if text.startswith(_PREFIX) else text
+
+    def redact(self, text: str) -> str:
+        """`text` with every value resolved so far, and every password in a URL, replaced by `***`."""
+        # Longest first: one secret may be a part of another.
+        for value in sorted(self._seen, key=len, reverse=True):
+            text = text.replace(value, _HIDDEN)
+        return without_passwords(text)
+
+
+def without_passwords(text: str) -> str:
+    """`text` with the password of every URL in it replaced by `***`."""
+    return _URL_PASSWORD.sub(rf"\g<before>{_HIDDEN}", text)

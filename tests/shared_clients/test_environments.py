@@ -1,0 +1,84 @@
+"""An environment's commands get a clean environment, and their answers are read strictly."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
+from shared.clients.secrets import Secrets
+from shared.contracts.projects import Environment
+
+COMMIT = "c" * 40
+SECRETS = {
+    "UPGRADES_SECRET_DB": "postgresql://app:s3cret@127.0.0.1/app",
+    "UPGRADES_SECRET_ROOT": "/srv/hosting",
+}
+
+
+def runner(
+    *, activate: str = "true", observe: str = "true", logs: str = "true", deadline_s: float = 20
+) -> EnvironmentRunner:
+    environment = Environment(
+        database="secret:db",
+        activate=("sh", "-c", activate),
+        observe=("sh", "-c", observe),
+        health=("sh", "-c", "exit 7"),
+        destroy=("true",),
+        logs=("sh", "-c", logs),
+        deadline_s=deadline_s,
+        variables={"ROOT": "secret:root", "TITLE": "Acme"},
+    )
+    return EnvironmentRunner(environment, "staging", "run-0123456789ab", Secrets(None, SECRETS))
+
+
+async def test_a_command_sees_what_is_declared_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKERS_OWN", "x")
+    program = "import json, os; json.dump(dict(os.environ), open('seen', 'w'))"
+    with runner(activate=f'python -c "{program}"') as environment:
+        assert await environment.activate(tmp_path, COMMIT) is None
+        seen = json.loads((tmp_path / "seen").read_text())
+        home = tmp_path / seen["HOME"]
+        assert home.is_dir()
+    assert not home.exists()
+    assert seen["PATH"].startswith(str(Path(sys.executable).parent))
+    expected = {
+        "ROOT": "/srv/hosting",
+        "TITLE": "Acme",
+        "LANG": "C.UTF-8",
+        "DATABASE_URL": SECRETS["UPGRADES_SECRET_DB"],
+        "UPGRADEPATH_ENVIRONMENT": "staging",
+        "UPGRADEPATH_COMMIT": COMMIT,
+        "UPGRADEPATH_RUN": "run-0123456789ab",
+    }
+    assert seen.items() >= expected.items()
+    assert "WORKERS_OWN" not in seen
+
+
+async def test_answers_are_read_from_standard_output(tmp_path: Path) -> None:
+    environment = runner(
+        activate="echo starting; echo address=http://127.0.0.1:1; echo address=http://127.0.0.1:2",
+        observe=f"echo warning >&2; echo {COMMIT}",
+        logs="echo s3cret is in $DATABASE_URL",
+    )
+    assert await environment.activate(tmp_path, COMMIT) == "http://127.0.0.1:2"
+    assert await environment.observe(tmp_path) == COMMIT
+    assert await runner(observe="echo nothing >&2").observe(tmp_path) is None
+    assert SECRETS["UPGRADES_SECRET_DB"] not in await environment.logs(tmp_path)
+    environment.close()
+
+
+async def test_a_command_that_fails_says_which_and_why(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFailed) as failed:
+        await runner().health(tmp_path)
+    assert (failed.value.command, failed.value.exit_code) == ("health", 7)
+    with pytest.raises(EnvironmentFailed, match="expected a commit"):
+        await runner(observe="echo main").observe(tmp_path)
+    with pytest.raises(EnvironmentFailed, match="did not end in time"):
+        await runner(observe="sleep 60", deadline_s=0.2).observe(tmp_path)
+    with pytest.raises(EnvironmentFailed) as failed:
+        await runner(observe="echo $DATABASE_URL; exit 1").observe(tmp_path)
+    assert "s3cret" not in str(failed.value)
