@@ -1,0 +1,60 @@
+"""One PostgreSQL for the whole session: embedded, or the one that UPGRADES_TEST_POSTGRES_URL names."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import pytest
+
+from local.postgres import EmbeddedPostgres, postgres_bin_folder
+
+POSTGRES_URL = "UPGRADES_TEST_POSTGRES_URL"
+
+
+class PostgresServer(Protocol):
+    """A server on which tests make databases as they like."""
+
+    bin_folder: Path
+
+    def url(self, database: str = "postgres") -> str: ...
+
+    def create_database(self, name: str) -> None: ...
+
+
+class OuterPostgres:
+    """A server that runs already. Tests get databases with the names that they choose, emptied first."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.bin_folder = postgres_bin_folder()
+
+    def url(self, database: str = "postgres") -> str:
+        parts = urlsplit(self._url)
+        return urlunsplit(parts._replace(path=f"/{quote(database, safe='')}"))
+
+    def create_database(self, name: str) -> None:
+        """Makes the database anew: an earlier session may have left one of that name."""
+        for statement in (f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', f'CREATE DATABASE "{name}"'):
+            subprocess.run(
+                [self.bin_folder / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement, self._url],
+                capture_output=True,
+                check=True,
+            )
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The session's server; the embedded one runs without fsync, as a test's data need not last."""
+    if url := os.environ.get(POSTGRES_URL):
+        yield OuterPostgres(url)
+        return
+    # Not in pytest's own folder: another pytest that starts shuts it to the user that PostgreSQL runs as.
+    with (
+        TemporaryDirectory(prefix="upgradepath-") as folder,
+        EmbeddedPostgres(Path(folder) / "postgres", fsync=False) as server,
+    ):
+        yield server
