@@ -1,0 +1,234 @@
+"""Decide, from production's catalogue and the schema files' rules, how each column leaves production."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from services.executor.clients.postgres import Connection, quoted
+from services.executor.clients.prisma import FieldOf, MaskRule, Model
+from shared.contracts.stages import Finding
+from shared.errors import Failure
+
+_COLUMNS = """
+    SELECT n.nspname AS schema, c.relname AS table, a.attname AS column, a.attnotnull AS required,
+        format_type(a.atttypid, a.atttypmod) AS type, a.attgenerated <> '' AS generated,
+        coalesce(nullif(t.typelem, 0)::oid, t.oid) >= 16384 AND
+            (t.typelem <> 0 OR t.typtype = 'c') AS own_oids,
+        t.typelem <> 0 AND t.typcategory = 'A' AS many,
+        CASE WHEN t.typelem <> 0 AND t.typcategory = 'A' THEN e.typname
+             WHEN t.typtype = 'd' THEN b.typname ELSE t.typname END AS kind,
+        CASE WHEN t.typelem <> 0 AND t.typcategory = 'A' THEN e.typcategory
+             ELSE t.typcategory END = 'S' AS text
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_type e ON e.oid = t.typelem LEFT JOIN pg_type b ON b.oid = t.typbasetype
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'upgradepath')
+    AND c.relname <> '_prisma_migrations'
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+        AND d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY n.nspname, c.relname, a.attnum
+"""
+_REFERENCES = """
+    SELECT n.nspname AS schema, c.relname AS table, a.attname AS column,
+        fn.nspname AS to_schema, f.relname AS to_table, fa.attname AS to_column
+    FROM pg_constraint k, unnest(k.conkey, k.confkey) AS pair(own, theirs), pg_class c, pg_namespace n,
+        pg_attribute a, pg_class f, pg_namespace fn, pg_attribute fa
+    WHERE k.contype = 'f' AND c.oid = k.conrelid AND n.oid = c.relnamespace
+    AND a.attrelid = c.oid AND a.attnum = pair.own
+    AND f.oid = k.confrelid AND fn.oid = f.relnamespace AND fa.attrelid = f.oid AND fa.attnum = pair.theirs
+"""
+# What can hold a person's words or address although PostgreSQL does not count it among the strings.
+_TEXT_LIKE = frozenset(
+    {
+        "json",
+        "jsonb",
+        "xml",
+        "bytea",
+        "hstore",
+        "inet",
+        "cidr",
+        "macaddr",
+        "macaddr8",
+        "tsvector",
+        "bit",
+        "varbit",
+    }
+)
+_JSON = frozenset({"json", "jsonb"})
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """How one table is copied: the query for production and the columns that it fills in staging."""
+
+    schema: str
+    table: str
+    columns: tuple[str, ...]
+    query: str
+    format: Literal["binary", "text"]
+    masked: int
+
+    @property
+    def label(self) -> str:
+        return self.table if self.schema == "public" else f"{self.schema}.{self.table}"
+
+
+@dataclass(frozen=True)
+class _Column:
+    schema: str
+    table: str
+    column: str
+    required: bool
+    type: str
+    generated: bool
+    own_oids: bool
+    many: bool
+    kind: str
+    text: bool
+
+    @property
+    def key(self) -> Key:
+        return (self.schema, self.table, self.column)
+
+    @property
+    def personal(self) -> bool:
+        return self.text or self.kind in _TEXT_LIKE
+
+
+async def plan_copy(source: Connection, models: Sequence[Model], salt: str) -> list[TablePlan]:
+    """One plan per table, sorted. Raises Failure with everything that is wrong."""
+    known = {
+        (model.schema, model.table, each.column): (model, each)
+        for model in models
+        for each in model.fields
+        if each.column is not None
+    }
+    columns = [_Column(**dict(record)) for record in await source.fetch(_COLUMNS)]
+    findings = [finding for column in columns for finding in _problems(column, known.get(column.key))]
+    rules = {key: each.mask for key, (_, each) in known.items()}
+    references = [(tuple(row)[:3], tuple(row)[3:]) for row in await source.fetch(_REFERENCES)]
+    findings += [_parted(own, theirs, rules) for own, theirs in references if _differ(own, theirs, rules)]
+    if findings:
+        raise Failure("production's rows cannot be masked as the schema files stand", *findings)
+    tables: dict[tuple[str, str], list[_Column]] = {}
+    for column in columns:
+        tables.setdefault((column.schema, column.table), []).append(column)
+    return [_table(schema, table, found, rules, salt) for (schema, table), found in sorted(tables.items())]
+
+
+def _table(
+    schema: str,
+    table: str,
+    found: Sequence[_Column],
+    rules: dict[Key, MaskRule | None],
+    salt: str,
+) -> TablePlan:
+    copied = [column for column in found if not column.generated]
+    masks = [(column, rules[column.key]) for column in copied]
+    chosen = ", ".join(_expression(column, rule, salt) for column, rule in masks)
+    return TablePlan(
+        schema=schema,
+        table=table,
+        columns=tuple(column.column for column in copied),
+        query=f"SELECT {chosen} FROM {quoted(schema, table)}",
+        # Arrays and rows of the user's own types carry oids, which differ from database to database.
+        format="text" if any(column.own_oids for column in copied) else "binary",
+        masked=sum(rule not in (None, "keep") for _, rule in masks),
+    )
+
+
+def _expression(column: _Column, rule: MaskRule | None, salt: str) -> str:
+    name = quoted(column.column)
+    match rule:
+        case None | "keep":
+            return name
+        case "null":
+            return f"NULL::{column.type}"
+        case "email" | "name" | "hash":
+            if column.many:
+                one = _masked("value", column, rule, salt)
+                values = f"unnest({name}) WITH ORDINALITY AS each(value, place)"
+                return (
+                    f"CASE WHEN {name} IS NOT NULL THEN"
+                    f" coalesce((SELECT array_agg({one} ORDER BY place) FROM {values}), '{{}}')"
+                    f"::{column.type} END"
+                )
+            return f"({_masked(name, column, rule, salt)})::{column.type}"
+
+
+def _masked(value: str, column: _Column, rule: Literal["email", "name", "hash"], salt: str) -> str:
+    hashed = f"encode(sha256(convert_to('{salt}' || {value}::text, 'UTF8')), 'hex')"
+    match rule:
+        case "email":
+            masked = f"left({hashed}, 16) || '@example.invalid'"
+        case "name":
+            masked = f"'Person ' || left({hashed}, 8)"
+        case "hash":
+            masked = hashed
+    if column.kind in _JSON:
+        return f"to_json({masked})::{column.kind}"
+    if column.kind == "bytea":
+        return f"convert_to({masked}, 'UTF8')"
+    return f"left({hashed}, 32)" if column.kind == "uuid" else masked
+
+
+def _problems(column: _Column, known: tuple[Model, FieldOf] | None) -> list[Finding]:
+    if known is None:
+        return [
+            _finding(
+                f"{column.table}.{column.column}",
+                "Production has this column, but no schema file knows it, so nobody said how to mask it.",
+                "add it to a model under prisma/schema, or drop it in a migration",
+            )
+        ]
+    model, each = known
+    name = f"{model.name}.{each.name}"
+    if column.generated:
+        return []
+    if each.mask is None and column.personal:
+        return [
+            _finding(
+                name,
+                f"It is {column.type} and has no mask rule, so the copy to staging stops here.",
+                f"write `/// @mask email|name|hash|null|keep` above it in {model.file}",
+            )
+        ]
+    if each.mask == "null" and column.required:
+        return [
+            _finding(
+                name, "Its rule is null, but the column is required.", f"use hash or keep in {model.file}"
+            )
+        ]
+    maskable = column.text or column.kind in _JSON or column.kind in ("bytea", "uuid")
+    if each.mask in ("email", "name", "hash") and not maskable:
+        return [
+            _finding(
+                name,
+                f"Its rule is {each.mask}, but {column.type} cannot hold one.",
+                f"use null or keep in {model.file}",
+            )
+        ]
+    return []
+
+
+def _differ(own: tuple[str, ...], theirs: tuple[str, ...], rules: dict[Key, MaskRule | None]) -> bool:
+    return _rule(own, rules) != _rule(theirs, rules) and _rule(own, rules) != "null"
+
+
+def _rule(key: tuple[str, ...], rules: dict[Key, MaskRule | None]) -> MaskRule:
+    return rules.get((key[0], key[1], key[2])) or "keep"
+
+
+def _parted(own: tuple[str, ...], theirs: tuple[str, ...], rules: dict[Key, MaskRule | None]) -> Finding:
+    return _finding(
+        f"{own[1]}.{own[2]}",
+        f"It refers to {theirs[1]}.{theirs[2]}, but one is masked by {_rule(own, rules)} and the other by"
+        f" {_rule(theirs, rules)}: the rows would lose each other.",
+        "give both the same mask rule",
+    )
+
+
+def _finding(subject: str, detail: str, cure: str) -> Finding:
+    return Finding(kind="project-file", subject=subject, detail=detail, cure=cure)

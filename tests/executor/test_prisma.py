@@ -1,0 +1,81 @@
+"""Tables, columns and mask rules are read from Prisma's schema files."""
+
+import pytest
+
+from services.executor.clients.prisma import FieldOf, read_models
+
+MAIN = """
+datasource db { provider = "postgresql" }
+generator client {
+  provider = "prisma-client-js"
+}
+enum Role {
+  ADMIN
+  USER
+}
+/// A person. @mask does not belong here.
+model User {
+  id      Int      @id @default(autoincrement()) // the key
+  /// Where we write to.
+  /// @mask email
+  mail    String   @unique @map("e-mail")
+  role    Role     @default(USER)
+  tags    String[]
+  posts   Post[]
+  /// @mask keep
+  url     String   @default("http://x") @db.VarChar(200)
+  vector  Unsupported("vector(3)")?
+
+  @@index([mail])
+  @@map("users")
+  @@schema("app")
+}
+"""
+OTHER = """
+model Post {
+  /// @mask hash
+  key     String @id
+  authorId Int
+  author  User   @relation(fields: [authorId], references: [id])
+  labels  Label[]
+  related Post[] @relation("Related")
+  back    Post[] @relation("Related")
+}
+model Label {
+  id    Int @id
+  posts Post[]
+}
+"""
+
+
+def test_names_types_rules_and_join_tables() -> None:
+    models = {model.name: model for model in read_models({"main.prisma": MAIN, "b.prisma": OTHER})}
+    user = models["User"]
+    assert (user.table, user.schema, user.file) == ("users", "app", "main.prisma")
+    stored = {each.name: (each.column, each.mask) for each in user.fields if each.column}
+    assert stored == {
+        "id": ("id", None),
+        "mail": ("e-mail", "email"),
+        "role": ("role", None),
+        "tags": ("tags", None),
+        "url": ("url", "keep"),
+        "vector": ("vector", None),
+    }
+    assert models["Post"].table == "Post"
+    joined = models["_LabelToPost"]
+    assert joined.fields == (FieldOf("A", "Int", "A"), FieldOf("B", "String", "B", mask="hash"))
+    assert models["_Related"].table == "_Related"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model A {\n id Int\n", "never closed"),
+        ("model A {\n /// @mask secret\n id String\n}", "a.prisma:2: secret is no mask rule"),
+        ("model A {\n id Nothing\n}", "a.prisma:2: Nothing is neither"),
+        ("model A {\n ???\n}", "no field"),
+    ],
+)
+def test_what_is_not_understood_is_named(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        read_models({"a.prisma": text})
