@@ -64,6 +64,7 @@ def listen(here: Path, live: place.Live | None) -> socket.socket:
             fresh.close()
             continue
         fresh.listen(512)
+        fresh.setblocking(False)
         return fresh
     raise SystemExit("no port is free on 127.0.0.1")
 

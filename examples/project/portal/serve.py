@@ -37,9 +37,11 @@ class Server(uvicorn.Server):
             self.draining = self.loop.create_task(self.drain())
 
     async def drain(self) -> None:
-        """Close our copy of the listening socket and wait for the connections to end by themselves."""
+        """Accept nothing more, and wait for the connections to end by themselves."""
+        # Server.close() would break a connection that was accepted in this very turn of the loop.
         for server in self.servers:
-            server.close()
+            for listening in server.sockets:
+                self.loop.remove_reader(listening.fileno())
         deadline = self.loop.time() + DRAIN_S
         quiet = 0
         # What was just accepted shows among the connections a turn of the loop later: hence three looks.
@@ -71,6 +73,8 @@ async def main() -> None:
     # Our pid goes into the file whose lock we hold as long as we live.
     os.write(int(os.environ["LOCK_FD"]), str(os.getpid()).encode())
     listener = socket.socket(fileno=int(os.environ["LISTEN_FD"]))
+    # Copies share this mode: dup() of a blocking socket would make the older process wait inside accept().
+    listener.setblocking(False)
     config = uvicorn.Config(
         create_app(),
         loop="asyncio",
