@@ -1,0 +1,68 @@
+"""What people write by hand, read strictly: every mistake at once, each with its field and its cure."""
+
+import tomllib
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from shared.contracts.refusals import Refusal
+from shared.errors import Reject
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_CURES = {
+    "missing": "add it",
+    "extra_forbidden": "remove it, or check its spelling",
+    "string_pattern_mismatch": "write it in the form that the reason shows",
+    "union_tag_not_found": "name the kind of the check in `kind`",
+    "union_tag_invalid": "use one of the kinds that the reason lists",
+    "literal_error": "use one of the values that the reason lists",
+    "too_short": "give at least one",
+}
+_CHECK_KINDS = ("command", "http", "sql", "log", "sign-off")
+_VALUE_CHARACTERS = 200
+
+
+def read_toml(text: str, model: type[Model], *, file: str) -> Model:
+    """Parse TOML into `model`; raises `Reject` with one refusal per mistake."""
+    return read_values(parse_toml(text, file=file), model)
+
+
+def parse_toml(text: str, *, file: str) -> dict[str, Any]:
+    """Parse TOML; raises `Reject` naming the file and the line."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        cure = "correct the TOML there"
+        refusal = Refusal(kind="invalid", reason=f"{file} is no TOML: {error}", field=file, cure=cure)
+        raise Reject(refusal) from None
+
+
+def read_values(values: dict[str, Any], model: type[Model]) -> Model:
+    """Make a model of parsed values; raises `Reject` with one refusal per mistake."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise Reject(*map(_refusal, error.errors(include_url=False))) from None
+
+
+def _refusal(error: ErrorDetails) -> Refusal:
+    given = error["input"]
+    plain = isinstance(given, str | int | float)
+    return Refusal(
+        kind="invalid",
+        reason=error["msg"].removeprefix("Value error, "),
+        field=_field(error["loc"]),
+        value=str(given)[:_VALUE_CHARACTERS] if plain else None,
+        cure=_CURES.get(error["type"], "correct it as the reason says"),
+    )
+
+
+def _field(location: Iterable[str | int]) -> str:
+    parts = [str(part) for part in location if part != "[key]"]
+    # pydantic also names the member of a union that it chose; no person wrote that.
+    if len(parts) > 3 and parts[0] == "checks" and parts[3] in _CHECK_KINDS:
+        del parts[3]
+    return ".".join(parts)

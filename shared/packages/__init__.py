@@ -1,0 +1,1 @@
+"""A System's package: its manifest, reading one safely, packing a folder."""

@@ -1,0 +1,96 @@
+"""`upgradepath.toml` and `version-map.yaml`: what is wrong is told by field, all at once."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import Reject
+from shared.project_file import read_project_file, read_version_map, write_version_map
+
+ENVIRONMENT = """
+database = "secret:acme-{name}-database"
+activate = ["python", "hosting/activate.py"]
+observe = ["python", "hosting/observe.py"]
+health = ["python", "hosting/health.py"]
+destroy = ["python", "hosting/destroy.py"]
+logs = ["python", "hosting/logs.py"]
+variables = {{ ROOT = "secret:acme-hosting", TITLE = "Acme" }}
+"""
+SOUND = f"""
+id = "acme-portal"
+name = "Acme customer portal"
+[environments.production]
+branch = "main"{ENVIRONMENT.format(name="production")}
+[environments.staging]{ENVIRONMENT.format(name="staging")}
+[staging]
+data = "masked-copy"
+[checks.validate.unit-tests]
+kind = "command"
+run = ["python", "-m", "unittest"]
+[checks.validate.quiet-log]
+kind = "log"
+absent = ["Traceback"]
+[checks.check-workflows.partner-sign-off]
+kind = "sign-off"
+question = "Agreed?"
+"""
+NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True)
+VERSIONS = st.builds("{}.{}.{}".format, *[st.integers(0, 99)] * 3)
+
+
+def refused_fields(text: str) -> list[str | None]:
+    with pytest.raises(Reject) as rejected:
+        read_project_file(text)
+    assert all(refusal.cure for refusal in rejected.value.refusals)
+    return [refusal.field for refusal in rejected.value.refusals]
+
+
+def test_a_sound_file_is_read() -> None:
+    definition = read_project_file(SOUND)
+    assert definition.environments.production.branch == "main"
+    assert set(definition.checks.validate_) == {"unit-tests", "quiet-log"}
+    assert read_project_file("# a remark\n" + SOUND) == definition
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ('id = "acme-portal"', 'id = "Acme"', "id"),
+        ('branch = "main"', 'branch = "--all"', "environments.production.branch"),
+        ('branch = "main"', 'banch = "main"', "environments.production.banch"),
+        ('"secret:acme-staging-database"', '"postgresql://x"', "environments.staging.database"),
+        ('data = "masked-copy"', 'data = "seed"', "staging"),
+        ('data = "masked-copy"', 'data = "seed"\nseed = "../x.sql"', "staging.seed"),
+        ('run = ["python", "-m", "unittest"]', "run = []", "checks.validate.unit-tests.run"),
+        ('kind = "log"', 'kind = "logs"', "checks.validate.quiet-log"),
+        ('absent = ["Traceback"]', 'absent = ["("]', "checks.validate.quiet-log.absent.0"),
+        ('kind = "sign-off"', 'kind = "command"', "checks.check-workflows.partner-sign-off.run"),
+        ('id = "acme-portal"', "id = ", "upgradepath.toml"),
+    ],
+)
+def test_a_mistake_names_its_field(old: str, new: str, field: str) -> None:
+    assert field in refused_fields(SOUND.replace(old, new, 1))
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    text = SOUND.replace('id = "acme-portal"', "").replace('branch = "main"', "banch = 1")
+    assert set(refused_fields(text)) == {"id", "environments.production.banch"}
+
+
+@given(st.dictionaries(NAMES, VERSIONS))
+def test_a_version_map_written_is_read_back_in_its_order(pins: dict[str, str]) -> None:
+    assert list(read_version_map(write_version_map(pins)).items()) == list(pins.items())
+
+
+@pytest.mark.parametrize(
+    "line", ["auth-system 1.3.0", "auth-system:1.3.0", "auth-system: 1.3", " a: 1.0.0", "- a"]
+)
+def test_a_line_that_is_no_pin_is_refused_by_its_number(line: str) -> None:
+    with pytest.raises(Reject) as rejected:
+        read_version_map(f"quote-engine: 0.9.1\n{line}\n")
+    assert [refusal.field for refusal in rejected.value.refusals] == ["version-map.yaml line 2"]
+
+
+def test_a_system_pinned_twice_is_refused() -> None:
+    with pytest.raises(Reject, match="twice"):
+        read_version_map("a: 1.0.0\na: 1.0.0\n")
