@@ -1,8 +1,9 @@
 """What a worker's service does with its messages: accept a stage once, and stop it when told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
+from shared.contracts.envelope import Received
 from shared.contracts.stages import (
     CancelExecutorStage,
     CancelValidatorStage,
@@ -10,25 +11,24 @@ from shared.contracts.stages import (
     RunValidatorStage,
     StageFinished,
 )
-from shared.jobs.store import JobRow, WorkerTransaction
+from shared.jobs.store import Command, JobRow, WorkerTransaction
+from shared.messaging.inbox import Inbox
 
 
 class AcceptStage:
-    """Accepts a stage command as a job; answers a repeat with the result that there is."""
+    """Accepts a stage command as a job, once."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
 
-    async def __call__(self, command: RunExecutorStage | RunValidatorStage, tx: WorkerTransaction) -> None:
+    async def __call__(self, command: Command, tx: WorkerTransaction) -> None:
         await tx.lock("project", command.project_id)
         known = await tx.job(command.run_id, command.fence)
         if known is not None:
-            if known.result is not None:
-                tx.send(StageFinished.model_validate(known.result))
-            return
-        if command.fence < await tx.newest_fence(command.project_id):
-            return  # old news: a newer command of this Project has been seen
-        await tx.cancel_older(command.project_id, command.fence)
+            return  # the inbox answers it again
+        if command.fence < await tx.newest_fence(command):
+            return  # old news: a newer command has been seen
+        await tx.cancel_older(command)
         assert tx.cause is not None
         cause = {**asdict(tx.cause), "time": tx.cause.time.isoformat()}
         await tx.add_job(
@@ -48,7 +48,47 @@ class AcceptStage:
         tx.after_commit(self._wake)
 
 
-async def on_cancel_stage(command: CancelExecutorStage | CancelValidatorStage, tx: WorkerTransaction) -> None:
-    """The attempt's heartbeat finds out, and the work is stopped."""
-    await tx.lock("project", command.project_id)
-    await tx.cancel(command.run_id, command.fence)
+class CancelStage:
+    """Stops one attempt: whoever works on it finds out at its next heartbeat, which `wake` hurries."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    async def __call__(
+        self, command: CancelExecutorStage | CancelValidatorStage, tx: WorkerTransaction
+    ) -> None:
+        await tx.lock("project", command.project_id)
+        await tx.cancel(command.run_id, command.fence)
+        tx.after_commit(self._wake)
+
+
+class WorkerInbox(Inbox[WorkerTransaction]):
+    """An inbox in which a repeated stage command is answered again with the result that there is.
+
+    The first answer may have been lost with a broker that forgets; the same id makes the second harmless.
+    """
+
+    async def handle_together(self, batch: Iterable[Received]) -> None:
+        messages = list(batch)
+        await super().handle_together(messages)
+        await self._answer_again(messages)
+
+    async def handle_alone(self, received: Received) -> None:
+        await super().handle_alone(received)
+        await self._answer_again([received])
+
+    async def _answer_again(self, messages: list[Received]) -> None:
+        commands = [
+            (received.envelope, received.message)
+            for received in messages
+            if isinstance(received.message, RunExecutorStage | RunValidatorStage)
+        ]
+        if not commands:
+            return
+        async with self.database.transaction() as tx:
+            for envelope, command in commands:
+                await tx.lock("project", command.project_id)
+                known = await tx.job(command.run_id, command.fence)
+                if known is not None and known.result is not None:
+                    tx.caused_by(envelope)
+                    tx.send(StageFinished.model_validate(known.result))

@@ -3,33 +3,56 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Identity, MetaData, insert, select, update
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ColumnElement,
+    DateTime,
+    Identity,
+    MetaData,
+    UniqueConstraint,
+    and_,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.orm import aliased
 from sqlmodel import Field, SQLModel, col
 
 from shared.contracts.envelope import Envelope
-from shared.contracts.stages import StageFinished
+from shared.contracts.stages import RunExecutorStage, RunValidatorStage, StageFinished
 from shared.jobs.job import Effect
 from shared.storage.database import Transaction
 
 JOB_TABLES = MetaData()
 
+Command = RunExecutorStage | RunValidatorStage
+
 
 class JobRow(SQLModel, table=True):
-    """One attempt of one stage. `state`: queued, leased, finished or cancelled."""
+    """One attempt of one stage. `state`: queued, leased, finished or cancelled.
+
+    A cancelled job whose `lease_until` has not passed may still be at work; its worker clears that once
+    the work has stopped.
+    """
 
     __tablename__ = "jobs"
+    __table_args__ = (UniqueConstraint("run_id", "stage", "attempt"),)
     metadata = JOB_TABLES
 
     run_id: str = Field(primary_key=True)
-    fence: int = Field(sa_column=Column(BigInteger, primary_key=True))
-    project_id: str
+    fence: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    project_id: str = Field(index=True)
     stage: str
     attempt: int
     state: str
     generation: int = Field(sa_column=Column(BigInteger, nullable=False))
     command: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     cause: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
-    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     worker: str | None = None
     lease_until: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
     accepted_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
@@ -43,7 +66,7 @@ class EffectRow(SQLModel, table=True):
     metadata = JOB_TABLES
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
-    run_id: str
+    run_id: str = Field(index=True)
     stage: str
     attempt: int
     fence: int = Field(sa_column=Column(BigInteger, nullable=False))
@@ -61,11 +84,11 @@ class WorkerTransaction(Transaction):
     async def job(self, run_id: str, fence: int) -> JobRow | None:
         return await self.session.get(JobRow, (run_id, fence), with_for_update=True)
 
-    async def newest_fence(self, project_id: str) -> int:
-        """The highest fence that this service has seen for the Project, 0 when none."""
+    async def newest_fence(self, command: Command) -> int:
+        """The highest fence that this service has seen of what excludes `command`, 0 when none."""
         newest = await self.session.execute(
             select(JobRow.fence)  # type: ignore[call-overload]
-            .where(col(JobRow.project_id) == project_id)
+            .where(_exclude_each_other(JobRow, command.project_id, command.run_id, command.task.stage))
             .order_by(col(JobRow.fence).desc())
             .limit(1)
         )
@@ -74,13 +97,13 @@ class WorkerTransaction(Transaction):
     async def add_job(self, row: JobRow) -> None:
         await self.session.execute(insert(JobRow), [row.model_dump()])
 
-    async def cancel_older(self, project_id: str, fence: int) -> None:
-        """Whatever of the Project is under way below this fence is superseded."""
+    async def cancel_older(self, command: Command) -> None:
+        """What is under way below this command's fence and excludes it is superseded."""
         await self.session.execute(
             update(JobRow)
             .where(
-                col(JobRow.project_id) == project_id,
-                col(JobRow.fence) < fence,
+                _exclude_each_other(JobRow, command.project_id, command.run_id, command.task.stage),
+                col(JobRow.fence) < command.fence,
                 col(JobRow.state).in_(("queued", "leased")),
             )
             .values(state="cancelled")
@@ -98,14 +121,26 @@ class WorkerTransaction(Transaction):
         )
 
     async def lease(self, worker: str, lease_s: float) -> JobRow | None:
-        """Take the oldest job that nobody works on; its generation grows."""
+        """Take the oldest job that nobody works on; its generation grows.
+
+        A job waits for what it supersedes: that work is being stopped, and must not act beside it.
+        """
+        older = aliased(JobRow)
+        still_stopping = exists().where(
+            _exclude_each_other(older, col(JobRow.project_id), col(JobRow.run_id), col(JobRow.stage)),
+            col(older.fence) < col(JobRow.fence),
+            col(older.state) == "cancelled",
+            col(older.lease_until) >= self.now,
+        )
         candidate = await self.session.execute(
             select(JobRow)
             .where(
-                (col(JobRow.state) == "queued")
-                | ((col(JobRow.state) == "leased") & (col(JobRow.lease_until) < self.now))
+                or_(
+                    and_(col(JobRow.state) == "queued", ~still_stopping),
+                    and_(col(JobRow.state) == "leased", col(JobRow.lease_until) < self.now),
+                )
             )
-            .order_by(col(JobRow.accepted_at))
+            .order_by(col(JobRow.accepted_at), col(JobRow.fence))
             .limit(1)
             .with_for_update(skip_locked=True)
         )
@@ -124,18 +159,34 @@ class WorkerTransaction(Transaction):
 
     async def finish(self, row: JobRow, result: StageFinished) -> bool:
         """Keep the result and answer with it; False when this worker has lost the job."""
+        await self.lock("project", row.project_id)
         if not await self._change_mine(row, state="finished", result=result.model_dump(mode="json")):
             return False
         self.caused_by(Envelope(**{**row.cause, "time": datetime.fromisoformat(row.cause["time"])}))
         self.send(result)
         return True
 
-    async def requeue_mine(self, worker: str) -> None:
-        """What this worker had leased when it stopped is free again."""
+    async def let_go(self, row: JobRow) -> None:
+        """The work of a cancelled job has stopped: what supersedes it may begin."""
         await self.session.execute(
             update(JobRow)
-            .where(col(JobRow.worker) == worker, col(JobRow.state) == "leased")
-            .values(state="queued")
+            .where(
+                col(JobRow.run_id) == row.run_id,
+                col(JobRow.fence) == row.fence,
+                col(JobRow.generation) == row.generation,
+                col(JobRow.state) == "cancelled",
+            )
+            .values(lease_until=None)
+        )
+
+    async def free_leases_of(self, worker: str) -> None:
+        """This worker does nothing now: what it had leased is anybody's."""
+        mine = col(JobRow.worker) == worker
+        await self.session.execute(
+            update(JobRow).where(mine, col(JobRow.state) == "leased").values(state="queued", lease_until=None)
+        )
+        await self.session.execute(
+            update(JobRow).where(mine, col(JobRow.state) == "cancelled").values(lease_until=None)
         )
 
     async def _change_mine(self, row: JobRow, **values: Any) -> bool:
@@ -153,6 +204,7 @@ class WorkerTransaction(Transaction):
         return changed.scalar_one_or_none() is not None
 
     async def still_mine(self, row: JobRow) -> bool:
+        """Whether this lease is the newest; until the commit nobody takes it away."""
         return await self._change_mine(row, worker=row.worker)
 
     async def add_effect(self, row: JobRow, name: str, detail: str, *, production: bool) -> int:
@@ -194,3 +246,13 @@ class WorkerTransaction(Transaction):
             select(JobRow).where(col(JobRow.run_id) == run_id).order_by(col(JobRow.fence))
         )
         return list(rows.scalars())
+
+
+def _exclude_each_other(job: type[JobRow], project: Any, run: Any, stage: Any) -> ColumnElement[bool]:
+    """Whether `job` and a job of this project, run and stage may not be under way together.
+
+    A review changes nothing, so that of a new Run does not disturb the Run that is under way.
+    """
+    same_run = col(job.run_id) == run
+    both_write = and_(col(job.stage) != "review", stage != "review")
+    return and_(col(job.project_id) == project, or_(same_run, both_write))

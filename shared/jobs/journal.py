@@ -1,0 +1,31 @@
+"""The effect journal of one leased job: intent before, outcome after, each in its own commit."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.errors import Stale
+from shared.jobs.job import Effect
+from shared.jobs.store import JobRow, WorkerTransaction
+from shared.storage.database import Database
+
+
+class LeaseJournal:
+    """The `Journal` of whoever holds the lease `row`."""
+
+    def __init__(self, database: Database[WorkerTransaction], row: JobRow) -> None:
+        self._database = database
+        self._row = row
+
+    @asynccontextmanager
+    async def effect(self, name: str, detail: str = "", *, production: bool = False) -> AsyncIterator[None]:
+        async with self._database.transaction() as tx:
+            if not await tx.still_mine(self._row):
+                raise Stale(f"{self._row.run_id} {self._row.stage} is not leased to this worker any more")
+            effect = await tx.add_effect(self._row, name, detail, production=production)
+        yield
+        async with self._database.transaction() as tx:
+            await tx.effect_done(effect)
+
+    async def of_run(self) -> list[Effect]:
+        async with self._database.transaction() as tx:
+            return await tx.effects(self._row.run_id)
