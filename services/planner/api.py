@@ -1,0 +1,165 @@
+"""The planner's HTTP door."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, Field, JsonValue, create_model
+
+from services.planner.run import Run
+from services.planner.store import PlannerTransaction
+from shared.clients.content import ContentStore
+from shared.contracts.runs import (
+    ApproveCandidate,
+    CancelRun,
+    ContinueRun,
+    Plan,
+    RejectCandidate,
+    RequestPlan,
+    RetryStage,
+    RollBackRun,
+    RunView,
+    SignOff,
+    StartRun,
+)
+from shared.contracts.values import Actor, Digest, ProjectId, SystemName, Version
+from shared.errors import conflict
+from shared.http.door import IdempotencyKey, perform
+from shared.http.tokens import WhoAsks, may_see
+from shared.messaging.inbox import Inbox
+from shared.storage.database import Database
+
+_WAIT_POLL_S = 0.2
+
+
+class PlanRequest(BaseModel):
+    """Which Systems of which Project to move; null means the newest version."""
+
+    project: ProjectId
+    systems: dict[SystemName, Version | None] = Field(min_length=1)
+
+
+class RunState(BaseModel):
+    """A Run and how often it has changed."""
+
+    run: RunView
+    revision: int
+
+
+class PlanState(BaseModel):
+    """A plan and its name."""
+
+    plan: Plan
+    digest: Digest
+
+
+def router(
+    inbox: Inbox[PlannerTransaction], database: Database[PlannerTransaction], content: ContentStore
+) -> APIRouter:
+    """Runs and plans: read by everybody who may act for their Project, commanded by its maintainers."""
+    routes = APIRouter()
+    _add_reads(routes, database, content)
+    _add_commands(routes, inbox, database)
+    return routes
+
+
+async def _visible(database: Database[PlannerTransaction], run_id: str, who: Actor) -> tuple[Run, int]:
+    async with database.transaction() as tx:
+        run, revision = await tx.run_with_revision(run_id)
+    may_see(who, run.project)
+    return run, revision
+
+
+def _plan_of(run: Run) -> PlanState:
+    if run.plan_document is None or run.plan is None:
+        raise conflict(
+            f"{run.id} has no plan yet: it is {run.status} at {run.stage}",
+            field="run_id",
+            value=run.id,
+            cure=f"wait for it: upgradepath run watch {run.id}",
+        )
+    return PlanState(plan=run.plan_document, digest=run.plan)
+
+
+def _add_reads(routes: APIRouter, database: Database[PlannerTransaction], content: ContentStore) -> None:
+    @routes.get("/runs")
+    async def list_runs(who: WhoAsks, project: str | None = None, status: str | None = None) -> list[RunView]:
+        """Newest first; only of Projects that the token may speak for."""
+        async with database.transaction() as tx:
+            runs = await tx.runs(project, status)
+        return [run.view() for run in runs if who.may_act_for(run.project)]
+
+    @routes.get("/runs/{run_id}")
+    async def show_run(
+        run_id: str,
+        who: WhoAsks,
+        after_revision: int = 0,
+        wait_s: Annotated[float, Query(ge=0, le=60)] = 0,
+    ) -> RunState:
+        """With `wait_s`: answers once the revision is above `after_revision`, or the time is over."""
+        end = asyncio.get_running_loop().time() + wait_s
+        while True:
+            run, revision = await _visible(database, run_id, who)
+            if revision > after_revision or asyncio.get_running_loop().time() >= end:
+                return RunState(run=run.view(), revision=revision)
+            await asyncio.sleep(_WAIT_POLL_S)
+
+    @routes.get("/runs/{run_id}/plan")
+    async def show_plan(run_id: str, who: WhoAsks) -> PlanState:
+        return _plan_of((await _visible(database, run_id, who))[0])
+
+    @routes.get("/runs/{run_id}/diff", response_class=PlainTextResponse)
+    async def show_diff(run_id: str, who: WhoAsks) -> str:
+        """The whole change as a unified diff."""
+        plan = _plan_of((await _visible(database, run_id, who))[0]).plan
+        return (await content.get(plan.diff)).decode(errors="replace")
+
+    @routes.get("/plans/{digest}")
+    async def plan_by_digest(digest: str, who: WhoAsks) -> Plan:
+        async with database.transaction() as tx:
+            plan = await tx.plan(digest)
+        may_see(who, plan.project)
+        return plan
+
+
+def _add_commands(
+    routes: APIRouter, inbox: Inbox[PlannerTransaction], database: Database[PlannerTransaction]
+) -> None:
+    @routes.post("/runs", status_code=201, response_model=RunView)
+    async def request_plan(request: PlanRequest, who: WhoAsks, key: IdempotencyKey = None) -> JsonValue:
+        command = RequestPlan(actor=who, project=request.project, systems=request.systems)
+        return await perform(inbox, command, key)
+
+    def add(verb: str, command: type[Any], about: str) -> None:
+        fields = set(command.model_fields) - {"actor", "project", "run_id"}
+        body = _body_model(command, fields)
+
+        async def act(
+            run_id: str, who: WhoAsks, request: Annotated[Any, Body()], key: IdempotencyKey = None
+        ) -> JsonValue:
+            run, _ = await _visible(database, run_id, who)
+            given = {name: getattr(request, name) for name in fields}
+            return await perform(inbox, command(actor=who, project=run.project, run_id=run_id, **given), key)
+
+        act.__annotations__["request"] = body
+        act.__name__ = command.__name__
+        act.__doc__ = about
+        routes.post(f"/runs/{{run_id}}/{verb}", response_model=RunView)(act)
+
+    add("start", StartRun, "Opt in to exactly this plan.")
+    add("continue", ContinueRun, "A fix was pushed to the upgrade branch: prove it, from `apply` on.")
+    add("retry", RetryStage, "Try the stage that waits once more.")
+    add("sign-off", SignOff, "Answer a sign-off check.")
+    add("approve", ApproveCandidate, "Deploy exactly this candidate to production.")
+    add("reject", RejectCandidate, "Do not deploy: roll back.")
+    add("cancel", CancelRun, "Stop before production is written.")
+    add("roll-back", RollBackRun, "Bring everything back to what it was before the Run.")
+
+
+def _body_model(command: type[BaseModel], fields: set[str]) -> type[BaseModel]:
+    """The command without what the path and the token say."""
+    chosen: dict[str, Any] = {
+        name: (info.annotation, info) for name, info in command.model_fields.items() if name in fields
+    }
+    return create_model(f"{command.__name__}Request", __doc__=command.__doc__, **chosen)

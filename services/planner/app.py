@@ -1,0 +1,25 @@
+"""The planner, wired."""
+
+from services.planner.api import router
+from services.planner.handlers import HANDLERS
+from services.planner.settings import PlannerSettings
+from services.planner.store import PlannerTransaction
+from services.planner.timers import Timers
+from shared.application import Part, Service
+from shared.clients.content import ContentStore
+from shared.messaging.inbox import Inbox
+from shared.messaging.reminder import Reminder
+from shared.storage.database import Database
+
+
+def build(settings: PlannerSettings) -> Service:
+    """The planner as `settings` say. Nothing is started yet."""
+    database = Database(
+        "planner", settings.database_url, PlannerTransaction, pool_size=settings.database_pool
+    )
+    inbox = Inbox(database, HANDLERS)
+    parts: list[Part] = [Timers(database)]
+    if settings.kafka.embedded:
+        parts.append(Reminder(database, PlannerTransaction.open_messages))
+    routes = router(inbox, database, ContentStore(settings.content_url))
+    return Service("planner", settings, database, inbox, routes, parts)

@@ -1,0 +1,186 @@
+"""One function per message: load, ask the domain, save."""
+
+from services.planner import choices, domain
+from services.planner.run import Decision, Run
+from services.planner.store import PlannerTransaction
+from shared.contracts.projects import ProjectRegistered
+from shared.contracts.refusals import CommandRefused
+from shared.contracts.releases import ReleasePublished, ReleaseWithdrawn
+from shared.contracts.runs import (
+    ApproveCandidate,
+    CancelRun,
+    ContinueRun,
+    RejectCandidate,
+    RequestPlan,
+    RetryStage,
+    RollBackRun,
+    RunView,
+    SignOff,
+    StartRun,
+)
+from shared.contracts.stages import StageFinished
+from shared.contracts.values import Actor, Message
+from shared.contracts.version_maps import VersionMap, VersionMapHeld, VersionMapRecorded, VersionMapReleased
+from shared.errors import forbidden
+from shared.ids import derived_id, run_id
+from shared.messaging.inbox import Handler
+
+OnRun = (
+    StartRun
+    | ContinueRun
+    | RetryStage
+    | SignOff
+    | ApproveCandidate
+    | RejectCandidate
+    | CancelRun
+    | RollBackRun
+)
+
+
+async def request_plan(command: RequestPlan, tx: PlannerTransaction) -> RunView:
+    _authorise(command.actor, command.project)
+    await tx.lock("project", command.project)
+    project, version_map = await tx.registration(command.project)
+    assert tx.cause is not None
+    opened = choices.request_plan(
+        command,
+        run_id(tx.cause.source, tx.cause.id),
+        project,
+        version_map,
+        await tx.releases(),
+        tx.now,
+        await tx.next_fence(project.id),
+    )
+    await tx.save(None, opened)
+    return opened.run.view()
+
+
+async def on_run_command(command: OnRun, tx: PlannerTransaction) -> RunView:
+    """Every command about a Run that is there."""
+    _authorise(command.actor, command.project)
+    await tx.lock("project", command.project)
+    run = await tx.run(command.run_id, command.project)
+    decision = await _decide(run, command, tx)
+    await tx.save(run, decision)
+    return decision.run.view()
+
+
+async def _decide(run: Run, command: OnRun, tx: PlannerTransaction) -> Decision:
+    now, fence = tx.now, await tx.next_fence(run.project)
+    match command:
+        case StartRun():
+            _, version_map = await tx.registration(run.project)
+            active = await tx.active_run(run.project)
+            return choices.start(run, command, version_map.pins, active, await tx.releases(), now, fence)
+        case ContinueRun():
+            return choices.continue_(run, now, fence)
+        case RetryStage():
+            return choices.retry(run, now, fence)
+        case SignOff():
+            return choices.sign_off(run, command, now, fence)
+        case ApproveCandidate():
+            return choices.approve(run, command, await tx.releases(), now, fence)
+        case RejectCandidate():
+            return choices.reject(run, command, now, fence)
+        case CancelRun():
+            return choices.cancel(run, command, now, fence)
+        case RollBackRun():
+            _, version_map = await tx.registration(run.project)
+            active = await tx.active_run(run.project)
+            return choices.roll_back(run, command, version_map, active, now, fence)
+
+
+async def on_stage_finished(result: StageFinished, tx: PlannerTransaction) -> None:
+    await tx.lock("project", result.project_id)
+    run = await tx.run(result.run_id, result.project_id)
+    releases = await tx.releases() if result.stage == "review" else {}
+    fence = await tx.next_fence(run.project)
+    await tx.save(run, domain.advance(run, result, tx.now, fence, releases))
+
+
+async def on_release(event: ReleasePublished | ReleaseWithdrawn, tx: PlannerTransaction) -> None:
+    await tx.keep_release(event.release, event.revision)
+
+
+async def on_project_registered(event: ProjectRegistered, tx: PlannerTransaction) -> None:
+    await tx.lock("project", event.project.id)
+    row = await tx.project_row(event.project.id)
+    if event.revision > row.revision:
+        row.revision = event.revision
+        row.project = event.project.model_dump(mode="json", by_alias=True)
+
+
+async def on_version_map(
+    event: VersionMapRecorded | VersionMapHeld | VersionMapReleased, tx: PlannerTransaction
+) -> None:
+    await tx.lock("project", event.version_map.project)
+    row = await tx.project_row(event.version_map.project)
+    if event.version_map.revision <= row.map_revision:
+        return
+    row.map_revision = event.version_map.revision
+    row.version_map = event.version_map.model_dump(mode="json")
+    active = await tx.active_run(row.id)
+    if active is None:
+        return
+    run = await tx.run(active)
+    await tx.save(run, _on_map(run, event.version_map, tx, await tx.next_fence(row.id)))
+
+
+def _on_map(run: Run, version_map: VersionMap, tx: PlannerTransaction, fence: int) -> Decision:
+    if version_map.held_by is not None:
+        return domain.on_map_held(run, version_map, tx.now, fence)
+    return domain.on_map_let_go(run, version_map, tx.now, fence)
+
+
+async def on_refused(event: CommandRefused, tx: PlannerTransaction) -> None:
+    """The registry refused a command; it is ours if a started Run waits for just that answer."""
+    await tx.lock("project", event.subject)
+    active = await tx.active_run(event.subject)
+    if active is None:
+        return
+    run = await tx.run(active)
+    if event.command_id != derived_id(event.command, f"{run.id}/{run.fence}"):
+        return
+    await tx.save(run, domain.on_map_refused(run, event))
+
+
+async def on_timer(run_id: str, project: str, tx: PlannerTransaction) -> None:
+    """A Run's timer has come."""
+    await tx.lock("project", project)
+    run = await tx.run(run_id)
+    await tx.save(run, domain.on_timer(run, tx.now, await tx.next_fence(project)))
+
+
+def _authorise(actor: Actor, project: str) -> None:
+    if not actor.may_act_for(project):
+        raise forbidden(
+            f"{actor.id} ({actor.role}) may not decide for Project {project}",
+            value=actor.id,
+            cure="a maintainer of the Project may",
+        )
+
+
+HANDLERS: dict[type[Message], Handler] = {
+    RequestPlan: request_plan,
+    **dict.fromkeys(
+        (
+            StartRun,
+            ContinueRun,
+            RetryStage,
+            SignOff,
+            ApproveCandidate,
+            RejectCandidate,
+            CancelRun,
+            RollBackRun,
+        ),
+        on_run_command,
+    ),
+    StageFinished: on_stage_finished,
+    ReleasePublished: on_release,
+    ReleaseWithdrawn: on_release,
+    ProjectRegistered: on_project_registered,
+    VersionMapRecorded: on_version_map,
+    VersionMapHeld: on_version_map,
+    VersionMapReleased: on_version_map,
+    CommandRefused: on_refused,
+}

@@ -1,0 +1,234 @@
+"""What a plan is: which Systems move, whether they may, and what the maintainer should know first."""
+
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from services.planner.run import Run
+from shared.contracts.refusals import Refusal
+from shared.contracts.releases import Release
+from shared.contracts.runs import Answer, Candidate, Plan, PlannedUpgrade, Review
+from shared.contracts.stages import ReviewFacts, Upgrade
+from shared.contracts.version_maps import Pins
+from shared.errors import Reject
+from shared.versions import change_type, newest_first, precedence, satisfies
+
+Releases = Mapping[tuple[str, str], Release]
+"""Every release that the planner knows, by (System, version)."""
+
+
+def choose_upgrades(
+    systems: Mapping[str, str | None], pins: Pins, releases: Releases
+) -> tuple[tuple[Upgrade, ...], Pins]:
+    """The upgrades in the order in which they are applied, and the pins after them.
+
+    Raises `Reject` with every reason why these Systems cannot move like this.
+    """
+    refusals: list[Refusal] = []
+    targets: dict[str, Release] = {}
+    for system, wanted in systems.items():
+        target = _target(system, wanted, pins, releases)
+        if isinstance(target, Refusal):
+            refusals.append(target)
+        else:
+            targets[system] = target
+    after = {**pins, **{system: target.version for system, target in targets.items()}}
+    refusals += [*_unmet(after, releases)] if not refusals else []
+    if refusals:
+        raise Reject(*refusals)
+    upgrades = {
+        system: Upgrade(
+            system=system,
+            from_version=pins[system],
+            to_version=target.version,
+            from_package=releases[system, pins[system]].package,
+            to_package=target.package,
+        )
+        for system, target in targets.items()
+    }
+    return tuple(upgrades[system] for system in _order(targets)), after
+
+
+def _is_newer(version: str, than: str) -> bool:
+    return precedence(version) > precedence(than)
+
+
+def _target(system: str, wanted: str | None, pins: Pins, releases: Releases) -> Release | Refusal:
+    def refusal(reason: str, cure: str, kind: str = "invalid") -> Refusal:
+        return Refusal.model_validate(
+            {"kind": kind, "reason": reason, "field": f"systems.{system}", "value": wanted, "cure": cure}
+        )
+
+    pinned = pins.get(system)
+    if pinned is None:
+        return refusal(f"the Project does not pin {system}", f"choose among: {', '.join(sorted(pins))}")
+    offered = [
+        release.version
+        for (name, _), release in releases.items()
+        if name == system and release.withdrawn is None and _is_newer(release.version, pinned)
+    ]
+    if wanted is None:
+        stable = [version for version in offered if precedence(version).prerelease is None]
+        if not stable:
+            return refusal(
+                f"nothing newer than {system} {pinned} is published", "nothing is to be done", "conflict"
+            )
+        wanted = newest_first(stable)[0]
+    release = releases.get((system, wanted))
+    if release is None:
+        cure = f"choose among: {', '.join(sorted(offered))}" if offered else "wait until it is published"
+        return refusal(f"{system} {wanted} is not published", cure, "not-found")
+    if release.withdrawn is not None:
+        return refusal(
+            f"{system} {wanted} was withdrawn: {release.withdrawn}", "choose another version", "conflict"
+        )
+    if not _is_newer(wanted, pinned):
+        return refusal(f"the Project already pins {system} {pinned}", "choose a newer version", "conflict")
+    return release
+
+
+def _unmet(pins: Pins, releases: Releases) -> Iterable[Refusal]:
+    """Every constraint between Systems that these pins would break."""
+    for system, version in pins.items():
+        release = releases.get((system, version))
+        for other, constraint in (release.requires if release else {}).items():
+            found = pins.get(other)
+            if found is not None and satisfies(found, constraint):
+                continue
+            have = f"{other} {found}" if found else f"no {other}"
+            yield Refusal(
+                kind="conflict",
+                reason=f"{system} {version} requires {other} {constraint}, and there would be {have}",
+                field=f"systems.{other}",
+                value=found,
+                cure=f"plan {other} together with it, at a version that is {constraint}",
+            )
+
+
+def _order(targets: Mapping[str, Release]) -> tuple[str, ...]:
+    """What others require comes first; otherwise by name."""
+    graph = {
+        system: sorted(other for other in targets[system].requires if other in targets)
+        for system in sorted(targets)
+    }
+    try:
+        return tuple(TopologicalSorter(graph).static_order())
+    except CycleError:
+        return tuple(sorted(targets))  # they need each other, and they move together anyway
+
+
+def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
+    """The plan: a pure function of what the review found, so that the same again has the same digest."""
+    passed = {upgrade.system: _passed(upgrade, releases) for upgrade in run.upgrades}
+    irreversible = tuple(migration.folder for migration in facts.migrations if not migration.reversible)
+    review = _answers(facts, passed, irreversible)
+    risk, risks = _risk(facts, review, irreversible)
+    return Plan(
+        run_id=run.id,
+        project=run.project,
+        base=facts.head,
+        production_schema=facts.production_schema,
+        pins_before=run.pins_before,
+        pins_after=run.pins_after,
+        upgrades=tuple(
+            PlannedUpgrade(
+                **upgrade.model_dump(),
+                change=change_type(upgrade.from_version, upgrade.to_version),
+                summary=releases[upgrade.system, upgrade.to_version].summary,
+                notes=facts.notes.get(upgrade.system, ()),
+            )
+            for upgrade in run.upgrades
+        ),
+        review=review,
+        rules=facts.rules,
+        files=facts.files,
+        config=facts.config,
+        migrations=facts.migrations,
+        reversibility="point of no return" if irreversible else "reversible",
+        irreversible=irreversible,
+        risk=risk,
+        risks=risks,
+        diff=facts.diff,
+    )
+
+
+def _passed(upgrade: Upgrade, releases: Releases) -> tuple[Release, ...]:
+    """Every release on the way, the new one included and the pinned one not."""
+    return tuple(
+        release
+        for (system, version), release in releases.items()
+        if system == upgrade.system
+        and _is_newer(version, upgrade.from_version)
+        and not _is_newer(version, upgrade.to_version)
+    )
+
+
+def _answers(
+    facts: ReviewFacts, passed: Mapping[str, tuple[Release, ...]], irreversible: tuple[str, ...]
+) -> Review:
+    breaking = tuple(
+        f"{release.system} {release.version}: {sentence}"
+        for releases in passed.values()
+        for release in releases
+        for sentence in release.breaking
+    )
+    rules = tuple(f"{rule.rule} depends on {', '.join(rule.depends_on)}" for rule in facts.rules)
+    required = tuple(
+        f"{release.system} {release.version} is required by the Systems Library"
+        for releases in passed.values()
+        for release in releases
+        if release.required
+    )
+    more = (
+        *(
+            f"{file.path}: edited by the partner and changed by the upgrade"
+            for file in facts.files
+            if file.partner_edited
+        ),
+        *(f"{folder}: no way down, so a second pair of eyes" for folder in irreversible),
+        *(f"rule {rule.rule}: test it against the change" for rule in facts.rules),
+    )
+    return Review(
+        breaking=Answer(answer="yes" if breaking else "no", because=breaking),
+        workflow_rules=Answer(answer="yes" if rules else "no", because=rules),
+        more_tests_or_approvals=Answer(answer="yes" if more else "no", because=more),
+        required=Answer(answer="required" if required else "optional", because=required),
+    )
+
+
+def _risk(facts: ReviewFacts, review: Review, irreversible: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    high = (
+        *review.breaking.because,
+        *(f"{folder} cannot be undone without a backup" for folder in irreversible),
+        *(f"{file.path} will conflict" for file in facts.files if file.conflict),
+    )
+    medium = (
+        *(f"{migration.folder} changes the schema" for migration in facts.migrations),
+        *(f"{file.path} carries the partner's edits" for file in facts.files if file.partner_edited),
+        *(f"workflow rule {rule.rule} depends on what changes" for rule in facts.rules),
+    )
+    level = "high" if high else "medium" if medium else "low"
+    return level, (*high, *medium)
+
+
+def build_candidate(run: Run) -> Candidate:
+    """What staging has proven, as one value: whatever of it moves makes another digest."""
+    assert run.applied is not None
+    assert run.migrated is not None
+    assert run.plan is not None
+    assert run.production_schema is not None
+    return Candidate(
+        plan=run.plan,
+        base=run.applied.base,
+        tree=run.migrated.tree,
+        commit=run.migrated.commit,
+        migrations=tuple((migration.folder, migration.checksum) for migration in run.migrated.migrations),
+        checks=tuple(
+            sorted(
+                (facts.stage, result.name, result.verdict)
+                for facts in run.checked
+                for result in facts.results
+            )
+        ),
+        packages=tuple(upgrade.to_package for upgrade in run.upgrades),
+        production_schema=run.migrated.production_schema,
+    )

@@ -1,0 +1,11 @@
+"""What the planner is told from its environment."""
+
+from pydantic import Field
+
+from shared.settings import ServiceSettings
+
+
+class PlannerSettings(ServiceSettings):
+    """The common settings, and the planner's own database."""
+
+    database_url: str = Field(validation_alias="UPGRADES_PLANNER_DATABASE_URL")

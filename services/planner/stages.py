@@ -1,0 +1,161 @@
+"""The eight stages in their order, who works on each, and what each is told."""
+
+from typing import Final
+
+from services.planner.run import Run
+from shared.contracts.stages import (
+    ApplyTask,
+    CancelExecutorStage,
+    CancelValidatorStage,
+    ChecksTask,
+    DeployTask,
+    InstalledMigration,
+    MigrateTask,
+    PrepareTask,
+    RecordTask,
+    ReviewTask,
+    RollBackTask,
+    RunExecutorStage,
+    RunValidatorStage,
+    Task,
+)
+from shared.contracts.values import Message, StageName
+
+STAGES: Final[tuple[StageName, ...]] = (
+    "review",
+    "prepare",
+    "apply",
+    "migrate",
+    "validate",
+    "check-workflows",
+    "deploy",
+    "record",
+)
+VALIDATED: Final = frozenset({"validate", "check-workflows"})
+
+DEADLINES_S: Final[dict[StageName, float]] = {
+    "review": 300,
+    "prepare": 3600,
+    "apply": 300,
+    "migrate": 3600,
+    "validate": 1800,
+    "check-workflows": 1800,
+    "deploy": 3600,
+    "record": 300,
+    "roll-back": 3600,
+}
+
+
+def after(stage: StageName) -> StageName:
+    """The stage that follows; there is none after `record`."""
+    return STAGES[STAGES.index(stage) + 1]
+
+
+def branch_name(run_id: str) -> str:
+    return f"upgradepath/{run_id}"
+
+
+def stage_command(
+    run: Run, stage: StageName, attempt: int, fence: int
+) -> RunExecutorStage | RunValidatorStage:
+    """The command for one attempt of a stage; it carries everything that its worker needs."""
+    kind = RunValidatorStage if stage in VALIDATED else RunExecutorStage
+    return kind(
+        run_id=run.id,
+        project_id=run.project,
+        attempt=attempt,
+        fence=fence,
+        deadline_s=DEADLINES_S[stage],
+        project=run.registration,
+        task=_task(run, stage),
+    )
+
+
+def cancel_command(run: Run) -> Message:
+    """Stops the attempt that is under way."""
+    kind = CancelValidatorStage if run.stage in VALIDATED else CancelExecutorStage
+    return kind(run_id=run.id, project_id=run.project, stage=run.stage, attempt=run.attempt, fence=run.fence)
+
+
+def _task(run: Run, stage: StageName) -> Task:
+    match stage:
+        case "review":
+            return ReviewTask(upgrades=run.upgrades, pins=run.pins_before)
+        case "prepare":
+            assert run.base is not None
+            return PrepareTask(branch=branch_name(run.id), base=run.base)
+        case "apply":
+            assert run.base is not None
+            return ApplyTask(
+                branch=branch_name(run.id),
+                upgrades=run.upgrades,
+                again=run.record_of("apply") is not None,
+                merged_base=run.base,
+            )
+        case "migrate":
+            assert run.applied is not None
+            return MigrateTask(
+                branch=branch_name(run.id),
+                commit=run.applied.commit,
+                migrations=_migrations(run),
+                upgrades=run.upgrades,
+            )
+        case "validate" | "check-workflows":
+            assert run.migrated is not None
+            checks = run.registration.definition.checks
+            return ChecksTask(
+                stage=stage,
+                commit=run.migrated.commit,
+                address=run.migrated.address,
+                checks=dict(checks.validate_ if stage == "validate" else checks.check_workflows),
+            )
+        case "deploy":
+            return _deploy(run)
+        case "record":
+            assert run.migrated is not None
+            return RecordTask(branch=branch_name(run.id), commit=run.migrated.commit)
+        case "roll-back":
+            return _roll_back(run)
+
+
+def _deploy(run: Run) -> DeployTask:
+    assert run.applied is not None
+    assert run.migrated is not None
+    assert run.candidate is not None
+    assert run.approval is not None
+    moves = ", ".join(f"{upgrade.system} to {upgrade.to_version}" for upgrade in run.upgrades)
+    return DeployTask(
+        branch=branch_name(run.id),
+        candidate=run.candidate,
+        base=run.applied.base,
+        commit=run.migrated.commit,
+        tree=run.migrated.tree,
+        production_schema=run.migrated.production_schema,
+        migrations=_migrations(run),
+        packages=tuple(upgrade.to_package for upgrade in run.upgrades),
+        pins=run.pins_after,
+        title=f"Upgrade {moves}",
+        approved_by=run.approval.by,
+    )
+
+
+def _roll_back(run: Run) -> RollBackTask:
+    return RollBackTask(
+        branch=branch_name(run.id) if run.record_of("prepare") else None,
+        base=run.applied.base if run.deploy_began and run.applied else run.base,
+        pins_before=run.pins_before,
+        production_schema=(
+            run.migrated.production_schema if run.deploy_began and run.migrated else run.production_schema
+        ),
+        commit=run.migrated.commit if run.migrated else None,
+        deploy_began=run.deploy_began,
+        migrations=_migrations(run),
+        backup=run.backup,
+        restore_backup=run.restore_backup,
+        reason=run.reason or "it failed",
+    )
+
+
+def _migrations(run: Run) -> tuple[InstalledMigration, ...]:
+    planned = run.plan_document.migrations if run.plan_document else ()
+    return tuple(InstalledMigration.model_validate(migration.model_dump()) for migration in planned)
