@@ -1,0 +1,71 @@
+"""The documents that the services' HTTP doors answer with, as far as they are not messages themselves."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.contracts.notifications import ChangeType
+from shared.contracts.projects import Project
+from shared.contracts.refusals import Refusal
+from shared.contracts.releases import Release
+from shared.contracts.runs import Plan, RunView
+from shared.contracts.values import Contract, Digest, ProjectId, SystemName, Version
+from shared.contracts.version_maps import VersionMap
+
+
+class StoredContent(Contract):
+    """POST /registry/content"""
+
+    digest: Digest
+
+
+class GateAnswer(Contract):
+    """POST /registry/releases/check: what a publish of these bytes would be told."""
+
+    system: SystemName
+    version: Version
+    change: Literal["patch", "minor", "major", "first"] | None = None
+    refusals: tuple[Refusal, ...] = ()
+
+
+class ReleaseAnswer(Contract):
+    """GET /registry/releases/{system}/{version}"""
+
+    release: Release
+    changelog: str | None = ""
+    migration_notes: str | None = ""
+
+
+class ProjectAnswer(Contract):
+    """GET /registry/projects/{id}, and one row of GET /registry/projects"""
+
+    project: Project
+    version_map: VersionMap | None = None
+    revision: int | None = None
+
+
+class OutdatedRow(Contract):
+    """One row of GET /notifier/outdated."""
+
+    project: ProjectId
+    system: SystemName
+    pinned: Version
+    newest: Version
+    change: ChangeType
+    migration_required: bool
+    required: bool = False
+    behind: int = Field(ge=0, description="versions between the pinned and the newest one, it included")
+
+
+class RunAnswer(Contract):
+    """GET /planner/runs/{id}"""
+
+    run: RunView
+    revision: int
+
+
+class PlanAnswer(Contract):
+    """GET /planner/runs/{id}/plan"""
+
+    plan: Plan
+    digest: Digest

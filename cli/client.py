@@ -1,0 +1,189 @@
+"""One conversation with the services: a GET or a command, and every way it can end."""
+
+import time
+import uuid
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+from pydantic import ValidationError
+
+from cli.world import NoAnswer, Place, Role, find_place
+from shared.contracts.refusals import Refusal
+from shared.errors import Reject
+
+# A publish waits up to 60 s for its verdict, and a long poll up to 20 s.
+_TIMEOUT = httpx.Timeout(90, connect=5)
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# A restart of the service, or of a proxy before it, is over by then.
+_PAUSE_S = 0.5
+
+
+class Server:
+    """The services behind one URL. The place is looked up with the first question, not before.
+
+    Every method raises `Reject` when the answer is no (for a 404 the first refusal's kind is `not-found`),
+    and `NoAnswer` when there is none: unreachable, not authenticated, or broken.
+    """
+
+    def __init__(self, *, url: str | None, token: str | None, wanted: Role | None, default: Role) -> None:
+        self._asked = (url, token, wanted, default)
+        self._place: Place | None = None
+        self._http: httpx.Client | None = None
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._http is not None:
+            self._http.close()
+
+    @property
+    def place(self) -> Place:
+        if self._place is None:
+            url, token, wanted, default = self._asked
+            self._place = find_place(url=url, token=token, wanted=wanted, default=default)
+        return self._place
+
+    def read(self, *segments: str, **query: str | int | None) -> Any:
+        """The JSON document at this path."""
+        return _json(self._ask("GET", segments, query=query))
+
+    def read_text(self, *segments: str) -> str:
+        """The text at this path."""
+        return self._ask("GET", segments).text
+
+    def command(self, *segments: str, body: Mapping[str, object], key: str | None = None) -> Any:
+        """Send one command, with a key of its own, so that sending it twice does it once."""
+        return _json(self.ask_command(*segments, body=body, key=key))
+
+    def ask_command(
+        self, *segments: str, body: Mapping[str, object], key: str | None = None
+    ) -> httpx.Response:
+        """As `command`, for those to whom the status matters (202: there is no verdict yet)."""
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+        return self._ask("POST", segments, headers=headers, json=body)
+
+    def upload(self, *segments: str, data: bytes) -> Any:
+        """Send raw bytes; these doors name what they take by its digest, so a repeat is harmless."""
+        headers = {"Content-Type": "application/octet-stream"}
+        return _json(self._ask("POST", segments, headers=headers, content=data))
+
+    def _ask(
+        self,
+        method: str,
+        segments: tuple[str, ...],
+        *,
+        query: dict[str, str | int | None] | None = None,
+        headers: dict[str, str] | None = None,
+        json: Mapping[str, object] | None = None,
+        content: bytes | None = None,
+    ) -> httpx.Response:
+        path = "/" + "/".join(quote(segment, safe="") for segment in segments)
+        http = self._connection()
+        request = http.build_request(
+            method,
+            path,
+            params={name: value for name, value in (query or {}).items() if value is not None},
+            headers=headers,
+            json=json,
+            content=content,
+        )
+        try:
+            response = self._send_twice(http, request)
+        except httpx.TransportError as error:
+            raise NoAnswer(
+                f"{self.place.url} does not answer: {str(error) or type(error).__name__}",
+                "start it, or say where it is with --url or UPGRADEPATH_URL",
+                passing=True,
+            ) from error
+        if response.status_code >= 300:
+            raise self._no(response)
+        return response
+
+    def _send_twice(self, http: httpx.Client, request: httpx.Request) -> httpx.Response:
+        # The second try carries the same Idempotency-Key: if the first one arrived, it is answered alike.
+        try:
+            return http.send(request)
+        except httpx.TransportError:
+            time.sleep(_PAUSE_S)
+            return http.send(request)
+
+    def _connection(self) -> httpx.Client:
+        if self._http is None:
+            place = self.place
+            headers = {"Accept": "application/json, application/problem+json, text/plain"}
+            if place.token:
+                headers["Authorization"] = f"Bearer {place.token}"
+            try:
+                host = urlsplit(place.url).hostname
+                # What listens on this machine is never behind a proxy.
+                trust = host not in _LOOPBACK
+                self._http = httpx.Client(
+                    base_url=place.url, headers=headers, timeout=_TIMEOUT, trust_env=trust
+                )
+            except (httpx.InvalidURL, ValueError, UnicodeError) as error:
+                raise NoAnswer(
+                    f"{place.url!r} or the token cannot be used: {error}", "correct --url or --token"
+                ) from error
+        return self._http
+
+    def _no(self, response: httpx.Response) -> Reject | NoAnswer:
+        status = response.status_code
+        title, refusals = _problem(response)
+        if status == 401:
+            who = "no token was sent" if self.place.token is None else f"as {self.place.identity}"
+            return NoAnswer(
+                f"{self.place.url} does not know who asks ({who}): {title}",
+                "give --token or UPGRADEPATH_TOKEN, or beside a local world --as library|maintainer|sre",
+            )
+        if status >= 500:
+            return NoAnswer(
+                f"{self.place.url} could not answer ({status}): {title}",
+                "try again; if it stays so, read the service's log",
+                passing=True,
+            )
+        if refusals:
+            return Reject(*refusals)
+        kind = {404: "not-found", 403: "forbidden", 409: "conflict"}.get(status, "invalid")
+        where = f"{response.request.method} {response.request.url.path}"
+        return Reject(
+            Refusal.model_validate(
+                {
+                    "kind": kind,
+                    "reason": f"{title} ({status})",
+                    "field": where,
+                    "cure": "check that --url is the address of upgradepath, and of this version",
+                }
+            )
+        )
+
+
+def _problem(response: httpx.Response) -> tuple[str, tuple[Refusal, ...]]:
+    """The title and the refusals of a problem document; of anything else its reason phrase."""
+    plain = response.reason_phrase or "no reason was given"
+    try:
+        body = response.json()
+    except ValueError:
+        return plain, ()
+    if not isinstance(body, dict):
+        return plain, ()
+    title = str(body.get("title") or plain)
+    try:
+        return title, tuple(Refusal.model_validate(refusal) for refusal in body.get("refusals") or ())
+    except (ValidationError, TypeError):
+        return title, ()
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        raise NoAnswer(
+            f"{response.request.url} answered with something else than JSON",
+            "check that --url is the address of upgradepath",
+        ) from error

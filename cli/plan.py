@@ -1,0 +1,95 @@
+"""`upgradepath plan …`: ask what an upgrade would take, and read the answer."""
+
+from typing import Annotated
+
+import typer
+from rich.syntax import Syntax
+
+from cli.answers import PlanAnswer, RunAnswer
+from cli.asking import AsJson, ProjectArgument, RunArgument, asks
+from cli.client import Server
+from cli.output import clean, line, say, show_json, stdout, text
+from cli.plan_page import print_plan
+from cli.run_page import print_blocked
+from cli.watch import wait_for
+from shared.contracts.runs import RunView
+
+app = typer.Typer(help="What an upgrade would change, at what risk, and how it is undone.")
+
+
+@app.command("create")
+@asks()
+def create(
+    server: Server,
+    project: ProjectArgument,
+    systems: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SYSTEM[@VERSION]…", help="What to upgrade together; the newest without @VERSION."
+        ),
+    ],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the plan, and show it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Open a Run and have its plan made. Nothing is changed until somebody says `run start`."""
+    document = server.command("planner", "runs", body={"project": project, "systems": _parse(systems)})
+    opened = RunView.model_validate(document)
+    if not wait:
+        if as_json:
+            show_json(document)
+            return
+        say(
+            line(text("planning ", "bold green"), opened.id),
+            line(text("next: ", "dim"), f"upgradepath plan show {opened.id}"),
+        )
+        return
+    run = wait_for(server, opened.id, lambda run: run.status != "planning" or run.blocked_by is not None)
+    if run.plan is None:
+        say(line(text(f"{run.id} has no plan: ", "bold red"), run.status))
+        print_blocked(run)
+        raise typer.Exit(1)
+    _show(server, run, as_json)
+
+
+@app.command("show")
+@asks()
+def show(server: Server, run: RunArgument, as_json: AsJson = False) -> None:
+    """The plan: what changes, the four review questions, the risk, how it is undone."""
+    _show(server, RunAnswer.model_validate(server.read("planner", "runs", run)).run, as_json)
+
+
+@app.command("diff")
+@asks()
+def diff(server: Server, run: RunArgument) -> None:
+    """The whole change as a unified diff."""
+    patch = server.read_text("planner", "runs", run, "diff")
+    console = stdout()
+    if console.is_terminal:
+        console.print(Syntax(clean(patch), "diff", theme="ansi_dark", background_color="default"))
+    else:
+        console.out(patch, end="", highlight=False)
+
+
+def _show(server: Server, run: RunView, as_json: bool) -> None:
+    document = server.read("planner", "runs", run.id, "plan")
+    if as_json:
+        show_json(document)
+        return
+    answer = PlanAnswer.model_validate(document)
+    print_plan(answer.plan, answer.digest)
+    following = (
+        f"upgradepath run start {run.id}" if run.status == "planned" else f"upgradepath run watch {run.id}"
+    )
+    say("", line(text("next: ", "dim"), following))
+
+
+def _parse(systems: list[str]) -> dict[str, str | None]:
+    wanted: dict[str, str | None] = {}
+    for entry in systems:
+        name, at, version = entry.partition("@")
+        if not name or (at and not version):
+            raise typer.BadParameter(f"{entry!r} is neither SYSTEM nor SYSTEM@VERSION")
+        if name in wanted:
+            raise typer.BadParameter(f"{name} is named twice")
+        wanted[name] = version or None
+    return dict(wanted)

@@ -1,0 +1,129 @@
+"""A plan as people read it before they opt in."""
+
+import json
+
+from rich.text import Text
+
+from cli.inbox import CHANGE_STYLES
+from cli.output import line, say, text
+from shared.contracts.runs import Answer, Plan
+from shared.contracts.stages import ConfigChange, FileChange, PlannedMigration
+
+RISK_STYLES = {"low": "bold green", "medium": "bold yellow", "high": "bold red"}
+_FILE_SIGNS = {"added": "+", "changed": "~", "deleted": "-"}
+
+
+def print_plan(plan: Plan, digest: str) -> None:
+    """Everything that a maintainer should know, most important first."""
+    print_summary(plan, digest)
+    _print_notes(plan)
+    _print_review(plan)
+    _print_files(plan.files)
+    _print_config(plan.config)
+    _print_migrations(plan.migrations)
+    _print_rules(plan)
+
+
+def print_summary(plan: Plan, digest: str) -> None:
+    """What moves, at what risk, and how it is undone."""
+    say(
+        line(text(f"plan of {plan.run_id}", "bold"), f" for {plan.project}"),
+        text(f"  digest {digest}", "dim"),
+    )
+    for upgrade in plan.upgrades:
+        say(
+            line(
+                text(f"  {upgrade.system} ", "bold"),
+                f"{upgrade.from_version} → {upgrade.to_version}  ",
+                text(upgrade.change, CHANGE_STYLES[upgrade.change]),
+                f"  {upgrade.summary}",
+            )
+        )
+    say("", line(text("risk: ", "bold"), text(plan.risk, RISK_STYLES[plan.risk])))
+    say(*(f"  {reason}" for reason in plan.risks))
+    if plan.reversibility == "reversible":
+        say(line(text("undone: ", "bold"), "at any stage, with `upgradepath run roll-back`"))
+        return
+    say(line(text("undone: ", "bold"), text("POINT OF NO RETURN", "bold red"), " once these have run:"))
+    say(*(text(f"  {folder}", "red") for folder in plan.irreversible))
+    say("  after that only a restore of the backup leads back: upgradepath run roll-back --restore-backup")
+
+
+def _heading(title: str) -> None:
+    say("", text(title, "bold underline"))
+
+
+def _print_notes(plan: Plan) -> None:
+    for upgrade in plan.upgrades:
+        for notes in upgrade.notes:
+            _heading(f"{upgrade.system} {notes.version}")
+            say(*(f"  {part}" for part in notes.changelog.strip().splitlines()))
+            if notes.migration_notes.strip():
+                say(text("  how to migrate", "bold"))
+                say(*(f"  {part}" for part in notes.migration_notes.strip().splitlines()))
+
+
+def _print_review(plan: Plan) -> None:
+    _heading("review")
+    questions: tuple[tuple[str, Answer], ...] = (
+        ("Does it break anything?", plan.review.breaking),
+        ("Does it touch partner-specific workflow rules?", plan.review.workflow_rules),
+        ("Does it need more tests or approvals?", plan.review.more_tests_or_approvals),
+        ("Is it required?", plan.review.required),
+    )
+    for question, answer in questions:
+        say(line(f"  {question} ", text(answer.answer, "bold")))
+        say(*(f"    {reason}" for reason in answer.because))
+
+
+def _print_files(files: tuple[FileChange, ...]) -> None:
+    _heading(f"files ({len(files)})")
+    for file in files:
+        marks: list[str | Text] = []
+        if file.partner_edited:
+            marks.append(text("  edited by the partner", "yellow"))
+        if file.conflict:
+            marks.append(text("  CONFLICT", "bold red"))
+        say(line(f"  {_FILE_SIGNS[file.change]} {file.path}", *marks))
+    if not files:
+        say("  none changes")
+
+
+def _print_config(config: tuple[ConfigChange, ...]) -> None:
+    if not config:
+        return
+    _heading("configuration")
+    for change in config:
+        name = f"  config/{change.system}.toml {change.key}: "
+        if change.kept:
+            kept = f"{_value(change.after)} kept, as the Project set it (default {_value(change.default)})"
+            say(line(name, text(kept, "yellow")))
+        else:
+            say(f"{name}{_value(change.before)} → {_value(change.after)}")
+
+
+def _value(value: object) -> str:
+    return "(none)" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _print_migrations(migrations: tuple[PlannedMigration, ...]) -> None:
+    if not migrations:
+        return
+    _heading("migrations")
+    for migration in migrations:
+        phase = "  after activation" if migration.contracting else ""
+        say(line(text(f"  {migration.folder}", "bold"), text(phase, "dim")))
+        say(*(text(f"    {part}", "cyan") for part in migration.sql.strip().splitlines()))
+        if not migration.reversible:
+            say(line("    way back: ", text("none: POINT OF NO RETURN", "bold red")))
+        else:
+            say("    way back:")
+            down = (migration.down_sql or "").strip().splitlines()
+            say(*(text(f"      {part}", "dim") for part in down))
+
+
+def _print_rules(plan: Plan) -> None:
+    if not plan.rules:
+        return
+    _heading("workflow rules that depend on what changes")
+    say(*(f"  {rule.rule}: {', '.join(rule.depends_on)}" for rule in plan.rules))

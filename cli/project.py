@@ -1,0 +1,144 @@
+"""`upgradepath project …`: register a Project from its folder, and read what is registered."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.answers import ProjectAnswer
+from cli.asking import AsJson, ProjectArgument, asks
+from cli.client import Server
+from cli.output import line, say, show_json, table, text, when
+from shared.contracts.projects import Project, ProjectRegistered
+from shared.contracts.version_maps import VersionMap
+from shared.errors import invalid
+from shared.project_file import read_project_file, read_version_map
+
+app = typer.Typer(help="Register Projects, and read what is registered.")
+
+PROJECT_FILE = "upgradepath.toml"
+MAP_FILE = "version-map.yaml"
+
+
+@app.command("register")
+@asks()
+def register(
+    server: Server,
+    repository: Annotated[str, typer.Option("--repository", help="What `git clone` takes: a URL or a path.")],
+    approver: Annotated[
+        list[str],
+        typer.Option("--approver", help="Who may approve, for instance mira@acme.example; repeatable."),
+    ],
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", exists=True, file_okay=False, help="The Project's checkout.")
+    ] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Register the Project of this folder, or change its registration; its pins change by a Run only."""
+    definition = read_project_file(_read(folder, PROJECT_FILE))
+    pins = read_version_map(_read(folder, MAP_FILE))
+    document = server.command(
+        "registry",
+        "projects",
+        body={
+            "project": {
+                "id": definition.id,
+                "repository": repository,
+                "definition": definition.model_dump(mode="json"),
+                "approvers": list(approver),
+            },
+            "pins": dict(pins),
+        },
+    )
+    if as_json:
+        show_json(document)
+        return
+    registered = ProjectRegistered.model_validate(document)
+    say(line(text("registered ", "bold green"), f"{registered.project.id} (revision {registered.revision})"))
+    _print_project(registered.project)
+
+
+@app.command("list")
+@asks()
+def list_projects(server: Server, as_json: AsJson = False) -> None:
+    """The Projects that you may see, with what they pin."""
+    document = server.read("registry", "projects")
+    if as_json:
+        show_json(document)
+        return
+    rows = [ProjectAnswer.model_validate(row) for row in document]
+    table(
+        ("project", "name", "pins", "held by"),
+        [
+            (
+                text(row.project.id, "bold"),
+                row.project.definition.name,
+                _pins(row.version_map),
+                (row.version_map.held_by or "") if row.version_map else "",
+            )
+            for row in rows
+        ],
+        empty="no Project is registered that you may see",
+    )
+
+
+@app.command("show")
+@asks()
+def show(server: Server, project: ProjectArgument, as_json: AsJson = False) -> None:
+    """One Project: where it is, who approves, what is checked, what it pins."""
+    document = server.read("registry", "projects", project)
+    if as_json:
+        show_json(document)
+        return
+    answer = ProjectAnswer.model_validate(document)
+    say(line(text(answer.project.id, "bold"), f"  {answer.project.definition.name}"))
+    _print_project(answer.project)
+    if answer.version_map:
+        print_version_map(answer.version_map)
+
+
+def print_version_map(version_map: VersionMap) -> None:
+    """The pins, one a line, and who holds them."""
+    by = f" by {version_map.run_id}" if version_map.run_id else ""
+    say(text(f"version map, revision {version_map.revision}, {when(version_map.recorded_at)}{by}", "bold"))
+    say(*(f"  {system}: {version}" for system, version in version_map.pins.items()))
+    if version_map.held_by:
+        say(text(f"  held by {version_map.held_by}", "yellow"))
+
+
+def _print_project(project: Project) -> None:
+    definition = project.definition
+    production = definition.environments.production
+    say(
+        f"  repository  {project.repository}, branch {production.branch}",
+        f"  approvers   {', '.join(project.approvers)}",
+        f"  on failure  {definition.on_failure}",
+        f"  staging     {definition.staging.data}",
+        f"  validate         {', '.join(definition.checks.validate_)}",
+        f"  check-workflows  {', '.join(definition.checks.check_workflows)}",
+    )
+
+
+def _pins(version_map: VersionMap | None) -> str:
+    pins = version_map.pins if version_map else {}
+    return ", ".join(f"{system} {version}" for system, version in pins.items())
+
+
+def _read(folder: Path, name: str) -> str:
+    path = folder / name
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise invalid(
+            f"{path} is not there",
+            field="folder",
+            value=folder,
+            cure=f"give the folder of a Project's checkout: the one with {PROJECT_FILE} and {MAP_FILE}",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise invalid(
+            f"{path} cannot be read: {error}",
+            field="folder",
+            value=folder,
+            cure="make it a readable UTF-8 file",
+        ) from error

@@ -1,0 +1,190 @@
+"""`upgradepath release …`: check a package, publish it, withdraw it, read what is published."""
+
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.answers import GateAnswer, ReleaseAnswer, StoredContent
+from cli.asking import AsJson, asks
+from cli.client import Server
+from cli.output import line, note, refuse, say, show_json, table, text, when
+from cli.world import NoAnswer
+from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdrawn
+from shared.packages.archive import pack_folder
+from shared.packages.package import Package, read_package
+
+app = typer.Typer(help="Publish versions of Business Systems, and read what is published.")
+
+PackageArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FOLDER|TAR", exists=True, readable=True, help="A package's folder, or its .tar.gz."
+    ),
+]
+SystemArgument = Annotated[str, typer.Argument(metavar="SYSTEM", help="For instance auth-system.")]
+VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="For instance 1.3.0.")]
+
+_VERDICT_DEADLINE_S = 300.0
+
+
+@app.command("check")
+@asks("library")
+def check(server: Server, package: PackageArgument, as_json: AsJson = False) -> None:
+    """Say everything that a publish of this package would be refused for; nothing is stored."""
+    data, read = _open(package)
+    answer: GateAnswer | None = None
+    try:
+        document = server.upload("registry", "releases", "check", data=data)
+        answer = GateAnswer.model_validate(document)
+    except NoAnswer as error:
+        document = {
+            "system": read.manifest.name,
+            "version": read.manifest.version,
+            "change": None,
+            "refusals": [],
+        }
+        note(f"the package itself is well made; the registry's gate was not asked: {error.reason}")
+    if as_json:
+        show_json(document)
+    if answer is not None and answer.refusals:
+        refuse(answer.refusals)
+        raise typer.Exit(1)
+    if not as_json:
+        change = f" ({answer.change})" if answer and answer.change else ""
+        who = "the registry would publish it" if answer else "its files are in order"
+        say(line(text("ok: ", "bold green"), f"{read.manifest.name} {read.manifest.version}{change}: {who}"))
+
+
+@app.command("publish")
+@asks("library")
+def publish(server: Server, package: PackageArgument, as_json: AsJson = False) -> None:
+    """Publish a package. Published once, it never changes; the same bytes again are welcome."""
+    data, read = _open(package)
+    stored = StoredContent.model_validate(server.upload("registry", "content", data=data))
+    document = _verdict(
+        server,
+        {"system": read.manifest.name, "version": read.manifest.version, "package": stored.digest},
+    )
+    if as_json:
+        show_json(document)
+        return
+    published = ReleasePublished.model_validate(document)
+    release = published.release
+    say(
+        line(text("published ", "bold green"), f"{release.system} {release.version} ({published.change})"),
+        f"  {release.summary}",
+        f"  package {release.package}",
+    )
+
+
+@app.command("withdraw")
+@asks("library")
+def withdraw(
+    server: Server,
+    system: SystemArgument,
+    version: VersionArgument,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; every Project that was told of it reads this.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Take a release out of what is offered; it stays readable."""
+    document = server.command("registry", "releases", system, version, "withdraw", body={"reason": reason})
+    if as_json:
+        show_json(document)
+        return
+    release = ReleaseWithdrawn.model_validate(document).release
+    say(f"withdrawn {release.system} {release.version}: {release.withdrawn}")
+
+
+@app.command("list")
+@asks("library")
+def list_releases(
+    server: Server,
+    system: Annotated[str | None, typer.Argument(metavar="[SYSTEM]", help="Only this System's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What is published, the withdrawn releases among it."""
+    document = server.read("registry", "releases", system=system)
+    if as_json:
+        show_json(document)
+        return
+    releases = [Release.model_validate(row) for row in document]
+    table(
+        ("system", "version", "published", "migrations", "summary"),
+        [
+            (
+                text(release.system, "bold"),
+                release.version,
+                when(release.published_at),
+                str(len(release.migrations)),
+                text(f"withdrawn: {release.withdrawn}", "red") if release.withdrawn else release.summary,
+            )
+            for release in releases
+        ],
+        empty="nothing is published",
+    )
+
+
+@app.command("show")
+@asks("library")
+def show(server: Server, system: SystemArgument, version: VersionArgument, as_json: AsJson = False) -> None:
+    """One release: what changed, what it requires, its migrations and how to migrate."""
+    document = server.read("registry", "releases", system, version)
+    if as_json:
+        show_json(document)
+        return
+    answer = ReleaseAnswer.model_validate(document)
+    release = answer.release
+    say(line(text(f"{release.system} {release.version}", "bold"), f"  {release.summary}"))
+    if release.withdrawn:
+        say(text(f"withdrawn: {release.withdrawn}", "bold red"))
+    say(f"published {when(release.published_at)} by {release.published_by}", f"package {release.package}")
+    if release.required:
+        say(text("every Project must adopt it", "bold yellow"))
+    for sentence in release.breaking:
+        say(line(text("breaking: ", "bold yellow"), sentence))
+    for other, constraint in release.requires.items():
+        say(f"requires {other} {constraint}")
+    _section("changelog", answer.changelog)
+    _section("migration notes", answer.migration_notes)
+    if release.migrations:
+        say("", text("migrations", "bold"))
+    for migration in release.migrations:
+        way_back = (
+            text("has a way back", "green") if migration.reversible else text("no way back", "bold red")
+        )
+        phase = "; runs after activation" if migration.contracting else ""
+        say(line(f"  {migration.name}  ", way_back, phase))
+
+
+def _open(path: Path) -> tuple[bytes, Package]:
+    """The package's bytes and what is in them. Raises `Reject` with every problem."""
+    data = pack_folder(path) if path.is_dir() else path.read_bytes()
+    return data, read_package(data)
+
+
+def _verdict(server: Server, body: Mapping[str, object]) -> Any:
+    """The registry's verdict. While it is still checking, the same command is sent again."""
+    key = str(uuid.uuid4())
+    deadline = time.monotonic() + _VERDICT_DEADLINE_S
+    while True:
+        response = server.ask_command("registry", "releases", body=body, key=key)
+        if response.status_code != 202:
+            return response.json()
+        if time.monotonic() > deadline:
+            raise NoAnswer(
+                "the registry took the package and is still checking it",
+                "ask later: upgradepath release list; or publish the same bytes again, which is harmless",
+            )
+        note("the registry is still checking the package …")
+        time.sleep(1)
+
+
+def _section(title: str, content: str | None) -> None:
+    if content and content.strip():
+        say("", text(title, "bold"), *(f"  {part}" for part in content.strip().splitlines()))

@@ -1,0 +1,207 @@
+"""`upgradepath run …`: opt in, follow, decide, and undo."""
+
+from typing import Annotated
+
+import typer
+
+from cli.answers import PlanAnswer, RunAnswer
+from cli.asking import AsJson, RunArgument, Watch, asks
+from cli.client import Server
+from cli.decisions import ask, current_candidate
+from cli.output import say, show_json, table, text, when
+from cli.plan_page import print_summary
+from cli.run_page import print_run, status_text
+from cli.watch import answer_and_watch, finish, watch
+from shared.clock import utc_now
+from shared.contracts.runs import RunView
+from shared.errors import conflict
+
+app = typer.Typer(help="Start, follow, approve and undo the upgrade of a Project.")
+
+Reason = Annotated[str, typer.Option("--reason", help="Why; it stays with the Run.")]
+Remark = Annotated[str, typer.Option("--remark", help="A remark that stays with the Run.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+NO_REASON = "no reason was given"
+
+
+@app.command("start")
+@asks()
+def start(
+    server: Server,
+    run: RunArgument,
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="DIGEST", help="Start only if the plan is still this one.")
+    ] = None,
+    following: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Opt in: carry out exactly the plan that is shown, up to the approval."""
+    answer = PlanAnswer.model_validate(server.read("planner", "runs", run, "plan"))
+    if plan is not None and plan != answer.digest:
+        raise conflict(
+            f"the plan of {run} is another one now",
+            field="plan",
+            value=plan,
+            cure=f"read it again: upgradepath plan show {run}; its digest is {answer.digest}",
+        )
+    if not as_json:
+        print_summary(answer.plan, answer.digest)
+        say("")
+    document = server.command("planner", "runs", run, "start", body={"plan": answer.digest})
+    answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
+
+
+@app.command("watch")
+@asks()
+def watch_run(server: Server, run: RunArgument, as_json: AsJson = False) -> None:
+    """Follow a Run until it ends or waits for a person."""
+    finish(watch(server, run, as_json), "succeeded")
+
+
+@app.command("show")
+@asks()
+def show(server: Server, run: RunArgument, as_json: AsJson = False) -> None:
+    """A Run with its stages, checks, approvals and proofs."""
+    document = server.read("planner", "runs", run)
+    if as_json:
+        show_json(document)
+        return
+    print_run(RunAnswer.model_validate(document).run, utc_now())
+
+
+@app.command("list")
+@asks()
+def list_runs(
+    server: Server,
+    project: Annotated[str | None, typer.Option("--project", help="Only this Project's.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="Only those, for instance waiting.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The Runs that you may see, newest first."""
+    document = server.read("planner", "runs", project=project, status=status)
+    if as_json:
+        show_json(document)
+        return
+    runs = [RunView.model_validate(row) for row in document]
+    table(
+        ("run", "project", "status", "stage", "systems", "waits for", "requested"),
+        [
+            (
+                text(run.id, "bold"),
+                run.project,
+                status_text(run.status),
+                run.stage,
+                ", ".join(f"{system} {version}" for system, version in run.systems.items()),
+                f"{run.blocked_by.who}: {run.blocked_by.what}" if run.blocked_by else "",
+                when(run.requested_at),
+            )
+            for run in runs
+        ],
+        empty="no Runs",
+    )
+
+
+@app.command("continue")
+@asks()
+def continue_run(server: Server, run: RunArgument, following: Watch = False, as_json: AsJson = False) -> None:
+    """A fix was pushed to the upgrade branch: prove that commit, from `apply` on."""
+    document = server.command("planner", "runs", run, "continue", body={})
+    answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
+
+
+@app.command("retry")
+@asks()
+def retry(server: Server, run: RunArgument, following: Watch = False, as_json: AsJson = False) -> None:
+    """Try the stage that waits once more, with nothing changed."""
+    document = server.command("planner", "runs", run, "retry", body={})
+    answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
+
+
+@app.command("sign-off")
+@asks()
+def sign_off(
+    server: Server,
+    run: RunArgument,
+    check: Annotated[str, typer.Argument(metavar="CHECK", help="The sign-off check's name.")],
+    no: Annotated[bool, typer.Option("--no", help="The answer is no: the check failed.")] = False,
+    remark: Remark = "",
+    following: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a check that asks for a person's word."""
+    body = {"check": check, "accepted": not no, "remark": remark}
+    document = server.command("planner", "runs", run, "sign-off", body=body)
+    answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
+
+
+@app.command("approve")
+@asks()
+def approve(
+    server: Server,
+    run: RunArgument,
+    candidate: Annotated[
+        str | None,
+        typer.Option("--candidate", metavar="DIGEST", help="Exactly this one; nothing is asked then."),
+    ] = None,
+    remark: Remark = "",
+    yes: Yes = False,
+    following: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Deploy exactly this candidate to production: the current one, after showing what it contains."""
+    if as_json and candidate is None and not yes:
+        raise typer.BadParameter("with --json nothing can be asked: give --candidate DIGEST or --yes")
+    digest = candidate or current_candidate(server, run, show=not as_json)
+    if candidate is None and not yes:
+        ask("Deploy exactly this to production?")
+    document = server.command("planner", "runs", run, "approve", body={"candidate": digest, "remark": remark})
+    answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
+
+
+@app.command("reject")
+@asks()
+def reject(
+    server: Server,
+    run: RunArgument,
+    reason: Reason = NO_REASON,
+    following: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Do not deploy the candidate: roll the Run back."""
+    document = server.command("planner", "runs", run, "reject", body={"reason": reason})
+    answer_and_watch(server, document, following=following, as_json=as_json, wanted="rolled-back")
+
+
+@app.command("cancel")
+@asks()
+def cancel(
+    server: Server,
+    run: RunArgument,
+    reason: Reason = NO_REASON,
+    following: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Stop before production is written; staging and branch are taken away."""
+    document = server.command("planner", "runs", run, "cancel", body={"reason": reason})
+    answer_and_watch(server, document, following=following, as_json=as_json, wanted="cancelled")
+
+
+@app.command("roll-back")
+@asks()
+def roll_back(
+    server: Server,
+    run: RunArgument,
+    reason: Reason = NO_REASON,
+    restore_backup: Annotated[
+        bool, typer.Option("--restore-backup", help="Consent to losing every write made since the backup.")
+    ] = False,
+    yes: Yes = False,
+    following: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring code, configuration, schema and version map back to what they were before the Run."""
+    if restore_backup and not yes:
+        ask(f"Restore {run}'s backup over production, and lose every write made since?")
+    body = {"reason": reason, "restore_backup": restore_backup}
+    document = server.command("planner", "runs", run, "roll-back", body=body)
+    answer_and_watch(server, document, following=following, as_json=as_json, wanted="rolled-back")

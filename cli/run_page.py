@@ -1,0 +1,156 @@
+"""A Run as people read it: its eight stages, what it waits for, and the commands that help."""
+
+from datetime import datetime
+from typing import get_args
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from cli.output import grid, line, say, stdout, table, text, took, when
+from shared.contracts.runs import RunView, StageRecord
+from shared.contracts.stages import CheckResult
+from shared.contracts.values import StageName
+
+STAGES: tuple[StageName, ...] = get_args(StageName)
+HEADERS = ("stage", "status", "attempt", "took", "detail")
+ENDED = frozenset({"succeeded", "rolled-back", "cancelled"})
+
+_STYLES = {
+    "planning": "cyan",
+    "planned": "cyan",
+    "running": "cyan",
+    "waiting": "yellow",
+    "waiting-for-retry": "yellow",
+    "rolling-back": "yellow",
+    "succeeded": "green",
+    "failed": "bold red",
+    "errored": "bold red",
+    "rolled-back": "magenta",
+    "cancelled": "magenta",
+    "passed": "green",
+    "needs-sign-off": "yellow",
+}
+
+
+def status_text(status: str) -> Text:
+    """A status in its colour."""
+    return text(status, _STYLES.get(status, ""))
+
+
+def latest_records(run: RunView) -> dict[str, StageRecord]:
+    """Per stage its last attempt."""
+    return {record.stage: record for record in run.stages}
+
+
+def live_page(run: RunView, now: datetime, notice: str = "") -> RenderableType:
+    """The whole Run as one block that a terminal shows again and again."""
+    parts: list[RenderableType] = [_head(run), grid(HEADERS, _stage_rows(run, now)), *_foot(run)]
+    if notice:
+        parts.append(text(notice, "yellow"))
+    return Group(*parts)
+
+
+def print_run(run: RunView, now: datetime) -> None:
+    """The Run with everything that is known of it."""
+    say(_head(run), text(f"requested by {run.requested_by}, {when(run.requested_at)}", "dim"))
+    if stdout().is_terminal:
+        say(grid(HEADERS, _stage_rows(run, now)))
+    else:
+        table(HEADERS, _stage_rows(run, now), empty="")
+    for record in latest_records(run).values():
+        say(*_checks(record.results, only_open=False))
+        say(
+            *(f"  {record.stage}: {step.name} {step.detail} ({step.duration_ms} ms)" for step in record.steps)
+        )
+    for sign_off in run.sign_offs:
+        say(f"signed off {sign_off.subject} by {sign_off.by}, {when(sign_off.at)} {sign_off.remark}".rstrip())
+    if run.approval:
+        approval = run.approval
+        say(f"approved {approval.subject} by {approval.by}, {when(approval.at)} {approval.remark}".rstrip())
+    if run.deployed_commit:
+        say(f"deployed commit {run.deployed_commit}")
+    say(*_foot(run))
+
+
+def print_blocked(run: RunView) -> None:
+    """For what and for whom the Run waits, and the commands that help."""
+    say(*_blocked(run))
+
+
+def change_line(run: RunView, now: datetime) -> Text:
+    """One plain line that says where the Run is now."""
+    record = latest_records(run).get(run.stage)
+    parts = [now.strftime("%H:%M:%S"), run.id, run.status, run.stage]
+    if record and run.status not in ENDED:
+        parts += [f"attempt {record.attempt}", record.status, record.detail]
+    if run.blocked_by:
+        parts.append(f"waits for {run.blocked_by.who}: {run.blocked_by.what}")
+    if run.status in ENDED and run.reason:
+        parts.append(run.reason)
+    return text("  ".join(part.replace("\n", " ") for part in parts if part))
+
+
+def _head(run: RunView) -> Text:
+    moves = ", ".join(
+        f"{system} {run.pins_before.get(system, '?')} → {version}" for system, version in run.systems.items()
+    )
+    return line(text(run.id, "bold"), f"  {run.project}  {moves}  ", status_text(run.status))
+
+
+def _stage_rows(run: RunView, now: datetime) -> list[tuple[Text, ...]]:
+    records = latest_records(run)
+    rows: list[tuple[Text, ...]] = []
+    for stage in STAGES:
+        record = records.get(stage)
+        if record is None:
+            if stage != "roll-back":
+                rows.append((text(stage, "dim"), text("-", "dim"), Text(), Text(), Text()))
+            continue
+        end = record.finished_at or now
+        rows.append(
+            (
+                text(stage, "bold" if stage == run.stage else ""),
+                status_text(record.status),
+                text(record.attempt),
+                text(took((end - record.started_at).total_seconds())),
+                text(record.detail),
+            )
+        )
+    return rows
+
+
+def _foot(run: RunView) -> list[Text]:
+    lines = []
+    if run.address:
+        lines.append(line(text("staging    ", "dim"), run.address))
+    if run.branch:
+        lines.append(line(text("branch     ", "dim"), f"{run.branch} {(run.commit or '')[:12]}".rstrip()))
+    if run.candidate:
+        lines.append(line(text("candidate  ", "dim"), run.candidate))
+    if run.reason:
+        lines.append(line(text("reason     ", "dim"), run.reason))
+    record = latest_records(run).get(run.stage)
+    if record and run.status not in ENDED:
+        lines += _checks(record.results, only_open=True)
+        for finding in record.findings:
+            lines.append(line(text(f"{finding.kind} ", "bold red"), text(finding.subject, "bold")))
+            lines += [text(f"  {part}") for part in finding.detail.splitlines()]
+    for proof in run.proof:
+        verdict = text("as before ", "green") if proof.same else text("DIFFERENT ", "bold red")
+        lines.append(line(verdict, f"{proof.what}: {proof.before} / {proof.now}"))
+    return [*lines, *_blocked(run)]
+
+
+def _blocked(run: RunView) -> list[Text]:
+    if run.blocked_by is None:
+        return []
+    waits = line(text(f"waits for {run.blocked_by.who}: ", "bold yellow"), run.blocked_by.what)
+    return [waits, *(text(f"  {cure}") for cure in run.blocked_by.cures)]
+
+
+def _checks(results: tuple[CheckResult, ...], *, only_open: bool) -> list[Text]:
+    return [
+        line("  ", status_text(result.verdict), f"  {result.name} ({result.kind})  {result.detail}".rstrip())
+        for result in results
+        if not (only_open and result.verdict == "passed")
+    ]

@@ -1,0 +1,59 @@
+"""`upgradepath version-map …`: which version of each System a Project pins, now and before."""
+
+import typer
+
+from cli.asking import AsJson, ProjectArgument, asks
+from cli.client import Server
+from cli.output import show_json, table, text, when
+from cli.project import print_version_map
+from shared.contracts.version_maps import VersionMap
+
+app = typer.Typer(help="Which version of each System a Project pins.")
+
+
+@app.command("show")
+@asks()
+def show(server: Server, project: ProjectArgument, as_json: AsJson = False) -> None:
+    """The registry's version map of a Project: the truth, of which version-map.yaml is the copy."""
+    document = server.read("registry", "version-maps", project)
+    if as_json:
+        show_json(document)
+        return
+    print_version_map(VersionMap.model_validate(document))
+
+
+@app.command("history")
+@asks()
+def history(server: Server, project: ProjectArgument, as_json: AsJson = False) -> None:
+    """Every state that the version map had, newest first, and the Run that wrote it."""
+    document = server.read("registry", "version-maps", project, "history")
+    if as_json:
+        show_json(document)
+        return
+    maps = [VersionMap.model_validate(row.get("version_map", row)) for row in document]
+    before = [*maps[1:], None]
+    table(
+        ("revision", "recorded", "by", "held by", "pins"),
+        [
+            (
+                text(version_map.revision, "bold"),
+                when(version_map.recorded_at),
+                version_map.run_id or "",
+                version_map.held_by or "",
+                _changed(version_map, earlier),
+            )
+            for version_map, earlier in zip(maps, before, strict=True)
+        ],
+        empty=f"{project} has no version map yet",
+    )
+
+
+def _changed(version_map: VersionMap, earlier: VersionMap | None) -> str:
+    """The pins that differ from the state before; all of the first state."""
+    old = earlier.pins if earlier else {}
+    changed = [
+        f"{system} {old[system]} → {version}" if system in old else f"{system} {version}"
+        for system, version in version_map.pins.items()
+        if old.get(system) != version
+    ]
+    return ", ".join(changed) or "as before"

@@ -1,0 +1,111 @@
+"""Follow a Run as it goes: a live table on a terminal, one line per change elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import typer
+from rich.live import Live
+
+from cli.answers import RunAnswer
+from cli.client import Server
+from cli.output import note, say, show_json, show_json_line, stdout
+from cli.run_page import ENDED, change_line, live_page, print_blocked
+from cli.world import NoAnswer
+from shared.clock import utc_now
+from shared.contracts.runs import RunView
+
+WAIT_S = 20
+# A service that is deployed anew answers again by then.
+_PATIENCE_S = 60.0
+_PAUSE_S = 1.0
+
+
+def is_settled(run: RunView) -> bool:
+    """The Run has ended, or waits for a person; what waits for the registry goes on by itself."""
+    return run.status in ENDED or (run.blocked_by is not None and run.blocked_by.who != "registry")
+
+
+def wait_for(server: Server, run_id: str, until: Callable[[RunView], bool]) -> RunView:
+    """The Run as soon as it is so. Raises as `Server.read`."""
+    return next(answer.run for answer, _ in _changes(server, run_id, note) if until(answer.run))
+
+
+def watch(server: Server, run_id: str, as_json: bool = False) -> RunView:
+    """Show every change until the Run is settled, and give its last state."""
+    if as_json:
+        return _show(_changes(server, run_id, note), lambda _, document: show_json_line(document))
+    if not stdout().is_terminal:
+        last = _show(_changes(server, run_id, note), lambda run, _: say(change_line(run, utc_now())))
+        print_blocked(last)
+        return last
+    return _watch_live(server, run_id)
+
+
+def answer_and_watch(server: Server, document: Any, *, following: bool, as_json: bool, wanted: str) -> None:
+    """End a command on a Run: say how it stands, or follow it; exits 1 unless it ends as wanted."""
+    run = RunView.model_validate(document)
+    if following:
+        finish(watch(server, run.id, as_json), wanted)
+        return
+    if as_json:
+        show_json(document)
+        return
+    say(change_line(run, utc_now()))
+    print_blocked(run)
+
+
+def finish(run: RunView, *wanted: str) -> None:
+    """Exits 1 unless the Run has ended in one of the ways that were wanted."""
+    if run.status not in wanted:
+        raise typer.Exit(1)
+
+
+def _show(changes: Iterator[tuple[RunAnswer, Any]], show: Callable[[RunView, Any], None]) -> RunView:
+    for answer, document in changes:
+        show(answer.run, document)
+        if is_settled(answer.run):
+            return answer.run
+    raise AssertionError("the changes of a Run never end by themselves")
+
+
+def _watch_live(server: Server, run_id: str) -> RunView:
+    notices: list[str] = []
+    changes = _changes(server, run_id, notices.append)
+    current = next(changes)[0].run
+    # The table is drawn by a clock of its own, so that durations grow while the next change is awaited.
+    with Live(
+        get_renderable=lambda: live_page(current, utc_now(), notices[-1] if notices else ""),
+        console=stdout(),
+        refresh_per_second=4,
+    ):
+        while not is_settled(current):
+            current = next(changes)[0].run
+            notices.clear()
+    return current
+
+
+def _changes(server: Server, run_id: str, notice: Callable[[str], None]) -> Iterator[tuple[RunAnswer, Any]]:
+    """Every state of the Run from now on; a server that is away for a moment is awaited."""
+    revision: int | None = None
+    answered_at = time.monotonic()
+    while True:
+        try:
+            document = server.read(
+                "planner",
+                "runs",
+                run_id,
+                after_revision=revision,
+                wait_s=None if revision is None else WAIT_S,
+            )
+        except NoAnswer as error:
+            if revision is None or not error.passing or time.monotonic() - answered_at > _PATIENCE_S:
+                raise
+            notice(f"{error.reason}; asking again")
+            time.sleep(_PAUSE_S)
+            continue
+        answered_at = time.monotonic()
+        answer = RunAnswer.model_validate(document)
+        if answer.revision != revision:
+            revision = answer.revision
+            yield answer, document
