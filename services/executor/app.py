@@ -1,0 +1,41 @@
+"""The executor, wired."""
+
+import os
+from functools import partial
+
+from services.executor.api import router
+from services.executor.handlers import handlers, run_stage
+from services.executor.settings import ExecutorSettings
+from services.executor.stages.tools import Tools
+from shared.application import Service
+from shared.clients.content import ContentStore
+from shared.clients.secrets import Secrets
+from shared.contracts.stages import RunExecutorStage
+from shared.jobs.handlers import WorkerInbox
+from shared.jobs.store import WorkerTransaction
+from shared.jobs.worker import Worker
+from shared.storage.database import Database
+
+
+def build(settings: ExecutorSettings) -> Service:
+    """The service, not yet started."""
+    database = Database(
+        "executor", settings.database_url, WorkerTransaction, pool_size=settings.database_pool
+    )
+    secrets = Secrets(settings.secrets_folder, os.environ)
+    tools = Tools(
+        content=ContentStore(settings.content_url),
+        secrets=secrets,
+        folder=settings.work_folder / "executor",
+    )
+    worker = Worker(
+        database,
+        partial(run_stage, tools),
+        command=RunExecutorStage,
+        instance=settings.instance,
+        slots=settings.job_slots,
+        lease_s=settings.lease_s,
+        redact=secrets.redact,
+    )
+    inbox = WorkerInbox(database, handlers(worker.wake))
+    return Service("executor", settings, database, inbox, router(database), parts=[worker])

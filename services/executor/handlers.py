@@ -1,0 +1,49 @@
+"""What the executor does with its messages, and which stage each task is for."""
+
+from collections.abc import Callable
+
+from services.executor.stages import apply, deploy, migrate, prepare, record, review, roll_back
+from services.executor.stages.tools import Tools
+from shared.contracts.stages import (
+    ApplyTask,
+    CancelExecutorStage,
+    ChecksTask,
+    DeployTask,
+    Facts,
+    MigrateTask,
+    PrepareTask,
+    RecordTask,
+    ReviewTask,
+    RollBackTask,
+    RunExecutorStage,
+    Task,
+)
+from shared.jobs.handlers import AcceptStage, CancelStage
+from shared.jobs.job import Job
+from shared.messaging.inbox import Handlers
+
+
+def handlers(wake: Callable[[], None]) -> Handlers:
+    """One per message; `wake` tells the worker to look."""
+    return {RunExecutorStage: AcceptStage(wake), CancelExecutorStage: CancelStage(wake)}
+
+
+async def run_stage(tools: Tools, job: Job, task: Task) -> Facts:
+    """Do the stage that the task is for. Raises `Failure` for a verdict of no."""
+    match task:
+        case ReviewTask():
+            return await review.run(job, task, tools)
+        case PrepareTask():
+            return await prepare.run(job, task, tools)
+        case ApplyTask():
+            return await apply.run(job, task, tools)
+        case MigrateTask():
+            return await migrate.run(job, task, tools)
+        case DeployTask():
+            return await deploy.run(job, task, tools)
+        case RecordTask():
+            return await record.run(job, task, tools)
+        case RollBackTask():
+            return await roll_back.run(job, task, tools)
+        case ChecksTask():
+            raise TypeError("checks are the validator's work: it must not see what the executor sees")

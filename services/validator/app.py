@@ -1,0 +1,37 @@
+"""The validator, wired."""
+
+import os
+from functools import partial
+
+from services.validator.api import router
+from services.validator.handlers import handlers, run_stage
+from services.validator.settings import ValidatorSettings
+from services.validator.stage import Tools
+from shared.application import Service
+from shared.clients.content import ContentStore
+from shared.clients.secrets import Secrets
+from shared.contracts.stages import RunValidatorStage
+from shared.jobs.handlers import WorkerInbox
+from shared.jobs.store import WorkerTransaction
+from shared.jobs.worker import Worker
+from shared.storage.database import Database
+
+
+def build(settings: ValidatorSettings) -> Service:
+    """The service, not yet started."""
+    database = Database(
+        "validator", settings.database_url, WorkerTransaction, pool_size=settings.database_pool
+    )
+    content = ContentStore(settings.content_url)
+    secrets = Secrets(settings.secrets_folder, os.environ)
+    worker = Worker(
+        database,
+        partial(run_stage, Tools(content, secrets, settings.work_folder / "validator")),
+        command=RunValidatorStage,
+        instance=settings.instance,
+        slots=settings.job_slots,
+        lease_s=settings.lease_s,
+        redact=secrets.redact,
+    )
+    inbox = WorkerInbox(database, handlers(worker.wake))
+    return Service("validator", settings, database, inbox, router(database, content), parts=[worker])

@@ -1,0 +1,11 @@
+"""What the validator is told from its environment."""
+
+from pydantic import Field
+
+from shared.settings import WorkerSettings
+
+
+class ValidatorSettings(WorkerSettings):
+    """The workers' settings, and the validator's own database."""
+
+    database_url: str = Field(validation_alias="UPGRADES_VALIDATOR_DATABASE_URL")
