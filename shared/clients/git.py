@@ -1,10 +1,12 @@
 """A Project's repository as a bare clone: read, build trees and commits, merge, push from where it was."""
 
+import asyncio
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
+from weakref import WeakValueDictionary
 
 from shared.clients.git_command import REMOTE_DEADLINE_S, failed, git
 from shared.clients.git_merge import Labels, Merge, merge_commits, merge_trees
@@ -22,6 +24,9 @@ _FETCHED = ("+refs/heads/*:refs/remotes/origin/*", "+refs/upgradepath/*:refs/upg
 _REJECTED = re.compile(r"^!\t", re.MULTILINE)
 _LINKS_AND_FOLDERS = ("120000", "160000")
 
+# Two fetches into one clone at a time would fail on each other's locks.
+_locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
+
 
 class Git:
     """One remote's bare clone in `folder`, a cache that may vanish between two uses.
@@ -33,6 +38,7 @@ class Git:
     def __init__(self, folder: Path, remote: str) -> None:
         self.folder = folder.absolute()
         self.remote = remote
+        self._fetching = _locks.setdefault(self.folder, asyncio.Lock())
 
     @classmethod
     async def open(cls, remote: str, folder: Path) -> Self:
@@ -40,8 +46,9 @@ class Git:
         if remote.startswith("-"):
             raise ValueError("a remote that begins with a hyphen would be read as an option")
         _make(folder)
-        await git(folder, "init", "--quiet", "--bare", "--initial-branch=none")
         opened = cls(folder, remote)
+        async with opened._fetching:
+            await git(folder, "init", "--quiet", "--bare", "--initial-branch=none")
         await opened.fetch()
         return opened
 
@@ -49,7 +56,8 @@ class Git:
         """Bring the clone up to date."""
         options = ("--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         arguments = ("fetch", *options, self.remote, *_FETCHED)
-        await git(self.folder, *arguments, deadline_s=REMOTE_DEADLINE_S)
+        async with self._fetching:
+            await git(self.folder, *arguments, deadline_s=REMOTE_DEADLINE_S)
 
     # --- reading ---------------------------------------------------------------------------------
 
