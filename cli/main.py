@@ -6,7 +6,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from cli import inbox, plan, project, release, run, version_map
+from cli import doctor, inbox, operate, plan, project, release, run, topics, version_map
 from cli.output import fail, refuse
 from cli.world import NoAnswer
 from shared.contracts.envelope import explain
@@ -61,10 +61,15 @@ for name, group in (
     ("plan", plan.app),
     ("run", run.app),
     ("version-map", version_map.app),
+    ("topics", topics.app),
 ):
     app.add_typer(group, name=name, no_args_is_help=True)
 app.command("inbox")(inbox.inbox)
 app.command("outdated")(inbox.outdated)
+app.command("service")(operate.service)
+app.command("dev")(operate.dev)
+app.command("demo")(operate.demo)
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """`upgradepath project …`: register a Project from its folder, and read what is registered."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from cli.answers import ProjectAnswer
 from cli.asking import AsJson, ProjectArgument, asks
 from cli.client import Server
-from cli.output import line, say, show_json, table, text, when
+from cli.output import line, note, say, show_json, table, text, when
 from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.version_maps import VersionMap
 from shared.errors import invalid
@@ -97,13 +98,15 @@ def show(server: Server, project: ProjectArgument, as_json: AsJson = False) -> N
         print_version_map(answer.version_map)
 
 
-def print_version_map(version_map: VersionMap) -> None:
-    """The pins, one a line, and who holds them."""
+def print_version_map(version_map: VersionMap, updated: Collection[str] = ()) -> None:
+    """The pins, one a line, with the `updated` Systems marked; beside them who recorded and holds them."""
     by = f" by {version_map.run_id}" if version_map.run_id else ""
-    say(text(f"version map, revision {version_map.revision}, {when(version_map.recorded_at)}{by}", "bold"))
-    say(*(f"  {system}: {version}" for system, version in version_map.pins.items()))
+    recorded = f"revision {version_map.revision}, {when(version_map.recorded_at)}{by}"
+    note(f"version map of {version_map.project}, {recorded}")
+    for system, version in version_map.pins.items():
+        say(line(f"{system}: {version}", text(" (updated)", "green") if system in updated else ""))
     if version_map.held_by:
-        say(text(f"  held by {version_map.held_by}", "yellow"))
+        note(f"held by {version_map.held_by}")
 
 
 def _print_project(project: Project) -> None:

@@ -14,23 +14,26 @@ app = typer.Typer(help="Which version of each System a Project pins.")
 @app.command("show")
 @asks()
 def show(server: Server, project: ProjectArgument, as_json: AsJson = False) -> None:
-    """The registry's version map of a Project: the truth, of which version-map.yaml is the copy."""
+    """The registry's version map of a Project: the truth, of which version-map.yaml is the copy.
+
+    What the newest Run has changed is marked as updated.
+    """
     document = server.read("registry", "version-maps", project)
     if as_json:
         show_json(document)
         return
-    print_version_map(VersionMap.model_validate(document))
+    version_map = VersionMap.model_validate(document)
+    print_version_map(version_map, _updated(version_map, _history(server, project)))
 
 
 @app.command("history")
 @asks()
 def history(server: Server, project: ProjectArgument, as_json: AsJson = False) -> None:
     """Every state that the version map had, newest first, and the Run that wrote it."""
-    document = server.read("registry", "version-maps", project, "history")
     if as_json:
-        show_json(document)
+        show_json(server.read("registry", "version-maps", project, "history"))
         return
-    maps = [VersionMap.model_validate(row.get("version_map", row)) for row in document]
+    maps = _history(server, project)
     before = [*maps[1:], None]
     table(
         ("revision", "recorded", "by", "held by", "pins"),
@@ -46,6 +49,20 @@ def history(server: Server, project: ProjectArgument, as_json: AsJson = False) -
         ],
         empty=f"{project} has no version map yet",
     )
+
+
+def _history(server: Server, project: str) -> list[VersionMap]:
+    """Newest first."""
+    rows = server.read("registry", "version-maps", project, "history")
+    return [VersionMap.model_validate(row.get("version_map", row)) for row in rows]
+
+
+def _updated(version_map: VersionMap, history: list[VersionMap]) -> set[str]:
+    """The Systems that the Run which recorded this map has moved."""
+    before = next((old for old in history if old.pins != version_map.pins), None)
+    if before is None or version_map.run_id is None:
+        return set()
+    return {system for system, version in version_map.pins.items() if before.pins.get(system) != version}
 
 
 def _changed(version_map: VersionMap, earlier: VersionMap | None) -> str:

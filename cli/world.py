@@ -32,6 +32,8 @@ class World(BaseModel):
 
     url: str
     tokens: dict[Role, str] = {}
+    bootstrap_servers: str | None = None
+    postgres: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ def find_place(
     if environ.get("UPGRADEPATH_TOKEN"):
         return Place(address, environ["UPGRADEPATH_TOKEN"], "the owner of UPGRADEPATH_TOKEN")
     return Place(address, tokens.get(default), default)
+
+
+def announced_world() -> World | None:
+    """The local world that runs beside or above this folder, if there is one. Raises `NoAnswer`."""
+    return _read_world(os.environ, Path.cwd())
 
 
 def _read_world(environ: Mapping[str, str], folder: Path) -> World | None:

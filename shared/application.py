@@ -58,15 +58,7 @@ class Service:
 
 def web_application(services: Sequence[Service], token_key: SecretStr) -> FastAPI:
     """All given services behind one port, each under its own prefix, with one OpenAPI document."""
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with contextlib.AsyncExitStack() as stack:
-            for service in services:
-                await stack.enter_async_context(service.running())
-            yield
-
-    app = FastAPI(title="upgradepath", version="1", lifespan=lifespan)
+    app = FastAPI(title="upgradepath", version="1")
     app.state.token_key = token_key
     problems.install(app)
     for service in services:

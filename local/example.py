@@ -1,0 +1,137 @@
+"""The example of `examples/`, made real in a world: a repository, databases with rows, an app that runs."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from local.world import World
+from services.executor.clients.migrations import apply, read_migrations
+from services.executor.clients.postgres import create_database, with_database
+from shared.clients.environments import EnvironmentRunner
+from shared.clients.secrets import Secrets
+from shared.project_file import read_project_file
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+PROJECT = "acme-portal"
+FIRST_RELEASES = (
+    ("notifications-system", "0.3.2"),
+    ("auth-system", "1.2.4"),
+    ("onboarding-system", "0.5.4"),
+    ("quote-engine", "0.9.1"),
+)
+NEW_RELEASE = ("auth-system", "1.3.0")
+
+
+def package_folder(system: str, version: str) -> Path:
+    return EXAMPLES / "systems" / system / version
+
+
+@dataclass(frozen=True)
+class Example:
+    """acme-portal: where its repository, its checkout and its production database are."""
+
+    repository: Path
+    checkout: Path
+    production_url: str
+    address: str | None
+
+    def push_variant(self, name: str, message: str, branch: str = "main") -> str:
+        """Copy `examples/variants/<name>` over the branch, commit, push; the new commit."""
+        return self.push(_files(EXAMPLES / "variants" / name), message, branch)
+
+    def push_original(self, variant: str, message: str, branch: str = "main") -> str:
+        """Take a variant back: its files as they are in `examples/project`."""
+        names = _files(EXAMPLES / "variants" / variant)
+        return self.push({name: EXAMPLES / "project" / name for name in names}, message, branch)
+
+    def push(self, files: Mapping[str, Path], message: str, branch: str) -> str:
+        """Copy files over the branch, commit, push; the new commit."""
+        git(self.checkout, "fetch", "-q", "origin")
+        git(self.checkout, "checkout", "-q", "-B", branch, f"origin/{branch}")
+        for name, source in files.items():
+            shutil.copyfile(source, self.checkout / name)
+        git(self.checkout, "add", "-A")
+        git(self.checkout, "commit", "-q", "-m", message)
+        git(self.checkout, "push", "-q", "origin", f"HEAD:{branch}")
+        return git(self.checkout, "rev-parse", "HEAD")
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Git as the partner's developer would use it. Raises CalledProcessError with what Git said."""
+    identity = [
+        "-c",
+        "user.name=Ada of Acme",
+        "-c",
+        "user.email=ada@acme.example",
+        "-c",
+        "commit.gpgsign=false",
+    ]
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+async def set_up(world: World, postgres_url: str, *variants: str) -> Example:
+    """Make the example in this world: the Project at its start, live in production, with its data.
+
+    `postgres_url` is a database of the server on which production's and staging's shall lie.
+    """
+    home = world.folder / "acme"
+    repository, checkout = home / "acme-portal.git", home / "checkout"
+    _make_repository(repository, checkout, variants)
+    for name in ("acme_production", "acme_staging"):
+        await create_database(postgres_url, name)
+    production_url = with_database(postgres_url, "acme_production")
+    world.keep_secret("acme-production-database", production_url)
+    world.keep_secret("acme-staging-database", with_database(postgres_url, "acme_staging"))
+    world.keep_secret("acme-hosting", str(home / "hosting"))
+    files = {
+        str(path.relative_to(checkout)): path.read_bytes()
+        for path in checkout.glob("prisma/migrations/*/*.sql")
+    }
+    await apply(production_url, read_migrations(files), (0, 0))
+    connection = await asyncpg.connect(production_url)
+    try:
+        await connection.execute((EXAMPLES / "data" / "production.sql").read_text())
+    finally:
+        await connection.close()
+    address = await activate(world, checkout)
+    return Example(repository, checkout, production_url, address)
+
+
+def _make_repository(repository: Path, checkout: Path, variants: tuple[str, ...]) -> None:
+    repository.mkdir(parents=True)
+    git(repository, "init", "-q", "--bare", "--initial-branch=main")
+    shutil.copytree(EXAMPLES / "project", checkout, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in variants:
+        shutil.copytree(EXAMPLES / "variants" / name, checkout, dirs_exist_ok=True)
+    git(checkout, "init", "-q", "--initial-branch=main")
+    git(checkout, "add", "-A")
+    git(checkout, "commit", "-q", "-m", "The portal as it is live")
+    git(checkout, "remote", "add", "origin", str(repository))
+    git(checkout, "push", "-q", "origin", "main")
+
+
+async def activate(world: World, checkout: Path) -> str | None:
+    """Bring the checkout live in production, as the partner's hosting does; its address."""
+    definition = read_project_file((checkout / "upgradepath.toml").read_text())
+    secrets = Secrets(world.folder / "secrets", {})
+    with EnvironmentRunner(definition.environments.production, "production", "", secrets) as environment:
+        return await environment.activate(checkout, git(checkout, "rev-parse", "HEAD"))
+
+
+async def destroy(world: World, checkout: Path) -> None:
+    """Stop production's app."""
+    definition = read_project_file((checkout / "upgradepath.toml").read_text())
+    secrets = Secrets(world.folder / "secrets", {})
+    with EnvironmentRunner(definition.environments.production, "production", "", secrets) as environment:
+        await environment.destroy(checkout)

@@ -1,0 +1,103 @@
+"""A world of our own on this machine: one folder with databases, broker, content, secrets and tokens.
+
+world.json      the URL and the tokens, for the command line
+postgres/       the embedded PostgreSQL: the services' databases, and the example's
+content/        the content store
+secrets/        one file per secret
+work/           scratch of executor and validator
+settings.json   what must stay the same when the world is started again
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from local.ports import free_port, is_free
+from shared.contracts.topics import SERVICES
+from shared.contracts.values import Actor
+from shared.http.tokens import issue_token
+
+DEFAULT_FOLDER = Path(".upgradepath")
+HOST = "127.0.0.1"
+
+ACTORS = {
+    "library": Actor(id="library@upgradepath.example", role="library"),
+    "maintainer": Actor(id="mira@acme.example", role="maintainer", projects=("acme-portal",)),
+    "sre": Actor(id="sam@innopo.example", role="sre"),
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """Where a world lies, on which port it answers, and the key that signs its tokens."""
+
+    folder: Path
+    port: int
+    token_key: str
+
+    @classmethod
+    def open(cls, folder: Path) -> World:
+        """The world in `folder`; it is made when there is none."""
+        folder = folder.resolve()
+        kept = folder / "settings.json"
+        if kept.is_file():
+            settings = json.loads(kept.read_text())
+        else:
+            for name in ("content", "secrets", "work"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            settings = {"port": free_port(), "token_key": secrets.token_hex(32)}
+            _write_private(kept, json.dumps(settings))
+        port = settings["port"] if is_free(settings["port"]) else free_port()
+        return cls(folder, port, settings["token_key"])
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def token(self, actor: Actor) -> str:
+        return issue_token(actor, SecretStr(self.token_key))
+
+    def announce(self, bootstrap_servers: str, postgres_url: str) -> None:
+        """Write `world.json`, by which the command line finds this world, and people its servers."""
+        announced = {
+            "url": self.url,
+            "tokens": {name: self.token(actor) for name, actor in ACTORS.items()},
+            "bootstrap_servers": bootstrap_servers,
+            "postgres": postgres_url,
+        }
+        _write_private(self.folder / "world.json", json.dumps(announced, indent=2))
+
+    def withdraw(self) -> None:
+        """The world has stopped: nobody shall look for it."""
+        (self.folder / "world.json").unlink(missing_ok=True)
+
+    def keep_secret(self, name: str, value: str) -> None:
+        """What `secret:<name>` stands for in this world."""
+        _write_private(self.folder / "secrets" / name, value)
+
+    def environment(
+        self, bootstrap_servers: str, databases: dict[str, str], *, embedded: bool
+    ) -> dict[str, str]:
+        """The variables with which every service of this world is started; `databases` by service."""
+        return {
+            "UPGRADES_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
+            "UPGRADES_KAFKA_EMBEDDED": str(embedded).lower(),
+            "UPGRADES_KAFKA_SESSION_TIMEOUT_MS": "2000" if embedded else "6000",
+            "UPGRADES_CONTENT_URL": (self.folder / "content").as_uri(),
+            "UPGRADES_TOKEN_KEY": self.token_key,
+            "UPGRADES_WORK_FOLDER": str(self.folder / "work"),
+            "UPGRADES_SECRETS_FOLDER": str(self.folder / "secrets"),
+            "UPGRADES_INSTANCE": "dev",
+            **{f"UPGRADES_{name.upper()}_DATABASE_URL": databases[name] for name in SERVICES},
+        }
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600, exist_ok=True)
+    path.write_text(text)

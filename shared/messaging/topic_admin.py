@@ -1,0 +1,69 @@
+"""Making the topics with their settings, and finding out which of them differ."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from shared.contracts.topics import TOPICS, Topic
+from shared.settings import KafkaSettings
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """What became of one topic. A `differs` is never mended: partition counts are fixed once made."""
+
+    topic: Topic
+    state: Literal["made", "was there", "missing", "differs"]
+    partitions: int
+
+
+async def create_topics(settings: KafkaSettings) -> list[TopicState]:
+    """Make every topic that is missing. Raises KafkaError when the broker refuses or is not there."""
+    before = await describe_topics(settings)
+    missing = [state.topic for state in before if state.state == "missing"]
+    if missing:
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+        await admin.start()
+        try:
+            answer = await admin.create_topics([_new(topic, settings) for topic in missing])
+        finally:
+            await admin.close()
+        for name, code, *message in answer.topic_errors:
+            error = for_code(code)
+            if code != 0 and error is not TopicAlreadyExistsError:
+                raise error(f"{name}: {message}")
+    return [
+        TopicState(state.topic, "made", state.topic.partitions) if state.state == "missing" else state
+        for state in before
+    ]
+
+
+async def describe_topics(settings: KafkaSettings) -> list[TopicState]:
+    """How each topic stands at the broker."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    await admin.start()
+    try:
+        names = set(await admin.list_topics())
+        known = [topic.name for topic in TOPICS if topic.name in names]
+        described = await admin.describe_topics(known) if known else []
+    finally:
+        await admin.close()
+    partitions = {entry["topic"]: len(entry["partitions"]) for entry in described}
+    return [_state(topic, partitions.get(topic.name, 0)) for topic in TOPICS]
+
+
+def _state(topic: Topic, partitions: int) -> TopicState:
+    if partitions == 0:
+        return TopicState(topic, "missing", 0)
+    return TopicState(topic, "was there" if partitions == topic.partitions else "differs", partitions)
+
+
+def _new(topic: Topic, settings: KafkaSettings) -> NewTopic:
+    return NewTopic(
+        topic.name,
+        num_partitions=topic.partitions,
+        replication_factor=settings.replication_factor,
+        topic_configs={"retention.ms": str(topic.retention_ms), "cleanup.policy": "delete"},
+    )
