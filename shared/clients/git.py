@@ -150,6 +150,10 @@ class Git:
         )
         return tuple(map(_logged, listed.stdout.decode(errors="replace").split("\0")[:-1]))
 
+    async def parent(self, commit: Commit) -> Commit:
+        """A commit's first parent."""
+        return await self._line("rev-parse", "--verify", f"{commit}^1")
+
     async def date(self, commit: Commit) -> int:
         """When a commit was made, in seconds since 1970."""
         return int(await self._line("log", "-1", "--format=%ct", commit, "--"))
@@ -173,8 +177,8 @@ class Git:
 
         Bytes keep the mode of the file that they replace.
         """
-        before = {} if base is None else await self.paths(base)
         written = {path: change for path, change in changes.items() if isinstance(change, bytes)}
+        before = {} if base is None or not written else await self.paths(base)
         names = dict(zip(written, await self.write(list(written.values())), strict=True))
         entries = {
             path: Entry(_kept_mode(before.get(path)), names[path]) if isinstance(change, bytes) else change

@@ -1,0 +1,1 @@
+"""One file per stage; beside them what several stages need."""

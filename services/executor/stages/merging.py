@@ -1,0 +1,185 @@
+"""Systems merged three-way into a Project's tree.
+
+Base is the old package as it was published, ours the Project, theirs the new package. A package installs
+`systems/<name>/`, `prisma/schema/<name>.prisma` and, key by key, `config/<name>.toml`.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.executor.stages.config_merge import UnreadableConfig, merge_config
+from services.executor.stages.tools import Packages
+from shared.clients.git import Entry, Git, Labels
+from shared.clients.git_merge import Conflict
+from shared.contracts.stages import ConfigChange, FileChange, Finding
+from shared.contracts.values import SystemName
+from shared.errors import Failure
+from shared.packages.package import Package
+
+_WILDCARDS = {"**/": r"(?:.*/)?", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}
+_WILDCARD = re.compile(r"\*\*/|\*\*|\*|\?")
+
+
+@dataclass(frozen=True)
+class Merged:
+    """One System merged. With conflicts, the markers are in the tree."""
+
+    tree: str
+    conflicts: tuple[Conflict, ...]
+    config: tuple[ConfigChange, ...]
+
+
+@dataclass(frozen=True)
+class MergedAll:
+    """Every System merged, one after the other; `trees` are the steps between."""
+
+    trees: tuple[str, ...]
+    conflicts: tuple[tuple[SystemName, Conflict], ...]
+    config: tuple[ConfigChange, ...]
+
+    @property
+    def tree(self) -> str:
+        return self.trees[-1]
+
+
+def schema_path(system: SystemName) -> str:
+    """Where a System's schema fragment is installed."""
+    return f"prisma/schema/{system}.prisma"
+
+
+def config_path(system: SystemName) -> str:
+    """Where a System's configuration is."""
+    return f"config/{system}.toml"
+
+
+async def merge_all(git: Git, tree: str, upgrades: Sequence[Packages], project: str) -> MergedAll:
+    """Merge every upgrade into `tree`, also after one that conflicts: all conflicts are told at once."""
+    trees: list[str] = []
+    conflicts: list[tuple[SystemName, Conflict]] = []
+    config: list[ConfigChange] = []
+    for packages in upgrades:
+        merged = await merge_system(git, tree, packages, project)
+        tree = merged.tree
+        trees.append(tree)
+        conflicts += [(packages.upgrade.system, conflict) for conflict in merged.conflicts]
+        config += merged.config
+    return MergedAll(tuple(trees), tuple(conflicts), tuple(config))
+
+
+async def merge_system(git: Git, tree: str, packages: Packages, project: str) -> Merged:
+    """Merge one System. Raises `Failure` for a configuration file that cannot be read."""
+    system = packages.upgrade.system
+    old, new = await installed(git, packages.old), await installed(git, packages.new)
+    # What is never merged is the same on all three sides, so there is nothing to decide.
+    imposed = {
+        path: new.get(path)
+        for path in old.keys() | new.keys()
+        if _overwritten(packages.new, path.removeprefix(f"systems/{system}/"))
+    }
+    gone: dict[str, Entry | None] = dict.fromkeys(
+        [*await git.paths(tree, f"systems/{system}"), *await git.paths(tree, schema_path(system))]
+    )
+    base = await git.tree_with(tree, {**gone, **old, **imposed})
+    theirs = await git.tree_with(tree, {**gone, **new})
+    ours = await git.tree_with(tree, imposed)
+    labels = Labels(ours=project, theirs=f"{system}-{packages.upgrade.to_version}")
+    merge = await git.merge(base, ours, theirs, labels)
+
+    path = config_path(system)
+    text = await _text(git, tree, path)
+    try:
+        config = merge_config(system, text, packages.old.manifest.config, packages.new.manifest.config)
+    except UnreadableConfig as error:
+        raise _unreadable(path, str(error)) from None
+    changes = {path: config.text.encode()} if config.text is not None and config.text != text else {}
+    merged = await git.tree_with(merge.tree, changes) if changes else merge.tree
+    return Merged(merged, merge.conflicts, config.changes)
+
+
+async def installed(git: Git, package: Package) -> dict[str, Entry]:
+    """A package's pristine files as they would stand in a Project, kept in the clone."""
+    files = {f"systems/{package.system}/{path}": file for path, file in package.files.items()}
+    if package.schema:
+        files[schema_path(package.system)] = ("100644", package.schema.encode())
+    blobs = await git.write([data for _, data in files.values()])
+    return {path: Entry(mode, blob) for (path, (mode, _)), blob in zip(files.items(), blobs, strict=True)}
+
+
+async def file_changes(
+    git: Git, before: str, after: str, upgrades: Sequence[Packages], conflicts: Iterable[str]
+) -> tuple[FileChange, ...]:
+    """Every file that differs between two trees, or that conflicts, with who had edited it before."""
+    pristine: dict[str, Entry] = {}
+    edited: set[str] = set()
+    prefixes: list[str] = []
+    for packages in upgrades:
+        system = packages.upgrade.system
+        pristine |= await installed(git, packages.old)
+        prefixes += [f"systems/{system}/", schema_path(system)]
+        text = await _text(git, before, config_path(system))
+        if text is not None and _values(config_path(system), text) != packages.old.manifest.config:
+            edited.add(config_path(system))
+    present, result = await git.paths(before), await git.paths(after)
+    disputed = set(conflicts)
+    touched = {path for path in present.keys() | result.keys() if present.get(path) != result.get(path)}
+    for path in touched | disputed:
+        if path.startswith(tuple(prefixes)) and present.get(path) != pristine.get(path):
+            edited.add(path)
+    return tuple(
+        FileChange(
+            path=path,
+            change="added" if path not in present else "changed" if path in result else "deleted",
+            partner_edited=path in edited,
+            conflict=path in disputed,
+        )
+        for path in sorted(touched | disputed)
+    )
+
+
+def _overwritten(package: Package, path: str) -> bool:
+    return any(_pattern(glob).fullmatch(path) for glob in package.manifest.files.overwrite)
+
+
+def _pattern(glob: str) -> re.Pattern[str]:
+    """`*` stays within a folder, `**` does not."""
+    expression, at = "", 0
+    for wildcard in _WILDCARD.finditer(glob):
+        expression += re.escape(glob[at : wildcard.start()]) + _WILDCARDS[wildcard[0]]
+        at = wildcard.end()
+    return re.compile(expression + re.escape(glob[at:]))
+
+
+def _values(path: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _unreadable(path, str(error)) from None
+
+
+async def _text(git: Git, tree: str, path: str) -> str | None:
+    data = await git.show(tree, path)
+    try:
+        return None if data is None else data.decode()
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, str(error)) from None
+
+
+def _unreadable(path: str, detail: str) -> Failure:
+    finding = Finding(
+        kind="project-file", subject=path, detail=detail, cure="correct the TOML, push, and try again"
+    )
+    return Failure(f"{path} cannot be read", finding)
+
+
+def changed_files(packages: Packages) -> Mapping[str, tuple[bytes | None, bytes | None]]:
+    """The files that the new package has otherwise than the old, by their path under files/."""
+    old = {path: data for path, (_, data) in packages.old.files.items()}
+    new = {path: data for path, (_, data) in packages.new.files.items()}
+    return {
+        path: (old.get(path), new.get(path))
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path)
+    }

@@ -1,0 +1,123 @@
+"""Review: what would the upgrade change? It writes nothing but a diff into the content store."""
+
+from services.executor.clients.postgres import schema_digest
+from services.executor.stages.agreement import require_pins, require_registered
+from services.executor.stages.impact import impacts, read_rules
+from services.executor.stages.merging import MergedAll, file_changes, merge_all
+from services.executor.stages.numbering import (
+    MIGRATIONS,
+    SOURCE,
+    Source,
+    installed_files,
+    plan_migrations,
+)
+from services.executor.stages.project_tree import files_below
+from services.executor.stages.tools import Packages, Tools
+from shared.clients.git import Git
+from shared.contracts.stages import (
+    Finding,
+    PlannedMigration,
+    ReviewFacts,
+    ReviewTask,
+    VersionNotes,
+)
+from shared.contracts.values import Commit
+from shared.declarations import parse_toml
+from shared.errors import Failure, Reject
+from shared.jobs.job import Job
+from shared.packages.package import versions_between
+from shared.project_file import VERSION_MAP_FILE, write_version_map
+
+
+async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
+    """Merge in the clone alone and tell what came out; a conflict is a fact here, not a failure."""
+    definition = job.project.definition
+    git = await tools.git(job)
+    head = await _production_head(git, definition.environments.production.branch)
+    await require_registered(git, head, job.project)
+    await require_pins(git, head, task.pins)
+    upgrades = [await tools.packages(upgrade) for upgrade in task.upgrades]
+    production_schema = await schema_digest(
+        tools.secrets.resolve(definition.environments.production.database)
+    )
+    merged = await merge_all(git, head, upgrades, job.project.id)
+    migrations = await _migrations(git, head, upgrades)
+    rules = await files_below(git, head, definition.workflows.rules)
+    readable = {path: _decoded(path, data) for path, data in rules.items() if path.endswith(".toml")}
+    return ReviewFacts(
+        head=head,
+        production_schema=production_schema,
+        notes={one.upgrade.system: _notes(one) for one in upgrades},
+        files=await file_changes(
+            git, head, merged.tree, upgrades, [conflict.path for _, conflict in merged.conflicts]
+        ),
+        config=merged.config,
+        migrations=migrations,
+        rules=impacts(read_rules(readable), upgrades, merged.config),
+        diff=await tools.content.put(await _diff(git, head, merged, migrations, task)),
+    )
+
+
+async def _production_head(git: Git, branch: str) -> Commit:
+    head = await git.head(branch)
+    if head is None:
+        finding = Finding(
+            kind="project-file",
+            subject=branch,
+            detail="the repository has no such branch, and production is said to run from it",
+            cure="push the branch, or register the Project again with the branch that production runs from",
+        )
+        raise Failure(f"there is no branch {branch}", finding)
+    return head
+
+
+def _notes(packages: Packages) -> tuple[VersionNotes, ...]:
+    new, upgrade = packages.new, packages.upgrade
+    return tuple(
+        VersionNotes(
+            version=version,
+            changelog=new.changelog[version],
+            migration_notes=new.migration_notes.get(version, ""),
+        )
+        for version in versions_between(new, upgrade.from_version, upgrade.to_version)
+    )
+
+
+async def _migrations(git: Git, head: Commit, upgrades: list[Packages]) -> tuple[PlannedMigration, ...]:
+    files = await files_below(git, head, MIGRATIONS)
+    folders = {path.split("/")[2] for path in files if path.count("/") > 2}
+    sources = [_source(path, data) for path, data in files.items() if path.endswith(f"/{SOURCE}")]
+    return plan_migrations(folders, sources, upgrades)
+
+
+def _source(path: str, data: bytes) -> Source:
+    try:
+        values = parse_toml(_decoded(path, data), file=path)
+        return Source(path.split("/")[2], *(str(values[key]) for key in ("system", "name", "checksum")))
+    except (Reject, KeyError) as error:
+        raise _unreadable(
+            path, f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        ) from None
+
+
+def _decoded(path: str, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, str(error)) from None
+
+
+def _unreadable(path: str, detail: str) -> Failure:
+    cure = f"restore {path} on production's branch, and request a new plan"
+    return Failure(
+        f"{path} cannot be read", Finding(kind="project-file", subject=path, detail=detail, cure=cure)
+    )
+
+
+async def _diff(
+    git: Git, head: Commit, merged: MergedAll, migrations: tuple[PlannedMigration, ...], task: ReviewTask
+) -> bytes:
+    """The whole change: the merge, what migrate will install and what deploy will pin."""
+    pins = task.pins | {upgrade.system: upgrade.to_version for upgrade in task.upgrades}
+    changes = dict(installed_files(migrations)) | {VERSION_MAP_FILE: write_version_map(pins).encode()}
+    return (await git.diff(head, await git.tree_with(merged.tree, changes))).encode()

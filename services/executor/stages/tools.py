@@ -1,0 +1,81 @@
+"""What every stage may use."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.clients.content import ContentStore
+from shared.clients.git import Git
+from shared.clients.secrets import Secrets
+from shared.contracts.stages import Finding, Upgrade
+from shared.contracts.values import Digest
+from shared.errors import Failure, Reject
+from shared.jobs.job import Job
+from shared.packages.package import Package, read_package
+
+
+@dataclass(frozen=True)
+class Packages:
+    """The package that a Project pins, and the one that it moves to."""
+
+    upgrade: Upgrade
+    old: Package
+    new: Package
+
+    @property
+    def title(self) -> str:
+        return f"Upgrade {self.upgrade.system} {self.upgrade.from_version} to {self.upgrade.to_version}"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The doors of a worker; `folder` is scratch and may vanish between two stages."""
+
+    content: ContentStore
+    secrets: Secrets
+    folder: Path
+
+    async def git(self, job: Job) -> Git:
+        """The Project's clone, up to date with its remote."""
+        remote = job.project.repository
+        name = hashlib.sha256(remote.encode()).hexdigest()[:16]
+        return await Git.open(remote, self.folder / "git" / name)
+
+    async def package(self, digest: Digest) -> Package:
+        """A package from the content store. Raises `Failure` for one that cannot be read."""
+        data = await self.content.get(digest)
+        try:
+            return await asyncio.to_thread(read_package, data)
+        except Reject as rejected:
+            raise Failure(
+                f"package {digest} cannot be read",
+                *(
+                    Finding(
+                        kind="package",
+                        subject=refusal.field or digest,
+                        detail=refusal.reason,
+                        cure=refusal.cure,
+                    )
+                    for refusal in rejected.refusals
+                ),
+            ) from None
+
+    async def packages(self, upgrade: Upgrade) -> Packages:
+        """Both packages of an upgrade, which must be what the upgrade says."""
+        old = await self.package(upgrade.from_package)
+        new = await self.package(upgrade.to_package)
+        for package, digest, version in (
+            (old, upgrade.from_package, upgrade.from_version),
+            (new, upgrade.to_package, upgrade.to_version),
+        ):
+            found, wanted = f"{package.system} {package.manifest.version}", f"{upgrade.system} {version}"
+            if found != wanted:
+                finding = Finding(
+                    kind="package",
+                    subject=wanted,
+                    detail=f"package {digest} is {found}",
+                    cure="request a new plan",
+                )
+                raise Failure(f"the package of {wanted} is {found}", finding)
+        return Packages(upgrade, old, new)
