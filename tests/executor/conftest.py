@@ -1,33 +1,20 @@
-"""One embedded PostgreSQL for the whole session, and a fresh database for each test that asks."""
+"""A fresh database for each test that asks, on the session's server."""
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from local.postgres import EmbeddedPostgres
 from services.executor.clients.postgres import create_database, drop_database
+from tests.conftest import PostgresServer
 
 _numbers = itertools.count(1)
 
 NewDatabase = Callable[[], Awaitable[str]]
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
-    """The server; without fsync, as a test's data need not survive a power cut."""
-    # Not in pytest's own folder: another pytest that starts shuts it to the user that PostgreSQL runs as.
-    with (
-        TemporaryDirectory(prefix="upgradepath-") as folder,
-        EmbeddedPostgres(Path(folder) / "postgres", fsync=False) as server,
-    ):
-        yield server
-
-
 @pytest.fixture
-async def new_database(postgres: EmbeddedPostgres) -> AsyncIterator[NewDatabase]:
+async def new_database(postgres: PostgresServer) -> AsyncIterator[NewDatabase]:
     """Makes an empty database and gives its URL; all of them are dropped afterwards."""
     made: list[str] = []
 
@@ -40,9 +27,3 @@ async def new_database(postgres: EmbeddedPostgres) -> AsyncIterator[NewDatabase]
     yield make
     for name in made:
         await drop_database(postgres.url(), name)
-
-
-@pytest.fixture
-def bin_folder(postgres: EmbeddedPostgres) -> Path:
-    """Where pg_dump and pg_restore of the server's version are."""
-    return postgres.bin_folder

@@ -68,6 +68,12 @@ async def applied(url: str) -> dict[str, str]:
         return {row.name: row.checksum for row in await table.rows() if row.applied}
 
 
+async def misfits(url: str, history: Sequence[Migration]) -> list[Finding]:
+    """What `apply` would refuse in the database's past; writes nothing."""
+    async with reading(url) as table:
+        return _misfits(await table.rows(), {migration.folder: migration for migration in history})
+
+
 async def apply(
     url: str, history: Sequence[Migration], token: FencingToken, *, wanted: Sequence[str] | None = None
 ) -> list[AppliedMigration]:
@@ -135,9 +141,13 @@ async def _require_history(table: MigrationTable, by_folder: Mapping[str, Migrat
             "The database is not empty and has no migration table (P3005).",
             "baseline it: prisma migrate resolve --applied <each migration that it has>",
         )
-    findings = [finding for row in rows if (finding := _misfit(row, by_folder)) is not None]
+    findings = _misfits(rows, by_folder)
     if findings:
         raise Failure("the database's migration history does not fit the repository's", *findings)
+
+
+def _misfits(rows: Sequence[Row], by_folder: Mapping[str, Migration]) -> list[Finding]:
+    return [finding for row in rows if (finding := _misfit(row, by_folder)) is not None]
 
 
 def _misfit(row: Row, by_folder: Mapping[str, Migration]) -> Finding | None:

@@ -1,0 +1,123 @@
+"""PostgreSQL's own programs: dump a database, prove that the dump reads, bring it back."""
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from services.executor.clients.migration_table import FencingToken, locked
+from services.executor.clients.postgres import database_of, place, quoted, server_url, session
+from shared.clients.processes import DeadlineExceeded, Finished, run
+from shared.errors import Retry
+
+BIN_FOLDER = "UPGRADES_POSTGRES_BIN"
+_DEADLINE_S = 3600.0
+_LOCK_TIMEOUT_S = 30
+_USER_SCHEMAS = """
+    SELECT nspname FROM pg_namespace n
+    WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'upgradepath')
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass
+        AND d.objid = n.oid AND d.deptype = 'e')
+    ORDER BY nspname
+"""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The folder with pg_dump, pg_restore and psql: `UPGRADES_POSTGRES_BIN`, or wherever PATH has them."""
+
+    folder: Path
+
+    @classmethod
+    def find(cls, environ: Mapping[str, str] = os.environ) -> "Programs":
+        """Raises Retry, with the cure, when there are none."""
+        named = environ.get(BIN_FOLDER)
+        found = shutil.which("pg_dump", path=named or environ.get("PATH"))
+        if found is None:
+            raise Retry(f"pg_dump is not in {named or 'PATH'}: set {BIN_FOLDER} to PostgreSQL's bin folder")
+        return cls(Path(found).parent)
+
+    async def dump(self, url: str, file: Path) -> int:
+        """Write the database as an archive to `file` and list it; the number of things in it.
+
+        Our own schema stays out: its fence must never go back. Raises Retry when it cannot be done now.
+        """
+        await self._must_fit(url)
+        options = ("--format=custom", "--exclude-schema=upgradepath", f"--file={file}")
+        await self._run("pg_dump", *options, url=url)
+        listed = await self._run("pg_restore", "--list", str(file), url=url)
+        entries = [line for line in listed.output.splitlines() if line and not line.startswith(";")]
+        return len(entries)
+
+    async def restore(self, url: str, file: Path, token: FencingToken) -> None:
+        """Put everything back as the archive has it, in one transaction; what was made since is gone.
+
+        Raises Retry when it cannot be done now, Stale when a newer token passed the database's fence.
+        """
+        await self._must_fit(url)
+        script = file.with_suffix(".sql")
+        # Through a script, as pg_restore --clean leaves what the archive does not know, and stumbles over it.
+        await self._run("pg_restore", "--no-owner", f"--file={script}", str(file), url=url)
+        async with session(url) as connection:
+            schemas = [row[0] for row in await connection.fetch(_USER_SCHEMAS)]
+        cleared = [f"DROP SCHEMA {quoted(schema)} CASCADE" for schema in schemas]
+        # The archive takes this one for granted, with the rights that PostgreSQL gives it.
+        made = [
+            "CREATE SCHEMA public AUTHORIZATION pg_database_owner",
+            "GRANT USAGE ON SCHEMA public TO PUBLIC",
+        ]
+        commands = [part for line in (*cleared, *made) for part in ("-c", line)]
+        options = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "--single-transaction")
+        async with locked(url, token):
+            await self._run("psql", *options, *commands, "-f", str(script), url=url)
+        script.unlink()
+
+    async def _must_fit(self, url: str) -> None:
+        """pg_dump reads no server newer than itself."""
+        printed = (await self._run("pg_dump", "--version", url=url)).output
+        numbers = re.search(r"(\d+)", printed)
+        async with session(url) as connection:
+            server = int(await connection.fetchval("SHOW server_version_num")) // 10000
+        if numbers is None or int(numbers[1]) < server:
+            raise Retry(
+                f"{self.folder}/pg_dump is {printed.strip()}, but {place(url)} is PostgreSQL {server}:"
+                f" set {BIN_FOLDER} to the bin folder of {server} or later"
+            )
+
+    async def _run(self, program: str, *arguments: str, url: str) -> Finished:
+        try:
+            finished = await run(
+                [str(self.folder / program), *arguments],
+                cwd=self.folder,
+                environment=connection_variables(url),
+                deadline_s=_DEADLINE_S,
+            )
+        except DeadlineExceeded as error:
+            raise Retry(f"{program} on {place(url)} did not end within {_DEADLINE_S:g} s") from error
+        if finished.exit_code != 0:
+            raise Retry(
+                f"{program} on {place(url)} ended with {finished.exit_code}: {finished.output.strip()}"
+            )
+        return finished
+
+
+def connection_variables(url: str) -> dict[str, str]:
+    """The URL as libpq's variables: a password on a command line could be read by every user."""
+    parts = urlsplit(server_url(url))
+    variables = {
+        "PATH": os.defpath,
+        "LC_ALL": "C",
+        "PGHOST": parts.hostname or "localhost",
+        "PGPORT": str(parts.port or 5432),
+        "PGDATABASE": database_of(url),
+        "PGUSER": unquote(parts.username or "postgres"),
+        "PGPASSWORD": unquote(parts.password or ""),
+        "PGCONNECT_TIMEOUT": "10",
+        "PGAPPNAME": "upgradepath",
+        "PGOPTIONS": f"-c lock_timeout={_LOCK_TIMEOUT_S}s",
+    }
+    named = {key: value for key, value in parse_qsl(parts.query) if key.startswith("ssl")}
+    return variables | {f"PG{key.upper()}": value for key, value in named.items()}

@@ -1,0 +1,151 @@
+"""Deploy: bring exactly the approved candidate to production, or nothing of it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from services.executor.clients import migrations
+from services.executor.clients.backup import Programs
+from services.executor.clients.migrations import Migration
+from services.executor.clients.postgres import schema_digest
+from services.executor.stages.deploy_commit import merge_commit
+from services.executor.stages.drift import moved_finding
+from services.executor.stages.live import LiveProduction
+from services.executor.stages.project_tree import migrations_at, temporary_folder
+from services.executor.stages.staging import production_url
+from services.executor.stages.steps import Steps
+from shared.clients.git import Git, Moved
+from shared.contracts.stages import DeployFacts, DeployTask, Finding
+from shared.contracts.values import Commit, Digest
+from shared.errors import Failure
+from shared.jobs.job import Job
+
+if TYPE_CHECKING:
+    from services.executor.stages.tools import Tools
+
+_APPROVE_AGAIN = "request a new plan, or `upgradepath run continue` and approve the new candidate"
+
+
+async def run(job: Job, task: DeployTask, tools: "Tools") -> DeployFacts:
+    """Safe to repeat: after a crash it looks at what is there and goes on.
+
+    Raises Failure (drift) before any write when something of the candidate has moved, and Failure for what
+    says no on the way; the journal knows whether production was written by then.
+    """
+    git = await tools.git(job)
+    url = production_url(job, tools)
+    commit = await merge_commit(git, job, task)
+    history = await migrations_at(git, task.commit)
+    await _require_unmoved(job, git, task, tools, commit, history)
+
+    steps = Steps(job, production=True)
+    job.backup = await _backup(job, tools, url, steps)
+    expanding = [each.folder for each in task.migrations if not each.contracting]
+    contracting = [each.folder for each in task.migrations if each.contracting]
+    await _migrate(job, url, history, expanding, "expand", steps)
+    await _push(job, git, task, commit, steps)
+    async with LiveProduction(job, tools, git, commit) as production:
+        address = await production.bring_up(steps)
+        if contracting:
+            await _migrate(job, url, history, contracting, "contract", steps)
+            await production.must_be_healthy(steps)
+    return DeployFacts(
+        commit=commit,
+        production_schema=await schema_digest(url),
+        backup=job.backup,
+        address=address,
+        steps=steps.done,
+    )
+
+
+async def _require_unmoved(
+    job: Job, git: Git, task: DeployTask, tools: "Tools", commit: Commit, history: Sequence[Migration]
+) -> None:
+    """Everything that the approval names is still so; reads only."""
+    url = production_url(job, tools)
+    findings = await _moved_branches(job, git, task, commit)
+    findings += [
+        _drift(
+            f"package {digest}", "It is not in the content store any more.", "publish the same bytes again"
+        )
+        for digest in task.packages
+        if not await tools.content.has(digest)
+    ]
+    ours = {each.folder for each in task.migrations}
+    # Once a migration of ours is in, the schema is on its way and is no longer the one that was seen.
+    if not ours & set(await migrations.applied(url)):
+        digest = await schema_digest(url)
+        if digest != task.production_schema:
+            detail = (
+                f"Its digest was {task.production_schema} when the candidate was proven, now it is {digest}."
+            )
+            findings.append(_drift("production's schema", detail, _APPROVE_AGAIN))
+    findings += await migrations.misfits(url, history)
+    if findings:
+        reasons = ", ".join(dict.fromkeys(finding.subject for finding in findings))
+        raise Failure(f"not what was approved any more: {reasons}", *findings)
+
+
+async def _moved_branches(job: Job, git: Git, task: DeployTask, commit: Commit) -> list[Finding]:
+    findings: list[Finding] = []
+    branch = job.project.definition.environments.production.branch
+    head = await git.head(branch)
+    pushed = head is not None and await git.has(commit) and await git.is_ancestor(commit, head)
+    if head != task.base and not pushed:
+        findings.append(await moved_finding(git, branch, task.base, head, cure=_APPROVE_AGAIN))
+    upgrade = await git.head(task.branch)
+    if upgrade != task.commit:
+        findings.append(await moved_finding(git, task.branch, task.commit, upgrade, cure=_APPROVE_AGAIN))
+    if await git.tree(task.commit) != task.tree:
+        detail = f"{task.commit} does not hold the tree {task.tree} that was proven."
+        findings.append(_drift(task.branch, detail, _APPROVE_AGAIN))
+    return findings
+
+
+async def _backup(job: Job, tools: "Tools", url: str, steps: Steps) -> Digest:
+    """The digest of the dump in the content store.
+
+    A repeated deploy that has written already must keep the first one: a new dump would hold our own changes.
+    """
+    name = "backup"
+    effects = [effect for effect in await job.journal.of_run() if effect.stage == "deploy"]
+    earlier = next((effect.detail for effect in effects if effect.name == name), None)
+    if earlier and any(effect.name != name and effect.production for effect in effects):
+        async with steps.reading("backup kept", earlier):
+            if await tools.content.has(earlier):
+                return earlier
+    with temporary_folder(tools.folder, "backup") as folder:
+        file = folder / "production.dump"
+        async with steps.reading("dump", "pg_dump --format=custom, listed by pg_restore"):
+            await Programs.find().dump(url, file)
+        digest = await tools.content.put_file(file)
+    async with job.journal.effect(name, digest):
+        job.backup = digest
+    return digest
+
+
+async def _migrate(
+    job: Job, url: str, history: Sequence[Migration], folders: Sequence[str], name: str, steps: Steps
+) -> None:
+    if folders:
+        async with steps.step(name, ", ".join(folders)):
+            await migrations.apply(url, history, job.fencing_token, wanted=folders)
+
+
+async def _push(job: Job, git: Git, task: DeployTask, commit: Commit, steps: Steps) -> None:
+    branch = job.project.definition.environments.production.branch
+    head = await git.head(branch)
+    if head is not None and await git.is_ancestor(commit, head):
+        return
+    ref = f"refs/upgradepath/{job.run_id}"
+    kept = await git.ref(ref)
+    async with steps.step("push", commit):
+        try:
+            await git.push([(f"refs/heads/{branch}", commit, task.base), (ref, commit, kept)])
+        except Moved as error:
+            cure = f"run roll-back, then {_APPROVE_AGAIN}"
+            finding = await moved_finding(git, branch, task.base, await git.head(branch), cure=cure)
+            raise Failure("production's branch moved while the deploy was on its way", finding) from error
+
+
+def _drift(subject: str, detail: str, cure: str) -> Finding:
+    return Finding(kind="drift", subject=subject, detail=detail, cure=cure)

@@ -1,0 +1,78 @@
+"""Production's app: bring a commit up, see it live and healthy, look at what is live."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from services.executor.stages.project_tree import checkout
+from services.executor.stages.staging import environment_failure
+from services.executor.stages.steps import Steps
+from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
+from shared.clients.git import Git
+from shared.contracts.stages import Finding
+from shared.contracts.values import Commit
+from shared.errors import Failure
+from shared.jobs.job import Job
+
+if TYPE_CHECKING:
+    from services.executor.stages.tools import Tools
+
+
+class LiveProduction:
+    """Production's commands, run in a checkout of `commit`, which is there while the context lasts."""
+
+    def __init__(self, job: Job, tools: "Tools", git: Git, commit: Commit) -> None:
+        self._job, self._tools, self._git = job, tools, git
+        self.commit = commit
+        self._stack = AsyncExitStack()
+        self._folder: Path
+        self._runner: EnvironmentRunner
+
+    async def __aenter__(self) -> Self:
+        environment = self._job.project.definition.environments.production
+        self._folder = await self._stack.enter_async_context(
+            checkout(self._git, self.commit, self._tools.folder)
+        )
+        self._runner = self._stack.enter_context(
+            EnvironmentRunner(environment, "production", self._job.run_id, self._tools.secrets)
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def bring_up(self, steps: Steps) -> str | None:
+        """Activate, probe, and see that it is this commit that is live; its address. Raises Failure."""
+        try:
+            async with steps.step("activate", self.commit):
+                address = await self._runner.activate(self._folder, self.commit)
+        except EnvironmentFailed as error:
+            raise environment_failure("production", error) from error
+        await self.must_be_healthy(steps)
+        live = await self.observe()
+        if live != self.commit:
+            raise Failure(
+                "another commit is live than the one that was activated",
+                Finding(
+                    kind="environment",
+                    subject="environments.production.observe",
+                    detail=f"{live or 'nothing'} is live, not {self.commit}",
+                    cure="see who else activates production; then retry the stage or run roll-back",
+                ),
+            )
+        return address
+
+    async def must_be_healthy(self, steps: Steps) -> None:
+        """Raises Failure with the command's output when production is not healthy."""
+        try:
+            async with steps.reading("health", self.commit):
+                await self._runner.health(self._folder, self.commit)
+        except EnvironmentFailed as error:
+            raise environment_failure("production", error) from error
+
+    async def observe(self) -> Commit | None:
+        """The commit that is live."""
+        return await self._runner.observe(self._folder, self.commit)

@@ -1,0 +1,194 @@
+"""Migrate: the new migrations on the branch, proven on an empty database, applied to staging, app started."""
+
+import json
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from services.executor.clients import migrations
+from services.executor.clients.migration_table import Row, reading
+from services.executor.clients.migrations import FOLDER, Migration
+from services.executor.clients.postgres import create_database, drop_database, schema_digest
+from services.executor.stages import staging
+from services.executor.stages.drift import moved_finding
+from services.executor.stages.project_tree import RUN_TRAILER, migrations_at
+from services.executor.stages.staging import StagingDatabase, production_url, staging_database
+from shared.clients.git import Git
+from shared.contracts.stages import Finding, InstalledMigration, MigrateFacts, MigrateTask
+from shared.contracts.values import Commit
+from shared.errors import Failure, Retry
+from shared.jobs.job import Job
+from shared.packages.package import Package, read_package
+
+if TYPE_CHECKING:
+    from services.executor.stages.tools import Tools
+
+_LOCK_FILE = "prisma/migrations/migration_lock.toml"
+
+
+async def run(job: Job, task: MigrateTask, tools: "Tools") -> MigrateFacts:
+    """Safe to repeat: what is on the branch and in staging's database already stays as it is."""
+    git = await tools.git(job)
+    commit = await _install(job, git, task, tools)
+    history = await migrations_at(git, commit)
+    wanted = in_order(task.migrations)
+    before = tuple(migration for migration in history if migration.folder not in wanted)
+    await _require_known(production_url(job, tools), before)
+
+    database = staging_database(job, tools)
+    if not await _fits(database, history, before):
+        database, _ = await staging.rebuild(job, tools, git, commit, before)
+    async with job.journal.effect("migrate-staging", ", ".join(wanted)):
+        done = await migrations.apply(database.url, history, job.fencing_token, wanted=wanted)
+    await _prove(job, database, history)
+    async with job.journal.effect("activate-staging", commit):
+        address = await staging.activate(job, tools, git, commit)
+    return MigrateFacts(
+        commit=commit,
+        tree=await git.tree(commit),
+        migrations=tuple(done),
+        staging_schema=await schema_digest(database.url),
+        production_schema=await schema_digest(production_url(job, tools)),
+        address=address,
+    )
+
+
+def in_order(installed: tuple[InstalledMigration, ...]) -> list[str]:
+    """The folders as they run: those that old code can live with first, those that need the new code last."""
+    return [each.folder for each in sorted(installed, key=lambda each: each.contracting)]
+
+
+async def _install(job: Job, git: Git, task: MigrateTask, tools: "Tools") -> Commit:
+    """Commit the folders that the branch lacks, and push. A folder that is there is the maintainer's word."""
+    there = await git.paths(task.commit, FOLDER)
+    missing = [each for each in task.migrations if f"{FOLDER}/{each.folder}/migration.sql" not in there]
+    await _require_postgresql(git, task.commit)
+    head = await git.head(task.branch)
+    if not missing:
+        commit = task.commit
+    else:
+        files = _files(missing, await _packages(task, tools))
+        tree = await git.tree_with(task.commit, files)
+        subject = f"Install {len(missing)} migration{'s' if len(missing) > 1 else ''}"
+        body = "\n".join(each.folder for each in missing)
+        message = f"{subject}\n\n{body}\n\n{RUN_TRAILER}: {job.run_id}\n"
+        # Dated as its parent, so that a repeated stage makes the same commit again.
+        commit = await git.commit(tree, [task.commit], message, when=await git.date(task.commit))
+    if head not in (task.commit, commit):
+        raise Failure(
+            "the upgrade branch moved while it was being proven",
+            await moved_finding(
+                git, task.branch, task.commit, head, cure=f"upgradepath run continue {job.run_id}"
+            ),
+        )
+    ref = f"refs/upgradepath/{job.run_id}"
+    if head != commit:
+        kept = await git.ref(ref)
+        async with job.journal.effect("install-migrations", commit):
+            await git.push([(f"refs/heads/{task.branch}", commit, task.commit), (ref, commit, kept)])
+    return commit
+
+
+async def _packages(task: MigrateTask, tools: "Tools") -> dict[str, Package]:
+    return {
+        upgrade.system: read_package(await tools.content.get(upgrade.to_package)) for upgrade in task.upgrades
+    }
+
+
+def _files(missing: list[InstalledMigration], packages: dict[str, Package]) -> dict[str, bytes | None]:
+    files: dict[str, bytes | None] = {}
+    for each in missing:
+        found = next((m for m in packages[each.system].migrations if m.name == each.name), None)
+        if found is None or found.checksum != each.checksum:
+            raise Failure(
+                f"the package of {each.system} has no migration {each.name} with the planned checksum",
+                Finding(
+                    kind="package",
+                    subject=f"{each.system}: {each.name}",
+                    detail=f"The plan says {each.checksum}, the package {found and found.checksum}.",
+                    cure="request a new plan",
+                ),
+            )
+        place = f"{FOLDER}/{each.folder}"
+        files[f"{place}/migration.sql"] = found.sql.encode()
+        if found.down_sql is not None:
+            files[f"{place}/down.sql"] = found.down_sql.encode()
+        source = {"system": each.system, "name": each.name, "checksum": each.checksum}
+        files[f"{place}/source.toml"] = "".join(
+            f"{k} = {json.dumps(v)}\n" for k, v in source.items()
+        ).encode()
+    return files
+
+
+async def _require_postgresql(git: Git, commit: Commit) -> None:
+    lock = await git.show(commit, _LOCK_FILE)
+    if lock is not None and b'"postgresql"' not in lock:
+        raise Failure(
+            "the Project's migrations are not for PostgreSQL (P3019)",
+            Finding(
+                kind="migration",
+                subject=_LOCK_FILE,
+                detail=lock.decode(errors="replace"),
+                cure='only provider = "postgresql" can be upgraded',
+            ),
+        )
+
+
+async def _require_known(production: str, before: tuple[Migration, ...]) -> None:
+    """A migration that is neither the upgrade's nor in production would never reach production."""
+    done = await migrations.applied(production)
+    strangers = [each.folder for each in before if each.folder not in done]
+    if strangers:
+        raise Failure(
+            "the branch has migrations that are neither the upgrade's nor in production",
+            *(
+                Finding(
+                    kind="migration",
+                    subject=folder,
+                    detail="The upgrade would not bring it to production.",
+                    cure="apply it to production first (prisma migrate deploy), or take it off the branch",
+                )
+                for folder in strangers
+            ),
+        )
+
+
+async def _fits(
+    database: StagingDatabase, history: tuple[Migration, ...], before: tuple[Migration, ...]
+) -> bool:
+    """Whether staging has exactly what the branch had before, and nothing that the branch has edited."""
+    try:
+        async with reading(database.url) as table:
+            rows = await table.rows()
+    except asyncpg.InvalidCatalogNameError:
+        return False
+    checksums = {each.folder: each.checksum for each in history}
+    done = {row.name for row in rows if row.applied}
+    return {each.folder for each in before} <= done and not any(_unfit(row, checksums) for row in rows)
+
+
+def _unfit(row: Row, checksums: dict[str, str]) -> bool:
+    failed = row.unfinished and row.logs is not None
+    return failed or (row.applied and checksums.get(row.name) != row.checksum)
+
+
+async def _prove(job: Job, database: StagingDatabase, history: tuple[Migration, ...]) -> None:
+    """All migrations, in Prisma's order and on an empty database, must make the schema that staging has."""
+    proof = database.beside("proof")
+    async with job.journal.effect("prove-migrations", proof.name):
+        await drop_database(proof.server, proof.name)
+        try:
+            await create_database(proof.server, proof.name)
+            await migrations.apply(proof.url, history, job.fencing_token)
+            await staging.require_same_schema(
+                proof.url,
+                database.url,
+                "the migrations replayed on an empty database do not make staging's schema",
+                kind="migration",
+                cure="correct the migrations, so that they do not depend on rows or on their order",
+                names=("only replayed:", "only in staging:"),
+            )
+        except asyncpg.DuplicateDatabaseError as error:
+            raise Retry(f"another worker proves in {proof.name}") from error
+        finally:
+            await drop_database(proof.server, proof.name)

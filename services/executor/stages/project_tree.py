@@ -1,0 +1,75 @@
+"""What a commit of a Project's repository holds for the database, and a checkout to run commands in."""
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from services.executor.clients.losses import Tables
+from services.executor.clients.migrations import FOLDER, Migration, read_migrations
+from services.executor.clients.prisma import Model, read_models
+from shared.clients.git import Git
+from shared.contracts.stages import Finding
+from shared.contracts.values import Commit
+from shared.errors import Failure
+
+RUN_TRAILER = "Upgradepath-Run"
+_SCHEMAS = "prisma"
+
+
+async def files_below(git: Git, tree: str, prefix: str) -> dict[str, bytes]:
+    """Path to bytes of every file below a folder."""
+    entries = await git.paths(tree, prefix)
+    blobs = await git.blobs([entry.blob for entry in entries.values()])
+    return {path: blobs[entry.blob] for path, entry in entries.items()}
+
+
+async def migrations_at(git: Git, tree: str) -> tuple[Migration, ...]:
+    """The Project's migrations in Prisma's order. Raises Failure for a script that is no UTF-8."""
+    files = await files_below(git, tree, FOLDER)
+    try:
+        return read_migrations(files)
+    except UnicodeDecodeError as error:
+        raise _unreadable(FOLDER, str(error), "save migration.sql and down.sql as UTF-8") from error
+
+
+async def models_at(git: Git, tree: str) -> tuple[Model, ...]:
+    """The models of every schema file. Raises Failure for one that cannot be read."""
+    files = await files_below(git, tree, _SCHEMAS)
+    try:
+        return read_models({path: data.decode() for path, data in files.items() if path.endswith(".prisma")})
+    except ValueError as error:
+        raise _unreadable(
+            "prisma/schema", str(error), "correct the schema file; prisma validate helps"
+        ) from error
+
+
+async def tables_at(git: Git, tree: str) -> Tables:
+    """The tables and columns that the code of a commit knows."""
+    return {
+        (model.schema, model.table): frozenset(
+            each.column for each in model.fields if each.column is not None
+        )
+        for model in await models_at(git, tree)
+    }
+
+
+@contextmanager
+def temporary_folder(scratch: Path, name: str) -> Iterator[Path]:
+    """An empty folder below `scratch`, which is made if it has vanished."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=scratch) as folder:
+        yield Path(folder)
+
+
+@asynccontextmanager
+async def checkout(git: Git, commit: Commit, scratch: Path) -> AsyncIterator[Path]:
+    """A folder with the commit's files, gone afterwards: what lives on has made its own copy."""
+    with temporary_folder(scratch, "checkout") as folder:
+        await git.export(commit, folder)
+        yield folder
+
+
+def _unreadable(subject: str, detail: str, cure: str) -> Failure:
+    finding = Finding(kind="project-file", subject=subject, detail=detail, cure=cure)
+    return Failure(f"{subject} cannot be read: {detail}", finding)

@@ -1,0 +1,172 @@
+"""Roll back: code, pins, configuration and schema as before the Run, proven line by line."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from services.executor.clients import migrations
+from services.executor.clients.backup import Programs
+from services.executor.clients.migrations import Migration
+from services.executor.stages import staging
+from services.executor.stages.deploy_commit import Deployed, find_deployed, revert_commit
+from services.executor.stages.drift import moved_finding
+from services.executor.stages.live import LiveProduction
+from services.executor.stages.project_tree import migrations_at, tables_at, temporary_folder
+from services.executor.stages.rollback_proof import prove, unproven
+from services.executor.stages.staging import production_url
+from services.executor.stages.steps import Steps
+from shared.clients.git import Git, Moved
+from shared.contracts.stages import Finding, RollBackFacts, RollBackTask
+from shared.contracts.values import Commit
+from shared.errors import Failure, Retry
+from shared.jobs.job import Job
+
+if TYPE_CHECKING:
+    from services.executor.stages.tools import Tools
+
+_RESTORE_CURE = "run roll-back --restore-backup: it brings back the backup and loses what was written since"
+
+
+async def run(job: Job, task: RollBackTask, tools: "Tools") -> RollBackFacts:
+    """Safe to repeat. Raises Failure when a row would be lost, or when the proof does not hold."""
+    git = await tools.git(job)
+    steps = Steps(job, production=True)
+    if task.deploy_began:
+        await _undo(job, task, tools, git, steps)
+    commit = task.commit or await _branch_head(git, task) or task.base
+    async with steps.reading("remove staging"):
+        await staging.remove(job, tools, git, task.branch, commit)
+    proof = await prove(job, task, tools, git)
+    if task.deploy_began and (findings := unproven(proof)):
+        raise Failure("rolled back, but not everything is as before the Run", *findings)
+    return RollBackFacts(proof=proof, steps=steps.done)
+
+
+async def _branch_head(git: Git, task: RollBackTask) -> Commit | None:
+    return None if task.branch is None else await git.head(task.branch)
+
+
+async def _undo(job: Job, task: RollBackTask, tools: "Tools", git: Git, steps: Steps) -> None:
+    assert task.base is not None, "a deploy begins at a known head"
+    url = production_url(job, tools)
+    branch = job.project.definition.environments.production.branch
+    deployed = await find_deployed(git, job.run_id, task.base, await git.head(branch))
+    done = await migrations.applied(url)
+    ours = await _migrations_of_run(job, task, git, deployed)
+    lossy = [each.folder for each in ours if each.folder in done and each.down_sql is None]
+    contracted = {each.folder for each in task.migrations if each.contracting}
+    if not task.restore_backup and any(folder in contracted for folder in lossy):
+        # The old code may not live with what is left, so the new code stays up until somebody decides.
+        raise _irreversible(lossy)
+    if task.restore_backup and task.backup is None:
+        raise _no_backup()
+
+    if deployed is not None:
+        target = await _revert_code(job, task, git, deployed, steps)
+        async with LiveProduction(job, tools, git, target) as production:
+            await production.bring_up(steps)
+            await _undo_schema(job, task, tools, git, url, ours, lossy, steps)
+            await production.must_be_healthy(steps)
+    else:
+        await _undo_schema(job, task, tools, git, url, ours, lossy, steps)
+
+
+async def _migrations_of_run(
+    job: Job, task: RollBackTask, git: Git, deployed: Deployed | None
+) -> tuple[Migration, ...]:
+    """The Run's migrations with their ways back, from the commit that was deployed or was to be."""
+    folders = {each.folder for each in task.migrations}
+    if not folders:
+        return ()
+    kept = await git.ref(f"refs/upgradepath/{job.run_id}")
+    commit = deployed.merge if deployed else task.commit or kept
+    if commit is None or not await git.has(commit):
+        raise Retry(f"the commits of {job.run_id} are not in the repository, nor its ref refs/upgradepath/…")
+    return tuple(each for each in await migrations_at(git, commit) if each.folder in folders)
+
+
+async def _revert_code(job: Job, task: RollBackTask, git: Git, deployed: Deployed, steps: Steps) -> Commit:
+    """Push the revert, unless it is there; the commit to activate."""
+    assert task.base is not None
+    if deployed.revert is not None:
+        return deployed.revert
+    branch = job.project.definition.environments.production.branch
+    head = await git.head(branch)
+    assert head is not None, "the merge was just found below it"
+    commit = await revert_commit(git, job.run_id, task.base, deployed.merge, head, task.reason)
+    async with steps.step("push revert", commit):
+        try:
+            await git.push([(f"refs/heads/{branch}", commit, head)])
+        except Moved as error:
+            # Somebody pushed at this moment: the next try reverts on top of that.
+            finding = await moved_finding(git, branch, head, await git.head(branch), cure="retry")
+            raise Retry(finding.detail) from error
+    return commit
+
+
+async def _undo_schema(
+    job: Job,
+    task: RollBackTask,
+    tools: "Tools",
+    git: Git,
+    url: str,
+    ours: Sequence[Migration],
+    lossy: Sequence[str],
+    steps: Steps,
+) -> None:
+    assert task.base is not None
+    if task.restore_backup:
+        await _restore(job, task, tools, url, ours, steps)
+        return
+    if lossy:
+        raise _irreversible(lossy)
+    if ours:
+        kept = await tables_at(git, task.base)
+        async with steps.step("undo migrations", ", ".join(each.folder for each in reversed(ours))):
+            await migrations.revert(url, ours, job.fencing_token, kept=kept)
+
+
+async def _restore(
+    job: Job, task: RollBackTask, tools: "Tools", url: str, ours: Sequence[Migration], steps: Steps
+) -> None:
+    assert task.backup is not None
+    name = "restore backup"
+    tried = [
+        effect for effect in await job.journal.of_run() if (effect.name, effect.detail) == (name, task.backup)
+    ]
+    applied = await migrations.applied(url)
+    gone = bool(ours) and not any(each.folder in applied for each in ours)
+    # A second restore would lose what was written after the first.
+    if any(effect.done_at is not None for effect in tried) or (tried and gone):
+        return
+    with temporary_folder(tools.folder, "restore") as folder:
+        file = folder / "production.dump"
+        await tools.content.get_to_file(task.backup, file)
+        async with steps.step(name, task.backup):
+            await Programs.find().restore(url, file, job.fencing_token)
+
+
+def _irreversible(folders: Sequence[str]) -> Failure:
+    return Failure(
+        f"no way back without losing rows: {', '.join(folders)}",
+        *(
+            Finding(
+                kind="data-loss",
+                subject=folder,
+                detail="It is applied to production and its package has no down.sql for it.",
+                cure=_RESTORE_CURE,
+            )
+            for folder in folders
+        ),
+    )
+
+
+def _no_backup() -> Failure:
+    return Failure(
+        "there is no backup of this Run to restore",
+        Finding(
+            kind="data-loss",
+            subject="backup",
+            detail="The deploy ended before production was dumped.",
+            cure="run roll-back without --restore-backup",
+        ),
+    )

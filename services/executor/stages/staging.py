@@ -1,0 +1,209 @@
+"""A Run's staging: its database, its app and its branch; made, made anew, and taken away."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from services.executor.clients import migrations
+from services.executor.clients.masking import Copied, masked_copy
+from services.executor.clients.migrations import Migration
+from services.executor.clients.postgres import (
+    create_database,
+    database_of,
+    description_digest,
+    drop_database,
+    schema_description,
+    session,
+    with_database,
+)
+from services.executor.stages.project_tree import checkout, models_at
+from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
+from shared.clients.git import Git
+from shared.contracts.stages import Finding
+from shared.contracts.values import Commit
+from shared.errors import Failure
+from shared.jobs.job import Job
+
+if TYPE_CHECKING:
+    from services.executor.stages.tools import Tools
+
+_NAME_BYTES_MAX = 63
+_DIFFERENCES_SHOWN = 20
+_ENVIRONMENT_CURE = "read the output; correct the Project or its hosting; then `upgradepath run continue`"
+
+
+@dataclass(frozen=True)
+class StagingDatabase:
+    """`server` leads to the server by the Project's own staging URL, `url` to this Run's database."""
+
+    server: str
+    name: str
+
+    @property
+    def url(self) -> str:
+        return with_database(self.server, self.name)
+
+    def beside(self, suffix: str) -> "StagingDatabase":
+        """Another database of this Run."""
+        return StagingDatabase(self.server, f"{self.name}_{suffix}")
+
+
+def staging_database(job: Job, tools: "Tools") -> StagingDatabase:
+    """`<the staging secret's database>_<run id with underscores>`."""
+    server = tools.secrets.resolve(job.project.definition.environments.staging.database)
+    name = f"{database_of(server)}_{job.run_id.replace('-', '_')}"
+    if len(f"{name}_proof".encode()) > _NAME_BYTES_MAX:
+        detail = f"{name} is longer than PostgreSQL's {_NAME_BYTES_MAX} bytes"
+        cure = "give staging's database a shorter name"
+        raise _no("environment", "staging's database name is too long", "environments.staging", detail, cure)
+    return StagingDatabase(server, name)
+
+
+def production_url(job: Job, tools: "Tools") -> str:
+    """The URL behind production's secret."""
+    return tools.secrets.resolve(job.project.definition.environments.production.database)
+
+
+async def rebuild(
+    job: Job, tools: "Tools", git: Git, commit: Commit, history: tuple[Migration, ...]
+) -> tuple[StagingDatabase, Copied]:
+    """Staging's database from nothing: `history` replayed, then production's rows masked, or the seed file.
+
+    `commit` gives mask rules and seed. Raises Failure when production is not what `history` makes, or when
+    its rows cannot be masked.
+    """
+    database, production = staging_database(job, tools), production_url(job, tools)
+    async with job.journal.effect("staging-database", database.name):
+        await drop_database(database.server, database.name)
+        await create_database(database.server, database.name)
+        await _require_applied(production, history)
+        await migrations.apply(database.url, history, job.fencing_token)
+        await require_same_schema(
+            database.url,
+            production,
+            "production's schema is not what the Project's migrations make",
+            kind="drift",
+            cure="bring the change into a migration of the Project, or undo it in production",
+        )
+        definition = job.project.definition.staging
+        if definition.seed is not None and definition.data == "seed":
+            return database, await _seed(database.url, git, commit, definition.seed)
+        return database, await masked_copy(production, database.url, await models_at(git, commit))
+
+
+async def require_same_schema(
+    one: str, other: str, reason: str, *, kind: str, cure: str, names: tuple[str, str] = ("-", "+")
+) -> str:
+    """The digest of both schemas; raises Failure with the lines that differ. `names` mark whose a line is."""
+    first, second = await schema_description(one), await schema_description(other)
+    if first == second:
+        return description_digest(first)
+    lines = [f"{names[0]} {line}" for line in first if line not in second]
+    lines += [f"{names[1]} {line}" for line in second if line not in first]
+    shown = "\n".join(lines[:_DIFFERENCES_SHOWN])
+    more = f"\n… and {len(lines) - _DIFFERENCES_SHOWN} more" if len(lines) > _DIFFERENCES_SHOWN else ""
+    raise _no(kind, reason, "schema", shown + more, cure)
+
+
+async def activate(job: Job, tools: "Tools", git: Git, commit: Commit) -> str | None:
+    """Start staging's app at `commit`, and see it healthy; its address. Raises Failure when it is not."""
+    with _runner(job, tools) as runner:
+        async with checkout(git, commit, tools.folder) as folder:
+            try:
+                address = await runner.activate(folder, commit)
+                await runner.health(folder, commit)
+            except EnvironmentFailed as error:
+                raise environment_failure("staging", error) from error
+    return address
+
+
+def environment_failure(name: str, error: EnvironmentFailed) -> Failure:
+    """The verdict of a command of the Project's own that said no."""
+    subject = f"environments.{name}.{error.command}"
+    return _no("environment", f"{name} did not come up: {error}", subject, error.output, _ENVIRONMENT_CURE)
+
+
+async def remove(job: Job, tools: "Tools", git: Git, branch: str | None, commit: Commit | None) -> list[str]:
+    """Take app, database and branch away; what was there. Safe to repeat; a commit is kept by its ref."""
+    removed: list[str] = []
+    database = staging_database(job, tools)
+    at = commit if commit is not None and await git.has(commit) else None
+    if at is not None:
+        async with job.journal.effect("destroy-staging", at):
+            with _runner(job, tools) as runner:
+                async with checkout(git, at, tools.folder) as folder:
+                    await runner.destroy(folder, at)
+        removed.append("staging's app")
+    async with job.journal.effect("drop-staging-database", database.name):
+        for each in (database, database.beside("proof")):
+            if await drop_database(database.server, each.name):
+                removed.append(f"database {each.name}")
+    head = None if branch is None else await git.head(branch)
+    if head is not None:
+        async with job.journal.effect("delete-branch", f"{branch} at {head}"):
+            await git.push([(f"refs/heads/{branch}", None, head), *await _kept(job, git, head)])
+        removed.append(f"branch {branch}")
+    return removed
+
+
+async def _kept(job: Job, git: Git, head: Commit) -> list[tuple[str, Commit | None, Commit | None]]:
+    """The move that keeps the branch's commits alive under the Run's ref, if they are not yet."""
+    ref = f"refs/upgradepath/{job.run_id}"
+    kept = await git.ref(ref)
+    if kept is None or (kept != head and await git.is_ancestor(kept, head)):
+        return [(ref, head, kept)]
+    return []
+
+
+def _runner(job: Job, tools: "Tools") -> EnvironmentRunner:
+    environment = job.project.definition.environments.staging
+    url = staging_database(job, tools).url
+    return EnvironmentRunner(environment, "staging", job.run_id, tools.secrets, database_url=url)
+
+
+async def _require_applied(production: str, history: tuple[Migration, ...]) -> None:
+    done = await migrations.applied(production)
+    pending = [migration.folder for migration in history if migration.folder not in done]
+    if pending:
+        raise Failure(
+            "production lacks migrations that its branch has",
+            *(
+                Finding(
+                    kind="drift",
+                    subject=folder,
+                    detail="The production branch has this migration, and production's database has not.",
+                    cure="apply it to production first: prisma migrate deploy",
+                )
+                for folder in pending
+            ),
+        )
+
+
+async def _seed(url: str, git: Git, commit: Commit, path: str) -> Copied:
+    script = await git.show(commit, path)
+    if script is None:
+        cure = "commit the file, or correct staging.seed in upgradepath.toml"
+        raise _no("project-file", f"the seed file {path} is missing", path, f"not in {commit}", cure)
+    async with session(url, statement_timeout_s=0) as connection:
+        try:
+            await connection.execute(script.decode())
+        except (UnicodeDecodeError, asyncpg.PostgresError) as error:
+            cure = "correct the seed file"
+            raise _no("project-file", f"the seed file {path} failed", path, str(error), cure) from error
+        tables = await connection.fetch(
+            "SELECT n.nspname, c.relname, format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p')"
+            " AND NOT c.relispartition AND c.relname <> '_prisma_migrations' AND n.nspname !~ '^pg_'"
+            " AND n.nspname NOT IN ('information_schema', 'upgradepath') ORDER BY 3"
+        )
+        rows: dict[str, int] = {}
+        for schema, table, name in tables:
+            label = table if schema == "public" else f"{schema}.{table}"
+            rows[label] = await connection.fetchval(f"SELECT count(*) FROM {name}")
+    return Copied(rows, 0)
+
+
+def _no(kind: str, reason: str, subject: str, detail: str, cure: str) -> Failure:
+    finding = {"kind": kind, "subject": subject, "detail": detail, "cure": cure}
+    return Failure(reason, Finding.model_validate(finding))

@@ -1,0 +1,321 @@
+"""A small Project with everything real: a repository, two databases, hosting commands, a package."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.executor.clients import migrations
+from services.executor.clients.migrations import read_migrations
+from services.executor.clients.postgres import schema_digest, session
+from shared.clients.content import ContentStore
+from shared.clients.git import Git
+from shared.clients.secrets import Secrets
+from shared.contracts.projects import Project
+from shared.contracts.stages import (
+    DeployTask,
+    InstalledMigration,
+    MigrateFacts,
+    MigrateTask,
+    PrepareTask,
+    RecordTask,
+    RollBackTask,
+    Upgrade,
+)
+from shared.jobs.job import Effect, Job
+from shared.packages.archive import pack_folder
+from tests.executor.conftest import NewDatabase
+
+RUN = "run-0123456789ab"
+BRANCH = f"upgradepath/{RUN}"
+PEOPLE = 5
+_HOSTING = """
+import os, pathlib, shutil, sys
+key = os.environ["UPGRADEPATH_RUN"] or "production"
+home = pathlib.Path(os.environ["HOSTING_ROOT"]) / key
+live = home / "live"
+"""
+_COMMANDS = {
+    "activate": "if pathlib.Path('broken').exists(): sys.exit('it will not start')\n"
+    "home.mkdir(parents=True, exist_ok=True)\n"
+    "live.write_text(os.environ['UPGRADEPATH_COMMIT'])\nprint('address=http://127.0.0.1:9')",
+    "observe": "print(live.read_text() if live.exists() else '')",
+    "health": "sys.exit(0 if live.exists() and not pathlib.Path('ill').exists() else 'ill')",
+    "destroy": "shutil.rmtree(home, ignore_errors=True)",
+    "logs": "print('quiet')",
+}
+SCHEMA = """
+model User {
+  id    Int    @id
+  /// @mask email
+  email String
+  @@map("users")
+}
+"""
+INIT = "CREATE TABLE users (id int PRIMARY KEY, email text NOT NULL)"
+EXPAND = (
+    "ALTER TABLE users ADD COLUMN status text DEFAULT 'active';\n"
+    "CREATE TABLE session_events (id serial PRIMARY KEY, user_id int REFERENCES users (id));\n"
+)
+EXPAND_DOWN = "DROP TABLE session_events;\nALTER TABLE users DROP COLUMN status;\n"
+CONTRACT = "ALTER TABLE users ALTER COLUMN status SET NOT NULL;\n"
+CONTRACT_DOWN = "ALTER TABLE users ALTER COLUMN status DROP NOT NULL;\n"
+OLD, NEW = {"auth-system": "1.2.4"}, {"auth-system": "1.3.0"}
+
+
+class MemoryJournal:
+    """The journal's law, without a database: intent before, outcome after."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.effects: list[Effect] = []
+        self.fail_at: str | None = None
+        """The name of the effect after whose body the worker 'crashes'."""
+
+    @asynccontextmanager
+    async def effect(self, name: str, detail: str = "", *, production: bool = False) -> AsyncIterator[None]:
+        effect = Effect(self.stage, 1, name, production, detail, datetime.now(UTC), None)
+        self.effects.append(effect)
+        place = len(self.effects) - 1
+        yield
+        if name == self.fail_at:
+            raise ConnectionError(f"crashed after {name}")
+        self.effects[place] = replace(effect, done_at=datetime.now(UTC))
+
+    async def of_run(self) -> list[Effect]:
+        return list(self.effects)
+
+    def touched_production(self) -> bool:
+        return any(effect.production for effect in self.effects)
+
+
+@dataclass
+class World:
+    """What a test needs to hand; `tools` of the stages is this, too."""
+
+    folder: Path
+    content: ContentStore
+    secrets: Secrets
+    clone: Git
+    production: str
+    staging: str
+    project: Project
+    base: str = ""
+    package: str = ""
+    installed: tuple[InstalledMigration, ...] = ()
+    attempts: int = field(default=0)
+    journal: MemoryJournal = field(default_factory=lambda: MemoryJournal("deploy"))
+
+    async def git(self, job: Job) -> Git:
+        return self.clone
+
+    def job(self, stage: str) -> Job:
+        """The next attempt, with the journal of those before it."""
+        self.attempts += 1
+        self.journal.stage = stage
+        return Job(RUN, self.project, stage, 1, self.attempts, 1, 60.0, self.journal)
+
+    @property
+    def staging_url(self) -> str:
+        return f"{self.staging}_{RUN.replace('-', '_')}"
+
+    async def commit(self, branch: str, files: dict[str, bytes | None], subject: str) -> str:
+        """Somebody's commit onto a branch of the remote."""
+        head = await self.clone.head(branch)
+        tree = await self.clone.tree_with(head, dict(files))
+        parents = [head] if head else []
+        when = 1_700_000_000 + (await self.clone.date(head) if head else 0) % 1000 + 1
+        made = await self.clone.commit(tree, parents, subject, when=when, author="Mira <mira@acme.example>")
+        await self.clone.push([(f"refs/heads/{branch}", made, head)])
+        return made
+
+    async def execute(self, url: str, sql: str) -> None:
+        async with session(url) as connection:
+            await connection.execute(sql)
+
+    async def value(self, url: str, query: str) -> object:
+        async with session(url) as connection:
+            return await connection.fetchval(query)
+
+    async def live(self, name: str = "production") -> str | None:
+        file = self.folder / "hosting" / name / "live"
+        return file.read_text() if file.exists() else None
+
+    def prepare_task(self) -> PrepareTask:
+        return PrepareTask(branch=BRANCH, base=self.base)
+
+    def migrate_task(self, commit: str) -> MigrateTask:
+        upgrade = Upgrade(
+            system="auth-system",
+            from_version="1.2.4",
+            to_version="1.3.0",
+            from_package=self.package,
+            to_package=self.package,
+        )
+        return MigrateTask(branch=BRANCH, commit=commit, migrations=self.installed, upgrades=(upgrade,))
+
+    def deploy_task(self, facts: MigrateFacts) -> DeployTask:
+        return DeployTask(
+            branch=BRANCH,
+            candidate="c" * 64,
+            base=self.base,
+            commit=facts.commit,
+            tree=facts.tree,
+            production_schema=facts.production_schema,
+            migrations=self.installed,
+            packages=(self.package,),
+            pins=NEW,
+            title="Upgrade auth-system to 1.3.0",
+            approved_by="mira@acme.example",
+        )
+
+    def record_task(self, commit: str) -> RecordTask:
+        return RecordTask(branch=BRANCH, commit=commit)
+
+    def roll_back_task(self, facts: MigrateFacts | None, **other: object) -> RollBackTask:
+        given: dict[str, object] = {
+            "branch": BRANCH,
+            "base": self.base,
+            "pins_before": OLD,
+            "production_schema": facts.production_schema if facts else None,
+            "commit": facts.commit if facts else None,
+            "deploy_began": True,
+            "migrations": self.installed,
+            "reason": "it is slow",
+        }
+        return RollBackTask.model_validate(given | other)
+
+
+async def make_world(
+    folder: Path, new_database: NewDatabase, *, down: bool = True, contract_down: bool = True
+) -> World:
+    """The Project as it is before an upgrade: production runs `base`, with PEOPLE rows in users."""
+    production, staging = await new_database(), await new_database()
+    secrets = {
+        "UPGRADES_SECRET_PRODUCTION_DATABASE": production,
+        "UPGRADES_SECRET_STAGING_DATABASE": staging,
+        "UPGRADES_SECRET_HOSTING": str(folder / "hosting"),
+    }
+    remote = folder / "remote.git"
+    # A clone of nothing is an empty bare repository, which is what a remote begins as.
+    await Git.open(str(remote), remote)
+    git = await Git.open(str(remote), folder / "clone.git")
+    world = World(
+        folder=folder,
+        content=ContentStore("memory:///"),
+        secrets=Secrets(None, secrets),
+        clone=git,
+        production=production,
+        staging=staging,
+        project=_project(str(remote)),
+    )
+    files = _files()
+    world.base = await world.commit("main", dict(files), "The Project")
+    await migrations.apply(production, read_migrations(files), (0, 0))
+    await world.execute(
+        production,
+        f"INSERT INTO users SELECT n, 'ann' || n || '@x.example' FROM generate_series(1, {PEOPLE}) n",
+    )
+    live = folder / "hosting" / "production" / "live"
+    live.parent.mkdir(parents=True)
+    live.write_text(world.base)
+    world.package, world.installed = await _package(world, folder / "package", down, contract_down)
+    return world
+
+
+def _files() -> dict[str, bytes]:
+    texts = {
+        "prisma/schema/main.prisma": SCHEMA,
+        "prisma/migrations/20260101000000_init/migration.sql": INIT,
+        "prisma/migrations/migration_lock.toml": 'provider = "postgresql"\n',
+        "version-map.yaml": "auth-system: 1.2.4\n",
+        "config/auth-system.toml": "session_minutes = 45\n",
+        "systems/auth-system/signin.py": "old = True\n",
+        "notes.txt": "1\n2\n3\n",
+    }
+    texts |= {f"hosting/{name}.py": _HOSTING + text + "\n" for name, text in _COMMANDS.items()}
+    return {path: text.encode() for path, text in texts.items()}
+
+
+def _project(repository: str) -> Project:
+    environment = {name: ["python", f"hosting/{name}.py"] for name in _COMMANDS} | {
+        "variables": {"HOSTING_ROOT": "secret:hosting"}
+    }
+    check = {"one": {"kind": "sign-off", "question": "Well?"}}
+    definition = {
+        "id": "acme-portal",
+        "name": "Acme",
+        "environments": {
+            "production": environment | {"database": "secret:production-database", "branch": "main"},
+            "staging": environment | {"database": "secret:staging-database"},
+        },
+        "checks": {"validate": check, "check-workflows": check},
+    }
+    return Project.model_validate(
+        {
+            "id": "acme-portal",
+            "repository": repository,
+            "definition": definition,
+            "approvers": ["mira@acme.example"],
+        }
+    )
+
+
+async def _package(
+    world: World, folder: Path, down: bool, contract_down: bool
+) -> tuple[str, tuple[InstalledMigration, ...]]:
+    first, second = "20260201000000_user_status", "20260201000100_status_required"
+    texts = {
+        "system.toml": 'name = "auth-system"\nversion = "1.3.0"\nsummary = "Users have a status"\n'
+        f'[migrations]\ncontract = ["{second}"]\n',
+        "CHANGELOG.md": "## 1.3.0\n\nUsers have a status.\n",
+        "MIGRATION.md": "## 1.3.0\n\nNothing to do.\n",
+        "files/signin.py": "old = False\n",
+        f"prisma/migrations/{first}/migration.sql": EXPAND,
+        f"prisma/migrations/{second}/migration.sql": CONTRACT,
+    }
+    if down:
+        texts[f"prisma/migrations/{first}/down.sql"] = EXPAND_DOWN
+    if contract_down:
+        texts[f"prisma/migrations/{second}/down.sql"] = CONTRACT_DOWN
+    for path, text in texts.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    digest = await world.content.put(pack_folder(folder))
+    installed = tuple(
+        InstalledMigration(
+            system="auth-system",
+            name=name,
+            folder=f"2026030100000{place}_auth-system_{name[15:]}",
+            checksum=hashlib.sha256(sql.encode()).hexdigest(),
+            reversible=back,
+            contracting=contracting,
+        )
+        for place, (name, sql, back, contracting) in enumerate(
+            [(first, EXPAND, down, False), (second, CONTRACT, contract_down, True)]
+        )
+    )
+    return digest, installed
+
+
+async def proven(world: World) -> MigrateFacts:
+    """Prepare, a merge as `apply` would make it, and migrate: the candidate stands in staging."""
+    from services.executor.stages import migrate, prepare
+
+    await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    merged = await world.commit(
+        BRANCH,
+        {
+            "systems/auth-system/signin.py": b"old = False\n",
+            "config/auth-system.toml": b"session_minutes = 45\nlimit = 3\n",
+        },
+        f"Merge auth-system 1.3.0\n\nUpgradepath-Run: {RUN}",
+    )
+    return await migrate.run(world.job("migrate"), world.migrate_task(merged), world)
+
+
+async def production_digest(world: World) -> str:
+    return await schema_digest(world.production)

@@ -1,0 +1,144 @@
+"""Deploy brings exactly what was approved, in an order that old and new code survive, or stops before."""
+
+from pathlib import Path
+
+import pytest
+
+from local.postgres import postgres_bin_folder
+from services.executor.clients.postgres import schema_digest
+from services.executor.stages import deploy, record
+from shared.errors import Failure, Stale
+from tests.executor.conftest import NewDatabase
+from tests.executor.project_world import BRANCH, PEOPLE, RUN, World, make_world, proven
+
+
+@pytest.fixture(autouse=True)
+def postgres_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPGRADES_POSTGRES_BIN", str(postgres_bin_folder()))
+
+
+async def test_production_gets_the_candidate_and_staging_goes(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate = await proven(world)
+    job = world.job("deploy")
+    facts = await deploy.run(job, world.deploy_task(candidate), world)
+
+    assert await world.clone.head("main") == facts.commit == await world.live()
+    assert await world.clone.show(facts.commit, "version-map.yaml") == b"auth-system: 1.3.0\n"
+    assert await world.clone.show(facts.commit, "systems/auth-system/signin.py") == b"old = False\n"
+    assert await world.clone.is_ancestor(candidate.commit, facts.commit)
+    assert facts.production_schema == candidate.staging_schema == await schema_digest(world.production)
+    assert facts.backup == job.backup is not None
+    assert await world.content.has(facts.backup)
+    assert await world.value(world.production, "SELECT count(email) FROM users") == PEOPLE
+    names = [step.name for step in facts.steps]
+    assert names == ["dump", "expand", "push", "activate", "health", "contract", "health"]
+    written = [effect.name for effect in world.journal.effects if effect.production]
+    assert written == ["expand", "push", "activate", "contract"]
+
+    removed = await record.run(world.job("record"), world.record_task(candidate.commit), world)
+    assert len(removed.removed) == 3
+    assert await world.clone.head(BRANCH) is None
+    assert await world.clone.ref(f"refs/upgradepath/{RUN}") == facts.commit
+    assert await world.live(RUN) is None
+    await record.run(world.job("record"), world.record_task(candidate.commit), world)
+
+
+async def moved_branch(world: World) -> None:
+    await world.commit("main", {"notes.txt": b"x"}, "A hotfix")
+
+
+async def moved_upgrade(world: World) -> None:
+    await world.commit(BRANCH, {"notes.txt": b"x"}, "One more thing")
+
+
+async def moved_schema(world: World) -> None:
+    await world.execute(world.production, "CREATE INDEX by_hand ON users (email)")
+
+
+async def edited_history(world: World) -> None:
+    await world.execute(world.production, "UPDATE _prisma_migrations SET checksum = 'x'")
+
+
+@pytest.mark.parametrize(
+    ("move", "subject", "detail"),
+    [
+        (moved_branch, "main", "Mira: A hotfix"),
+        (moved_upgrade, BRANCH, "Mira: One more thing"),
+        (moved_schema, "production's schema", "Its digest was"),
+        (edited_history, "20260101000000_init", "edited after it was applied"),
+    ],
+)
+async def test_what_moved_is_named_before_any_write(
+    tmp_path: Path, new_database: NewDatabase, move: object, subject: str, detail: str
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate = await proven(world)
+    assert callable(move)
+    await move(world)
+    before, head = await schema_digest(world.production), await world.clone.head("main")
+    with pytest.raises(Failure) as caught:
+        await deploy.run(world.job("deploy"), world.deploy_task(candidate), world)
+    (finding,) = caught.value.outcome.findings
+    assert finding.subject == subject
+    assert detail in finding.detail
+    assert not world.journal.touched_production()
+    assert await schema_digest(world.production) == before
+    assert await world.clone.head("main") == head
+    assert await world.live() == world.base
+    assert await world.value(world.production, "SELECT to_regclass('upgradepath.attempt')::text") is not None
+
+
+async def test_a_lost_package_stops_it(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate = await proven(world)
+    task = world.deploy_task(candidate).model_copy(update={"packages": ("d" * 64,)})
+    with pytest.raises(Failure, match="not what was approved"):
+        await deploy.run(world.job("deploy"), task, world)
+
+
+@pytest.mark.parametrize("step", ["backup", "expand", "push", "activate", "contract"])
+async def test_after_a_crash_it_goes_on_to_the_same_end(
+    tmp_path: Path, new_database: NewDatabase, step: str
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate = await proven(world)
+    world.journal.fail_at = step
+    crashed = world.job("deploy")
+    with pytest.raises(ConnectionError):
+        await deploy.run(crashed, world.deploy_task(candidate), world)
+    world.journal.fail_at = None
+    facts = await deploy.run(world.job("deploy"), world.deploy_task(candidate), world)
+    assert await world.clone.head("main") == facts.commit == await world.live()
+    assert facts.production_schema == candidate.staging_schema
+    pushes = [effect for effect in world.journal.effects if effect.name == "push"]
+    assert len(pushes) == 1
+    if step != "backup":
+        assert facts.backup == crashed.backup
+
+
+async def test_a_superseded_worker_writes_nothing(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate = await proven(world)
+    sleeper = world.job("deploy")
+    await deploy.run(world.job("deploy"), world.deploy_task(candidate), world)
+    with pytest.raises(Stale):
+        await deploy.run(sleeper, world.deploy_task(candidate), world)
+
+
+async def test_an_app_that_does_not_start_touched_production(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate = await proven(world)
+    # It started in staging; in production it does not.
+    hosting = tmp_path / "hosting" / "production"
+    (hosting / "live").unlink()
+    hosting.rmdir()
+    hosting.write_text("in the way")
+    with pytest.raises(Failure, match="production did not come up") as caught:
+        await deploy.run(world.job("deploy"), world.deploy_task(candidate), world)
+    assert caught.value.outcome.findings[0].subject == "environments.production.activate"
+    assert world.journal.touched_production()

@@ -1,0 +1,112 @@
+"""Migrate installs, proves and applies the migrations, and starts staging on what it proved."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from services.executor.clients.postgres import schema_digest
+from services.executor.stages import migrate, prepare
+from shared.contracts.stages import MigrateTask
+from shared.errors import Failure
+from tests.executor.conftest import NewDatabase
+from tests.executor.project_world import BRANCH, CONTRACT, EXPAND, PEOPLE, RUN, World, make_world, proven
+
+
+async def test_the_candidate_stands_in_staging_and_again(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    before = await schema_digest(world.production)
+    facts = await proven(world)
+    assert [done.folder for done in facts.migrations] == [each.folder for each in world.installed]
+    assert facts.production_schema == before == await schema_digest(world.production)
+    assert facts.staging_schema == await schema_digest(world.staging_url) != before
+    assert await world.clone.head(BRANCH) == facts.commit
+    assert await world.clone.ref(f"refs/upgradepath/{RUN}") == facts.commit
+    assert facts.address == "http://127.0.0.1:9"
+    assert await world.live(RUN) == facts.commit
+    assert await world.value(world.staging_url, "SELECT count(status) FROM users") == PEOPLE
+
+    first = world.installed[0]
+    place = f"prisma/migrations/{first.folder}"
+    assert await world.clone.show(facts.commit, f"{place}/migration.sql") == EXPAND.encode()
+    source = tomllib.loads((await world.clone.show(facts.commit, f"{place}/source.toml") or b"").decode())
+    assert source == {"system": "auth-system", "name": first.name, "checksum": first.checksum}
+
+    (parent,) = [each.commit for each in await world.clone.log(world.base, facts.commit)][1:]
+    for commit in (parent, facts.commit):
+        again = await migrate.run(world.job("migrate"), world.migrate_task(commit), world)
+        assert again == facts
+    assert not world.journal.touched_production()
+    assert (
+        await world.value(world.production, "SELECT count(*) FROM pg_database WHERE datname ~ 'proof'") == 0
+    )
+
+
+async def branch_with(world: World, sql: str) -> MigrateTask:
+    """The maintainer's correction of the second migration, pushed to the branch."""
+    path = f"prisma/migrations/{world.installed[1].folder}/migration.sql"
+    return world.migrate_task(await world.commit(BRANCH, {path: sql.encode()}, "Correct it"))
+
+
+async def test_an_edited_migration_makes_staging_anew(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    first = await proven(world)
+    task = await branch_with(world, CONTRACT + "CREATE INDEX by_status ON users (status);")
+    second = await migrate.run(world.job("migrate"), task, world)
+    assert second.staging_schema != first.staging_schema
+    assert second.migrations[1].checksum != first.migrations[1].checksum
+    assert await world.value(world.staging_url, "SELECT count(*) FROM users") == PEOPLE
+
+
+async def test_a_failing_migration_is_told_and_its_correction_taken(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    await proven(world)
+    bad = await branch_with(world, "ALTER TABLE users ADD CHECK (id > 1);")
+    with pytest.raises(Failure, match="is violated by some row"):
+        await migrate.run(world.job("migrate"), bad, world)
+    good = await branch_with(world, CONTRACT)
+    facts = await migrate.run(world.job("migrate"), good, world)
+    assert len(facts.migrations) == 2
+
+
+async def test_a_migration_that_depends_on_rows_is_not_proven(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    await proven(world)
+    task = await branch_with(
+        world,
+        "DO $$ BEGIN IF EXISTS (SELECT FROM users) THEN CREATE TABLE sometimes (); END IF; END $$;",
+    )
+    with pytest.raises(Failure, match="do not make staging's schema") as caught:
+        await migrate.run(world.job("migrate"), task, world)
+    assert "only in staging: table public.sometimes" in caught.value.outcome.findings[0].detail
+
+
+async def test_a_migration_of_nobody_is_refused(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    path = "prisma/migrations/20260401000000_mine/migration.sql"
+    commit = await world.commit(BRANCH, {path: b"SELECT 1"}, "Mine")
+    with pytest.raises(Failure, match="neither the upgrade's nor in production"):
+        await migrate.run(world.job("migrate"), world.migrate_task(commit), world)
+
+
+async def test_a_push_to_the_branch_meanwhile_is_named(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    await world.commit(BRANCH, {"notes.txt": b"x"}, "A late idea")
+    with pytest.raises(Failure, match="moved") as caught:
+        await migrate.run(world.job("migrate"), world.migrate_task(world.base), world)
+    assert "A late idea" in caught.value.outcome.findings[0].detail
+
+
+async def test_an_app_that_does_not_start_is_a_verdict(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    commit = await world.commit(BRANCH, {"broken": b""}, "Break it")
+    with pytest.raises(Failure, match="it will not start") as caught:
+        await migrate.run(world.job("migrate"), world.migrate_task(commit), world)
+    assert caught.value.outcome.findings[0].kind == "environment"

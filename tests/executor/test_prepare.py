@@ -1,0 +1,74 @@
+"""Prepare makes a branch and a masked staging database, or says what is not as the plan saw it."""
+
+from pathlib import Path
+
+import pytest
+
+from services.executor.stages import prepare
+from shared.errors import Failure
+from tests.executor.conftest import NewDatabase
+from tests.executor.project_world import BRANCH, PEOPLE, RUN, make_world
+
+
+async def test_branch_and_masked_rows_are_there_and_again(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    first = await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    again = await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    assert first == again
+    assert first.commit == world.base
+    assert first.rows == {"users": PEOPLE}
+    assert first.masked_columns == 1
+    assert world.staging_url.endswith(first.database)
+    assert await world.clone.head(BRANCH) == world.base
+    assert await world.clone.ref(f"refs/upgradepath/{RUN}") == world.base
+    real = "SELECT count(*) FROM users WHERE email LIKE '%x.example'"
+    assert await world.value(world.staging_url, real) == 0
+    assert await world.value(world.production, real) == PEOPLE
+    assert not world.journal.touched_production()
+
+
+async def test_a_push_since_the_plan_is_named(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    await world.commit("main", {"notes.txt": b"x"}, "Shout louder")
+    with pytest.raises(Failure, match="moved since the plan") as caught:
+        await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    (finding,) = caught.value.outcome.findings
+    assert finding.kind == "drift"
+    assert "Mira: Shout louder" in finding.detail
+    assert finding.cure == "request a new plan"
+    assert await world.clone.head(BRANCH) is None
+
+
+async def test_a_schema_that_the_migrations_do_not_make_is_named(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    await world.execute(world.production, "CREATE INDEX by_hand ON users (email)")
+    with pytest.raises(Failure, match="not what the Project's migrations make") as caught:
+        await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    assert "by_hand" in caught.value.outcome.findings[0].detail
+
+
+async def test_a_migration_that_production_lacks_is_named(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    path = "prisma/migrations/20260102000000_later/migration.sql"
+    world.base = await world.commit("main", {path: b"SELECT 1"}, "Later")
+    with pytest.raises(Failure) as caught:
+        await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    assert [finding.subject for finding in caught.value.outcome.findings] == ["20260102000000_later"]
+
+
+async def test_a_seed_file_stands_in_for_the_copy(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    definition = world.project.definition
+    staging = definition.staging.model_copy(update={"data": "seed", "seed": "seed.sql"})
+    world.project = world.project.model_copy(
+        update={"definition": definition.model_copy(update={"staging": staging})}
+    )
+    with pytest.raises(Failure, match=r"seed\.sql is missing"):
+        await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    seed = b"INSERT INTO users VALUES (7, 'made@up.example')"
+    world.base = await world.commit("main", {"seed.sql": seed}, "Seed")
+    await world.clone.push([(f"refs/heads/{BRANCH}", None, await world.clone.head(BRANCH))])
+    facts = await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    assert (facts.rows, facts.masked_columns) == ({"users": 1}, 0)
