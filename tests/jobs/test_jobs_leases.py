@@ -1,0 +1,128 @@
+"""Leases: one worker at a time, taken over after a crash, kept alive by heartbeats."""
+
+import pytest
+from job_world import COMMIT, DONE, Obedient, World, record, until
+
+from shared.contracts.stages import Errored, Facts, Succeeded
+from shared.errors import Stale
+from shared.jobs.job import Job
+from shared.jobs.journal import LeaseJournal
+
+
+async def done(job: Job, task: object) -> Facts:
+    return DONE
+
+
+async def test_what_a_crashed_worker_held_is_taken_over_when_its_lease_has_run_out(world: World) -> None:
+    await world.deliver(record())
+    first = await world.lease("executor@dead", lease_s=0.2)
+    generations: list[int] = []
+
+    async def stage(job: Job, task: object) -> Facts:
+        generations.append(job.generation)
+        assert job.fencing_token > (first.fence, first.generation)
+        return DONE
+
+    await world.worker(stage)
+    await world.answers()
+    assert generations == [2]
+
+
+async def test_who_lost_the_lease_can_neither_act_nor_answer(world: World) -> None:
+    await world.deliver(record())
+    lost = await world.lease("executor@slow", lease_s=-1)
+    await world.lease("executor@quick", lease_s=60)
+    journal = LeaseJournal(world.database, lost)
+    with pytest.raises(Stale):
+        async with journal.effect("push"):
+            pytest.fail("the effect happened")
+    async with world.database.transaction() as tx:
+        assert not await tx.extend(lost, 60)
+    assert await journal.of_run() == []
+
+
+async def test_a_worker_that_starts_again_takes_its_own_jobs_up_at_once(world: World) -> None:
+    await world.deliver(record())
+    await world.lease("executor@one", lease_s=3600)
+    await world.worker(done, instance="one")
+    (answer,) = await world.answers()
+    assert answer.outcome == Succeeded(facts=DONE)
+
+
+async def test_a_worker_that_stops_leaves_its_job_to_the_next_at_once(world: World) -> None:
+    stage = Obedient()
+    stopping = await world.worker(stage, instance="one", lease_s=3600)
+    await world.deliver(record())
+    await stage.begun.wait()
+    await stopping.stop()
+    assert stage.log == ["1 begins", "1 stopped"]
+    await world.worker(done, instance="two")
+    (answer,) = await world.answers()
+    assert answer.worker == "executor@two"
+
+
+async def test_heartbeats_keep_a_job_that_takes_longer_than_its_lease(world: World) -> None:
+    stage, other = Obedient(), Obedient()
+    await world.worker(stage, instance="one", lease_s=0.5)
+    await world.deliver(record())
+    await stage.begun.wait()
+    await world.worker(other, instance="two", lease_s=0.5)
+    first_lease = (await world.job(1)).lease_until
+    assert first_lease is not None
+
+    async def long_after() -> bool:
+        async with world.database.transaction() as tx:
+            return (tx.now - first_lease).total_seconds() > 0.5
+
+    await until(long_after)
+    stage.may_end.set()
+    (answer,) = await world.answers()
+    assert answer.worker == "executor@one"
+    assert other.log == []
+    assert (await world.job(1)).generation == 1
+
+
+async def test_work_stops_when_somebody_else_has_the_job(world: World) -> None:
+    stage = Obedient()
+    await world.worker(stage, instance="one", lease_s=0.5)
+    await world.deliver(record())
+    await stage.begun.wait()
+    async with world.database.transaction() as tx:
+        row = await tx.job(record().run_id, 1)
+        assert row is not None
+        row.generation += 1
+
+    async def stopped() -> bool:
+        return stage.log[1:2] == ["1 stopped"]
+
+    await until(stopped)
+    assert await world.sent() == []
+
+
+async def test_a_successor_waits_for_a_crashed_predecessors_lease(world: World) -> None:
+    await world.deliver(record(fence=1))
+    dead = await world.lease("executor@dead", lease_s=0.3)
+    await world.deliver(record(fence=2))
+    begun: list[float] = []
+
+    async def stage(job: Job, task: object) -> Facts:
+        async with world.database.transaction() as tx:
+            assert dead.lease_until is not None
+            begun.append((tx.now - dead.lease_until).total_seconds())
+        return DONE
+
+    await world.worker(stage)
+    (answer,) = await world.answers()
+    assert answer.fence == 2
+    assert begun[0] > 0
+
+
+async def test_a_stale_world_without_a_successor_is_an_error_not_silence(world: World) -> None:
+    async def superseded(job: Job, task: object) -> Facts:
+        raise Stale(f"the fence at {COMMIT} is newer")
+
+    await world.worker(superseded)
+    await world.deliver(record())
+    (answer,) = await world.answers()
+    assert isinstance(answer.outcome, Errored)
+    assert "newer" in answer.outcome.reason
