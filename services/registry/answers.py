@@ -1,0 +1,85 @@
+"""The documents that the registry's HTTP door takes and answers with."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from services.registry.domain.gate import Change
+from shared.contracts.projects import Project
+from shared.contracts.refusals import Refusal
+from shared.contracts.releases import Release
+from shared.contracts.values import Digest, SystemName, Timestamp, Version
+from shared.contracts.version_maps import Pins, VersionMap
+
+
+class Stored(BaseModel):
+    """Where uploaded bytes are found."""
+
+    digest: Digest
+
+
+class Publication(BaseModel):
+    """Which package to publish as what; upload it first."""
+
+    system: SystemName
+    version: Version
+    package: Digest
+
+
+class BeingChecked(BaseModel):
+    """No verdict yet."""
+
+    state: Literal["being-checked"] = "being-checked"
+    idempotency_key: str
+    cure: str = "send the same request again with this Idempotency-Key: it waits for the same verdict"
+
+
+class GateAnswer(BaseModel):
+    """What a publish would be told; System and version are null if the package cannot be read."""
+
+    system: SystemName | None
+    version: Version | None
+    change: Change | None
+    refusals: tuple[Refusal, ...]
+
+
+class Withdrawal(BaseModel):
+    """Why a Release is withdrawn."""
+
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class ReleasePage(BaseModel):
+    """A Release, and what its package says of its version."""
+
+    release: Release
+    changelog: str
+    migration_notes: str
+
+
+class Registration(BaseModel):
+    """A Project and its first pins."""
+
+    project: Project
+    pins: Pins = Field(min_length=1)
+
+
+class ProjectListed(BaseModel):
+    """A Project and what it pins."""
+
+    project: Project
+    version_map: VersionMap
+
+
+class ProjectState(ProjectListed):
+    """A Project, what it pins, and how often its registration has changed."""
+
+    revision: int
+
+
+class VersionMapChange(BaseModel):
+    """One event of a version map, and the map after it."""
+
+    event: Literal["VersionMapRecorded", "VersionMapHeld", "VersionMapReleased"]
+    happened_at: Timestamp
+    version_map: VersionMap

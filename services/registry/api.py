@@ -1,0 +1,253 @@
+"""The registry's HTTP door."""
+
+import asyncio
+import hashlib
+import uuid
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import JsonValue
+
+from services.registry.answers import (
+    BeingChecked,
+    GateAnswer,
+    ProjectListed,
+    ProjectState,
+    Publication,
+    Registration,
+    ReleasePage,
+    Stored,
+    VersionMapChange,
+    Withdrawal,
+)
+from services.registry.checking import PackageGate, foresee
+from services.registry.store import RegistryTransaction
+from shared.clients.content import ContentStore
+from shared.contracts.projects import ProjectRegistered, RegisterProject
+from shared.contracts.releases import (
+    PublishRelease,
+    Release,
+    ReleasePublished,
+    ReleaseWithdrawn,
+    WithdrawRelease,
+)
+from shared.contracts.values import Actor, ProjectId, SystemName, Version
+from shared.contracts.version_maps import VersionMap
+from shared.errors import Reject, Retry, forbidden, invalid, not_found
+from shared.http.door import IdempotencyKey, perform
+from shared.http.problems import problem
+from shared.http.tokens import WhoAsks, may_see
+from shared.messaging.inbox import Inbox
+from shared.packages.archive import PACKED_BYTES_MAX
+from shared.packages.package import read_package
+from shared.storage.database import Database
+
+
+def router(
+    inbox: Inbox[RegistryTransaction],
+    database: Database[RegistryTransaction],
+    gate: PackageGate,
+    content: ContentStore,
+    *,
+    verdict_wait_s: float,
+) -> APIRouter:
+    """Content, releases, Projects and version maps."""
+    routes = APIRouter()
+    _add_content(routes, content, database)
+    _add_publishing(routes, inbox, gate, verdict_wait_s)
+    _add_releases(routes, database)
+    _add_projects(routes, inbox, database)
+    _add_version_maps(routes, database)
+    return routes
+
+
+def _add_content(routes: APIRouter, content: ContentStore, database: Database[RegistryTransaction]) -> None:
+    @routes.post("/content", status_code=201, response_model=Stored)
+    async def upload(request: Request, who: WhoAsks) -> Stored | JSONResponse:
+        """Keep a package's bytes (at most 64 MiB). The same bytes again have the same digest."""
+        if who.role != "library":
+            raise forbidden(
+                f"{who.id} may not upload packages", value=who.role, cure="use a token with the role library"
+            )
+        try:
+            return Stored(digest=await content.put(await _body(request)))
+        except Retry as error:
+            return problem(503, str(error))
+
+    @routes.post("/releases/check")
+    async def check(request: Request, who: WhoAsks) -> GateAnswer:
+        """Everything for which a publish of this package would be refused now; nothing is stored."""
+        data = await _body(request)
+        try:
+            package = await asyncio.to_thread(read_package, data)
+        except Reject as rejection:
+            return GateAnswer(system=None, version=None, change=None, refusals=rejection.refusals)
+        manifest = package.manifest
+        command = PublishRelease(
+            actor=who,
+            system=manifest.name,
+            version=manifest.version,
+            package=hashlib.sha256(data).hexdigest(),
+        )
+        async with database.transaction() as tx:
+            judgement = await foresee(command, package, tx)
+        return GateAnswer(
+            system=manifest.name,
+            version=manifest.version,
+            change=judgement.change,
+            refusals=judgement.refusals,
+        )
+
+
+def _add_publishing(
+    routes: APIRouter, inbox: Inbox[RegistryTransaction], gate: PackageGate, verdict_wait_s: float
+) -> None:
+    @routes.post(
+        "/releases",
+        status_code=201,
+        response_model=ReleasePublished,
+        responses={202: {"model": BeingChecked, "description": "the package is still being checked"}},
+    )
+    async def publish(
+        body: Publication, who: WhoAsks, idempotency_key: IdempotencyKey = None
+    ) -> JSONResponse:
+        """Publish an uploaded package. The verdict on it is the answer."""
+        key = idempotency_key or str(uuid.uuid4())
+        command = PublishRelease(actor=who, system=body.system, version=body.version, package=body.package)
+        answer = await perform(inbox, command, key)
+        if answer is None:
+            verdict = await gate.verdict(_source(who), key, verdict_wait_s)
+            if verdict is None:
+                return JSONResponse(BeingChecked(idempotency_key=key).model_dump(), 202)
+            if verdict.refusals:
+                raise Reject(*verdict.refusals)
+            answer = verdict.answer
+        return JSONResponse(answer, 201)
+
+    @routes.post("/releases/{system}/{version}/withdraw", response_model=ReleaseWithdrawn)
+    async def withdraw(
+        system: SystemName,
+        version: Version,
+        body: Withdrawal,
+        who: WhoAsks,
+        idempotency_key: IdempotencyKey = None,
+    ) -> JsonValue:
+        """Take a Release out of what is offered."""
+        command = WithdrawRelease(actor=who, system=system, version=version, reason=body.reason)
+        return await perform(inbox, command, idempotency_key)
+
+
+def _add_releases(routes: APIRouter, database: Database[RegistryTransaction]) -> None:
+    @routes.get("/releases")
+    async def releases(
+        _: WhoAsks, system: SystemName | None = None, withdrawn: bool | None = None
+    ) -> list[Release]:
+        """What is published, by System, the newest first."""
+        async with database.transaction() as tx:
+            found = await tx.releases(system)
+        return [one for one in found if withdrawn is None or (one.withdrawn is not None) == withdrawn]
+
+    @routes.get("/releases/{system}/{version}")
+    async def release(system: SystemName, version: Version, _: WhoAsks) -> ReleasePage:
+        """One Release with the changelog and the notes of its version."""
+        async with database.transaction() as tx:
+            row = await tx.release_row(system, version)
+        if row is None:
+            raise not_found(
+                f"{system} {version} is not published",
+                field="version",
+                value=version,
+                cure=f"see what is: GET /registry/releases?system={system}",
+            )
+        return ReleasePage(
+            release=row.release(), changelog=row.changelog, migration_notes=row.migration_notes
+        )
+
+
+def _add_projects(
+    routes: APIRouter, inbox: Inbox[RegistryTransaction], database: Database[RegistryTransaction]
+) -> None:
+    @routes.post("/projects", status_code=201, response_model=ProjectRegistered)
+    async def register(body: Registration, who: WhoAsks, idempotency_key: IdempotencyKey = None) -> JsonValue:
+        """Register a Project, or change its registration; pins change by a Run only."""
+        return await perform(
+            inbox, RegisterProject(actor=who, project=body.project, pins=body.pins), idempotency_key
+        )
+
+    @routes.get("/projects")
+    async def projects(who: WhoAsks) -> list[ProjectListed]:
+        """The Projects that the caller may see."""
+        visible = None if who.role == "sre" else [one for one in who.projects if who.may_act_for(one)]
+        async with database.transaction() as tx:
+            found = await tx.projects(visible)
+        return [
+            ProjectListed(project=registered.project, version_map=event.version_map)
+            for registered, event in found
+        ]
+
+    @routes.get("/projects/{project}")
+    async def project_state(project: ProjectId, who: WhoAsks) -> ProjectState:
+        """One Project and what it pins."""
+        may_see(who, project)
+        async with database.transaction() as tx:
+            found = await tx.projects([project])
+        if not found:
+            raise _unregistered(project)
+        registered, event = found[0]
+        return ProjectState(
+            project=registered.project, version_map=event.version_map, revision=registered.revision
+        )
+
+
+def _add_version_maps(routes: APIRouter, database: Database[RegistryTransaction]) -> None:
+    @routes.get("/version-maps/{project}")
+    async def version_map(project: ProjectId, who: WhoAsks) -> VersionMap:
+        """What the Project pins now."""
+        may_see(who, project)
+        async with database.transaction() as tx:
+            standing = await tx.standing(project)
+        if standing is None:
+            raise _unregistered(project)
+        return standing.version_map
+
+    @routes.get("/version-maps/{project}/history")
+    async def history(project: ProjectId, who: WhoAsks) -> list[VersionMapChange]:
+        """Every state that the map had, the newest first."""
+        may_see(who, project)
+        async with database.transaction() as tx:
+            found = await tx.history(project)
+        if not found:
+            raise _unregistered(project)
+        return [
+            VersionMapChange.model_validate(
+                {"event": name, "happened_at": happened_at, "version_map": event.version_map}
+            )
+            for name, happened_at, event in found
+        ]
+
+
+def _unregistered(project: str) -> Reject:
+    return not_found(
+        f"{project} is not registered", field="project", value=project, cure="register the Project first"
+    )
+
+
+async def _body(request: Request) -> bytes:
+    """The raw body. Raises `Reject` as soon as it is too big; none of the rest is read."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > PACKED_BYTES_MAX:
+            raise invalid(
+                f"a package has at most {PACKED_BYTES_MAX >> 20} MiB",
+                field="body",
+                cure="leave out what need not be installed",
+            )
+    if not body:
+        raise invalid("the body is empty", field="body", cure="send the package's bytes as they are")
+    return bytes(body)
+
+
+def _source(who: Actor) -> str:
+    """The source that `perform` gives to this actor's messages."""
+    return f"/http/{who.id}"

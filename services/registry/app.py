@@ -1,0 +1,27 @@
+"""The registry, wired."""
+
+from services.registry.api import router
+from services.registry.checking import PackageGate
+from services.registry.handlers import handlers
+from services.registry.settings import RegistrySettings
+from services.registry.store import RegistryTransaction
+from shared.application import Part, Service
+from shared.clients.content import ContentStore
+from shared.messaging.inbox import Inbox
+from shared.messaging.reminder import Reminder
+from shared.storage.database import Database
+
+
+def build(settings: RegistrySettings) -> Service:
+    """The registry as `settings` say. Nothing is started yet."""
+    database = Database(
+        "registry", settings.database_url, RegistryTransaction, pool_size=settings.database_pool
+    )
+    content = ContentStore(settings.content_url)
+    gate = PackageGate(database, content)
+    inbox = Inbox(database, handlers(gate.wake))
+    parts: list[Part] = [gate]
+    if settings.kafka.embedded:
+        parts.append(Reminder(database, RegistryTransaction.reminders))
+    routes = router(inbox, database, gate, content, verdict_wait_s=settings.verdict_wait_s)
+    return Service("registry", settings, database, inbox, routes, parts)

@@ -1,0 +1,182 @@
+"""The gate as a job: packages are checked one after another, outside every handler."""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import replace
+from datetime import datetime
+
+from services.registry.domain.gate import Judgement, judge, misnamed
+from services.registry.domain.history import package_migrations
+from services.registry.handlers import published_alike
+from services.registry.store import PackageCheckRow, RegistryTransaction
+from shared.clients.content import ContentStore
+from shared.contracts.envelope import Envelope
+from shared.contracts.refusals import CommandRefused
+from shared.contracts.releases import PublishRelease, Release, ReleasePublished
+from shared.errors import Reject, Retry, invalid
+from shared.messaging.inbox import Verdict
+from shared.packages.package import Package, read_package
+from shared.storage.database import Database, is_passing
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 1.0
+_ATTEMPTS_MAX = 5
+_DELAY_MAX_S = 60.0
+
+
+class PackageGate:
+    """Works off the `package_checks`. A crash leaves its row queued; checking again is harmless."""
+
+    def __init__(self, database: Database[RegistryTransaction], content: ContentStore) -> None:
+        self.database = database
+        self.content = content
+        self._wake = asyncio.Event()
+        self._finished = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="package gate")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def verdict(self, source: str, message_id: str, deadline_s: float) -> Verdict | None:
+        """What became of this PublishRelease; None if it is not known within `deadline_s`."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + deadline_s
+        while True:
+            finished = self._finished
+            async with self.database.transaction() as tx:
+                verdict = await tx.check_verdict(source, message_id)
+            left_s = end - loop.time()
+            if verdict is not None or left_s <= 0:
+                return verdict
+            # Another process may be the one that checks it: so never wait for our own gate alone.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(finished.wait(), min(left_s, _POLL_S))
+
+    async def check_next(self) -> bool:
+        """Check one package; False when none is due."""
+        row = None
+        try:
+            async with self.database.transaction() as tx:
+                row = await tx.next_check()
+                if row is None:
+                    return False
+                await self._check(row, tx)
+        except Exception as error:
+            if row is None or is_passing(error):
+                raise
+            await self._put_off(row, error)
+        self._tell_waiters()
+        return True
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                while await self.check_next():
+                    pass
+            except Exception as error:
+                if not is_passing(error):
+                    log.exception("packages are not checked")
+                else:
+                    log.warning("packages are not checked, the database does not answer: %r", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _POLL_S)
+
+    async def _check(self, row: PackageCheckRow, tx: RegistryTransaction) -> None:
+        command = PublishRelease.model_validate(row.command)
+        tx.caused_by(_cause(row))
+        try:
+            data = await self.content.get(command.package)
+            package = await asyncio.to_thread(read_package, data)
+            event = await publish(command, package, tx)
+        except Reject as rejection:
+            await _refuse(row, rejection, tx)
+        else:
+            await tx.finish_check(row.id or 0, Verdict(answer=event.model_dump(mode="json")))
+
+    async def _put_off(self, row: PackageCheckRow, error: Exception) -> None:
+        """Try again later. What is wrong with the package itself is not tried for ever."""
+        log.warning("the check of a package of %s errored", row.system, exc_info=error)
+        async with self.database.transaction(_cause(row)) as tx:
+            if isinstance(error, Retry) or row.attempts + 1 < _ATTEMPTS_MAX:
+                await tx.postpone_check(row.id or 0, min(2.0**row.attempts, _DELAY_MAX_S))
+                return
+            unchecked = invalid(
+                f"the package cannot be checked: {type(error).__name__}: {error}",
+                field="package",
+                value=row.command["package"],
+                cure="pack it anew and publish that; tell an SRE if it is refused like this again",
+            )
+            await _refuse(row, unchecked, tx)
+
+    def _tell_waiters(self) -> None:
+        self._finished.set()
+        self._finished = asyncio.Event()
+
+
+def _cause(row: PackageCheckRow) -> Envelope:
+    return Envelope(**{**row.cause, "time": datetime.fromisoformat(row.cause["time"])})
+
+
+async def _refuse(row: PackageCheckRow, rejection: Reject, tx: RegistryTransaction) -> None:
+    command, cause = PublishRelease.model_validate(row.command), _cause(row)
+    refused = CommandRefused(
+        command=cause.type, command_id=cause.id, subject=command.system, refusals=rejection.refusals
+    )
+    tx.send(refused, topic=command.answers)
+    await tx.finish_check(row.id or 0, Verdict(refusals=rejection.refusals))
+
+
+async def publish(command: PublishRelease, package: Package, tx: RegistryTransaction) -> ReleasePublished:
+    """Save and announce the Release, unless it is out already. Raises `Reject` with every refusal."""
+    # Two Systems must not define the same model at the same moment: one verdict after the other.
+    await tx.lock("library", "gate")
+    await tx.lock("system", command.system)
+    if (known := await published_alike(command, tx)) is not None:
+        return known
+    if other := misnamed(package, command.system, command.version):
+        raise Reject(*other)
+    judgement = judge(package, await tx.library(command.system))
+    if judgement.refusals:
+        raise Reject(*judgement.refusals)
+    manifest = package.manifest
+    event = ReleasePublished(
+        release=Release(
+            system=command.system,
+            version=command.version,
+            package=command.package,
+            summary=manifest.summary,
+            required=manifest.required,
+            breaking=manifest.breaking,
+            requires=manifest.requires,
+            migrations=package_migrations(package),
+            published_at=tx.now,
+            published_by=command.actor.id,
+        ),
+        change=judgement.change,
+        revision=await tx.next_revision(command.system),
+    )
+    await tx.add_release(event, package)
+    tx.send(event)
+    return event
+
+
+async def foresee(command: PublishRelease, package: Package, tx: RegistryTransaction) -> Judgement:
+    """What `publish` would say of this package now; nothing is changed."""
+    judgement = judge(package, await tx.library(command.system))
+    try:
+        known = await published_alike(command, tx)
+    except Reject as rejection:
+        return replace(judgement, refusals=rejection.refusals)
+    return judgement if known is None else Judgement(known.change, ())

@@ -1,0 +1,61 @@
+"""A package's migrations against those that were published: an applied migration never changes."""
+
+from collections.abc import Iterator
+
+from shared.contracts.refusals import Refusal
+from shared.contracts.releases import PackageMigration, Release
+from shared.packages.package import MIGRATIONS, Package
+from shared.versions import precedence
+
+
+def package_migrations(package: Package) -> tuple[PackageMigration, ...]:
+    """The migrations as a Release names them, in order."""
+    return tuple(
+        PackageMigration(
+            name=migration.name,
+            checksum=migration.checksum,
+            reversible=migration.down_sql is not None,
+            contracting=package.contracting(migration),
+        )
+        for migration in package.migrations
+    )
+
+
+def changed_history(package: Package, before: Release | None, patched: Release | None) -> Iterator[Refusal]:
+    """What is wrong with the migrations after `before`, and, if this is a patch, after `patched`."""
+    checksums = {migration.name: migration.checksum for migration in package.migrations}
+    if before is not None:
+        yield from _kept(checksums, before)
+        yield from _appended(list(checksums), before)
+    if patched is not None:
+        known = {migration.name for migration in patched.migrations}
+        cure = f"publish it as {precedence(patched.version).bump_minor()}"
+        for name in checksums:
+            if name not in known:
+                yield _refusal(f"a patch after {patched.version} brings no new migration", name, cure)
+
+
+def _kept(checksums: dict[str, str], before: Release) -> Iterator[Refusal]:
+    cure = f"restore it as it is in {before.version}, and write a new migration for what is to change"
+    for migration in before.migrations:
+        found = checksums.get(migration.name)
+        if found is None:
+            yield _refusal(f"this migration of {before.version} is gone", migration.name, cure)
+        elif found != migration.checksum:
+            reason = (
+                f"migration.sql is not what it is in {before.version}: an applied migration never changes"
+            )
+            yield _refusal(reason, migration.name, cure)
+
+
+def _appended(names: list[str], before: Release) -> Iterator[Refusal]:
+    known = {migration.name for migration in before.migrations}
+    last = max(known, default="")
+    for name in names:
+        if name not in known and name < last:
+            reason = f"this new migration stands before {last} of {before.version}, which is applied already"
+            yield _refusal(reason, name, "give it a later timestamp")
+
+
+def _refusal(reason: str, name: str, cure: str) -> Refusal:
+    return Refusal(kind="invalid", reason=reason, field=f"{MIGRATIONS}{name}", value=name, cure=cure)

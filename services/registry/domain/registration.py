@@ -1,0 +1,117 @@
+"""Whether a Project may be registered like this."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+from shared.contracts.projects import Project
+from shared.contracts.refusals import Refusal
+from shared.contracts.releases import Release
+from shared.contracts.version_maps import Pins
+from shared.versions import newest_first, satisfies
+
+Releases = Mapping[str, Mapping[str, Release]]
+"""The releases by System and version, withdrawn ones among them."""
+
+
+def unfit(project: Project) -> tuple[Refusal, ...]:
+    """What is wrong with a Project as such."""
+    return tuple(_unfit(project))
+
+
+def unfit_pins(pins: Pins, releases: Releases) -> tuple[Refusal, ...]:
+    """What is wrong with a Project's first pins: unknown versions, constraints that they do not satisfy."""
+    return (*_unpublished(pins, releases), *_unsatisfied(pins, releases))
+
+
+def moved_pins(pins: Pins, recorded: Pins) -> tuple[Refusal, ...]:
+    """Refusals of pins that a registration would change."""
+    return tuple(
+        _refusal(
+            f"{system} is {recorded.get(system, 'not')} pinned, and pins change by a Run only",
+            f"pins.{system}",
+            pins.get(system),
+            f"register with {recorded[system]} and request a plan for the change"
+            if system in recorded
+            else f"leave {system} out: request a plan to change what is pinned",
+            "conflict",
+        )
+        for system in sorted({*pins, *recorded})
+        if pins.get(system) != recorded.get(system)
+    )
+
+
+def _unfit(project: Project) -> Iterator[Refusal]:
+    definition = project.definition
+    if definition.id != project.id:
+        yield _refusal(
+            f"upgradepath.toml is of {definition.id}, not of {project.id}", "project.definition.id",
+            definition.id, f"register it as {definition.id}, or correct `id` in upgradepath.toml",
+        )  # fmt: skip
+    if not project.repository.strip():
+        yield _refusal(
+            "the repository is blank",
+            "project.repository",
+            None,
+            "name what `git clone` takes: a URL or path",
+        )
+    if not project.approvers or any(not approver.strip() for approver in project.approvers):
+        yield _refusal(
+            "somebody must be able to approve, and an approver has a name", "project.approvers", None,
+            "name at least one approver by the id in their token",
+        )  # fmt: skip
+    environments = definition.environments
+    if environments.staging.database == environments.production.database:
+        yield _refusal(
+            "staging would work on production's database", "project.definition.environments.staging.database",
+            environments.staging.database, "give staging a secret of its own",
+        )  # fmt: skip
+    branch = environments.production.branch
+    if branch.startswith("upgradepath/"):
+        yield _refusal(
+            "branches under upgradepath/ belong to Runs", "project.definition.environments.production.branch",
+            branch, "name the branch that production runs from, for instance main",
+        )  # fmt: skip
+
+
+def _unpublished(pins: Pins, releases: Releases) -> Iterator[Refusal]:
+    for system, version in pins.items():
+        known = releases.get(system, {})
+        if version in known:
+            continue
+        if known:
+            reason, cure = f"{system} {version} is not published", f"published are {_listed(known)}"
+        else:
+            reason, cure = f"nothing of {system} is published", "correct its name, or publish it first"
+        yield _refusal(reason, f"pins.{system}", version, cure, "not-found")
+
+
+def _unsatisfied(pins: Pins, releases: Releases) -> Iterator[Refusal]:
+    for system, version in pins.items():
+        release = releases.get(system, {}).get(version)
+        for other, constraint in release.requires.items() if release else ():
+            pinned = pins.get(other)
+            if pinned is None:
+                yield _refusal(
+                    f"{system} {version} requires {other} {constraint}, which is not pinned",
+                    f"pins.{other}", None, f"pin {other} {constraint} too",
+                )  # fmt: skip
+            elif not satisfies(pinned, constraint):
+                yield _refusal(
+                    f"{system} {version} requires {other} {constraint}, but {pinned} is pinned",
+                    f"pins.{other}", pinned, f"pin a version of {other} that is {constraint}",
+                )  # fmt: skip
+
+
+def _listed(versions: Iterable[str]) -> str:
+    ranked = newest_first(versions)
+    return ", ".join(ranked[:5]) + (" and older ones" if len(ranked) > 5 else "")
+
+
+def _refusal(
+    reason: str,
+    field: str,
+    value: str | None,
+    cure: str,
+    kind: Literal["invalid", "not-found", "conflict"] = "invalid",
+) -> Refusal:
+    return Refusal(kind=kind, reason=reason, field=field, value=value, cure=cure)

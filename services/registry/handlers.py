@@ -1,0 +1,147 @@
+"""One function per command: load, ask the domain, save, answer."""
+
+from collections.abc import Callable
+
+from services.registry.domain import registration, version_maps
+from services.registry.store import RegistryTransaction
+from shared.contracts.projects import ProjectRegistered, RegisterProject
+from shared.contracts.releases import PublishRelease, ReleasePublished, ReleaseWithdrawn, WithdrawRelease
+from shared.contracts.values import Actor
+from shared.contracts.version_maps import HoldVersionMap, RecordVersionMap, ReleaseVersionMap, VersionMap
+from shared.errors import Reject, conflict, forbidden, not_found
+from shared.messaging.inbox import Handlers
+
+
+def handlers(wake_gate: Callable[[], None]) -> Handlers:
+    """The registry's handlers; `wake_gate` is called when a package waits to be checked."""
+
+    async def publish_release(command: PublishRelease, tx: RegistryTransaction) -> ReleasePublished | None:
+        """The verdict if it is known already; otherwise the gate checks the package and answers."""
+        _must_be_library(command.actor, "publish")
+        await tx.lock("system", command.system)
+        if (known := await published_alike(command, tx)) is not None:
+            return known
+        assert tx.cause is not None
+        await tx.add_check(command, tx.cause)
+        tx.after_commit(wake_gate)
+        return None
+
+    return {
+        PublishRelease: publish_release,
+        WithdrawRelease: withdraw_release,
+        RegisterProject: register_project,
+        HoldVersionMap: change_version_map,
+        RecordVersionMap: change_version_map,
+        ReleaseVersionMap: change_version_map,
+    }
+
+
+async def published_alike(command: PublishRelease, tx: RegistryTransaction) -> ReleasePublished | None:
+    """The event of this very package if it is out; None if the version is new.
+
+    Raises `Reject` when the version is out with other bytes, or was withdrawn.
+    """
+    row = await tx.release_row(command.system, command.version)
+    if row is None:
+        return None
+    release = row.release()
+    name = f"{command.system} {command.version}"
+    if release.package != command.package:
+        raise conflict(
+            f"{name} is published with other bytes, and a Release never changes",
+            field="package",
+            value=command.package,
+            cure="raise the version and publish that",
+        )
+    if release.withdrawn is not None:
+        raise conflict(
+            f"{name} was withdrawn: {release.withdrawn}",
+            field="version",
+            value=command.version,
+            cure="publish a higher version; what is withdrawn does not come back",
+        )
+    return ReleasePublished.model_validate(row.published)
+
+
+async def withdraw_release(command: WithdrawRelease, tx: RegistryTransaction) -> ReleaseWithdrawn:
+    """Withdrawn once; a second reason changes nothing."""
+    _must_be_library(command.actor, "withdraw")
+    await tx.lock("system", command.system)
+    row = await tx.release_row(command.system, command.version)
+    if row is None:
+        raise not_found(
+            f"{command.system} {command.version} is not published",
+            field="version",
+            value=command.version,
+            cure=f"see what is: upgradepath release list {command.system}",
+        )
+    if row.withdrawal is not None:
+        return ReleaseWithdrawn.model_validate(row.withdrawal)
+    event = ReleaseWithdrawn(
+        release=row.release().model_copy(update={"withdrawn": command.reason}),
+        revision=await tx.next_revision(command.system),
+    )
+    await tx.withdraw(event)
+    tx.send(event)
+    return event
+
+
+async def register_project(command: RegisterProject, tx: RegistryTransaction) -> ProjectRegistered:
+    """A new Project with its first pins, or a changed registration of one that pins what it pins."""
+    project = command.project
+    if not command.actor.may_act_for(project.id):
+        raise forbidden(
+            f"{command.actor.id} may not register {project.id}",
+            value=command.actor.role,
+            cure=f"use the token of a maintainer of {project.id}, or of an SRE",
+        )
+    await tx.lock("project", project.id)
+    refusals = registration.unfit(project)
+    standing = await tx.standing(project.id)
+    if standing is None:
+        releases = await tx.releases_of(list(command.pins))
+        refusals += registration.unfit_pins(command.pins, releases)
+    else:
+        refusals += registration.moved_pins(command.pins, standing.version_map.pins)
+    if refusals:
+        raise Reject(*refusals)
+    known = await tx.registered(project.id)
+    if known is not None and known.project == project:
+        return known
+    event = ProjectRegistered(project=project, revision=known.revision + 1 if known else 1)
+    await tx.save_project(event)
+    tx.send(event)
+    if standing is None:
+        first = VersionMap(project=project.id, pins=command.pins, revision=1, recorded_at=tx.now)
+        standing = version_maps.recorded_at_first(first)
+        await tx.save_standing(standing, happened=True)
+        tx.send(standing.event)
+    return event
+
+
+async def change_version_map(
+    command: HoldVersionMap | RecordVersionMap | ReleaseVersionMap, tx: RegistryTransaction
+) -> version_maps.Event:
+    """Compare, then set. What is so already is answered by the event that made it so."""
+    await tx.lock("project", command.project)
+    standing = await tx.standing(command.project)
+    if standing is None:
+        raise not_found(
+            f"{command.project} is not registered",
+            field="project",
+            value=command.project,
+            cure="register the Project first",
+        )
+    changed = version_maps.change(command, standing, tx.now)
+    await tx.save_standing(changed, happened=changed.event is not standing.event)
+    tx.send(changed.event)
+    return changed.event
+
+
+def _must_be_library(actor: Actor, verb: str) -> None:
+    if actor.role != "library":
+        raise forbidden(
+            f"{actor.id} may not {verb} releases",
+            value=actor.role,
+            cure="use a token with the role library",
+        )

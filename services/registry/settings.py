@@ -1,0 +1,14 @@
+"""What the registry is told from its environment."""
+
+from pydantic import Field
+
+from shared.settings import ServiceSettings
+
+
+class RegistrySettings(ServiceSettings):
+    """The common settings, and the registry's own database."""
+
+    database_url: str = Field(validation_alias="UPGRADES_REGISTRY_DATABASE_URL")
+    verdict_wait_s: float = Field(
+        default=60, gt=0, description="how long an HTTP request waits for a package's check"
+    )

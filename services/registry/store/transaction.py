@@ -1,0 +1,275 @@
+"""The registry's queries."""
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import aliased
+from sqlmodel import col
+
+from services.registry.domain.declared import read_fragment, types_of
+from services.registry.domain.gate import Library, Published
+from services.registry.domain.registration import Releases
+from services.registry.domain.version_maps import Event, Standing
+from services.registry.store.tables import (
+    MAP_EVENTS,
+    PackageCheckRow,
+    ProjectRow,
+    ReleaseRow,
+    SystemRow,
+    VersionMapHistoryRow,
+    VersionMapRow,
+)
+from shared.contracts.envelope import Envelope
+from shared.contracts.projects import ProjectRegistered
+from shared.contracts.releases import PublishRelease, Release, ReleasePublished, ReleaseWithdrawn
+from shared.contracts.values import Message
+from shared.messaging.inbox import Verdict
+from shared.packages.package import Package
+from shared.storage.database import Transaction
+from shared.versions import newest_first, precedence
+
+
+class RegistryTransaction(Transaction):
+    """Releases, package checks, Projects and version maps."""
+
+    async def release_row(self, system: str, version: str) -> ReleaseRow | None:
+        return await self.session.get(ReleaseRow, (system, version))
+
+    async def releases(self, system: str | None = None) -> list[Release]:
+        """By System, the newest first."""
+        query = select(ReleaseRow)
+        if system is not None:
+            query = query.where(col(ReleaseRow.system) == system)
+        found = [row.release() for row in (await self.session.execute(query)).scalars()]
+        found.sort(key=lambda release: precedence(release.version), reverse=True)
+        return sorted(found, key=lambda release: release.system)
+
+    async def releases_of(self, systems: list[str]) -> Releases:
+        """The releases of these Systems, by System and version."""
+        rows = await self.session.execute(select(ReleaseRow).where(col(ReleaseRow.system).in_(systems)))
+        found: dict[str, dict[str, Release]] = {}
+        for row in rows.scalars():
+            found.setdefault(row.system, {})[row.version] = row.release()
+        return found
+
+    async def library(self, system: str) -> Library:
+        """What matters to the next package of `system`."""
+        own = await self.session.execute(select(ReleaseRow).where(col(ReleaseRow.system) == system))
+        others = await self.session.execute(
+            select(
+                col(ReleaseRow.system),
+                col(ReleaseRow.version),
+                col(ReleaseRow.defines),
+                col(ReleaseRow.withdrawal).is_(None),
+            ).where(col(ReleaseRow.system) != system)
+        )
+        offered: dict[str, dict[str, list[str]]] = {}
+        systems = {system} if (releases := list(own.scalars())) else set()
+        for name, version, defines, is_offered in others:
+            systems.add(name)
+            if is_offered:
+                offered.setdefault(name, {})[version] = defines
+        return Library(
+            releases=tuple(Published(row.release(), row.defaults) for row in releases),
+            systems=frozenset(systems),
+            owners={
+                model: name
+                for name, versions in offered.items()
+                for model in versions[newest_first(versions)[0]]
+            },
+        )
+
+    async def next_revision(self, system: str) -> int:
+        """Raise the System's revision. Its lock must be held."""
+        raised = await self.session.execute(
+            upsert(SystemRow)
+            .values(name=system, revision=1)
+            .on_conflict_do_update(index_elements=["name"], set_={"revision": col(SystemRow.revision) + 1})
+            .returning(col(SystemRow.revision))
+        )
+        revision: int = raised.scalar_one()
+        return revision
+
+    async def add_release(self, event: ReleasePublished, package: Package) -> None:
+        self.session.add(
+            ReleaseRow(
+                system=event.release.system,
+                version=event.release.version,
+                published=event.model_dump(mode="json"),
+                defaults=types_of(package.manifest.config),
+                defines=list(read_fragment(package.schema).defines),
+                changelog=package.changelog[event.release.version],
+                migration_notes=package.migration_notes[event.release.version],
+            )
+        )
+        await self.session.flush()
+
+    async def withdraw(self, event: ReleaseWithdrawn) -> None:
+        await self.session.execute(
+            update(ReleaseRow)
+            .where(
+                col(ReleaseRow.system) == event.release.system,
+                col(ReleaseRow.version) == event.release.version,
+            )
+            .values(withdrawal=event.model_dump(mode="json"))
+        )
+
+    async def add_check(self, command: PublishRelease, cause: Envelope) -> None:
+        """Queue the check of a package."""
+        self.session.add(
+            PackageCheckRow(
+                source=cause.source,
+                message_id=cause.id,
+                system=command.system,
+                command=command.model_dump(mode="json"),
+                cause={**asdict(cause), "time": cause.time.isoformat()},
+                state="queued",
+                attempts=0,
+                due_at=self.now,
+            )
+        )
+        await self.session.flush()
+
+    async def next_check(self) -> PackageCheckRow | None:
+        """The oldest check that is due and that nobody has, its System's earlier ones being done."""
+        earlier = aliased(PackageCheckRow)
+        blocked = (
+            select(col(earlier.id))
+            .where(
+                col(earlier.system) == col(PackageCheckRow.system),
+                col(earlier.state) == "queued",
+                col(earlier.id) < col(PackageCheckRow.id),
+            )
+            .exists()
+        )
+        found = await self.session.execute(
+            select(PackageCheckRow)
+            .where(
+                col(PackageCheckRow.state) == "queued",
+                col(PackageCheckRow.due_at) <= func.now(),
+                ~blocked,
+            )
+            .order_by(col(PackageCheckRow.id))
+            .limit(1)
+            .with_for_update(skip_locked=True, of=PackageCheckRow)
+        )
+        return found.scalar_one_or_none()
+
+    async def postpone_check(self, check_id: int, delay_s: float) -> None:
+        await self.session.execute(
+            update(PackageCheckRow)
+            .where(col(PackageCheckRow.id) == check_id, col(PackageCheckRow.state) == "queued")
+            .values(attempts=col(PackageCheckRow.attempts) + 1, due_at=self.now + timedelta(seconds=delay_s))
+        )
+
+    async def finish_check(self, check_id: int, verdict: Verdict) -> None:
+        await self.session.execute(
+            update(PackageCheckRow)
+            .where(col(PackageCheckRow.id) == check_id)
+            .values(state="finished", verdict=verdict.stored())
+        )
+
+    async def check_verdict(self, source: str, message_id: str) -> Verdict | None:
+        """What became of a PublishRelease; None while its package is being checked."""
+        found = await self.session.execute(
+            select(col(PackageCheckRow.verdict)).where(
+                col(PackageCheckRow.source) == source, col(PackageCheckRow.message_id) == message_id
+            )
+        )
+        stored: dict[str, Any] | None = found.scalar_one_or_none()
+        return None if stored is None else Verdict.load(stored)
+
+    async def registered(self, project: str) -> ProjectRegistered | None:
+        row = await self.session.get(ProjectRow, project)
+        return None if row is None else ProjectRegistered.model_validate(row.registered)
+
+    async def save_project(self, event: ProjectRegistered) -> None:
+        values = {"id": event.project.id, "registered": event.model_dump(mode="json")}
+        await self.session.execute(
+            upsert(ProjectRow)
+            .values(values)
+            .on_conflict_do_update(index_elements=["id"], set_={"registered": values["registered"]})
+        )
+
+    async def projects(self, ids: list[str] | None = None) -> list[tuple[ProjectRegistered, Event]]:
+        """The registered Projects with their maps' last events; `ids` None means all."""
+        query = (
+            select(col(ProjectRow.registered), col(VersionMapRow.event_type), col(VersionMapRow.event))
+            .join(VersionMapRow, col(VersionMapRow.project) == col(ProjectRow.id))
+            .order_by(col(ProjectRow.id))
+        )
+        if ids is not None:
+            query = query.where(col(ProjectRow.id).in_(ids))
+        return [
+            (ProjectRegistered.model_validate(registered), MAP_EVENTS[kind].model_validate(event))
+            for registered, kind, event in await self.session.execute(query)
+        ]
+
+    async def standing(self, project: str) -> Standing | None:
+        """Where the Project's version map stands."""
+        row = await self.session.get(VersionMapRow, project)
+        return None if row is None else row.standing()
+
+    async def save_standing(self, standing: Standing, *, happened: bool) -> None:
+        """Keep the standing, and its event in the history if it has `happened` now."""
+        project, event = standing.version_map.project, standing.event.model_dump(mode="json")
+        values = {
+            "event_type": type(standing.event).__name__,
+            "event": event,
+            "fence": standing.fence,
+            "holder": standing.holder,
+        }
+        await self.session.execute(
+            upsert(VersionMapRow)
+            .values(project=project, **values)
+            .on_conflict_do_update(index_elements=["project"], set_=values)
+        )
+        if happened:
+            await self.session.execute(
+                insert(VersionMapHistoryRow).values(
+                    project=project,
+                    revision=standing.version_map.revision,
+                    event_type=values["event_type"],
+                    event=event,
+                    happened_at=self.now,
+                )
+            )
+
+    async def history(self, project: str) -> list[tuple[str, datetime, Event]]:
+        """Every event of the Project's map: its name, when, and the event; the newest first."""
+        rows = await self.session.execute(
+            select(VersionMapHistoryRow)
+            .where(col(VersionMapHistoryRow.project) == project)
+            .order_by(col(VersionMapHistoryRow.revision).desc())
+        )
+        return [
+            (row.event_type, row.happened_at, MAP_EVENTS[row.event_type].model_validate(row.event))
+            for row in rows.scalars()
+        ]
+
+    async def reminders(self) -> list[Message]:
+        """What a broker that forgot must be told again: Releases, Projects, and the last word on each map."""
+        releases: list[ReleasePublished | ReleaseWithdrawn] = []
+        for row in (await self.session.execute(select(ReleaseRow))).scalars():
+            releases.append(ReleasePublished.model_validate(row.published))
+            if row.withdrawal is not None:
+                releases.append(ReleaseWithdrawn.model_validate(row.withdrawal))
+        releases.sort(key=lambda event: event.revision)
+        messages: list[Message] = [*releases]
+        for registered, _ in await self.projects():
+            messages.append(registered)
+        # A reader of pins alone does not read who holds a map: each kind of event has its own last word.
+        last = await self.session.execute(
+            select(VersionMapHistoryRow)
+            .distinct(col(VersionMapHistoryRow.project), col(VersionMapHistoryRow.event_type))
+            .order_by(
+                col(VersionMapHistoryRow.project),
+                col(VersionMapHistoryRow.event_type),
+                col(VersionMapHistoryRow.revision).desc(),
+            )
+        )
+        events = [MAP_EVENTS[row.event_type].model_validate(row.event) for row in last.scalars()]
+        return [*messages, *sorted(events, key=lambda event: event.version_map.revision)]
