@@ -6,8 +6,13 @@ from typing import Literal
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from shared.contracts.topics import TOPICS, Topic
+from shared.contracts.topics import DEAD_LETTERS, TOPICS, Topic
 from shared.settings import KafkaSettings
+
+RECORD_BYTES_MAX = 1024 * 1024
+"""What a topic takes at most, with its headers. Anything large lies in the content store anyway."""
+DEAD_RECORD_BYTES_MAX = RECORD_BYTES_MAX + 64 * 1024
+"""A dead letter is the original and more: where it was and what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,16 @@ def _state(topic: Topic, partitions: int) -> TopicState:
 
 
 def _new(topic: Topic, settings: KafkaSettings) -> NewTopic:
+    bytes_max = DEAD_RECORD_BYTES_MAX if topic in DEAD_LETTERS else RECORD_BYTES_MAX
     return NewTopic(
         topic.name,
         num_partitions=topic.partitions,
         replication_factor=settings.replication_factor,
-        topic_configs={"retention.ms": str(topic.retention_ms), "cleanup.policy": "delete"},
+        topic_configs={
+            "retention.ms": str(topic.retention_ms),
+            "cleanup.policy": "delete",
+            "max.message.bytes": str(bytes_max),
+            # Acknowledged by all means little when one replica alone may be all.
+            "min.insync.replicas": str(max(1, settings.replication_factor - 1)),
+        },
     )

@@ -1,0 +1,132 @@
+"""Reading a topic from its beginning, outside every group: for people, and to keep what is on it."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
+from pydantic_core import from_json
+
+from shared.contracts.topics import Topic
+from shared.messaging.topic_admin import describe_topics
+from shared.settings import KafkaSettings
+
+_POLL_MS = 200
+
+
+class Record(Protocol):
+    """A record as aiokafka reads it; `timestamp` is in milliseconds since 1970, as its sender set it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Iterable[tuple[str, bytes | None]]
+
+
+async def read_topic(settings: KafkaSettings, topic: Topic, *, follow: bool = False) -> AsyncIterator[Record]:
+    """Every record that is on the topic now, in order within each partition; with `follow`, then what comes.
+
+    Commits nothing, so no group's place moves. Raises KafkaError when the broker is not there, or has no
+    such topic.
+    """
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        fetch_max_wait_ms=settings.fetch_max_wait_ms,
+    )
+    await consumer.start()
+    try:
+        numbers = await _partitions(consumer, topic)
+        partitions = [TopicPartition(topic.name, number) for number in sorted(numbers)]
+        consumer.assign(partitions)
+        ends = {} if follow else await consumer.end_offsets(partitions)
+        while follow or await _behind(consumer, ends):
+            for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+                for record in records:
+                    if follow or record.offset < ends[TopicPartition(record.topic, record.partition)]:
+                        yield record
+    finally:
+        await consumer.stop()
+
+
+def describe(record: Record) -> dict[str, Any]:
+    """The record as a JSON document; what is no text or no JSON stands as `{"base64": …}`."""
+    time = datetime.fromtimestamp(record.timestamp / 1000, UTC) if record.timestamp >= 0 else None
+    headers: dict[str, list[Any]] = {}
+    for name, value in record.headers:
+        headers.setdefault(name, []).append(_text(value))
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "time": None if time is None else time.isoformat(),
+        "key": _text(record.key),
+        # A name may come more than once, though none of ours does.
+        "headers": {name: values[0] if len(values) == 1 else values for name, values in headers.items()},
+        "body": _body(record.value),
+    }
+
+
+async def dump_topics(settings: KafkaSettings, folder: Path) -> dict[str, int]:
+    """Write what is on every topic to `<folder>/<topic>.jsonl`; how many records each one has."""
+    _make(folder)
+    counts = {}
+    for state in await describe_topics(settings):
+        if state.state == "missing":
+            continue
+        counts[state.topic.name] = 0
+        with (folder / f"{state.topic.name}.jsonl").open("w", encoding="utf-8") as lines:
+            async for record in read_topic(settings, state.topic):
+                lines.write(json.dumps(describe(record), ensure_ascii=False) + "\n")
+                counts[state.topic.name] += 1
+    return counts
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: Topic) -> set[int]:
+    if topic.name not in await consumer.topics():
+        raise UnknownTopicOrPartitionError(f"the broker has no topic {topic.name}")
+    numbers: set[int] = consumer.partitions_for_topic(topic.name)
+    return numbers
+
+
+async def _behind(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
+    for partition, end in ends.items():
+        if await consumer.position(partition) < end:
+            return True
+    return False
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _text(value: bytes | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return _base64(value)
+
+
+def _body(value: bytes | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return from_json(value, allow_inf_nan=False)
+    except ValueError:
+        return _base64(value)
+
+
+def _base64(value: bytes) -> dict[str, str]:
+    return {"base64": base64.b64encode(value).decode()}
