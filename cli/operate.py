@@ -16,7 +16,7 @@ from local import dev as local_dev
 from local.demo import Demo, DemoFailed
 from local.process import CannotStart
 from local.world import ACTORS, DEFAULT_FOLDER
-from services.processes import serve, until_told_to_stop
+from services.processes import build, serve, until_told_to_stop
 from shared.contracts.envelope import explain
 from shared.telemetry import configure_logging
 
@@ -42,7 +42,7 @@ def service(
     """Run one service, as the variables UPGRADES_… say, until it is told to stop."""
     configure_logging(logging.INFO)
     try:
-        uvloop.run(serve([str(name)], host, port))
+        uvloop.run(serve([build(name)], host, port))
     except ValidationError as error:
         fail(f"the settings of {name} are wrong: {explain(error)}", "set these variables; see the README")
         raise typer.Exit(2) from error

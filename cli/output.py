@@ -51,16 +51,21 @@ def note(message: str) -> None:
     stderr().print(text(message, "dim"), soft_wrap=True)
 
 
+def raw(written: str) -> None:
+    """Exactly these characters: no tab is widened, no line is wrapped."""
+    stream = stdout().file
+    stream.write(written)
+    stream.flush()
+
+
 def show_json(document: Any) -> None:
     """The document as it came."""
-    stdout().out(json.dumps(document, indent=2, ensure_ascii=False), highlight=False)
+    raw(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def show_json_line(document: Any) -> None:
     """The document on one line, for those who read a stream of them."""
-    console = stdout()
-    console.out(json.dumps(document, ensure_ascii=False), highlight=False)
-    console.file.flush()
+    raw(json.dumps(document, ensure_ascii=False) + "\n")
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str | Text]], empty: str) -> None:
@@ -72,7 +77,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str | Text]], empty: s
         return
     if not console.is_terminal:
         for row in ([text(header) for header in headers], *cells):
-            console.print("\t".join(cell.plain.replace("\n", " ") for cell in row), soft_wrap=True)
+            raw("\t".join(cell.plain.replace("\n", " ") for cell in row) + "\n")
         return
     console.print(grid(headers, cells))
 

@@ -8,7 +8,7 @@ from rich.syntax import Syntax
 from cli.answers import PlanAnswer, RunAnswer
 from cli.asking import AsJson, ProjectArgument, RunArgument, asks
 from cli.client import Server
-from cli.output import clean, line, say, show_json, stdout, text
+from cli.output import clean, line, raw, say, show_json, stdout, text
 from cli.plan_page import print_plan
 from cli.run_page import print_blocked
 from cli.watch import wait_for
@@ -67,7 +67,7 @@ def diff(server: Server, run: RunArgument) -> None:
     if console.is_terminal:
         console.print(Syntax(clean(patch), "diff", theme="ansi_dark", background_color="default"))
     else:
-        console.out(patch, end="", highlight=False)
+        raw(patch)
 
 
 def _show(server: Server, run: RunView, as_json: bool) -> None:

@@ -83,6 +83,12 @@ class ApacheKafka:
         self._child: Child | None = None
 
     @property
+    def pid(self) -> int:
+        """The server's process. Only while it runs."""
+        assert self._child is not None, "it does not run"
+        return self._child.pid
+
+    @property
     def bootstrap_servers(self) -> str:
         """`127.0.0.1:port`, as Kafka clients take it."""
         return f"127.0.0.1:{self.port}"

@@ -77,6 +77,12 @@ class EmbeddedPostgres:
         self._user = _SYSTEM_USER if os.geteuid() == 0 else None
         self._child: Child | None = None
 
+    @property
+    def pid(self) -> int:
+        """The server's process. Only while it runs."""
+        assert self._child is not None, "it does not run"
+        return self._child.pid
+
     def url(self, database: str = "postgres") -> str:
         """`postgresql://…` of that database as the superuser. FileNotFoundError before the first start."""
         password = self._password_file.read_text().strip()

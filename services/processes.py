@@ -60,9 +60,8 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(names: Sequence[str], host: str, port: int) -> AsyncIterator[None]:
+async def serving(services: Sequence[Service], host: str, port: int) -> AsyncIterator[None]:
     """Run these services and serve them on one port, from when they are ready until the block ends."""
-    services = [build(name) for name in names]
     async with contextlib.AsyncExitStack() as stack:
         listening = stack.enter_context(socket.create_server((host, port)))
         for service in services:
@@ -88,7 +87,7 @@ async def until_told_to_stop() -> None:
     await stop.wait()
 
 
-async def serve(names: Sequence[str], host: str, port: int) -> None:
+async def serve(services: Sequence[Service], host: str, port: int) -> None:
     """`serving` until the process is told to stop."""
-    async with serving(names, host, port):
+    async with serving(services, host, port):
         await until_told_to_stop()

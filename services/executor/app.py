@@ -13,12 +13,12 @@ from shared.clients.secrets import Secrets
 from shared.contracts.stages import RunExecutorStage
 from shared.jobs.handlers import WorkerInbox
 from shared.jobs.store import WorkerTransaction
-from shared.jobs.worker import Worker
+from shared.jobs.worker import RunStage, Worker
 from shared.storage.database import Database
 
 
-def build(settings: ExecutorSettings) -> Service:
-    """The service, not yet started."""
+def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service:
+    """The service, not yet started. `stages` does other work than the real stages: for measurements."""
     database = Database(
         "executor", settings.database_url, WorkerTransaction, pool_size=settings.database_pool
     )
@@ -30,7 +30,7 @@ def build(settings: ExecutorSettings) -> Service:
     )
     worker = Worker(
         database,
-        partial(run_stage, tools),
+        stages or partial(run_stage, tools),
         command=RunExecutorStage,
         instance=settings.instance,
         slots=settings.job_slots,

@@ -13,12 +13,12 @@ from shared.clients.secrets import Secrets
 from shared.contracts.stages import RunValidatorStage
 from shared.jobs.handlers import WorkerInbox
 from shared.jobs.store import WorkerTransaction
-from shared.jobs.worker import Worker
+from shared.jobs.worker import RunStage, Worker
 from shared.storage.database import Database
 
 
-def build(settings: ValidatorSettings) -> Service:
-    """The service, not yet started."""
+def build(settings: ValidatorSettings, stages: RunStage | None = None) -> Service:
+    """The service, not yet started. `stages` does other work than the real stages: for measurements."""
     database = Database(
         "validator", settings.database_url, WorkerTransaction, pool_size=settings.database_pool
     )
@@ -26,7 +26,7 @@ def build(settings: ValidatorSettings) -> Service:
     secrets = Secrets(settings.secrets_folder, os.environ)
     worker = Worker(
         database,
-        partial(run_stage, Tools(content, secrets, settings.work_folder / "validator")),
+        stages or partial(run_stage, Tools(content, secrets, settings.work_folder / "validator")),
         command=RunValidatorStage,
         instance=settings.instance,
         slots=settings.job_slots,

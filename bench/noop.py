@@ -1,0 +1,93 @@
+"""Stages that do nothing and say yes, and the process that runs one service with them."""
+
+import sys
+from typing import Any
+
+import uvloop
+
+from services.executor import app as executor
+from services.executor.settings import ExecutorSettings
+from services.processes import build, serve
+from services.validator import app as validator
+from services.validator.settings import ValidatorSettings
+from shared.contracts.stages import (
+    ApplyFacts,
+    ApplyTask,
+    CheckResult,
+    ChecksFacts,
+    ChecksTask,
+    DeployFacts,
+    DeployTask,
+    Facts,
+    MigrateFacts,
+    MigrateTask,
+    PrepareFacts,
+    PrepareTask,
+    RecordFacts,
+    RecordTask,
+    ReviewFacts,
+    ReviewTask,
+    RollBackFacts,
+    RollBackTask,
+    Task,
+)
+from shared.jobs.job import Job
+
+COMMIT = "0" * 40
+DIGEST = "0" * 64
+
+
+async def yes(_: Job, task: Task) -> Facts:
+    """The smallest facts with which a Run goes on."""
+    match task:
+        case ReviewTask():
+            return ReviewFacts(
+                head=COMMIT,
+                production_schema=DIGEST,
+                notes={},
+                files=(),
+                config=(),
+                migrations=(),
+                rules=(),
+                diff=DIGEST,
+            )
+        case PrepareTask():
+            return PrepareFacts(commit=COMMIT, database="none", rows={}, masked_columns=0)
+        case ApplyTask():
+            return ApplyFacts(commit=COMMIT, tree=COMMIT, base=COMMIT, files=())
+        case MigrateTask():
+            return MigrateFacts(
+                commit=COMMIT,
+                tree=COMMIT,
+                migrations=(),
+                staging_schema=DIGEST,
+                production_schema=DIGEST,
+                address=None,
+            )
+        case ChecksTask():
+            passed = CheckResult(name="nothing", kind="command", verdict="passed", detail="", duration_ms=0)
+            return ChecksFacts(stage=task.stage, commit=COMMIT, results=(passed,))
+        case DeployTask():
+            return DeployFacts(commit=COMMIT, production_schema=DIGEST, backup=None, address=None, steps=())
+        case RecordTask():
+            return RecordFacts(removed=())
+        case RollBackTask():
+            return RollBackFacts(proof=(), steps=())
+
+
+def main() -> None:
+    """`python -m bench.noop SERVICE PORT`."""
+    name, port = sys.argv[1], int(sys.argv[2])
+    service: Any
+    match name:
+        case "executor":
+            service = executor.build(ExecutorSettings(), yes)
+        case "validator":
+            service = validator.build(ValidatorSettings(), yes)
+        case _:
+            service = build(name)
+    uvloop.run(serve([service], "127.0.0.1", port))
+
+
+if __name__ == "__main__":
+    main()
