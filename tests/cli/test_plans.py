@@ -1,0 +1,101 @@
+"""`upgradepath plan …`: everything that a maintainer should know before opting in."""
+
+import json
+
+import pytest
+
+from shared.contracts.runs import BlockedBy, RequestPlan
+from tests.cli import documents
+from tests.cli.conftest import Type
+from tests.cli.small_services import Services
+
+
+@pytest.fixture
+def planned(services: Services) -> Services:
+    plan = documents.plan()
+    services.states = [documents.run()]
+    services.documents[f"planner/runs/{documents.RUN}/plan"] = {
+        "plan": plan.model_dump(mode="json"),
+        "digest": plan.content_digest(),
+    }
+    return services
+
+
+def test_create_asks_for_these_systems(upgradepath: Type, planned: Services) -> None:
+    result = upgradepath("plan", "create", "acme-portal", "auth-system@1.3.0", "quote-engine")
+    assert result.exit_code == 0, result.output
+    command = planned.commands[0][0]
+    assert isinstance(command, RequestPlan)
+    assert command.systems == {"auth-system": "1.3.0", "quote-engine": None}
+    assert f"upgradepath plan show {documents.RUN}" in result.stdout
+
+
+def test_create_can_wait_for_the_plan(upgradepath: Type, planned: Services) -> None:
+    planned.states = [documents.run("planning", plan=None), documents.run()]
+    result = upgradepath("plan", "create", "acme-portal", "auth-system", "--wait")
+    assert result.exit_code == 0, result.output
+    assert "POINT OF NO RETURN" in result.stdout
+
+
+def test_create_says_why_there_is_no_plan(upgradepath: Type, planned: Services) -> None:
+    blocked = BlockedBy(who="maintainer", what="version-map.yaml differs", cures=("correct it",))
+    planned.states = [
+        documents.run("planning", plan=None),
+        documents.run("waiting", plan=None, blocked_by=blocked),
+    ]
+    result = upgradepath("plan", "create", "acme-portal", "auth-system", "--wait")
+    assert result.exit_code == 1
+    assert "version-map.yaml differs" in result.stdout
+    assert "correct it" in result.stdout
+
+
+def test_show_tells_everything(upgradepath: Type, planned: Services) -> None:
+    shown = upgradepath("plan", "show", documents.RUN)
+    assert shown.exit_code == 0, shown.output
+    for word in (
+        "auth-system 1.2.4 → 1.3.0  minor",
+        "Adds status.",
+        "Ask the users.",
+        "Does it break anything? no",
+        "invite.toml depends on model.User",
+        "signin.py  edited by the partner",
+        "users.py  CONFLICT",
+        "session_minutes: 15 kept",
+        "event_retention_days: (none) → 90",
+        'ADD COLUMN "status"',
+        "way back: none: POINT OF NO RETURN",
+        "risk: high",
+        "a migration has no way back",
+        "workflows/invite.toml: auth-system:model.User",
+        f"upgradepath run start {documents.RUN}",
+    ):
+        assert word in shown.stdout, word
+    assert "\x1b" not in shown.stdout
+
+
+def test_the_point_of_no_return_is_bold_and_red_on_a_terminal(upgradepath: Type, planned: Services) -> None:
+    assert (
+        "\x1b[1;31mPOINT OF NO RETURN" in upgradepath("plan", "show", documents.RUN, FORCE_COLOR="1").stdout
+    )
+
+
+def test_a_reversible_plan_shows_the_way_back(upgradepath: Type, planned: Services) -> None:
+    plan = documents.plan(reversible=True)
+    document = planned.documents[f"planner/runs/{documents.RUN}/plan"]
+    document["plan"] = plan.model_dump(mode="json")
+    shown = upgradepath("plan", "show", documents.RUN).stdout
+    assert "POINT OF NO RETURN" not in shown
+    assert 'DROP COLUMN "status"' in shown
+    assert "upgradepath run roll-back" in shown
+
+
+def test_json_is_the_document_as_it_is(upgradepath: Type, planned: Services) -> None:
+    shown = upgradepath("plan", "show", documents.RUN, "--json").stdout
+    assert json.loads(shown) == planned.documents[f"planner/runs/{documents.RUN}/plan"]
+
+
+def test_the_diff_is_given_byte_for_byte(upgradepath: Type, planned: Services) -> None:
+    patch = "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-\ta  [bold]x[/bold]\n+" + "b" * 300 + "\n"
+    planned.documents[f"planner/runs/{documents.RUN}/diff"] = patch
+    assert upgradepath("plan", "diff", documents.RUN).stdout == patch
+    assert "\x1b[" in upgradepath("plan", "diff", documents.RUN, FORCE_COLOR="1").stdout
