@@ -1,0 +1,84 @@
+"""The notifier's HTTP door: inboxes, and who is behind."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from services.notifier import domain
+from services.notifier.store import NotifierTransaction
+from shared.contracts.notifications import ChangeType, Notification
+from shared.contracts.values import Actor, ProjectId, SystemName, Version
+from shared.errors import not_found
+from shared.http.tokens import WhoAsks, may_see
+from shared.storage.database import Database
+
+State = Literal["open", "superseded", "adopted", "withdrawn"]
+
+
+class Outdated(BaseModel):
+    """A pin for which something newer is offered."""
+
+    project: ProjectId
+    system: SystemName
+    pinned: Version
+    newest: Version
+    change: ChangeType
+    migration_required: bool
+    required: bool
+    behind: int
+    """How many versions lie between the pinned and the newest one, the newest among them."""
+
+
+def router(database: Database[NotifierTransaction]) -> APIRouter:
+    """What Projects were told, and what they lack."""
+    routes = APIRouter()
+
+    @routes.get("/inbox/{project}")
+    async def inbox(project: ProjectId, who: WhoAsks, state: State | None = None) -> list[Notification]:
+        """The Project's notifications, the newest first."""
+        may_see(who, project)
+        async with database.transaction() as tx:
+            found = await tx.notifications(project, state)
+            if not found and not await tx.has_inbox(project):
+                raise not_found(
+                    f"{project} is not registered",
+                    field="project",
+                    value=project,
+                    cure="register the Project first",
+                )
+        return found
+
+    @routes.get("/outdated")
+    async def outdated(who: WhoAsks, project: ProjectId | None = None) -> list[Outdated]:
+        """The pins, of Projects that the caller may see, for which something newer is offered."""
+        if project is not None:
+            may_see(who, project)
+        visible = _visible(who) if project is None else [project]
+        async with database.transaction() as tx:
+            pinned = await tx.pinned_versions()
+            releases = await tx.releases({system for system, _ in pinned})
+            offers = {(system, at): domain.offer(at, releases[system]) for system, at in pinned}
+            behind = {pin: offered for pin, offered in offers.items() if offered is not None}
+            rows = await tx.who_pins(behind, visible)
+        return [_outdated(project_id, system, at, behind[system, at]) for project_id, system, at in rows]
+
+    return routes
+
+
+def _outdated(project: str, system: str, pinned: str, offered: domain.Offer) -> Outdated:
+    return Outdated(
+        project=project,
+        system=system,
+        pinned=pinned,
+        newest=offered.version,
+        change=offered.change,
+        migration_required=offered.migration_required,
+        required=offered.required,
+        behind=offered.behind,
+    )
+
+
+def _visible(who: Actor) -> list[str] | None:
+    """The Projects that the actor may see; None means all."""
+    return None if who.role == "sre" else [one for one in who.projects if who.may_act_for(one)]

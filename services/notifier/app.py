@@ -1,0 +1,21 @@
+"""The notifier, wired."""
+
+from services.notifier.api import router
+from services.notifier.handlers import HANDLERS
+from services.notifier.settings import NotifierSettings
+from services.notifier.store import NotifierTransaction
+from shared.application import Part, Service
+from shared.messaging.inbox import Inbox
+from shared.messaging.reminder import Reminder
+from shared.storage.database import Database
+
+
+def build(settings: NotifierSettings) -> Service:
+    """The notifier as `settings` say. Nothing is started yet."""
+    database = Database(
+        "notifier", settings.database_url, NotifierTransaction, pool_size=settings.database_pool
+    )
+    parts: list[Part] = []
+    if settings.kafka.embedded:
+        parts.append(Reminder(database, NotifierTransaction.reminders))
+    return Service("notifier", settings, database, Inbox(database, HANDLERS), router(database), parts)
