@@ -9,7 +9,9 @@ from pathlib import Path
 
 from services.executor.clients import migrations
 from services.executor.clients.migrations import read_migrations
-from services.executor.clients.postgres import schema_digest, session
+from services.executor.clients.postgres import session
+from services.executor.stages import migrate, prepare
+from services.executor.stages.tools import Tools
 from shared.clients.content import ContentStore
 from shared.clients.git import Git
 from shared.clients.secrets import Secrets
@@ -93,11 +95,10 @@ class MemoryJournal:
 
 @dataclass
 class World:
-    """What a test needs to hand; `tools` of the stages is this, too."""
+    """What a test needs to hand; `clone` is somebody else's than the stages'."""
 
     folder: Path
-    content: ContentStore
-    secrets: Secrets
+    tools: Tools
     clone: Git
     production: str
     staging: str
@@ -107,9 +108,6 @@ class World:
     installed: tuple[InstalledMigration, ...] = ()
     attempts: int = field(default=0)
     journal: MemoryJournal = field(default_factory=lambda: MemoryJournal("deploy"))
-
-    async def git(self, job: Job) -> Git:
-        return self.clone
 
     def job(self, stage: str) -> Job:
         """The next attempt, with the journal of those before it."""
@@ -204,8 +202,7 @@ async def make_world(
     git = await Git.open(str(remote), folder / "clone.git")
     world = World(
         folder=folder,
-        content=ContentStore("memory:///"),
-        secrets=Secrets(None, secrets),
+        tools=Tools(ContentStore("memory:///"), Secrets(None, secrets), folder / "scratch"),
         clone=git,
         production=production,
         staging=staging,
@@ -284,7 +281,7 @@ async def _package(
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    digest = await world.content.put(pack_folder(folder))
+    digest = await world.tools.content.put(pack_folder(folder))
     installed = tuple(
         InstalledMigration(
             system="auth-system",
@@ -303,9 +300,7 @@ async def _package(
 
 async def proven(world: World) -> MigrateFacts:
     """Prepare, a merge as `apply` would make it, and migrate: the candidate stands in staging."""
-    from services.executor.stages import migrate, prepare
-
-    await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     merged = await world.commit(
         BRANCH,
         {
@@ -314,8 +309,4 @@ async def proven(world: World) -> MigrateFacts:
         },
         f"Merge auth-system 1.3.0\n\nUpgradepath-Run: {RUN}",
     )
-    return await migrate.run(world.job("migrate"), world.migrate_task(merged), world)
-
-
-async def production_digest(world: World) -> str:
-    return await schema_digest(world.production)
+    return await migrate.run(world.job("migrate"), world.migrate_task(merged), world.tools)

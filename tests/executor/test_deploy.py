@@ -23,27 +23,28 @@ async def test_production_gets_the_candidate_and_staging_goes(
     world = await make_world(tmp_path, new_database)
     candidate = await proven(world)
     job = world.job("deploy")
-    facts = await deploy.run(job, world.deploy_task(candidate), world)
+    facts = await deploy.run(job, world.deploy_task(candidate), world.tools)
 
     assert await world.clone.head("main") == facts.commit == await world.live()
     assert await world.clone.show(facts.commit, "version-map.yaml") == b"auth-system: 1.3.0\n"
     assert await world.clone.show(facts.commit, "systems/auth-system/signin.py") == b"old = False\n"
     assert await world.clone.is_ancestor(candidate.commit, facts.commit)
     assert facts.production_schema == candidate.staging_schema == await schema_digest(world.production)
-    assert facts.backup == job.backup is not None
-    assert await world.content.has(facts.backup)
+    assert facts.backup is not None
+    assert facts.backup == job.backup
+    assert await world.tools.content.has(facts.backup)
     assert await world.value(world.production, "SELECT count(email) FROM users") == PEOPLE
     names = [step.name for step in facts.steps]
     assert names == ["dump", "expand", "push", "activate", "health", "contract", "health"]
     written = [effect.name for effect in world.journal.effects if effect.production]
     assert written == ["expand", "push", "activate", "contract"]
 
-    removed = await record.run(world.job("record"), world.record_task(candidate.commit), world)
+    removed = await record.run(world.job("record"), world.record_task(candidate.commit), world.tools)
     assert len(removed.removed) == 3
     assert await world.clone.head(BRANCH) is None
     assert await world.clone.ref(f"refs/upgradepath/{RUN}") == facts.commit
     assert await world.live(RUN) is None
-    await record.run(world.job("record"), world.record_task(candidate.commit), world)
+    await record.run(world.job("record"), world.record_task(candidate.commit), world.tools)
 
 
 async def moved_branch(world: World) -> None:
@@ -80,7 +81,7 @@ async def test_what_moved_is_named_before_any_write(
     await move(world)
     before, head = await schema_digest(world.production), await world.clone.head("main")
     with pytest.raises(Failure) as caught:
-        await deploy.run(world.job("deploy"), world.deploy_task(candidate), world)
+        await deploy.run(world.job("deploy"), world.deploy_task(candidate), world.tools)
     (finding,) = caught.value.outcome.findings
     assert finding.subject == subject
     assert detail in finding.detail
@@ -96,7 +97,7 @@ async def test_a_lost_package_stops_it(tmp_path: Path, new_database: NewDatabase
     candidate = await proven(world)
     task = world.deploy_task(candidate).model_copy(update={"packages": ("d" * 64,)})
     with pytest.raises(Failure, match="not what was approved"):
-        await deploy.run(world.job("deploy"), task, world)
+        await deploy.run(world.job("deploy"), task, world.tools)
 
 
 @pytest.mark.parametrize("step", ["backup", "expand", "push", "activate", "contract"])
@@ -108,9 +109,9 @@ async def test_after_a_crash_it_goes_on_to_the_same_end(
     world.journal.fail_at = step
     crashed = world.job("deploy")
     with pytest.raises(ConnectionError):
-        await deploy.run(crashed, world.deploy_task(candidate), world)
+        await deploy.run(crashed, world.deploy_task(candidate), world.tools)
     world.journal.fail_at = None
-    facts = await deploy.run(world.job("deploy"), world.deploy_task(candidate), world)
+    facts = await deploy.run(world.job("deploy"), world.deploy_task(candidate), world.tools)
     assert await world.clone.head("main") == facts.commit == await world.live()
     assert facts.production_schema == candidate.staging_schema
     pushes = [effect for effect in world.journal.effects if effect.name == "push"]
@@ -123,9 +124,9 @@ async def test_a_superseded_worker_writes_nothing(tmp_path: Path, new_database: 
     world = await make_world(tmp_path, new_database)
     candidate = await proven(world)
     sleeper = world.job("deploy")
-    await deploy.run(world.job("deploy"), world.deploy_task(candidate), world)
+    await deploy.run(world.job("deploy"), world.deploy_task(candidate), world.tools)
     with pytest.raises(Stale):
-        await deploy.run(sleeper, world.deploy_task(candidate), world)
+        await deploy.run(sleeper, world.deploy_task(candidate), world.tools)
 
 
 async def test_an_app_that_does_not_start_touched_production(
@@ -139,6 +140,6 @@ async def test_an_app_that_does_not_start_touched_production(
     hosting.rmdir()
     hosting.write_text("in the way")
     with pytest.raises(Failure, match="production did not come up") as caught:
-        await deploy.run(world.job("deploy"), world.deploy_task(candidate), world)
+        await deploy.run(world.job("deploy"), world.deploy_task(candidate), world.tools)
     assert caught.value.outcome.findings[0].subject == "environments.production.activate"
     assert world.journal.touched_production()

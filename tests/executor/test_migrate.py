@@ -34,7 +34,7 @@ async def test_the_candidate_stands_in_staging_and_again(tmp_path: Path, new_dat
 
     (parent,) = [each.commit for each in await world.clone.log(world.base, facts.commit)][1:]
     for commit in (parent, facts.commit):
-        again = await migrate.run(world.job("migrate"), world.migrate_task(commit), world)
+        again = await migrate.run(world.job("migrate"), world.migrate_task(commit), world.tools)
         assert again == facts
     assert not world.journal.touched_production()
     assert (
@@ -52,7 +52,7 @@ async def test_an_edited_migration_makes_staging_anew(tmp_path: Path, new_databa
     world = await make_world(tmp_path, new_database)
     first = await proven(world)
     task = await branch_with(world, CONTRACT + "CREATE INDEX by_status ON users (status);")
-    second = await migrate.run(world.job("migrate"), task, world)
+    second = await migrate.run(world.job("migrate"), task, world.tools)
     assert second.staging_schema != first.staging_schema
     assert second.migrations[1].checksum != first.migrations[1].checksum
     assert await world.value(world.staging_url, "SELECT count(*) FROM users") == PEOPLE
@@ -65,9 +65,9 @@ async def test_a_failing_migration_is_told_and_its_correction_taken(
     await proven(world)
     bad = await branch_with(world, "ALTER TABLE users ADD CHECK (id > 1);")
     with pytest.raises(Failure, match="is violated by some row"):
-        await migrate.run(world.job("migrate"), bad, world)
+        await migrate.run(world.job("migrate"), bad, world.tools)
     good = await branch_with(world, CONTRACT)
-    facts = await migrate.run(world.job("migrate"), good, world)
+    facts = await migrate.run(world.job("migrate"), good, world.tools)
     assert len(facts.migrations) == 2
 
 
@@ -81,32 +81,32 @@ async def test_a_migration_that_depends_on_rows_is_not_proven(
         "DO $$ BEGIN IF EXISTS (SELECT FROM users) THEN CREATE TABLE sometimes (); END IF; END $$;",
     )
     with pytest.raises(Failure, match="do not make staging's schema") as caught:
-        await migrate.run(world.job("migrate"), task, world)
+        await migrate.run(world.job("migrate"), task, world.tools)
     assert "only in staging: table public.sometimes" in caught.value.outcome.findings[0].detail
 
 
 async def test_a_migration_of_nobody_is_refused(tmp_path: Path, new_database: NewDatabase) -> None:
     world = await make_world(tmp_path, new_database)
-    await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     path = "prisma/migrations/20260401000000_mine/migration.sql"
     commit = await world.commit(BRANCH, {path: b"SELECT 1"}, "Mine")
     with pytest.raises(Failure, match="neither the upgrade's nor in production"):
-        await migrate.run(world.job("migrate"), world.migrate_task(commit), world)
+        await migrate.run(world.job("migrate"), world.migrate_task(commit), world.tools)
 
 
 async def test_a_push_to_the_branch_meanwhile_is_named(tmp_path: Path, new_database: NewDatabase) -> None:
     world = await make_world(tmp_path, new_database)
-    await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     await world.commit(BRANCH, {"notes.txt": b"x"}, "A late idea")
     with pytest.raises(Failure, match="moved") as caught:
-        await migrate.run(world.job("migrate"), world.migrate_task(world.base), world)
+        await migrate.run(world.job("migrate"), world.migrate_task(world.base), world.tools)
     assert "A late idea" in caught.value.outcome.findings[0].detail
 
 
 async def test_an_app_that_does_not_start_is_a_verdict(tmp_path: Path, new_database: NewDatabase) -> None:
     world = await make_world(tmp_path, new_database)
-    await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     commit = await world.commit(BRANCH, {"broken": b""}, "Break it")
     with pytest.raises(Failure, match="it will not start") as caught:
-        await migrate.run(world.job("migrate"), world.migrate_task(commit), world)
+        await migrate.run(world.job("migrate"), world.migrate_task(commit), world.tools)
     assert caught.value.outcome.findings[0].kind == "environment"

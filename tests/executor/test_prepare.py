@@ -12,8 +12,8 @@ from tests.executor.project_world import BRANCH, PEOPLE, RUN, make_world
 
 async def test_branch_and_masked_rows_are_there_and_again(tmp_path: Path, new_database: NewDatabase) -> None:
     world = await make_world(tmp_path, new_database)
-    first = await prepare.run(world.job("prepare"), world.prepare_task(), world)
-    again = await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    first = await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
+    again = await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     assert first == again
     assert first.commit == world.base
     assert first.rows == {"users": PEOPLE}
@@ -31,7 +31,7 @@ async def test_a_push_since_the_plan_is_named(tmp_path: Path, new_database: NewD
     world = await make_world(tmp_path, new_database)
     await world.commit("main", {"notes.txt": b"x"}, "Shout louder")
     with pytest.raises(Failure, match="moved since the plan") as caught:
-        await prepare.run(world.job("prepare"), world.prepare_task(), world)
+        await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     (finding,) = caught.value.outcome.findings
     assert finding.kind == "drift"
     assert "Mira: Shout louder" in finding.detail
@@ -45,7 +45,7 @@ async def test_a_schema_that_the_migrations_do_not_make_is_named(
     world = await make_world(tmp_path, new_database)
     await world.execute(world.production, "CREATE INDEX by_hand ON users (email)")
     with pytest.raises(Failure, match="not what the Project's migrations make") as caught:
-        await prepare.run(world.job("prepare"), world.prepare_task(), world)
+        await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     assert "by_hand" in caught.value.outcome.findings[0].detail
 
 
@@ -54,7 +54,7 @@ async def test_a_migration_that_production_lacks_is_named(tmp_path: Path, new_da
     path = "prisma/migrations/20260102000000_later/migration.sql"
     world.base = await world.commit("main", {path: b"SELECT 1"}, "Later")
     with pytest.raises(Failure) as caught:
-        await prepare.run(world.job("prepare"), world.prepare_task(), world)
+        await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     assert [finding.subject for finding in caught.value.outcome.findings] == ["20260102000000_later"]
 
 
@@ -66,9 +66,9 @@ async def test_a_seed_file_stands_in_for_the_copy(tmp_path: Path, new_database: 
         update={"definition": definition.model_copy(update={"staging": staging})}
     )
     with pytest.raises(Failure, match=r"seed\.sql is missing"):
-        await prepare.run(world.job("prepare"), world.prepare_task(), world)
+        await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     seed = b"INSERT INTO users VALUES (7, 'made@up.example')"
     world.base = await world.commit("main", {"seed.sql": seed}, "Seed")
     await world.clone.push([(f"refs/heads/{BRANCH}", None, await world.clone.head(BRANCH))])
-    facts = await prepare.run(world.job("prepare"), world.prepare_task(), world)
+    facts = await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     assert (facts.rows, facts.masked_columns) == ({"users": 1}, 0)

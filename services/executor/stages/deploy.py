@@ -1,7 +1,6 @@
 """Deploy: bring exactly the approved candidate to production, or nothing of it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from services.executor.clients import migrations
 from services.executor.clients.backup import Programs
@@ -13,19 +12,17 @@ from services.executor.stages.live import LiveProduction
 from services.executor.stages.project_tree import migrations_at, temporary_folder
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
+from services.executor.stages.tools import Tools
 from shared.clients.git import Git, Moved
 from shared.contracts.stages import DeployFacts, DeployTask, Finding
 from shared.contracts.values import Commit, Digest
 from shared.errors import Failure
 from shared.jobs.job import Job
 
-if TYPE_CHECKING:
-    from services.executor.stages.tools import Tools
-
 _APPROVE_AGAIN = "request a new plan, or `upgradepath run continue` and approve the new candidate"
 
 
-async def run(job: Job, task: DeployTask, tools: "Tools") -> DeployFacts:
+async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
     """Safe to repeat: after a crash it looks at what is there and goes on.
 
     Raises Failure (drift) before any write when something of the candidate has moved, and Failure for what
@@ -58,7 +55,7 @@ async def run(job: Job, task: DeployTask, tools: "Tools") -> DeployFacts:
 
 
 async def _require_unmoved(
-    job: Job, git: Git, task: DeployTask, tools: "Tools", commit: Commit, history: Sequence[Migration]
+    job: Job, git: Git, task: DeployTask, tools: Tools, commit: Commit, history: Sequence[Migration]
 ) -> None:
     """Everything that the approval names is still so; reads only."""
     url = production_url(job, tools)
@@ -101,7 +98,7 @@ async def _moved_branches(job: Job, git: Git, task: DeployTask, commit: Commit) 
     return findings
 
 
-async def _backup(job: Job, tools: "Tools", url: str, steps: Steps) -> Digest:
+async def _backup(job: Job, tools: Tools, url: str, steps: Steps) -> Digest:
     """The digest of the dump in the content store.
 
     A repeated deploy that has written already must keep the first one: a new dump would hold our own changes.

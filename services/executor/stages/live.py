@@ -3,11 +3,12 @@
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from services.executor.stages.project_tree import checkout
 from services.executor.stages.staging import environment_failure
 from services.executor.stages.steps import Steps
+from services.executor.stages.tools import Tools
 from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
 from shared.clients.git import Git
 from shared.contracts.stages import Finding
@@ -15,14 +16,11 @@ from shared.contracts.values import Commit
 from shared.errors import Failure
 from shared.jobs.job import Job
 
-if TYPE_CHECKING:
-    from services.executor.stages.tools import Tools
-
 
 class LiveProduction:
     """Production's commands, run in a checkout of `commit`, which is there while the context lasts."""
 
-    def __init__(self, job: Job, tools: "Tools", git: Git, commit: Commit) -> None:
+    def __init__(self, job: Job, tools: Tools, git: Git, commit: Commit) -> None:
         self._job, self._tools, self._git = job, tools, git
         self.commit = commit
         self._stack = AsyncExitStack()

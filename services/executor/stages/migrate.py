@@ -1,7 +1,6 @@
 """Migrate: the new migrations on the branch, proven on an empty database, applied to staging, app started."""
 
-import json
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import asyncpg
 
@@ -11,22 +10,20 @@ from services.executor.clients.migrations import FOLDER, Migration
 from services.executor.clients.postgres import create_database, drop_database, schema_digest
 from services.executor.stages import staging
 from services.executor.stages.drift import moved_finding
+from services.executor.stages.numbering import installed_files
 from services.executor.stages.project_tree import RUN_TRAILER, migrations_at
 from services.executor.stages.staging import StagingDatabase, production_url, staging_database
+from services.executor.stages.tools import Tools
 from shared.clients.git import Git
-from shared.contracts.stages import Finding, InstalledMigration, MigrateFacts, MigrateTask
+from shared.contracts.stages import Finding, InstalledMigration, MigrateFacts, MigrateTask, PlannedMigration
 from shared.contracts.values import Commit
 from shared.errors import Failure, Retry
 from shared.jobs.job import Job
-from shared.packages.package import Package, read_package
-
-if TYPE_CHECKING:
-    from services.executor.stages.tools import Tools
 
 _LOCK_FILE = "prisma/migrations/migration_lock.toml"
 
 
-async def run(job: Job, task: MigrateTask, tools: "Tools") -> MigrateFacts:
+async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     """Safe to repeat: what is on the branch and in staging's database already stays as it is."""
     git = await tools.git(job)
     commit = await _install(job, git, task, tools)
@@ -58,7 +55,7 @@ def in_order(installed: tuple[InstalledMigration, ...]) -> list[str]:
     return [each.folder for each in sorted(installed, key=lambda each: each.contracting)]
 
 
-async def _install(job: Job, git: Git, task: MigrateTask, tools: "Tools") -> Commit:
+async def _install(job: Job, git: Git, task: MigrateTask, tools: Tools) -> Commit:
     """Commit the folders that the branch lacks, and push. A folder that is there is the maintainer's word."""
     there = await git.paths(task.commit, FOLDER)
     missing = [each for each in task.migrations if f"{FOLDER}/{each.folder}/migration.sql" not in there]
@@ -67,7 +64,7 @@ async def _install(job: Job, git: Git, task: MigrateTask, tools: "Tools") -> Com
     if not missing:
         commit = task.commit
     else:
-        files = _files(missing, await _packages(task, tools))
+        files = installed_files(await _planned(task, missing, tools))
         tree = await git.tree_with(task.commit, files)
         subject = f"Install {len(missing)} migration{'s' if len(missing) > 1 else ''}"
         body = "\n".join(each.folder for each in missing)
@@ -89,14 +86,12 @@ async def _install(job: Job, git: Git, task: MigrateTask, tools: "Tools") -> Com
     return commit
 
 
-async def _packages(task: MigrateTask, tools: "Tools") -> dict[str, Package]:
-    return {
-        upgrade.system: read_package(await tools.content.get(upgrade.to_package)) for upgrade in task.upgrades
-    }
-
-
-def _files(missing: list[InstalledMigration], packages: dict[str, Package]) -> dict[str, bytes | None]:
-    files: dict[str, bytes | None] = {}
+async def _planned(
+    task: MigrateTask, missing: Sequence[InstalledMigration], tools: Tools
+) -> list[PlannedMigration]:
+    """The missing migrations with their texts, from the packages that the Run moves to."""
+    packages = {upgrade.system: await tools.package(upgrade.to_package) for upgrade in task.upgrades}
+    planned: list[PlannedMigration] = []
     for each in missing:
         found = next((m for m in packages[each.system].migrations if m.name == each.name), None)
         if found is None or found.checksum != each.checksum:
@@ -109,15 +104,9 @@ def _files(missing: list[InstalledMigration], packages: dict[str, Package]) -> d
                     cure="request a new plan",
                 ),
             )
-        place = f"{FOLDER}/{each.folder}"
-        files[f"{place}/migration.sql"] = found.sql.encode()
-        if found.down_sql is not None:
-            files[f"{place}/down.sql"] = found.down_sql.encode()
-        source = {"system": each.system, "name": each.name, "checksum": each.checksum}
-        files[f"{place}/source.toml"] = "".join(
-            f"{k} = {json.dumps(v)}\n" for k, v in source.items()
-        ).encode()
-    return files
+        texts = {"sql": found.sql, "down_sql": found.down_sql}
+        planned.append(PlannedMigration.model_validate(each.model_dump() | texts))
+    return planned
 
 
 async def _require_postgresql(git: Git, commit: Commit) -> None:

@@ -1,21 +1,17 @@
 """Prepare: the upgrade branch at production's head, and a staging database with masked rows."""
 
-from typing import TYPE_CHECKING
-
 from services.executor.stages import staging
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.project_tree import migrations_at
+from services.executor.stages.tools import Tools
 from shared.clients.git import Git, Moved
 from shared.contracts.stages import Finding, PrepareFacts, PrepareTask
 from shared.contracts.values import Commit
 from shared.errors import Failure
 from shared.jobs.job import Job
 
-if TYPE_CHECKING:
-    from services.executor.stages.tools import Tools
 
-
-async def run(job: Job, task: PrepareTask, tools: "Tools") -> PrepareFacts:
+async def run(job: Job, task: PrepareTask, tools: Tools) -> PrepareFacts:
     """Safe to repeat: a branch that is there stays, the database is made anew."""
     git = await tools.git(job)
     production = job.project.definition.environments.production

@@ -1,7 +1,6 @@
 """Roll back: code, pins, configuration and schema as before the Run, proven line by line."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from services.executor.clients import migrations
 from services.executor.clients.backup import Programs
@@ -14,19 +13,17 @@ from services.executor.stages.project_tree import migrations_at, tables_at, temp
 from services.executor.stages.rollback_proof import prove, unproven
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
+from services.executor.stages.tools import Tools
 from shared.clients.git import Git, Moved
 from shared.contracts.stages import Finding, RollBackFacts, RollBackTask
 from shared.contracts.values import Commit
 from shared.errors import Failure, Retry
 from shared.jobs.job import Job
 
-if TYPE_CHECKING:
-    from services.executor.stages.tools import Tools
-
 _RESTORE_CURE = "run roll-back --restore-backup: it brings back the backup and loses what was written since"
 
 
-async def run(job: Job, task: RollBackTask, tools: "Tools") -> RollBackFacts:
+async def run(job: Job, task: RollBackTask, tools: Tools) -> RollBackFacts:
     """Safe to repeat. Raises Failure when a row would be lost, or when the proof does not hold."""
     git = await tools.git(job)
     steps = Steps(job, production=True)
@@ -45,7 +42,7 @@ async def _branch_head(git: Git, task: RollBackTask) -> Commit | None:
     return None if task.branch is None else await git.head(task.branch)
 
 
-async def _undo(job: Job, task: RollBackTask, tools: "Tools", git: Git, steps: Steps) -> None:
+async def _undo(job: Job, task: RollBackTask, tools: Tools, git: Git, steps: Steps) -> None:
     assert task.base is not None, "a deploy begins at a known head"
     url = production_url(job, tools)
     branch = job.project.definition.environments.production.branch
@@ -106,7 +103,7 @@ async def _revert_code(job: Job, task: RollBackTask, git: Git, deployed: Deploye
 async def _undo_schema(
     job: Job,
     task: RollBackTask,
-    tools: "Tools",
+    tools: Tools,
     git: Git,
     url: str,
     ours: Sequence[Migration],
@@ -126,7 +123,7 @@ async def _undo_schema(
 
 
 async def _restore(
-    job: Job, task: RollBackTask, tools: "Tools", url: str, ours: Sequence[Migration], steps: Steps
+    job: Job, task: RollBackTask, tools: Tools, url: str, ours: Sequence[Migration], steps: Steps
 ) -> None:
     assert task.backup is not None
     name = "restore backup"

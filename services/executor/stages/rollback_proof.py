@@ -1,27 +1,24 @@
 """The proof of a rollback: what stood before the Run, what stands now, and whether it is the same."""
 
 import hashlib
-from typing import TYPE_CHECKING
 
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages.deploy_commit import find_deployed
 from services.executor.stages.drift import described, trailer
 from services.executor.stages.live import LiveProduction
 from services.executor.stages.staging import production_url
+from services.executor.stages.tools import Tools
 from shared.clients.git import Git
 from shared.contracts.stages import Finding, Proof, RollBackTask
 from shared.contracts.values import Commit
 from shared.jobs.job import Job
 from shared.project_file import VERSION_MAP_FILE, write_version_map
 
-if TYPE_CHECKING:
-    from services.executor.stages.tools import Tools
-
 _CONFIG_FOLDER = "config"
 _NOTHING = "nothing"
 
 
-async def prove(job: Job, task: RollBackTask, tools: "Tools", git: Git) -> tuple[Proof, ...]:
+async def prove(job: Job, task: RollBackTask, tools: Tools, git: Git) -> tuple[Proof, ...]:
     """A line for the branch, the version map, the configuration, the schema and the live commit.
 
     What others did meanwhile is told and does not count against the rollback; what the Run left would.
@@ -128,7 +125,7 @@ async def _schema(task: RollBackTask, url: str) -> Proof:
     return Proof(what="production's schema", before=task.production_schema, now=told, same=same)
 
 
-async def _live(job: Job, task: RollBackTask, tools: "Tools", git: Git, head: Commit) -> Proof:
+async def _live(job: Job, task: RollBackTask, tools: Tools, git: Git, head: Commit) -> Proof:
     """The live commit may be another than before (the revert), but its files must not be the Run's."""
     assert task.base is not None
     async with LiveProduction(job, tools, git, task.base) as production:

@@ -1,7 +1,6 @@
 """A Run's staging: its database, its app and its branch; made, made anew, and taken away."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import asyncpg
 
@@ -18,15 +17,13 @@ from services.executor.clients.postgres import (
     with_database,
 )
 from services.executor.stages.project_tree import checkout, models_at
+from services.executor.stages.tools import Tools
 from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
 from shared.clients.git import Git
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure
 from shared.jobs.job import Job
-
-if TYPE_CHECKING:
-    from services.executor.stages.tools import Tools
 
 _NAME_BYTES_MAX = 63
 _DIFFERENCES_SHOWN = 20
@@ -49,7 +46,7 @@ class StagingDatabase:
         return StagingDatabase(self.server, f"{self.name}_{suffix}")
 
 
-def staging_database(job: Job, tools: "Tools") -> StagingDatabase:
+def staging_database(job: Job, tools: Tools) -> StagingDatabase:
     """`<the staging secret's database>_<run id with underscores>`."""
     server = tools.secrets.resolve(job.project.definition.environments.staging.database)
     name = f"{database_of(server)}_{job.run_id.replace('-', '_')}"
@@ -60,13 +57,13 @@ def staging_database(job: Job, tools: "Tools") -> StagingDatabase:
     return StagingDatabase(server, name)
 
 
-def production_url(job: Job, tools: "Tools") -> str:
+def production_url(job: Job, tools: Tools) -> str:
     """The URL behind production's secret."""
     return tools.secrets.resolve(job.project.definition.environments.production.database)
 
 
 async def rebuild(
-    job: Job, tools: "Tools", git: Git, commit: Commit, history: tuple[Migration, ...]
+    job: Job, tools: Tools, git: Git, commit: Commit, history: tuple[Migration, ...]
 ) -> tuple[StagingDatabase, Copied]:
     """Staging's database from nothing: `history` replayed, then production's rows masked, or the seed file.
 
@@ -106,7 +103,7 @@ async def require_same_schema(
     raise _no(kind, reason, "schema", shown + more, cure)
 
 
-async def activate(job: Job, tools: "Tools", git: Git, commit: Commit) -> str | None:
+async def activate(job: Job, tools: Tools, git: Git, commit: Commit) -> str | None:
     """Start staging's app at `commit`, and see it healthy; its address. Raises Failure when it is not."""
     with _runner(job, tools) as runner:
         async with checkout(git, commit, tools.folder) as folder:
@@ -124,7 +121,7 @@ def environment_failure(name: str, error: EnvironmentFailed) -> Failure:
     return _no("environment", f"{name} did not come up: {error}", subject, error.output, _ENVIRONMENT_CURE)
 
 
-async def remove(job: Job, tools: "Tools", git: Git, branch: str | None, commit: Commit | None) -> list[str]:
+async def remove(job: Job, tools: Tools, git: Git, branch: str | None, commit: Commit | None) -> list[str]:
     """Take app, database and branch away; what was there. Safe to repeat; a commit is kept by its ref."""
     removed: list[str] = []
     database = staging_database(job, tools)
@@ -156,7 +153,7 @@ async def _kept(job: Job, git: Git, head: Commit) -> list[tuple[str, Commit | No
     return []
 
 
-def _runner(job: Job, tools: "Tools") -> EnvironmentRunner:
+def _runner(job: Job, tools: Tools) -> EnvironmentRunner:
     environment = job.project.definition.environments.staging
     url = staging_database(job, tools).url
     return EnvironmentRunner(environment, "staging", job.run_id, tools.secrets, database_url=url)

@@ -1,0 +1,195 @@
+"""After a rollback everything is as before, each line of it proven; and no row is lost unasked."""
+
+from pathlib import Path
+
+import pytest
+
+from local.postgres import postgres_bin_folder
+from services.executor.clients.postgres import schema_digest
+from services.executor.stages import deploy, prepare, roll_back
+from shared.contracts.stages import MigrateFacts
+from shared.errors import Failure
+from tests.executor.conftest import NewDatabase
+from tests.executor.project_world import BRANCH, PEOPLE, RUN, World, make_world, proven
+
+
+@pytest.fixture(autouse=True)
+def postgres_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPGRADES_POSTGRES_BIN", str(postgres_bin_folder()))
+
+
+async def deployed(world: World) -> tuple[MigrateFacts, str]:
+    candidate = await proven(world)
+    facts = await deploy.run(world.job("deploy"), world.deploy_task(candidate), world.tools)
+    assert facts.backup is not None
+    return candidate, facts.backup
+
+
+async def assert_as_before(world: World, candidate: MigrateFacts) -> None:
+    head = await world.clone.head("main")
+    assert head is not None
+    assert await world.clone.tree(head) == await world.clone.tree(world.base)
+    assert await schema_digest(world.production) == candidate.production_schema
+    live = await world.live()
+    assert live is not None
+    assert await world.clone.tree(live) == await world.clone.tree(world.base)
+    assert await world.clone.head(BRANCH) is None
+    assert await world.live(RUN) is None
+    assert await world.value(world.production, "SELECT count(email) FROM users") >= PEOPLE  # type: ignore[operator]
+
+
+async def test_a_deploy_is_undone_and_later_rows_are_kept(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate, _ = await deployed(world)
+    await world.execute(world.production, "INSERT INTO users VALUES (99, 'new@x.example')")
+    facts = await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
+    assert [line.what for line in facts.proof if line.same] == [
+        "files of branch main",
+        "version-map.yaml",
+        "config/",
+        "production's schema",
+        "live commit",
+    ]
+    assert [step.name for step in facts.steps] == [
+        "push revert",
+        "activate",
+        "health",
+        "undo migrations",
+        "health",
+        "remove staging",
+    ]
+    await assert_as_before(world, candidate)
+    assert await world.value(world.production, "SELECT count(*) FROM users") == PEOPLE + 1
+    again = await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
+    assert again.proof == facts.proof
+
+
+@pytest.mark.parametrize("step", ["expand", "push", "activate", "contract"])
+async def test_a_deploy_that_stopped_anywhere_is_undone(
+    tmp_path: Path, new_database: NewDatabase, step: str
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate = await proven(world)
+    world.journal.fail_at = step
+    with pytest.raises(ConnectionError):
+        await deploy.run(world.job("deploy"), world.deploy_task(candidate), world.tools)
+    world.journal.fail_at = "push revert" if step == "contract" else None
+    if step == "contract":
+        with pytest.raises(ConnectionError):
+            await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
+        world.journal.fail_at = None
+    facts = await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
+    assert all(line.same for line in facts.proof)
+    await assert_as_before(world, candidate)
+
+
+async def test_before_a_deploy_nothing_was_touched(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate = await proven(world)
+    await world.commit("main", {"notes.txt": b"x"}, "A hotfix")
+    await world.execute(world.production, "CREATE INDEX by_hand ON users (email)")
+    task = world.roll_back_task(candidate, deploy_began=False)
+    facts = await roll_back.run(world.job("roll-back"), task, world.tools)
+    assert all(line.same for line in facts.proof)
+    assert "Mira: A hotfix" in facts.proof[0].now
+    assert "changed by others" in next(line.now for line in facts.proof if "schema" in line.what)
+    assert not world.journal.touched_production()
+    assert await world.clone.head(BRANCH) is None
+
+
+async def test_a_run_that_never_prepared_is_rolled_back_too(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    nothing = {"deploy_began": False, "branch": None, "base": None, "migrations": ()}
+    facts = await roll_back.run(world.job("roll-back"), world.roll_back_task(None, **nothing), world.tools)
+    assert [line.same for line in facts.proof] == [True]
+    await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
+    some = {"deploy_began": False, "migrations": ()}
+    facts = await roll_back.run(world.job("roll-back"), world.roll_back_task(None, **some), world.tools)
+    assert all(line.same for line in facts.proof)
+
+
+async def test_what_others_committed_since_is_kept(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate, _ = await deployed(world)
+    await world.commit("main", {"notes.txt": b"1\n2\n4\n"}, "Count on")
+    facts = await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
+    head = await world.clone.head("main")
+    assert head is not None
+    assert await world.clone.show(head, "notes.txt") == b"1\n2\n4\n"
+    assert await world.clone.show(head, "systems/auth-system/signin.py") == b"old = True\n"
+    assert await world.clone.show(head, "version-map.yaml") == b"auth-system: 1.2.4\n"
+    assert await world.live() == head
+    assert all(line.same for line in facts.proof)
+    assert "Mira: Count on" in facts.proof[0].now
+
+
+async def test_later_commits_that_stand_on_the_upgrade_conflict(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate, _ = await deployed(world)
+    await world.commit("main", {"systems/auth-system/signin.py": b"old = None\n"}, "Build on it")
+    with pytest.raises(Failure, match="stand on the upgrade") as caught:
+        await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
+    assert caught.value.outcome.findings[0].subject == "systems/auth-system/signin.py"
+
+
+async def test_a_contraction_without_a_way_back_needs_consent_and_a_backup(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database, contract_down=False)
+    candidate, backup = await deployed(world)
+    await world.execute(world.production, "INSERT INTO users VALUES (99, 'late@x.example')")
+    head = await world.clone.head("main")
+    with pytest.raises(Failure) as caught:
+        await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
+    (finding,) = caught.value.outcome.findings
+    assert (finding.kind, finding.subject) == ("data-loss", world.installed[1].folder)
+    assert "--restore-backup" in finding.cure
+    assert await world.clone.head("main") == head
+
+    task = world.roll_back_task(candidate, restore_backup=True, backup=backup)
+    world.journal.fail_at = "restore backup"
+    with pytest.raises(ConnectionError):
+        await roll_back.run(world.job("roll-back"), task, world.tools)
+    world.journal.fail_at = None
+    await world.execute(world.production, "INSERT INTO users VALUES (98, 'after@x.example')")
+    facts = await roll_back.run(world.job("roll-back"), task, world.tools)
+    assert all(line.same for line in facts.proof)
+    await assert_as_before(world, candidate)
+    late = "SELECT array_agg(id) FROM users WHERE id > 90"
+    assert await world.value(world.production, late) == [98], "restored once, so the row after it stays"
+
+
+async def test_an_expansion_without_a_way_back_brings_the_old_code_back_first(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database, down=False)
+    candidate, _ = await deployed(world)
+    with pytest.raises(Failure, match="without losing rows"):
+        await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
+    head = await world.clone.head("main")
+    assert head is not None
+    assert await world.clone.tree(head) == await world.clone.tree(world.base)
+    assert await world.live() == head
+
+
+async def test_without_a_backup_nothing_can_be_restored(tmp_path: Path, new_database: NewDatabase) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate, _ = await deployed(world)
+    task = world.roll_back_task(candidate, restore_backup=True)
+    with pytest.raises(Failure, match="no backup"):
+        await roll_back.run(world.job("roll-back"), task, world.tools)
+
+
+async def test_a_schema_that_others_changed_since_is_not_called_the_same(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    candidate, _ = await deployed(world)
+    await world.execute(world.production, "CREATE INDEX by_hand ON users (email)")
+    with pytest.raises(Failure, match="not everything is as before") as caught:
+        await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
+    assert [finding.subject for finding in caught.value.outcome.findings] == ["production's schema"]
