@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
+from faststream.kafka.annotations import KafkaMessage as InjectedMessage
 from faststream.kafka.message import KafkaAckableMessage, KafkaMessage
 from sqlalchemy.exc import IntegrityError
 
@@ -77,7 +78,7 @@ class Consumer(Generic[T]):
         )
         subscriber(self._consume)
 
-    async def _consume(self, message: KafkaMessage) -> None:
+    async def _consume(self, message: InjectedMessage) -> None:
         records: tuple[Record, ...] = message.raw_message
         await self.take(records)
         consumer: Any = message.consumer
