@@ -100,14 +100,15 @@ def settle(
 ) -> tuple[Notification, ...]:
     """The notifications that change so that just what is offered is open: the closed one comes first."""
     told, pinned = standing.open, standing.pinned
-    if told is None:
-        closed, supersedes = None, ()
-    elif offered is not None and told.version == offered.version:
-        closed, supersedes = None, told.supersedes
-    else:
+    changes: tuple[Notification, ...] = ()
+    supersedes: tuple[str, ...] = ()
+    if told is not None and offered is not None and told.version == offered.version:
+        supersedes = told.supersedes
+    elif told is not None:
         closed = told.model_copy(update=_ending(told, pinned, offered, releases))
-        supersedes = (told.version, *told.supersedes) if closed.state == "superseded" else ()
-    changes = () if closed is None else (closed,)
+        changes = (closed,)
+        if closed.state == "superseded":
+            supersedes = (told.version, *told.supersedes)
     if offered is None or pinned is None:
         return changes
     ready = offered.told_to(standing.project, standing.system, pinned, supersedes, now)

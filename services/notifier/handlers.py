@@ -2,6 +2,7 @@
 
 from services.notifier import domain
 from services.notifier.store import NotifierTransaction
+from shared.contracts.notifications import Notification
 from shared.contracts.projects import ProjectRegistered
 from shared.contracts.releases import ReleasePublished, ReleaseWithdrawn
 from shared.contracts.version_maps import VersionMapRecorded
@@ -22,7 +23,7 @@ async def on_release(event: ReleasePublished | ReleaseWithdrawn, tx: NotifierTra
     versions = [pinned for pinned, offered in offers.items() if offered != domain.offer(pinned, before)]
     if not versions:
         return
-    changed = []
+    changed: list[Notification] = []
     for standing in await tx.affected(system, versions):
         assert standing.pinned is not None
         changed += domain.settle(standing, offers[standing.pinned], after, tx.now)
@@ -47,7 +48,7 @@ async def on_version_map(event: VersionMapRecorded, tx: NotifierTransaction) -> 
     await tx.replace_pins(project, pins)
     releases = await tx.releases(systems)
     told = {one.system: one for one in await tx.notifications(project, "open")}
-    changed = []
+    changed: list[Notification] = []
     for system in systems:
         pinned = pins.get(system)
         offered = None if pinned is None else domain.offer(pinned, releases[system])

@@ -130,7 +130,7 @@ class NotifierTransaction(Transaction):
         rows = await self.session.execute(
             select(col(PinRow.system), col(PinRow.version)).where(col(PinRow.project) == project)
         )
-        return {system: version for system, version in rows}
+        return {row.system: row.version for row in rows}
 
     async def replace_pins(self, project: str, pins: Pins) -> None:
         await self.session.execute(delete(PinRow).where(col(PinRow.project) == project))
@@ -209,7 +209,8 @@ class NotifierTransaction(Transaction):
         await self.session.execute(
             text(
                 "update inboxes set revision = r.revision"
-                " from unnest(cast(:projects as text[]), cast(:revisions as bigint[])) as r (project, revision)"
+                " from unnest(cast(:projects as text[]), cast(:revisions as bigint[]))"
+                " as r (project, revision)"
                 " where inboxes.project = r.project"
             ),
             {"projects": list(revisions), "revisions": list(revisions.values())},
@@ -220,7 +221,7 @@ class NotifierTransaction(Transaction):
             text("select project, revision from inboxes where project = any(cast(:projects as text[]))"),
             {"projects": projects},
         )
-        return {project: revision for project, revision in rows}
+        return {row.project: row.revision for row in rows}
 
     async def _save_notifications(self, changed: Sequence[Notification], numbers: list[int]) -> None:
         columns: Mapping[str, list[Any]] = {

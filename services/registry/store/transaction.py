@@ -33,31 +33,31 @@ from shared.versions import newest_first, precedence
 
 
 class RegistryTransaction(Transaction):
-    """Releases, package checks, Projects and version maps."""
+    """Releases, package checks, Projects and version maps.
+
+    Rows are read anew each time: a batch's messages share a session, and statements write past its cache.
+    """
 
     async def release_row(self, system: str, version: str) -> ReleaseRow | None:
-        return await self.session.get(ReleaseRow, (system, version))
+        return await self.session.get(ReleaseRow, (system, version), populate_existing=True)
 
     async def releases(self, system: str | None = None) -> list[Release]:
         """By System, the newest first."""
-        query = select(ReleaseRow)
-        if system is not None:
-            query = query.where(col(ReleaseRow.system) == system)
-        found = [row.release() for row in (await self.session.execute(query)).scalars()]
+        rows = await self._release_rows(None if system is None else [system])
+        found = [row.release() for row in rows]
         found.sort(key=lambda release: precedence(release.version), reverse=True)
         return sorted(found, key=lambda release: release.system)
 
     async def releases_of(self, systems: list[str]) -> Releases:
         """The releases of these Systems, by System and version."""
-        rows = await self.session.execute(select(ReleaseRow).where(col(ReleaseRow.system).in_(systems)))
         found: dict[str, dict[str, Release]] = {}
-        for row in rows.scalars():
+        for row in await self._release_rows(systems):
             found.setdefault(row.system, {})[row.version] = row.release()
         return found
 
     async def library(self, system: str) -> Library:
         """What matters to the next package of `system`."""
-        own = await self.session.execute(select(ReleaseRow).where(col(ReleaseRow.system) == system))
+        releases = await self._release_rows([system])
         others = await self.session.execute(
             select(
                 col(ReleaseRow.system),
@@ -67,7 +67,7 @@ class RegistryTransaction(Transaction):
             ).where(col(ReleaseRow.system) != system)
         )
         offered: dict[str, dict[str, list[str]]] = {}
-        systems = {system} if (releases := list(own.scalars())) else set()
+        systems = {system} if releases else set()
         for name, version, defines, is_offered in others:
             systems.add(name)
             if is_offered:
@@ -81,6 +81,12 @@ class RegistryTransaction(Transaction):
                 for model in versions[newest_first(versions)[0]]
             },
         )
+
+    async def _release_rows(self, systems: list[str] | None) -> list[ReleaseRow]:
+        query = select(ReleaseRow).execution_options(populate_existing=True)
+        if systems is not None:
+            query = query.where(col(ReleaseRow.system).in_(systems))
+        return list((await self.session.execute(query)).scalars())
 
     async def next_revision(self, system: str) -> int:
         """Raise the System's revision. Its lock must be held."""
@@ -183,7 +189,7 @@ class RegistryTransaction(Transaction):
         return None if stored is None else Verdict.load(stored)
 
     async def registered(self, project: str) -> ProjectRegistered | None:
-        row = await self.session.get(ProjectRow, project)
+        row = await self.session.get(ProjectRow, project, populate_existing=True)
         return None if row is None else ProjectRegistered.model_validate(row.registered)
 
     async def save_project(self, event: ProjectRegistered) -> None:
@@ -210,7 +216,7 @@ class RegistryTransaction(Transaction):
 
     async def standing(self, project: str) -> Standing | None:
         """Where the Project's version map stands."""
-        row = await self.session.get(VersionMapRow, project)
+        row = await self.session.get(VersionMapRow, project, populate_existing=True)
         return None if row is None else row.standing()
 
     async def save_standing(self, standing: Standing, *, happened: bool) -> None:
@@ -253,7 +259,7 @@ class RegistryTransaction(Transaction):
     async def reminders(self) -> list[Message]:
         """What a broker that forgot must be told again: Releases, Projects, and the last word on each map."""
         releases: list[ReleasePublished | ReleaseWithdrawn] = []
-        for row in (await self.session.execute(select(ReleaseRow))).scalars():
+        for row in await self._release_rows(None):
             releases.append(ReleasePublished.model_validate(row.published))
             if row.withdrawal is not None:
                 releases.append(ReleaseWithdrawn.model_validate(row.withdrawal))
