@@ -1,71 +1,100 @@
 """Consuming: a batch of records is one transaction, then the offsets; one poison costs one record."""
 
 import asyncio
+import contextlib
 import logging
-import random
-from collections.abc import Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
-from faststream.kafka.annotations import KafkaMessage as InjectedMessage
-from faststream.kafka.message import KafkaAckableMessage, KafkaMessage
-from sqlalchemy.exc import IntegrityError
 
 from shared.contracts.envelope import Received, Unreadable, receive
-from shared.contracts.topics import Topic, dead_letters
+from shared.contracts.topics import Topic
+from shared.errors import Retry
+from shared.messaging.backoff import delays_s
+from shared.messaging.dead_letters import Record, bury
 from shared.messaging.inbox import Inbox, OtherBytes
+from shared.messaging.progress import Progress
 from shared.settings import KafkaSettings
 from shared.storage.database import Transaction, is_passing
 
 log = logging.getLogger(__name__)
 
 BATCH_RECORDS = 2000
-_BACKOFF_MAX_S = 5.0
-_RACES_MAX = 3
+_POLL_MS = 1000
+_STOP_WITHIN_S = 5.0
 
 T = TypeVar("T", bound=Transaction)
-
-
-class Record(Protocol):
-    """What is needed of aiokafka's ConsumerRecord."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+Readable = tuple[Record, Received]
 
 
 class Consumer(Generic[T]):
-    """Feeds one service's inbox from its topics."""
+    """Feeds one service's inbox from its topics.
+
+    Each topic has a FastStream subscriber, which owns the connection and the place in the group, and a loop
+    of ours over it: FastStream's own sleeps deaf after each empty poll, and drops what its handler raises.
+    """
 
     def __init__(self, service: str, inbox: Inbox[T], settings: KafkaSettings) -> None:
         self.service = service
         self.inbox = inbox
         self.settings = settings
-        self.broker = KafkaBroker(settings.bootstrap_servers, logger=None)
+        # A topic made by being read would have the wrong number of partitions for good.
+        self.broker = KafkaBroker(
+            settings.bootstrap_servers, logger=None, allow_auto_create_topics=False, client_id=service
+        )
         topics = {message.topic for message in inbox.handlers if hasattr(message, "topic")}
-        for topic in sorted(topics, key=lambda topic: topic.name):
-            self._subscribe(topic)
+        self._subscribers = [
+            self._subscriber(topic) for topic in sorted(topics, key=lambda topic: topic.name)
+        ]
+        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        await self.broker.start()
+        """Returns at once: a broker or a topic that is not there yet is waited for."""
+        self._task = asyncio.create_task(self._run(), name=f"consumer of {self.service}")
 
     async def stop(self) -> None:
+        """A batch under way is left undone; whoever reads it next does it."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._task = None
         await self.broker.stop()
 
-    def _subscribe(self, topic: Topic) -> None:
-        subscriber = self.broker.subscriber(
+    async def take(self, records: Sequence[Record]) -> None:
+        """Handle records until every one of them is durable; waits while the database is down."""
+        good: list[Readable] = []
+        for record in records:
+            try:
+                good.append((record, receive(record.headers, record.value)))
+            except Unreadable as error:
+                await self._bury(record, str(error))
+        if good:
+            await self._take_together(good)
+
+    async def _run(self) -> None:
+        for delay_s in delays_s():
+            try:
+                await self.broker.connect()
+                break
+            except (KafkaError, OSError) as error:
+                log.warning("the broker does not answer, consuming waits: %s", error)
+                await self.broker.stop()
+            await asyncio.sleep(delay_s)
+        async with asyncio.TaskGroup() as group:
+            for subscriber in self._subscribers:
+                group.create_task(self._consume(subscriber))
+
+    def _subscriber(self, topic: Topic) -> Any:
+        return self.broker.subscriber(
             topic.name,
             group_id=topic.group(self.service),
             batch=True,
-            # FastStream sleeps this long once more after an empty poll, so it is half of the latency.
-            batch_timeout_ms=5 if self.settings.embedded else 20,
-            max_records=BATCH_RECORDS,
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
             no_reply=True,
@@ -73,74 +102,92 @@ class Consumer(Generic[T]):
             session_timeout_ms=self.settings.session_timeout_ms,
             heartbeat_interval_ms=max(200, self.settings.session_timeout_ms // 10),
             isolation_level="read_committed",
-            parser=_as_it_is,
-            decoder=_undecoded,
         )
-        subscriber(self._consume)
 
-    async def _consume(self, message: InjectedMessage) -> None:
-        records: tuple[Record, ...] = message.raw_message
-        await self.take(records)
-        consumer: Any = message.consumer
-        try:
-            await consumer.commit(_next_offsets(records))
-        except (KafkaError, IllegalStateError) as error:
-            # The partition went to another member meanwhile: it reads these again and skips them.
-            log.warning("offsets not committed, the records will be seen again: %s", error)
-
-    async def take(self, records: Sequence[Record]) -> None:
-        """Handle records until every one of them is durable; waits while the database is down."""
-        good = []
-        for record in records:
+    async def _consume(self, subscriber: Any) -> None:
+        """Read one topic for as long as the service runs; what breaks is made anew."""
+        delays = delays_s()
+        while True:
             try:
-                good.append((record, receive(record.headers, record.value)))
-            except Unreadable as error:
-                await self._bury(record, str(error))
-        try:
-            await self.inbox.handle_together([received for _, received in good])
-        except Exception as error:  # redone record by record, where each kind of error has its place
-            log.info("a batch of %d is redone one by one: %r", len(good), error)
-            for record, received in good:
-                await self._take_alone(record, received)
+                await subscriber.start()
+                delays = delays_s()
+                await self._poll(subscriber.consumer)
+            except Exception as error:
+                log.warning("consuming %s begins anew: %r", subscriber.topic_names, error)
+            finally:
+                await _stop(subscriber)
+            await asyncio.sleep(next(delays))
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
+        progress = Progress(consumer)
+        while True:
+            polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_RECORDS)
+            records = [record for partition in polled.values() for record in partition]
+            if not records:
+                await progress.check()
+                continue
+            await self.take(records)
+            try:
+                await consumer.commit(_next_offsets(records))
+            except (KafkaError, IllegalStateError) as error:
+                # The partition went to another member meanwhile: it reads these again and skips them.
+                log.warning("offsets not committed, the records will be seen again: %s", error)
+
+    async def _take_together(self, good: Sequence[Readable]) -> None:
+        """One transaction for all; what breaks it is found by halving, so that it alone is redone alone."""
+        delays = delays_s()
+        parts = [good]
+        while parts:
+            part = parts.pop(0)
+            if len(part) == 1:
+                await self._take_alone(*part[0])
+                continue
+            try:
+                await self.inbox.handle_together([received for _, received in part])
+                delays = delays_s()
+            except Exception as error:  # redone in smaller parts, down to one, where each kind has its place
+                log.info("a batch of %d is redone in halves: %r", len(part), error)
+                parts[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
+                if is_passing(error):
+                    await asyncio.sleep(next(delays))
 
     async def _take_alone(self, record: Record, received: Received) -> None:
-        races = 0
-        for delay_s in _backoff():
+        async def handle() -> None:
             try:
-                return await self.inbox.handle_alone(received)
+                await self.inbox.handle_alone(received)
             except OtherBytes as error:
-                return await self._bury(record, str(error))
+                await bury(self.inbox.database, record, str(error))
             except Exception as error:
-                if isinstance(error, IntegrityError) and (races := races + 1) <= _RACES_MAX:
-                    continue  # somebody else handled the same message at the same moment
-                if not is_passing(error):
-                    log.exception("%s could not be handled", received.envelope.type)
-                    return await self._bury(record, f"{type(error).__name__}: {error}")
-                log.warning("the database does not answer, consuming waits: %s", error)
-            await asyncio.sleep(delay_s)
-        return None
+                if is_passing(error) or isinstance(error, Retry):
+                    raise
+                log.exception("%s could not be handled", received.envelope.type)
+                await bury(self.inbox.database, record, f"{type(error).__name__}: {error}")
+
+        await _until_done(handle)
 
     async def _bury(self, record: Record, reason: str) -> None:
-        """A dead letter: the original bytes and headers, with where it was and what is wrong with it."""
-        log.error("dead letter from %s/%d/%d: %s", record.topic, record.partition, record.offset, reason)
-        about = {
-            "dead_topic": record.topic,
-            "dead_partition": str(record.partition),
-            "dead_offset": str(record.offset),
-            "dead_reason": reason[:4000],
-        }
-        original = tuple((name, value if value is not None else b"") for name, value in record.headers)
-        headers = original + tuple((name, text.encode()) for name, text in about.items())
-        for delay_s in _backoff():
-            try:
-                async with self.inbox.database.transaction() as tx:
-                    tx.send_raw(dead_letters(self.service), record.key, record.value, headers)
-                    return
-            except Exception as error:
-                if not is_passing(error):
-                    raise
-                log.warning("the database does not answer, consuming waits: %s", error)
-            await asyncio.sleep(delay_s)
+        await _until_done(lambda: bury(self.inbox.database, record, reason))
+
+
+async def _until_done(work: Callable[[], Awaitable[None]]) -> None:
+    """Do it again for as long as it fails for a reason that passes."""
+    for delay_s in delays_s():
+        try:
+            return await work()
+        except Exception as error:
+            if not is_passing(error) and not isinstance(error, Retry):
+                raise
+            log.warning("consuming waits: %s", error)
+        await asyncio.sleep(delay_s)
+    return None
+
+
+async def _stop(subscriber: Any) -> None:
+    try:
+        async with asyncio.timeout(_STOP_WITHIN_S):
+            await subscriber.stop()
+    except Exception as error:  # it is given up anyway; the group notices by itself
+        log.warning("%s could not be left in order: %r", subscriber.topic_names, error)
 
 
 def _next_offsets(records: Sequence[Record]) -> dict[TopicPartition, int]:
@@ -149,20 +196,3 @@ def _next_offsets(records: Sequence[Record]) -> dict[TopicPartition, int]:
         partition = TopicPartition(record.topic, record.partition)
         offsets[partition] = max(offsets.get(partition, 0), record.offset + 1)
     return offsets
-
-
-def _backoff() -> Any:
-    delay_s = 0.1
-    while True:
-        yield delay_s * random.uniform(0.5, 1.0)
-        delay_s = min(delay_s * 2, _BACKOFF_MAX_S)
-
-
-async def _as_it_is(records: tuple[Record, ...], parse: Any) -> KafkaMessage:
-    """Keep FastStream from decoding headers: one that is not UTF-8 would never reach a handler."""
-    batch = parse.__self__
-    return KafkaAckableMessage(body=b"", raw_message=records, headers={}, consumer=batch._consumer)
-
-
-async def _undecoded(message: KafkaMessage) -> bytes:
-    return b""

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, JsonValue
 from sqlalchemy import insert, select, tuple_
+from sqlalchemy.exc import IntegrityError
 
 from shared.contracts.envelope import Envelope, Received
 from shared.contracts.refusals import CommandRefused, Refusal
@@ -16,6 +17,8 @@ from shared.storage.database import Database, Transaction
 from shared.storage.tables import InboxRow
 
 log = logging.getLogger(__name__)
+
+_RACES_MAX = 3
 
 T = TypeVar("T", bound=Transaction)
 Handler = Callable[[Any, Any], Awaitable[BaseModel | None]]
@@ -53,8 +56,7 @@ class Inbox(Generic[T]):
         """Handle one command that came over HTTP; its verdict is the answer. Raises `Reject`."""
         received = Received(envelope, command, digest)
         try:
-            async with self.database.transaction(envelope) as tx:
-                verdict = await self._repeat_or_handle(received, tx)
+            verdict = await self._judge(received, answer=False)
         except OtherBytes as error:
             raise conflict(
                 "this Idempotency-Key was used for another command",
@@ -62,8 +64,6 @@ class Inbox(Generic[T]):
                 value=envelope.id,
                 cure="use a new key for a new command",
             ) from error
-        except Reject as rejection:
-            verdict = await self._remember_refusal(received, rejection)
         if verdict.refusals:
             raise Reject(*verdict.refusals)
         return verdict.answer
@@ -75,50 +75,65 @@ class Inbox(Generic[T]):
             return
         async with self.database.transaction() as tx:
             known = await _known(tx, messages)
+            fresh = []
             for received in messages:
                 identity = (received.envelope.source, received.envelope.id)
                 if identity in known:
-                    _answer_repeat(received, known[identity], tx)
+                    _answer_repeat(received, known[identity], tx, answer=True)
                 else:
                     known[identity] = await self._handle(received, tx)
+                    fresh.append(known[identity])
+            await _remember(fresh, tx)
 
     async def handle_alone(self, received: Received) -> None:
         """Handle one message in its own transaction; a refusal is answered by `CommandRefused`."""
-        if type(received.message) not in self.handlers:
-            return
+        if type(received.message) in self.handlers:
+            await self._judge(received, answer=True)
+
+    async def _judge(self, received: Received, *, answer: bool) -> Verdict:
+        races = 0
+        while True:
+            try:
+                return await self._judge_once(received, answer=answer)
+            except IntegrityError:
+                # Somebody else handled the same message at the same moment: look again.
+                races += 1
+                if races > _RACES_MAX:
+                    raise
+
+    async def _judge_once(self, received: Received, *, answer: bool) -> Verdict:
         try:
-            async with self.database.transaction() as tx:
-                await self._repeat_or_handle(received, tx)
+            async with self.database.transaction(received.envelope) as tx:
+                row = await self._repeat(received, tx, answer=answer)
+                if row is None:
+                    row = await self._handle(received, tx)
+                    await _remember([row], tx)
+                return Verdict.load(row.verdict)
         except Reject as rejection:
             if not isinstance(received.message, Command):
                 raise
-            await self._remember_refusal(received, rejection, answer=True)
+            return await self._remember_refusal(received, rejection, answer=answer)
 
-    async def _repeat_or_handle(self, received: Received, tx: T) -> Verdict:
+    async def _repeat(self, received: Received, tx: T, *, answer: bool) -> InboxRow | None:
         identity = (received.envelope.source, received.envelope.id)
         row = (await _known(tx, [received])).get(identity)
-        if row is None:
-            row = await self._handle(received, tx)
-        else:
-            _answer_repeat(received, row, tx)
-        return Verdict.load(row.verdict)
+        if row is not None:
+            _answer_repeat(received, row, tx, answer=answer)
+        return row
 
     async def _handle(self, received: Received, tx: T) -> InboxRow:
         tx.caused_by(received.envelope)
         answer = await self.handlers[type(received.message)](received.message, tx)
         stored = None if answer is None else answer.model_dump(mode="json", by_alias=True)
-        return await _remember(received, Verdict(answer=stored), tx)
+        return _row(received, Verdict(answer=stored), tx)
 
-    async def _remember_refusal(
-        self, received: Received, rejection: Reject, *, answer: bool = False
-    ) -> Verdict:
+    async def _remember_refusal(self, received: Received, rejection: Reject, *, answer: bool) -> Verdict:
         async with self.database.transaction(received.envelope) as tx:
-            known = await _known(tx, [received])
-            identity = (received.envelope.source, received.envelope.id)
-            if identity in known:
-                return Verdict.load(known[identity].verdict)
+            row = await self._repeat(received, tx, answer=answer)
+            if row is not None:
+                return Verdict.load(row.verdict)
             verdict = Verdict(refusals=rejection.refusals)
-            await _remember(received, verdict, tx)
+            await _remember([_row(received, verdict, tx)], tx)
             if answer:
                 _refuse(received, verdict, tx)
             return verdict
@@ -132,25 +147,28 @@ async def _known(tx: Transaction, messages: list[Received]) -> dict[tuple[str, s
     return {(row.source, row.id): row for row in rows.scalars()}
 
 
-def _answer_repeat(received: Received, row: InboxRow, tx: Transaction) -> None:
+def _answer_repeat(received: Received, row: InboxRow, tx: Transaction, *, answer: bool) -> None:
     if row.digest != received.digest:
         raise OtherBytes(f"{received.envelope.source} used the id {received.envelope.id} for two messages")
     verdict = Verdict.load(row.verdict)
-    if verdict.refusals and isinstance(received.message, Command):
+    if answer and verdict.refusals:
         # The first answer may have been lost with a broker that forgets; the same id makes it harmless.
         _refuse(received, verdict, tx)
 
 
-async def _remember(received: Received, verdict: Verdict, tx: Transaction) -> InboxRow:
-    row = InboxRow(
+def _row(received: Received, verdict: Verdict, tx: Transaction) -> InboxRow:
+    return InboxRow(
         source=received.envelope.source,
         id=received.envelope.id,
         digest=received.digest,
         verdict=verdict.stored(),
         handled_at=tx.now,
     )
-    await tx.session.execute(insert(InboxRow), [row.model_dump()])
-    return row
+
+
+async def _remember(rows: list[InboxRow], tx: Transaction) -> None:
+    if rows:
+        await tx.session.execute(insert(InboxRow), [row.model_dump() for row in rows])
 
 
 def _refuse(received: Received, verdict: Verdict, tx: Transaction) -> None:

@@ -4,12 +4,16 @@ import asyncio
 import base64
 import contextlib
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from sqlalchemy import delete, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.messaging.backoff import delays_s
 from shared.settings import KafkaSettings
 from shared.storage.database import OUTBOX_CHANNEL, Database, is_passing
 from shared.storage.tables import OutboxRow
@@ -18,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _CHUNK_ROWS = 1000
 _POLL_S = 1.0
+_STOP_WITHIN_S = 2.0
 _LEADER_LOCK = 4_711_002
 
 
@@ -33,6 +38,7 @@ class Relay:
         self.database = database
         self.settings = settings
         self._wake = asyncio.Event()
+        self._delays_s = delays_s()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -46,15 +52,17 @@ class Relay:
 
     async def _run(self) -> None:
         while True:
+            delay_s = _POLL_S
             try:
                 await self._lead()
             except (KafkaError, TimeoutError) as error:
                 log.warning("the broker does not take messages, they wait in the outbox: %r", error)
+                delay_s = next(self._delays_s)
             except Exception as error:
-                if not is_passing(error):
-                    raise
-                log.warning("the outbox cannot be read: %r", error)
-            await asyncio.sleep(_POLL_S)
+                # Whatever it is, an outbox that nobody sends is worse than one that is tried again.
+                log.warning("the outbox cannot be sent: %r", error, exc_info=not is_passing(error))
+                delay_s = next(self._delays_s)
+            await asyncio.sleep(delay_s)
 
     async def _lead(self) -> None:
         """Hold the lock and send, until something breaks: then everything is made anew."""
@@ -69,13 +77,18 @@ class Relay:
                 async with _producer(self.settings) as producer:
                     while True:
                         await self._send_all(producer)
-                        with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(self._wake.wait(), _POLL_S)
-                        # A dead session would have lost the lock without a word: ask.
-                        await connection.execute(text("select 1"))
+                        await self._until_woken(connection)
             finally:
                 # The session goes back to no pool: its lock must end with it.
                 await connection.invalidate()
+
+    async def _until_woken(self, connection: AsyncConnection) -> None:
+        try:
+            async with asyncio.timeout(_POLL_S):
+                await self._wake.wait()
+        except TimeoutError:
+            # Only a living session is notified; a dead one has lost the lock without a word: ask.
+            await connection.execute(text("select 1"))
 
     def _on_notify(self, *_: object) -> None:
         self._wake.set()
@@ -93,18 +106,24 @@ class Relay:
                 return
             pending = []
             for row in rows:
-                headers = [(name, base64.b64decode(value)) for name, value in row.headers]
+                headers = [
+                    (name, None if value is None else base64.b64decode(value)) for name, value in row.headers
+                ]
                 pending.append(await producer.send(row.topic, value=row.body, key=row.key, headers=headers))
             # Nothing of this chunk is deleted unless all of it was acknowledged: it is sent again as a
             # whole and in order, and every reader has an inbox.
-            await asyncio.gather(*pending)
+            for outcome in await asyncio.gather(*pending, return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+            self._delays_s = delays_s()
             async with self.database.engine.begin() as connection:
                 await connection.execute(text("set local synchronous_commit = off"))
                 await connection.execute(delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])))  # type: ignore[union-attr]
 
 
-def _producer(settings: KafkaSettings) -> AIOKafkaProducer:
-    return AIOKafkaProducer(
+@asynccontextmanager
+async def _producer(settings: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap_servers,
         acks="all",
         enable_idempotence=not settings.embedded,
@@ -113,3 +132,21 @@ def _producer(settings: KafkaSettings) -> AIOKafkaProducer:
         max_request_size=4 * 1024 * 1024,
         request_timeout_ms=30_000,
     )
+    try:
+        await producer.start()
+        yield producer
+    finally:
+        await _give_up(producer)
+
+
+async def _give_up(producer: AIOKafkaProducer) -> None:
+    """Stop without waiting for a broker that is away: what was not acknowledged is in the outbox."""
+    stopping = asyncio.ensure_future(producer.stop())
+    done, _ = await asyncio.wait([stopping], timeout=_STOP_WITHIN_S)
+    if done:
+        stopping.result()
+        return
+    stopping.cancel()
+    sender: Any = producer._sender
+    await sender.close()
+    await producer.client.close()

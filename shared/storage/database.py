@@ -1,25 +1,33 @@
 """One service's database: its engine, and the transaction that a handler is."""
 
 import base64
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Generic, TypeVar
 
+import asyncpg
 from sqlalchemy import insert, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
-from shared.contracts.envelope import Envelope, Headers, seal, to_body, to_headers
+from shared.contracts.envelope import Envelope, seal, to_body, to_headers
 from shared.contracts.topics import Topic
 from shared.contracts.values import Message
 from shared.storage.tables import OutboxRow
 
-# Classes of SQLSTATE that say nothing about the statement: connection, resources, operator, system,
-# and the two conflicts that PostgreSQL asks to be tried again.
-_PASSING = ("08", "53", "57", "58", "40001", "40P01", "55P03")
+# Beginnings of SQLSTATEs that say nothing about the statement: connection, credentials, no such database,
+# a standby that only reads, resources, operator, system, and the conflicts that are to be tried again.
+_PASSING = ("08", "28", "3D000", "25006", "53", "57", "58", "40001", "40P01", "55P03")
+
+BODY_BYTES_MAX = 1_000_000
+"""Of a message: the topics take 1 MiB, headers included."""
 
 OUTBOX_CHANNEL = "outbox"
+
+RawHeaders = Iterable[tuple[str, bytes | None]]
 
 
 class Transaction:
@@ -47,7 +55,10 @@ class Transaction:
     def send(
         self, message: Message, *, topic: Topic | None = None, correlation_id: str | None = None
     ) -> Envelope:
-        """Put a message into the outbox. It leaves after the commit, in order, once."""
+        """Put a message into the outbox. It leaves after the commit, in order, once.
+
+        Raises ValueError when its body has more than BODY_BYTES_MAX bytes.
+        """
         envelope = seal(
             message,
             source=self.source,
@@ -57,14 +68,18 @@ class Transaction:
             correlation_id=correlation_id,
         )
         self._ordinal += 1
-        self.send_raw(
-            topic or message.topic, envelope.subject.encode(), to_body(message), to_headers(envelope)
-        )
+        body = to_body(message)
+        if len(body) > BODY_BYTES_MAX:
+            # In the outbox it would be refused for good, and everything behind it would wait.
+            raise ValueError(f"{envelope.type} has {len(body)} bytes: big things go to the content store")
+        self.send_raw(topic or message.topic, envelope.subject.encode(), body, to_headers(envelope))
         return envelope
 
-    def send_raw(self, topic: Topic, key: bytes | None, body: bytes | None, headers: Headers) -> None:
+    def send_raw(self, topic: Topic, key: bytes | None, body: bytes | None, headers: RawHeaders) -> None:
         """Put bytes into the outbox as they are: for dead letters."""
-        encoded = [[name, base64.b64encode(value).decode()] for name, value in headers]
+        encoded = [
+            [name, None if value is None else base64.b64encode(value).decode()] for name, value in headers
+        ]
         self._outgoing.append({"topic": topic.name, "key": key, "body": body, "headers": encoded})
 
     async def lock(self, kind: str, subject: str) -> None:
@@ -145,4 +160,10 @@ def is_passing(error: BaseException) -> bool:
             return True
         state = getattr(error.orig, "sqlstate", None) or ""
         return str(state).startswith(_PASSING) or (isinstance(error, OperationalError) and not state)
-    return isinstance(error, (ConnectionError, TimeoutError, OSError))
+    if isinstance(error, asyncpg.PostgresError):
+        # Whatever comes while connecting reaches us as the driver's own error.
+        return str(error.sqlstate or "").startswith(_PASSING)
+    # Not every OSError: a file that is not there will not be there the next time either.
+    return type(error) is OSError or isinstance(
+        error, (ConnectionError, TimeoutError, PoolTimeout, socket.gaierror, asyncpg.InterfaceError)
+    )

@@ -1,6 +1,7 @@
 """Schema histories: every service's own, run by Alembic before the service starts."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,6 +13,8 @@ from shared.storage.database import async_url
 
 _SERVICES = Path(__file__).resolve().parents[2] / "services"
 _LOCK = 4_711_001
+# Alembic keeps what it works on in its modules, so within one process it is one at a time.
+_ALEMBIC = threading.Lock()
 
 
 def migrate(service: str, url: str) -> None:
@@ -19,7 +22,8 @@ def migrate(service: str, url: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(_SERVICES / service / "migrations"))
     config.attributes["url"] = url
-    command.upgrade(config, "head")
+    with _ALEMBIC:
+        command.upgrade(config, "head")
 
 
 async def migrate_async(service: str, url: str) -> None:
@@ -34,10 +38,12 @@ def run_environment() -> None:
 
 async def _run(url: str) -> None:
     engine = create_async_engine(async_url(url))
-    async with engine.connect() as connection:
-        await connection.run_sync(_upgrade)
-        await connection.commit()
-    await engine.dispose()
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+    finally:
+        await engine.dispose()
 
 
 def _upgrade(connection: sa.Connection) -> None:

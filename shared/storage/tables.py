@@ -36,8 +36,8 @@ class OutboxRow(SQLModel, table=True):
     topic: str
     key: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     body: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
-    headers: list[list[str]] = Field(
-        sa_column=Column(JSON, nullable=False), description="[name, base64 of the value] pairs"
+    headers: list[list[str | None]] = Field(
+        sa_column=Column(JSON, nullable=False), description="[name, base64 of the value, or null] pairs"
     )
     created_at: datetime = Field(
         sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())

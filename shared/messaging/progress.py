@@ -1,0 +1,45 @@
+"""Whether a consumer gets anywhere: aiokafka can come out of a rebalance deaf, and says nothing."""
+
+import asyncio
+import time
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+STUCK_AFTER_S = 15.0
+
+
+class Stuck(Exception):
+    """Records wait at the broker and none has come for a while: the consumer must be made anew."""
+
+
+class Progress:
+    """Looks, while nothing comes, whether there is something that ought to have come."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, stuck_after_s: float = STUCK_AFTER_S) -> None:
+        self._consumer = consumer
+        self._stuck_after_s = stuck_after_s
+        self._positions: dict[TopicPartition, int] = {}
+        self._looked_at_s = time.monotonic()
+
+    async def check(self) -> None:
+        """Raises `Stuck` when a partition has more, and stood still between two looks."""
+        if time.monotonic() - self._looked_at_s < self._stuck_after_s:
+            return
+        # A broker that is away answers nothing: that is no reason to give up a place in the group.
+        try:
+            async with asyncio.timeout(self._stuck_after_s):
+                await self._look()
+        except TimeoutError:
+            self._positions = {}
+        self._looked_at_s = time.monotonic()
+
+    async def _look(self) -> None:
+        partitions = list(self._consumer.assignment())
+        ends = await self._consumer.end_offsets(partitions) if partitions else {}
+        positions = {partition: await self._consumer.position(partition) for partition in partitions}
+        for partition, position in positions.items():
+            if position < ends[partition] and self._positions.get(partition) == position:
+                raise Stuck(
+                    f"{partition.topic}/{partition.partition} stands at {position} of {ends[partition]}"
+                )
+        self._positions = positions
