@@ -22,8 +22,8 @@ class StoredContent(Contract):
 class GateAnswer(Contract):
     """POST /registry/releases/check: what a publish of these bytes would be told."""
 
-    system: SystemName
-    version: Version
+    system: SystemName | None = None
+    version: Version | None = None
     change: Literal["patch", "minor", "major", "first"] | None = None
     refusals: tuple[Refusal, ...] = ()
 
@@ -32,8 +32,8 @@ class ReleaseAnswer(Contract):
     """GET /registry/releases/{system}/{version}"""
 
     release: Release
-    changelog: str | None = ""
-    migration_notes: str | None = ""
+    changelog: str = ""
+    migration_notes: str = ""
 
 
 class ProjectAnswer(Contract):

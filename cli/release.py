@@ -185,6 +185,6 @@ def _verdict(server: Server, body: Mapping[str, object]) -> Any:
         time.sleep(1)
 
 
-def _section(title: str, content: str | None) -> None:
-    if content and content.strip():
+def _section(title: str, content: str) -> None:
+    if content.strip():
         say("", text(title, "bold"), *(f"  {part}" for part in content.strip().splitlines()))

@@ -148,14 +148,20 @@ def _add_planner(app: FastAPI, services: Services) -> None:
 @contextmanager
 def serve(services: Services) -> Iterator[Services]:
     """The server on a loopback port of its own, until the block ends."""
-    config = uvicorn.Config(build(services), host="127.0.0.1", port=0, log_level="error", lifespan="off")
+    with serve_app(build(services)) as services.url:
+        yield services
+
+
+@contextmanager
+def serve_app(app: FastAPI) -> Iterator[str]:
+    """Serve on a loopback port of its own until the block ends; gives the URL."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error")
     server = uvicorn.Server(config)
     listening = config.bind_socket()
     thread = Thread(target=server.run, args=([listening],))
     thread.start()
-    services.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
-        yield services
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()
