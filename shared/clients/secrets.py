@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 _PREFIX = "secret:"
 _VARIABLE = "UPGRADES_SECRET_"
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
-_URL_PASSWORD = re.compile(r"(?P<before>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(?=@)")
+_URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*:[^\s/@]+)(?=@)")
 _HIDDEN = "***"
 # Hiding every "1" or "on" would make a log unreadable and protect nobody.
 _HIDE_FROM_CHARACTERS = 4
@@ -29,6 +30,7 @@ class Secrets:
         self._folder = folder
         self._environ = environ
         self._seen: set[str] = set()
+        self._passwords: set[str] = set()
 
     def __repr__(self) -> str:
         return f"Secrets(folder={str(self._folder)!r})"
@@ -50,6 +52,7 @@ class Secrets:
             raise MissingSecret(name, tuple(looked_at))
         if len(value) >= _HIDE_FROM_CHARACTERS:
             self._seen.add(value)
+        self._passwords |= _passwords_in(value)
         return value
 
     def value(self, text: str) -> str:
@@ -57,13 +60,22 @@ class Secrets:
         return self.resolve(text) if text.startswith(_PREFIX) else text
 
     def redact(self, text: str) -> str:
-        """`text` with every value resolved so far, and every password in a URL, replaced by `***`."""
+        """`text` with every value resolved so far, and every URL's password, replaced by `***`."""
         # Longest first: one secret may be a part of another.
         for value in sorted(self._seen, key=len, reverse=True):
             text = text.replace(value, _HIDDEN)
+        for password in sorted(self._passwords, key=len, reverse=True):
+            # Whole words only: a password that is a word would make every longer one unreadable.
+            text = re.sub(rf"(?<!\w){re.escape(password)}(?!\w)", _HIDDEN, text)
         return without_passwords(text)
+
+
+def _passwords_in(value: str) -> set[str]:
+    """The password of a URL, as it is written there and as it is meant."""
+    written = {found.partition(":")[2] for found in _URL_PASSWORD.findall(value)}
+    return {one for text in written for one in (text, unquote(text)) if len(one) >= _HIDE_FROM_CHARACTERS}
 
 
 def without_passwords(text: str) -> str:
     """`text` with the password of every URL in it replaced by `***`."""
-    return _URL_PASSWORD.sub(rf"\g<before>{_HIDDEN}", text)
+    return _URL_PASSWORD.sub(lambda found: f"{found[0].partition(':')[0]}:{_HIDDEN}", text)

@@ -36,3 +36,10 @@ def test_values_and_url_passwords_are_hidden() -> None:
     assert secrets.redact("x hunter2-and-more y hunter2") == "x *** y ***"
     assert secrets.redact("postgresql://app:s3cret@db/x and y@z") == "postgresql://app:***@db/x and y@z"
     assert "hunter2" not in repr(secrets)
+
+
+def test_the_password_of_a_url_is_hidden_wherever_it_is_printed() -> None:
+    secrets = Secrets(None, {"UPGRADES_SECRET_DB": "postgresql://app:s3%23cret@db/x"})
+    secrets.resolve("secret:db")
+    assert secrets.redact("login s3#cret or s3%23cret, not s3#crets") == "login *** or ***, not s3#crets"
+    assert secrets.redact("at postgresql://app:s3%23cret@other/y") == "at postgresql://app:***@other/y"
