@@ -267,3 +267,17 @@ async def test_up_and_down_is_where_it_began(new_database: NewDatabase, made: li
     assert await schema_digest(url) != before
     await revert(url, made, TOKEN, kept=KEPT)
     assert await schema_digest(url) == before
+
+
+async def test_a_failure_does_not_tell_what_rows_hold(new_database: NewDatabase) -> None:
+    url = await new_database()
+    await apply(url, [USERS], TOKEN)
+    await execute(url, "INSERT INTO users VALUES (1, 'ann@real.example'), (2, 'ann@real.example')")
+    unique = migration("3_unique", "CREATE UNIQUE INDEX one ON users (email)")
+    for _ in range(2):
+        with pytest.raises(Failure) as caught:
+            await apply(url, [USERS, unique], TOKEN)
+        told = caught.value.outcome.model_dump_json()
+        assert "could not create unique index" in told
+        assert "ann@" not in told
+    assert "ann@real.example" in (await rows(url))[-1]["logs"]

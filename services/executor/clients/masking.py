@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from services.executor.clients.mask_plan import TablePlan, plan_copy
-from services.executor.clients.postgres import Connection, place, quoted, session
+from services.executor.clients.postgres import Connection, place, quoted, session, words
 from services.executor.clients.prisma import Model
 from shared.contracts.stages import Finding
 from shared.errors import Failure
@@ -108,7 +108,7 @@ async def _copy(source: Connection, target: Connection, plan: TablePlan) -> int:
             Finding(
                 kind="project-file",
                 subject=plan.label,
-                detail=str(error),
+                detail=words(error),
                 cure="give the column another mask rule; a column of few values wants `keep` or `null`",
             ),
         ) from error

@@ -18,7 +18,7 @@ from services.executor.clients.migration_table import (
     reading,
     user_tables,
 )
-from services.executor.clients.postgres import TRANSIENT
+from services.executor.clients.postgres import TRANSIENT, words
 from shared.contracts.stages import AppliedMigration, Finding
 from shared.errors import Failure, Retry
 
@@ -155,7 +155,7 @@ def _misfit(row: Row, by_folder: Mapping[str, Migration]) -> Finding | None:
     if row.unfinished and (row.logs is not None or not row.ours or known is None):
         return _finding(
             row.name,
-            f"It failed before and is not resolved (P3009): {row.logs or 'it was interrupted'}",
+            f"It failed before and is not resolved (P3009): {_first_line(row.logs)}",
             f"look at what it left, then prisma migrate resolve --rolled-back {row.name} (or --applied)",
         )
     if not row.applied:
@@ -173,6 +173,11 @@ def _misfit(row: Row, by_folder: Mapping[str, Migration]) -> Finding | None:
             f"restore {FOLDER}/{row.name}/migration.sql and put the change into a new migration",
         )
     return None
+
+
+def _first_line(logs: str | None) -> str:
+    # The rest may quote rows, and what we answer travels far from them.
+    return next(iter((logs or "").strip().splitlines()), "it was interrupted")
 
 
 async def _settle(table: MigrationTable, row: Row, migration: Migration) -> None:
@@ -205,7 +210,7 @@ async def _apply_one(table: MigrationTable, migration: Migration) -> None:
         await table.fail(row_id, str(error))
         raise _no(
             migration.folder,
-            f"{type(error).__name__.removesuffix('Error')} ({error.sqlstate}): {error}",
+            words(error),
             "correct the migration, or the rows that it stumbles over; nothing of it was kept",
         ) from error
     await table.connection.execute("RESET ALL")
@@ -231,7 +236,7 @@ async def _revert_batch(table: MigrationTable, batch: Sequence[tuple[Row, str]],
                     raise
                 raise _no(
                     row.name,
-                    f"Its down.sql failed: {error}",
+                    f"Its down.sql failed: {words(error)}",
                     "run roll-back --restore-backup, or correct the rows that it stumbles over",
                 ) from error
             # After each, so that the finding names the one that loses.

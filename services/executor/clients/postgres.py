@@ -67,6 +67,11 @@ def place(url: str) -> str:
     return f"{parts.hostname or 'localhost'}:{parts.port or 5432}/{database_of(url)}"
 
 
+def words(error: asyncpg.PostgresError) -> str:
+    """The server's message without its detail, which quotes rows: what we answer travels far from them."""
+    return f"{error.args[0]} ({error.sqlstate})"
+
+
 def quoted(*names: str) -> str:
     """An identifier, qualified when several names are given, quoted for SQL."""
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)

@@ -29,17 +29,14 @@ async def run(job: Job, task: RollBackTask, tools: Tools) -> RollBackFacts:
     steps = Steps(job, production=True)
     if task.deploy_began:
         await _undo(job, task, tools, git, steps)
-    commit = task.commit or await _branch_head(git, task) or task.base
-    async with steps.reading("remove staging"):
-        await staging.remove(job, tools, git, task.branch, commit)
+    if task.branch is not None:
+        commit = task.commit or await git.head(task.branch) or task.base
+        async with steps.reading("remove staging"):
+            await staging.remove(job, tools, git, task.branch, commit)
     proof = await prove(job, task, tools, git)
     if task.deploy_began and (findings := unproven(proof)):
         raise Failure("rolled back, but not everything is as before the Run", *findings)
     return RollBackFacts(proof=proof, steps=steps.done)
-
-
-async def _branch_head(git: Git, task: RollBackTask) -> Commit | None:
-    return None if task.branch is None else await git.head(task.branch)
 
 
 async def _undo(job: Job, task: RollBackTask, tools: Tools, git: Git, steps: Steps) -> None:

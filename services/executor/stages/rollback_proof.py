@@ -8,6 +8,7 @@ from services.executor.stages.drift import described, trailer
 from services.executor.stages.live import LiveProduction
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Tools
+from shared.clients.environments import EnvironmentFailed
 from shared.clients.git import Git
 from shared.contracts.stages import Finding, Proof, RollBackTask
 from shared.contracts.values import Commit
@@ -128,9 +129,15 @@ async def _schema(task: RollBackTask, url: str) -> Proof:
 async def _live(job: Job, task: RollBackTask, tools: Tools, git: Git, head: Commit) -> Proof:
     """The live commit may be another than before (the revert), but its files must not be the Run's."""
     assert task.base is not None
-    async with LiveProduction(job, tools, git, task.base) as production:
-        live = await production.observe()
     what = "live commit"
+    async with LiveProduction(job, tools, git, task.base) as production:
+        try:
+            live = await production.observe()
+        except EnvironmentFailed as error:
+            if task.deploy_began:
+                raise
+            # A Run that never touched production is not held up by what production cannot say.
+            return Proof(what=what, before="not touched", now=f"not known: {error}", same=True)
     if not task.deploy_began:
         return Proof(what=what, before="not touched", now=live or _NOTHING, same=True)
     deployed = await find_deployed(git, job.run_id, task.base, head)

@@ -121,7 +121,7 @@ def environment_failure(name: str, error: EnvironmentFailed) -> Failure:
     return _no("environment", f"{name} did not come up: {error}", subject, error.output, _ENVIRONMENT_CURE)
 
 
-async def remove(job: Job, tools: Tools, git: Git, branch: str | None, commit: Commit | None) -> list[str]:
+async def remove(job: Job, tools: Tools, git: Git, branch: str, commit: Commit | None) -> list[str]:
     """Take app, database and branch away; what was there. Safe to repeat; a commit is kept by its ref."""
     removed: list[str] = []
     database = staging_database(job, tools)
@@ -136,7 +136,7 @@ async def remove(job: Job, tools: Tools, git: Git, branch: str | None, commit: C
         for each in (database, database.beside("proof")):
             if await drop_database(database.server, each.name):
                 removed.append(f"database {each.name}")
-    head = None if branch is None else await git.head(branch)
+    head = await git.head(branch)
     if head is not None:
         async with job.journal.effect("delete-branch", f"{branch} at {head}"):
             await git.push([(f"refs/heads/{branch}", None, head), *await _kept(job, git, head)])
