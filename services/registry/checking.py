@@ -4,14 +4,12 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import replace
-from datetime import datetime
 
 from services.registry.domain.gate import Judgement, judge, misnamed
 from services.registry.domain.history import package_migrations
 from services.registry.handlers import published_alike
-from services.registry.store import PackageCheckRow, RegistryTransaction
+from services.registry.store import PackageCheck, RegistryTransaction
 from shared.clients.content import ContentStore
-from shared.contracts.envelope import Envelope
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease, Release, ReleasePublished
 from shared.errors import Reject, Retry, invalid
@@ -65,17 +63,17 @@ class PackageGate:
 
     async def check_next(self) -> bool:
         """Check one package; False when none is due."""
-        row = None
+        check = None
         try:
             async with self.database.transaction() as tx:
-                row = await tx.next_check()
-                if row is None:
+                check = await tx.next_check()
+                if check is None:
                     return False
-                await self._check(row, tx)
+                await self._check(check, tx)
         except Exception as error:
-            if row is None or is_passing(error):
+            if check is None or is_passing(error):
                 raise
-            await self._put_off(row, error)
+            await self._put_off(check, error)
         self._tell_waiters()
         return True
 
@@ -93,49 +91,45 @@ class PackageGate:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _POLL_S)
 
-    async def _check(self, row: PackageCheckRow, tx: RegistryTransaction) -> None:
-        command = PublishRelease.model_validate(row.command)
-        tx.caused_by(_cause(row))
+    async def _check(self, check: PackageCheck, tx: RegistryTransaction) -> None:
+        command = check.command
+        tx.caused_by(check.cause)
         try:
             data = await self.content.get(command.package)
             package = await asyncio.to_thread(read_package, data)
             event = await publish(command, package, tx)
         except Reject as rejection:
-            await _refuse(row, rejection, tx)
+            await _refuse(check, rejection, tx)
         else:
-            await tx.finish_check(row.id or 0, Verdict(answer=event.model_dump(mode="json")))
+            await tx.finish_check(check.id, Verdict(answer=event.model_dump(mode="json")))
 
-    async def _put_off(self, row: PackageCheckRow, error: Exception) -> None:
+    async def _put_off(self, check: PackageCheck, error: Exception) -> None:
         """Try again later. What is wrong with the package itself is not tried for ever."""
-        log.warning("the check of a package of %s errored", row.system, exc_info=error)
-        async with self.database.transaction(_cause(row)) as tx:
-            if isinstance(error, Retry) or row.attempts + 1 < _ATTEMPTS_MAX:
-                await tx.postpone_check(row.id or 0, min(2.0**row.attempts, _DELAY_MAX_S))
+        log.warning("the check of a package of %s errored", check.command.system, exc_info=error)
+        async with self.database.transaction(check.cause) as tx:
+            if isinstance(error, Retry) or check.attempts + 1 < _ATTEMPTS_MAX:
+                await tx.postpone_check(check.id, min(2.0**check.attempts, _DELAY_MAX_S))
                 return
             unchecked = invalid(
                 f"the package cannot be checked: {type(error).__name__}: {error}",
                 field="package",
-                value=row.command["package"],
+                value=check.command.package,
                 cure="pack it anew and publish that; tell an SRE if it is refused like this again",
             )
-            await _refuse(row, unchecked, tx)
+            await _refuse(check, unchecked, tx)
 
     def _tell_waiters(self) -> None:
         self._finished.set()
         self._finished = asyncio.Event()
 
 
-def _cause(row: PackageCheckRow) -> Envelope:
-    return Envelope(**{**row.cause, "time": datetime.fromisoformat(row.cause["time"])})
-
-
-async def _refuse(row: PackageCheckRow, rejection: Reject, tx: RegistryTransaction) -> None:
-    command, cause = PublishRelease.model_validate(row.command), _cause(row)
+async def _refuse(check: PackageCheck, rejection: Reject, tx: RegistryTransaction) -> None:
+    command, cause = check.command, check.cause
     refused = CommandRefused(
         command=cause.type, command_id=cause.id, subject=command.system, refusals=rejection.refusals
     )
     tx.send(refused, topic=command.answers)
-    await tx.finish_check(row.id or 0, Verdict(refusals=rejection.refusals))
+    await tx.finish_check(check.id, Verdict(refusals=rejection.refusals))
 
 
 async def publish(command: PublishRelease, package: Package, tx: RegistryTransaction) -> ReleasePublished:

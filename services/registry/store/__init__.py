@@ -1,6 +1,6 @@
 """The registry's tables and queries."""
 
-from services.registry.store.tables import TABLES, PackageCheckRow
-from services.registry.store.transaction import RegistryTransaction
+from services.registry.store.tables import TABLES
+from services.registry.store.transaction import PackageCheck, RegistryTransaction
 
-__all__ = ["TABLES", "PackageCheckRow", "RegistryTransaction"]
+__all__ = ["TABLES", "PackageCheck", "RegistryTransaction"]

@@ -1,10 +1,10 @@
 """The registry's queries."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import JSON, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased
 from sqlmodel import col
@@ -30,6 +30,16 @@ from shared.messaging.inbox import Verdict
 from shared.packages.package import Package
 from shared.storage.database import Transaction
 from shared.versions import newest_first, precedence
+
+
+@dataclass(frozen=True)
+class PackageCheck:
+    """A PublishRelease that waits for its verdict, and how often that could not be found."""
+
+    id: int
+    command: PublishRelease
+    cause: Envelope
+    attempts: int
 
 
 class RegistryTransaction(Transaction):
@@ -139,7 +149,7 @@ class RegistryTransaction(Transaction):
         )
         await self.session.flush()
 
-    async def next_check(self) -> PackageCheckRow | None:
+    async def next_check(self) -> PackageCheck | None:
         """The oldest check that is due and that nobody has, its System's earlier ones being done."""
         earlier = aliased(PackageCheckRow)
         blocked = (
@@ -162,7 +172,15 @@ class RegistryTransaction(Transaction):
             .limit(1)
             .with_for_update(skip_locked=True, of=PackageCheckRow)
         )
-        return found.scalar_one_or_none()
+        row = found.scalar_one_or_none()
+        if row is None:
+            return None
+        return PackageCheck(
+            id=row.id or 0,
+            command=PublishRelease.model_validate(row.command),
+            cause=Envelope(**{**row.cause, "time": datetime.fromisoformat(row.cause["time"])}),
+            attempts=row.attempts,
+        )
 
     async def postpone_check(self, check_id: int, delay_s: float) -> None:
         await self.session.execute(
@@ -269,13 +287,10 @@ class RegistryTransaction(Transaction):
             messages.append(registered)
         # A reader of pins alone does not read who holds a map: each kind of event has its own last word.
         last = await self.session.execute(
-            select(VersionMapHistoryRow)
-            .distinct(col(VersionMapHistoryRow.project), col(VersionMapHistoryRow.event_type))
-            .order_by(
-                col(VersionMapHistoryRow.project),
-                col(VersionMapHistoryRow.event_type),
-                col(VersionMapHistoryRow.revision).desc(),
-            )
+            text(
+                "select distinct on (project, event_type) event_type, event from version_map_history"
+                " order by project, event_type, revision desc"
+            ).columns(event=JSON)
         )
-        events = [MAP_EVENTS[row.event_type].model_validate(row.event) for row in last.scalars()]
+        events = [MAP_EVENTS[name].model_validate(event) for name, event in last]
         return [*messages, *sorted(events, key=lambda event: event.version_map.revision)]

@@ -1,0 +1,210 @@
+"""A registry without a broker, packages made of small texts, and the Projects that pin them."""
+
+import base64
+import hashlib
+import io
+import itertools
+import tarfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import select, text
+
+from services.registry.api import router
+from services.registry.checking import PackageGate
+from services.registry.handlers import handlers
+from services.registry.store import RegistryTransaction
+from shared.clients.content import ContentStore
+from shared.clock import utc_now
+from shared.contracts.envelope import Envelope, Received, receive, to_body
+from shared.contracts.projects import Project, ProjectRegistered, RegisterProject
+from shared.contracts.releases import PublishRelease, ReleasePublished
+from shared.contracts.values import Actor, Command, Message
+from shared.contracts.version_maps import Pins
+from shared.errors import Reject
+from shared.http import problems
+from shared.http.tokens import issue_token
+from shared.messaging.inbox import Inbox
+from shared.storage.database import Database
+from shared.storage.tables import OutboxRow
+
+LENA = Actor(id="lena@library.example", role="library")
+MIRA = Actor(id="mira@acme.example", role="maintainer", projects=("acme-portal",))
+SAM = Actor(id="sam@platform.example", role="sre")
+KEY = SecretStr("a key for tests that is long enough to sign tokens with")
+PINS: Pins = {"auth-system": "1.2.4"}
+Files = Mapping[str, str | None]
+
+_numbers = itertools.count(1)
+
+
+def files(
+    version: str = "1.2.4",
+    *,
+    name: str = "auth-system",
+    manifest: str = "",
+    earlier: tuple[str, ...] = (),
+    notes: str = "",
+    **changed: str | None,
+) -> dict[str, str]:
+    """A package that is in order. `changed` replaces files by path; None leaves one out."""
+    headings = "".join(f"## {one}\n- As it was.\n" for one in earlier)
+    own: dict[str, str | None] = {
+        "system.toml": f'name = "{name}"\nversion = "{version}"\nsummary = "{version} is out"\n{manifest}',
+        "CHANGELOG.md": f"## {version}\n- What changed.\n{headings}",
+        "MIGRATION.md": f"## {version}\n{notes}\n{headings}",
+        "files/signin.py": "pass\n",
+        "prisma/schema.prisma": "model User {\n  id Int @id\n}\n",
+        "prisma/migrations/20250101000000_init/migration.sql": "create table users (id int primary key);\n",
+    }
+    return {path: content for path, content in {**own, **changed}.items() if content is not None}
+
+
+def pack(contents: Files) -> bytes:
+    """The tar.gz of these files."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for path, content in contents.items():
+            info = tarfile.TarInfo(path)
+            data = (content or "").encode()
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def project(project_id: str = "acme-portal", **changed: Any) -> Project:
+    """A Project that may be registered; `changed` replaces its fields."""
+
+    def environment(name: str) -> dict[str, Any]:
+        commands = {key: ["true"] for key in ("activate", "observe", "health", "destroy", "logs")}
+        return {"database": f"secret:{project_id}-{name}", **commands}
+
+    checks = {"look": {"kind": "command", "run": ["true"]}}
+    definition = {
+        "id": project_id,
+        "name": "A portal",
+        "environments": {name: environment(name) for name in ("production", "staging")},
+        "checks": {"validate": checks, "check-workflows": checks},
+    }
+    document = {"id": project_id, "repository": "/repository", "approvers": [MIRA.id]}
+    return Project.model_validate({**document, "definition": definition, **changed})
+
+
+@dataclass
+class Registry:
+    """The registry's rooms, wired as its app does."""
+
+    database: Database[RegistryTransaction]
+    inbox: Inbox[RegistryTransaction]
+    gate: PackageGate
+    content: ContentStore
+    http: httpx.AsyncClient
+
+    async def ask(self, command: Command, key: str | None = None) -> Any:
+        """Handle a command and give its answer. Raises `Reject`."""
+        return await self.inbox.perform(*_arrived(command, key))
+
+    async def hear(self, command: Command, key: str | None = None) -> None:
+        """Handle a command as the consumer does: a refusal is answered on a topic."""
+        envelope, message, digest = _arrived(command, key)
+        await self.inbox.handle_alone(Received(envelope, message, digest))
+
+    async def publish(
+        self, contents: Files | None = None, *, system: str = "auth-system", version: str | None = None
+    ) -> ReleasePublished:
+        """Upload and publish a package, and wait for the verdict. Raises `Reject`."""
+        contents = files() if contents is None else contents
+        inside = (contents["system.toml"] or "").split('version = "')[1].split('"')[0]
+        digest = await self.content.put(pack(contents))
+        command = PublishRelease(actor=LENA, system=system, version=version or inside, package=digest)
+        return await self.verdict(command)
+
+    async def verdict(self, command: PublishRelease) -> ReleasePublished:
+        """Handle PublishRelease and have the gate check the package. Raises `Reject`."""
+        key = f"publish-{next(_numbers)}"
+        answer = await self.ask(command, key)
+        if answer is None:
+            await self.check_all()
+            verdict = await self.gate.verdict(_source(command), key, 0)
+            assert verdict is not None
+            if verdict.refusals:
+                raise Reject(*verdict.refusals)
+            answer = verdict.answer
+        return ReleasePublished.model_validate(answer)
+
+    async def check_all(self) -> None:
+        while await self.gate.check_next():
+            pass
+
+    async def register(self, given: Project | None = None, pins: Pins = PINS) -> ProjectRegistered:
+        given = given or project()
+        command = RegisterProject(actor=SAM, project=given, pins=pins)
+        return ProjectRegistered.model_validate(await self.ask(command))
+
+    async def sent(self) -> list[Message]:
+        """Everything that was sent since the last look."""
+        async with self.database.transaction() as tx:
+            query = text("delete from outbox returning id, topic, key, body, headers, created_at").columns(
+                *OutboxRow.__table__.columns  # type: ignore[attr-defined]
+            )
+            rows = sorted(await tx.session.execute(query), key=lambda row: int(row.id))
+        messages = []
+        for row in rows:
+            headers = [(name, base64.b64decode(value)) for name, value in row.headers]
+            received = receive(headers, row.body)
+            assert row.key == received.message.key().encode()
+            messages.append(received.message)
+        return messages
+
+    async def count(self, table: str) -> int:
+        async with self.database.transaction() as tx:
+            return int((await tx.session.execute(select(text(f"count(*) from {table}")))).scalar_one())
+
+
+@asynccontextmanager
+async def running(url: str) -> AsyncIterator[Registry]:
+    """A registry on an empty database; the gate runs only when it is told to."""
+    database = Database("registry", url, RegistryTransaction)
+    async with database.transaction() as tx:
+        await tx.session.execute(
+            text(
+                "truncate inbox, outbox, systems, releases, package_checks, projects, version_maps,"
+                " version_map_history"
+            )
+        )
+    content = ContentStore("memory:///")
+    gate = PackageGate(database, content)
+    inbox = Inbox(database, handlers(gate.wake))
+    app = FastAPI()
+    app.state.token_key = KEY
+    problems.install(app)
+    app.include_router(router(inbox, database, gate, content, verdict_wait_s=5), prefix="/registry")
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://registry/registry") as http:
+        yield Registry(database, inbox, gate, content, http)
+    await gate.stop()
+    await database.close()
+
+
+def token(actor: Actor) -> dict[str, str]:
+    return {"Authorization": f"Bearer {issue_token(actor, KEY)}"}
+
+
+def _source(command: Command) -> str:
+    return f"/http/{command.actor.id}"
+
+
+def _arrived(command: Command, key: str | None) -> tuple[Envelope, Command, str]:
+    envelope = Envelope(
+        id=key or f"command-{next(_numbers)}",
+        source=_source(command),
+        type=command.type_name(),
+        subject=command.key(),
+        time=utc_now(),
+    )
+    return envelope, command, hashlib.sha256(to_body(command)).hexdigest()
