@@ -170,11 +170,12 @@ def cancel(run: Run, command: CancelRun, now: datetime, fence: int) -> Decision:
     """Stop, as long as production has not been written."""
     if run.deploy_began or run.recorded or run.status == "rolling-back" or run.ended:
         raise _wrong_state(run, "cancel", "production may have been written: use roll-back")
+    if run.waits_for_registry:
+        raise _wrong_state(run, "cancel", "the registry is about to answer: wait for it, then roll back")
     reason = f"cancelled by {command.actor.id}: {command.reason}"
     if run.record_of("prepare") is None:
         sends = (cancel_command(run),) if run.is_running else ()
-        ended = run.with_(status="cancelled", reason=reason, ended_at=now, blocked_by=None, wake_at=None)
-        return Decision(ended, sends)
+        return Decision(run.stopped(now).with_(reason=reason).ended_as("cancelled", now), sends)
     return begin_roll_back(run, reason, now, fence, ending="cancelled")
 
 
@@ -194,9 +195,8 @@ def roll_back(
             )
         return begin_roll_back(consenting.with_(ended_at=None), reason, now, fence)
     stuck = run.blocked_by is not None
-    if run.status in {"planning", "planned", "rolled-back", "cancelled"} or (
-        run.status == "rolling-back" and not stuck
-    ):
+    begun = run.record_of("prepare") is not None and not run.ended
+    if not begun or (run.status == "rolling-back" and not stuck):
         raise _wrong_state(run, "roll back", "there is nothing to undo")
     if run.waits_for_registry or (run.stage == "record" and not stuck):
         raise _wrong_state(run, "roll back", "the registry is about to answer: wait for it, then roll back")

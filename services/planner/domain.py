@@ -197,15 +197,16 @@ def on_map_let_go(run: Run, version_map: VersionMap, now: datetime, fence: int) 
     return enter(free.with_(recorded=True), "record", now, fence)
 
 
-def on_map_refused(run: Run, refused: CommandRefused) -> Decision:
+def on_map_refused(run: Run, refused: CommandRefused, now: datetime, fence: int) -> Decision:
     """The registry says no: somebody else changed the pins, and a person has to look."""
     if not run.waits_for_registry:
         return unchanged(run)
-    reason = "; ".join(refusal.reason for refusal in refused.refusals)
-    cures = (f"upgradepath run cancel {run.id} --reason …", "upgradepath plan create …")
-    return Decision(
-        run.with_(status="waiting").waiting_for("maintainer", f"the registry refused: {reason}", *cures)
-    )
+    reason = "the registry refused: " + "; ".join(refusal.reason for refusal in refused.refusals)
+    if run.recorded and not run.holds_map:
+        # The way back of a Run that had succeeded never began, so it ends as it did before.
+        return enter(run.with_(reason=f"not rolled back: {reason}"), "record", now, fence)
+    way_out = "roll-back" if run.deploy_began else "cancel"
+    return Decision(run.waiting_for("maintainer", reason, f"upgradepath run {way_out} {run.id} --reason …"))
 
 
 # --- the way back --------------------------------------------------------------------------------
@@ -237,27 +238,29 @@ def _rolled_back(run: Run, now: datetime, fence: int) -> Decision:
 def _on_failed(run: Run, outcome: Failed, now: datetime, fence: int) -> Decision:
     """The answer is no. The Run waits for its maintainer, unless the Project wants it undone."""
     undo = run.registration.definition.on_failure == "roll-back"
-    if undo and run.stage not in {"review", "roll-back"}:
+    # What fails in `record` is the tidying of staging: no reason to undo what customers use already.
+    if undo and run.stage not in {"review", "record", "roll-back"}:
         return begin_roll_back(run, f"{run.stage} failed: {outcome.reason}", now, fence)
     return Decision(run.waiting_for("maintainer", outcome.reason, *_cures(run, outcome)))
 
 
 def _cures(run: Run, outcome: Failed) -> tuple[str, ...]:
-    named = tuple(dict.fromkeys(finding.cure for finding in outcome.findings))
-    if run.stage in {"review", "prepare"}:
-        general: tuple[str, ...] = (
-            f"upgradepath run retry {run.id}",
-            f"upgradepath run cancel {run.id} --reason …",
-        )
-    elif run.stage == "roll-back":
-        general = (f"upgradepath run retry {run.id}",)
-    else:
-        general = (
-            f"upgradepath run continue {run.id}",
-            f"upgradepath run retry {run.id}",
-            f"upgradepath run roll-back {run.id} --reason …",
-        )
-    return (*named, *(cure for cure in general if cure not in named))
+    """What the worker advises, and what may be done anyway."""
+    return tuple(dict.fromkeys((*(finding.cure for finding in outcome.findings), *_ways_on(run))))
+
+
+def _ways_on(run: Run) -> tuple[str, ...]:
+    again, fixed = f"upgradepath run retry {run.id}", f"upgradepath run continue {run.id}"
+    undo, stop = (f"upgradepath run {verb} {run.id} --reason …" for verb in ("roll-back", "cancel"))
+    match run.stage:
+        case "review" | "prepare":
+            return (again, stop)
+        case "record":
+            return (again, undo)
+        case "roll-back":
+            return (again,)
+        case _:
+            return (fixed, again, undo)
 
 
 # --- time and technical errors -------------------------------------------------------------------
@@ -272,8 +275,8 @@ def _retry_later(run: Run, outcome: Errored, now: datetime) -> Decision:
 
 
 def _park(run: Run, reason: str) -> Decision:
-    cures = (f"upgradepath run retry {run.id}", f"upgradepath run roll-back {run.id} --reason …")
-    return Decision(run.waiting_for("sre", f"{run.stage} errored {run.tries} times: {reason}", *cures))
+    what = f"{run.stage} errored {run.tries} times: {reason}"
+    return Decision(run.waiting_for("sre", what, *_ways_on(run)))
 
 
 def on_timer(run: Run, now: datetime, fence: int) -> Decision:

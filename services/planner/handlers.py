@@ -141,7 +141,7 @@ async def on_refused(event: CommandRefused, tx: PlannerTransaction) -> None:
     run = await tx.run(active)
     if event.command_id != derived_id(event.command, f"{run.id}/{run.fence}"):
         return
-    await tx.save(run, domain.on_map_refused(run, event))
+    await tx.save(run, domain.on_map_refused(run, event, tx.now, await tx.next_fence(run.project)))
 
 
 async def on_timer(run_id: str, project: str, tx: PlannerTransaction) -> None:

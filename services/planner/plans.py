@@ -61,6 +61,10 @@ def _target(system: str, wanted: str | None, pins: Pins, releases: Releases) -> 
     pinned = pins.get(system)
     if pinned is None:
         return refusal(f"the Project does not pin {system}", f"choose among: {', '.join(sorted(pins))}")
+    if (system, pinned) not in releases:
+        return refusal(
+            f"{system} {pinned}, which is pinned, is not known here yet", "try again soon", "conflict"
+        )
     offered = [
         release.version
         for (name, _), release in releases.items()
@@ -152,14 +156,16 @@ def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
 
 
 def _passed(upgrade: Upgrade, releases: Releases) -> tuple[Release, ...]:
-    """Every release on the way, the new one included and the pinned one not."""
-    return tuple(
+    """Every release on the way, newest first; the new one included and the pinned one not."""
+    on_the_way = (
         release
         for (system, version), release in releases.items()
         if system == upgrade.system
         and _is_newer(version, upgrade.from_version)
         and not _is_newer(version, upgrade.to_version)
     )
+    # In no other order than theirs, as the plan's digest must not depend on where they came from.
+    return tuple(sorted(on_the_way, key=lambda release: precedence(release.version), reverse=True))
 
 
 def _answers(

@@ -36,19 +36,26 @@ class Timers:
                 await self.fire_due()
             except Exception as error:
                 if not is_passing(error):
-                    log.exception("a timer could not be handled; it stays due")
-                else:
-                    log.warning("timers wait, the database does not answer: %r", error)
+                    raise
+                log.warning("timers wait, the database does not answer: %r", error)
             await asyncio.sleep(_POLL_S)
 
     async def fire_due(self) -> None:
-        """Handle every timer that is due, each in its own transaction."""
+        """Handle every timer that is due, each in its own transaction: one that fails stops no other."""
         async with self.database.transaction() as tx:
             due = await tx.due()
         for run_id, project in due:
-            async with self.database.transaction() as tx:
-                tx.caused_by(_cause(run_id, tx))
-                await on_timer(run_id, project, tx)
+            try:
+                await self._fire(run_id, project)
+            except Exception as error:
+                if is_passing(error):
+                    raise
+                log.exception("the timer of %s could not be handled; it stays due", run_id)
+
+    async def _fire(self, run_id: str, project: str) -> None:
+        async with self.database.transaction() as tx:
+            tx.caused_by(_cause(run_id, tx))
+            await on_timer(run_id, project, tx)
 
 
 def _cause(run_id: str, tx: PlannerTransaction) -> Envelope:
