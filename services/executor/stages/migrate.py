@@ -163,14 +163,13 @@ def _unfit(row: Row, checksums: dict[str, str]) -> bool:
 
 async def _prove(job: Job, database: StagingDatabase, history: tuple[Migration, ...]) -> None:
     """All migrations, in Prisma's order and on an empty database, must make the schema that staging has."""
-    proof = database.beside("proof")
-    async with job.journal.effect("prove-migrations", proof.name):
-        await drop_database(proof.server, proof.name)
+    async with job.journal.effect("prove-migrations", database.proof):
+        await drop_database(database.server, database.proof)
         try:
-            await create_database(proof.server, proof.name)
-            await migrations.apply(proof.url, history, job.fencing_token)
+            await create_database(database.server, database.proof)
+            await migrations.apply(database.proof_url, history, job.fencing_token)
             await staging.require_same_schema(
-                proof.url,
+                database.proof_url,
                 database.url,
                 "the migrations replayed on an empty database do not make staging's schema",
                 kind="migration",
@@ -178,6 +177,6 @@ async def _prove(job: Job, database: StagingDatabase, history: tuple[Migration, 
                 names=("only replayed:", "only in staging:"),
             )
         except asyncpg.DuplicateDatabaseError as error:
-            raise Retry(f"another worker proves in {proof.name}") from error
+            raise Retry(f"another worker proves in {database.proof}") from error
         finally:
-            await drop_database(proof.server, proof.name)
+            await drop_database(database.server, database.proof)

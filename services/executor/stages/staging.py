@@ -9,7 +9,6 @@ from services.executor.clients.masking import Copied, masked_copy
 from services.executor.clients.migrations import Migration
 from services.executor.clients.postgres import (
     create_database,
-    database_of,
     description_digest,
     drop_database,
     schema_description,
@@ -20,41 +19,45 @@ from services.executor.stages.project_tree import checkout, models_at
 from services.executor.stages.tools import Tools
 from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
 from shared.clients.git import Git
+from shared.clients.staging import staging_database_name
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure
 from shared.jobs.job import Job
 
-_NAME_BYTES_MAX = 63
 _DIFFERENCES_SHOWN = 20
 _ENVIRONMENT_CURE = "read the output; correct the Project or its hosting; then `upgradepath run continue`"
 
 
 @dataclass(frozen=True)
 class StagingDatabase:
-    """`server` leads to the server by the Project's own staging URL, `url` to this Run's database."""
+    """`server` leads to the server by the Project's own staging URL, `url` to this Run's database.
+
+    `proof` is the name of the database in which the migrations are proven, and which is gone afterwards.
+    """
 
     server: str
     name: str
+    proof: str
 
     @property
     def url(self) -> str:
         return with_database(self.server, self.name)
 
-    def beside(self, suffix: str) -> "StagingDatabase":
-        """Another database of this Run."""
-        return StagingDatabase(self.server, f"{self.name}_{suffix}")
+    @property
+    def proof_url(self) -> str:
+        return with_database(self.server, self.proof)
 
 
 def staging_database(job: Job, tools: Tools) -> StagingDatabase:
-    """`<the staging secret's database>_<run id with underscores>`."""
+    """This Run's databases on staging's server. Raises `Failure` when the secret's URL names no database."""
     server = tools.secrets.resolve(job.project.definition.environments.staging.database)
-    name = f"{database_of(server)}_{job.run_id.replace('-', '_')}"
-    if len(f"{name}_proof".encode()) > _NAME_BYTES_MAX:
-        detail = f"{name} is longer than PostgreSQL's {_NAME_BYTES_MAX} bytes"
-        cure = "give staging's database a shorter name"
-        raise _no("environment", "staging's database name is too long", "environments.staging", detail, cure)
-    return StagingDatabase(server, name)
+    try:
+        name = staging_database_name(server, job.run_id)
+    except ValueError as error:
+        where, cure = "environments.staging.database", "correct the secret"
+        raise _no("environment", "staging has no database", where, str(error), cure) from error
+    return StagingDatabase(server, name, staging_database_name(server, f"{job.run_id}-proof"))
 
 
 def production_url(job: Job, tools: Tools) -> str:
@@ -133,9 +136,9 @@ async def remove(job: Job, tools: Tools, git: Git, branch: str, commit: Commit |
                     await runner.destroy(folder, at)
         removed.append("staging's app")
     async with job.journal.effect("drop-staging-database", database.name):
-        for each in (database, database.beside("proof")):
-            if await drop_database(database.server, each.name):
-                removed.append(f"database {each.name}")
+        for name in (database.name, database.proof):
+            if await drop_database(database.server, name):
+                removed.append(f"database {name}")
     head = await git.head(branch)
     if head is not None:
         async with job.journal.effect("delete-branch", f"{branch} at {head}"):
