@@ -49,12 +49,11 @@ async def read_topic(settings: KafkaSettings, topic: Topic, *, follow: bool = Fa
         numbers = await _partitions(consumer, topic)
         partitions = [TopicPartition(topic.name, number) for number in sorted(numbers)]
         consumer.assign(partitions)
-        ends = {} if follow else await consumer.end_offsets(partitions)
-        while follow or await _behind(consumer, ends):
+        ends: dict[TopicPartition, int] = {}
+        while follow or await _behind(consumer, partitions, ends):
             for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
                 for record in records:
-                    if follow or record.offset < ends[TopicPartition(record.topic, record.partition)]:
-                        yield record
+                    yield record
     finally:
         await consumer.stop()
 
@@ -99,9 +98,19 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: Topic) -> set[int]:
     return numbers
 
 
-async def _behind(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
-    for partition, end in ends.items():
-        if await consumer.position(partition) < end:
+async def _behind(
+    consumer: AIOKafkaConsumer, partitions: list[TopicPartition], ends: dict[TopicPartition, int]
+) -> bool:
+    """Whether something is left to read; `ends` keeps where each partition ended when it first answered.
+
+    Asked for its end offsets, the embedded broker names the beginning of the last batch: what comes with a
+    fetch is right at both brokers.
+    """
+    for partition in partitions:
+        end = consumer.last_stable_offset(partition)
+        if end is not None:
+            ends.setdefault(partition, end)
+        if partition not in ends or await consumer.position(partition) < ends[partition]:
             return True
     return False
 
