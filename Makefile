@@ -5,6 +5,9 @@ TOOLS := .tools
 UV := $(TOOLS)/bin/uv
 export UV_PYTHON ?= $(PYTHON)
 export UV_PYTHON_DOWNLOADS := never
+export UV_COMPILE_BYTECODE := 1
+# Without kept bytecode every command would compile hundreds of files first.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test check bench format clean
 

@@ -16,10 +16,6 @@ from pydantic import ValidationError
 from cli.asking import AsJson
 from cli.output import show_json, table, text
 from shared.contracts.envelope import explain
-from shared.contracts.topics import SERVICES
-from shared.messaging.topic_admin import describe_topics
-from shared.settings import KafkaSettings
-from shared.storage.database import Database, Transaction
 
 GIT_AT_LEAST = (2, 38)
 
@@ -111,6 +107,8 @@ def _try(subject: str, look: Callable[[], str], cure: str) -> Diagnosis:
 
 
 def _servers() -> Iterator[Diagnosis]:
+    from shared.contracts.topics import SERVICES
+
     if "UPGRADES_KAFKA_BOOTSTRAP_SERVERS" not in os.environ:
         yield Diagnosis("servers", "no UPGRADES_… variables are set: dev brings its own")
         return
@@ -125,6 +123,9 @@ def _servers() -> Iterator[Diagnosis]:
 
 
 async def _broker() -> list[Diagnosis]:
+    from shared.messaging.topic_admin import describe_topics
+    from shared.settings import KafkaSettings
+
     try:
         settings = KafkaSettings()
         states = await describe_topics(settings)
@@ -156,6 +157,8 @@ def _answers(url: str) -> str:
 
 
 async def _database(url: str) -> str:
+    from shared.storage.database import Database, Transaction
+
     database = Database("doctor", url, Transaction, pool_size=1)
     try:
         await database.ping()

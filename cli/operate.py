@@ -1,4 +1,7 @@
-"""`upgradepath service` and `upgradepath dev`: the processes themselves."""
+"""`upgradepath service`, `dev` and `demo`: the processes themselves.
+
+What they run is imported where it is run: the other commands are typed often, and start without it.
+"""
 
 import asyncio
 import logging
@@ -8,15 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 from pydantic import ValidationError
 
 from cli.output import fail, say
-from local import dev as local_dev
-from local.demo import Demo, DemoFailed
-from local.process import CannotStart
-from local.world import ACTORS, DEFAULT_FOLDER
-from services.processes import build, serve, until_told_to_stop
+from cli.world import FOLDER
 from shared.contracts.envelope import explain
 from shared.telemetry import configure_logging
 
@@ -31,6 +29,7 @@ class ServiceName(StrEnum):
     VALIDATOR = "validator"
 
 
+DEFAULT_FOLDER = Path(FOLDER)
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every stage, not only what is wrong.")]
 
 
@@ -40,6 +39,10 @@ def service(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Run one service, as the variables UPGRADES_… say, until it is told to stop."""
+    import uvloop
+
+    from services.processes import build, serve
+
     configure_logging(logging.INFO)
     try:
         uvloop.run(serve([build(name)], host, port))
@@ -58,6 +61,10 @@ def dev(
 
     It can be stopped and started again in the middle of a Run: the Run goes on where it was.
     """
+    import uvloop
+
+    from local.process import CannotStart
+
     configure_logging(logging.INFO if verbose else logging.WARNING)
     try:
         uvloop.run(_dev(world))
@@ -67,6 +74,10 @@ def dev(
 
 
 async def _dev(folder: Path) -> None:
+    from local import dev as local_dev
+    from local.world import ACTORS
+    from services.processes import until_told_to_stop
+
     stopping = asyncio.create_task(until_told_to_stop())
     async with local_dev.running(folder) as running:
         world = running.world
@@ -93,6 +104,9 @@ def demo(
     ),
 ) -> None:
     """Tell the whole story on this machine: publish, be told, fail, undo, prove, approve, deploy, record."""
+    from local.demo import Demo, DemoFailed
+    from local.process import CannotStart
+
     try:
         Demo(world, _run_command).run()
     except (CannotStart, DemoFailed) as error:

@@ -1,21 +1,24 @@
-"""`upgradepath topics …`: make them, see how they stand, read what is on them."""
+"""`upgradepath topics …`: make them, see how they stand, read what is on them.
+
+The broker's client is imported where it is used: the other commands start without it.
+"""
 
 import asyncio
 import json
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from aiokafka.errors import KafkaError
-from shared.messaging.topic_reader import describe, dump_topics, read_topic
 
 from cli.asking import AsJson
 from cli.output import note, say, show_json, table, text
 from cli.world import NoAnswer, announced_world
 from shared.contracts.topics import TOPICS
-from shared.messaging.topic_admin import TopicState, create_topics, describe_topics
-from shared.settings import KafkaSettings
+
+if TYPE_CHECKING:
+    from shared.messaging.topic_admin import TopicState
+    from shared.settings import KafkaSettings
 
 T = TypeVar("T")
 
@@ -33,12 +36,16 @@ Broker = Annotated[
 @app.command("create")
 def create(bootstrap_servers: Broker = None, as_json: AsJson = False) -> None:
     """Make every topic that is missing, with its partitions and retention; change none that is there."""
+    from shared.messaging.topic_admin import create_topics
+
     _show(_run(create_topics(_settings(bootstrap_servers))), as_json)
 
 
 @app.command("list")
 def list_topics(bootstrap_servers: Broker = None, as_json: AsJson = False) -> None:
     """How each topic stands at the broker; exit 1 when one is missing or differs."""
+    from shared.messaging.topic_admin import describe_topics
+
     states = _run(describe_topics(_settings(bootstrap_servers)))
     _show(states, as_json)
     if any(state.state in {"missing", "differs"} for state in states):
@@ -52,6 +59,8 @@ def tail(
     bootstrap_servers: Broker = None,
 ) -> None:
     """Every record of a topic from its beginning, one JSON document a line; it joins no group."""
+    from shared.messaging.topic_reader import describe, read_topic
+
     found = [known for known in TOPICS if known.name == topic] or [
         known for known in TOPICS if topic in known.name
     ]
@@ -72,12 +81,16 @@ def dump(
     bootstrap_servers: Broker = None,
 ) -> None:
     """Write what is on every topic to files."""
+    from shared.messaging.topic_reader import dump_topics
+
     counts = _run(dump_topics(_settings(bootstrap_servers), folder))
     for topic, count in counts.items():
         say(f"{count:>6}  {folder / topic}.jsonl")
 
 
-def _settings(bootstrap_servers: str | None) -> KafkaSettings:
+def _settings(bootstrap_servers: str | None) -> "KafkaSettings":
+    from shared.settings import KafkaSettings
+
     world = announced_world()
     if bootstrap_servers:
         return KafkaSettings(bootstrap_servers=bootstrap_servers)
@@ -89,6 +102,8 @@ def _settings(bootstrap_servers: str | None) -> KafkaSettings:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
+    from aiokafka.errors import KafkaError
+
     try:
         return asyncio.run(work)
     except (KafkaError, OSError) as error:
@@ -98,7 +113,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         ) from error
 
 
-def _show(states: list[TopicState], as_json: bool) -> None:
+def _show(states: "list[TopicState]", as_json: bool) -> None:
     if as_json:
         show_json(
             [

@@ -22,7 +22,6 @@ from shared.contracts.topics import SERVICES
 from shared.contracts.values import Actor
 from shared.http.tokens import issue_token
 
-DEFAULT_FOLDER = Path(".upgradepath")
 HOST = "127.0.0.1"
 
 ACTORS = {
