@@ -76,16 +76,22 @@ VERBS = ("start", "continue", "retry", "sign-off", "approve", "reject", "cancel"
 class Runs(RuleBasedStateMachine):
     """One Project with up to three Runs."""
 
-    @initialize(undo=st.booleans(), sign_off=st.booleans())
-    def a_project(self, undo: bool, sign_off: bool) -> None:
+    @initialize(undo=st.booleans(), sign_off=st.booleans(), depth=st.integers(0, 20))
+    def a_project(self, undo: bool, sign_off: bool, depth: int) -> None:
+        """A Project whose first Run has come some way."""
         self.world = World(project("roll-back" if undo else "wait", sign_off))
         self.undo = undo
         self.answers: list[StageFinished] = []
         self.seen = 0
         self.fences: list[int] = []
+        self.request_plan("auth-system")
+        for _ in range(depth):
+            self._one_step(next(iter(self.world.runs)))
 
     def _pick(self, number: int) -> Run:
-        ids = sorted(self.world.runs)
+        """Mostly the Run that was started: there the most can happen."""
+        started = [run_id for run_id, row in self.world.runs.items() if row.started and not row.ended]
+        ids = started if started and number % 4 else sorted(self.world.runs)
         return self.world.run(ids[number % len(ids)])
 
     def _say(self, command: Command) -> bool:
