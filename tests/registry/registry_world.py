@@ -1,13 +1,14 @@
 """A registry without a broker, packages made of small texts, and the Projects that pin them."""
 
 import base64
+import gzip
 import hashlib
 import io
 import itertools
 import tarfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -39,6 +40,10 @@ SAM = Actor(id="sam@platform.example", role="sre")
 KEY = SecretStr("a key for tests that is long enough to sign tokens with")
 PINS: Pins = {"auth-system": "1.2.4"}
 Files = Mapping[str, str | None]
+TABLES_IN_ORDER = (
+    *("inbox", "outbox", "package_checks", "releases", "systems"),
+    *("version_map_history", "version_maps", "projects"),
+)
 
 _numbers = itertools.count(1)
 
@@ -50,7 +55,7 @@ def files(
     manifest: str = "",
     earlier: tuple[str, ...] = (),
     notes: str = "",
-    **changed: str | None,
+    changed: Files | None = None,
 ) -> dict[str, str]:
     """A package that is in order. `changed` replaces files by path; None leaves one out."""
     headings = "".join(f"## {one}\n- As it was.\n" for one in earlier)
@@ -62,13 +67,16 @@ def files(
         "prisma/schema.prisma": "model User {\n  id Int @id\n}\n",
         "prisma/migrations/20250101000000_init/migration.sql": "create table users (id int primary key);\n",
     }
-    return {path: content for path, content in {**own, **changed}.items() if content is not None}
+    return {path: content for path, content in {**own, **(changed or {})}.items() if content is not None}
 
 
 def pack(contents: Files) -> bytes:
-    """The tar.gz of these files."""
+    """The tar.gz of these files; the same files give the same bytes."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
         for path, content in contents.items():
             info = tarfile.TarInfo(path)
             data = (content or "").encode()
@@ -103,16 +111,25 @@ class Registry:
     inbox: Inbox[RegistryTransaction]
     gate: PackageGate
     content: ContentStore
-    http: httpx.AsyncClient
+    http: httpx.AsyncClient = field(init=False)
+
+    def door(self, *, verdict_wait_s: float = 5) -> httpx.AsyncClient:
+        """A client of the registry's own HTTP door."""
+        app = FastAPI()
+        app.state.token_key = KEY
+        problems.install(app)
+        routes = router(self.inbox, self.database, self.gate, self.content, verdict_wait_s=verdict_wait_s)
+        app.include_router(routes, prefix="/registry")
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://registry/registry")
 
     async def ask(self, command: Command, key: str | None = None) -> Any:
         """Handle a command and give its answer. Raises `Reject`."""
-        return await self.inbox.perform(*_arrived(command, key))
+        received = arrived(command, key)
+        return await self.inbox.perform(received.envelope, command, received.digest)
 
     async def hear(self, command: Command, key: str | None = None) -> None:
         """Handle a command as the consumer does: a refusal is answered on a topic."""
-        envelope, message, digest = _arrived(command, key)
-        await self.inbox.handle_alone(Received(envelope, message, digest))
+        await self.inbox.handle_alone(arrived(command, key))
 
     async def publish(
         self, contents: Files | None = None, *, system: str = "auth-system", version: str | None = None
@@ -171,22 +188,14 @@ async def running(url: str) -> AsyncIterator[Registry]:
     """A registry on an empty database; the gate runs only when it is told to."""
     database = Database("registry", url, RegistryTransaction)
     async with database.transaction() as tx:
-        await tx.session.execute(
-            text(
-                "truncate inbox, outbox, systems, releases, package_checks, projects, version_maps,"
-                " version_map_history"
-            )
-        )
+        for table in TABLES_IN_ORDER:
+            await tx.session.execute(text(f"delete from {table}"))
     content = ContentStore("memory:///")
     gate = PackageGate(database, content)
     inbox = Inbox(database, handlers(gate.wake))
-    app = FastAPI()
-    app.state.token_key = KEY
-    problems.install(app)
-    app.include_router(router(inbox, database, gate, content, verdict_wait_s=5), prefix="/registry")
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://registry/registry") as http:
-        yield Registry(database, inbox, gate, content, http)
+    world = Registry(database, inbox, gate, content)
+    async with world.door() as world.http:
+        yield world
     await gate.stop()
     await database.close()
 
@@ -199,7 +208,8 @@ def _source(command: Command) -> str:
     return f"/http/{command.actor.id}"
 
 
-def _arrived(command: Command, key: str | None) -> tuple[Envelope, Command, str]:
+def arrived(command: Command, key: str | None = None) -> Received:
+    """The command as it is read from a topic or over HTTP."""
     envelope = Envelope(
         id=key or f"command-{next(_numbers)}",
         source=_source(command),
@@ -207,4 +217,4 @@ def _arrived(command: Command, key: str | None) -> tuple[Envelope, Command, str]
         subject=command.key(),
         time=utc_now(),
     )
-    return envelope, command, hashlib.sha256(to_body(command)).hexdigest()
+    return Received(envelope, command, hashlib.sha256(to_body(command)).hexdigest())
