@@ -1,5 +1,6 @@
 """Making the topics with their settings, and finding out which of them differ."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,8 +31,8 @@ async def create_topics(settings: KafkaSettings) -> list[TopicState]:
     missing = [state.topic for state in before if state.state == "missing"]
     if missing:
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
-        await admin.start()
         try:
+            await admin.start()
             answer = await admin.create_topics([_new(topic, settings) for topic in missing])
         finally:
             await admin.close()
@@ -47,16 +48,21 @@ async def create_topics(settings: KafkaSettings) -> list[TopicState]:
 
 async def describe_topics(settings: KafkaSettings) -> list[TopicState]:
     """How each topic stands at the broker."""
+    counts = await partition_counts(settings, [topic.name for topic in TOPICS])
+    return [_state(topic, counts.get(topic.name, 0)) for topic in TOPICS]
+
+
+async def partition_counts(settings: KafkaSettings, names: Iterable[str]) -> dict[str, int]:
+    """How many partitions each of these topics has; one that is not there is left out."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
-    await admin.start()
     try:
-        names = set(await admin.list_topics())
-        known = [topic.name for topic in TOPICS if topic.name in names]
+        await admin.start()
+        there = set(await admin.list_topics())
+        known = [name for name in names if name in there]
         described = await admin.describe_topics(known) if known else []
     finally:
         await admin.close()
-    partitions = {entry["topic"]: len(entry["partitions"]) for entry in described}
-    return [_state(topic, partitions.get(topic.name, 0)) for topic in TOPICS]
+    return {entry["topic"]: len(entry["partitions"]) for entry in described}
 
 
 def _state(topic: Topic, partitions: int) -> TopicState:

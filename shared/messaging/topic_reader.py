@@ -12,7 +12,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from pydantic_core import from_json
 
 from shared.contracts.topics import Topic
-from shared.messaging.topic_admin import describe_topics
+from shared.messaging.topic_admin import describe_topics, partition_counts
 from shared.settings import KafkaSettings
 
 _POLL_MS = 200
@@ -36,6 +36,10 @@ async def read_topic(settings: KafkaSettings, topic: Topic, *, follow: bool = Fa
     Commits nothing, so no group's place moves. Raises KafkaError when the broker is not there, or has no
     such topic.
     """
+    count = (await partition_counts(settings, [topic.name])).get(topic.name)
+    if count is None:
+        raise UnknownTopicOrPartitionError(f"the broker has no topic {topic.name}")
+    partitions = [TopicPartition(topic.name, number) for number in range(count)]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers,
         group_id=None,
@@ -44,10 +48,8 @@ async def read_topic(settings: KafkaSettings, topic: Topic, *, follow: bool = Fa
         isolation_level="read_committed",
         fetch_max_wait_ms=settings.fetch_max_wait_ms,
     )
-    await consumer.start()
     try:
-        numbers = await _partitions(consumer, topic)
-        partitions = [TopicPartition(topic.name, number) for number in sorted(numbers)]
+        await consumer.start()
         consumer.assign(partitions)
         ends: dict[TopicPartition, int] = {}
         while follow or await _behind(consumer, partitions, ends):
@@ -89,13 +91,6 @@ async def dump_topics(settings: KafkaSettings, folder: Path) -> dict[str, int]:
                 lines.write(json.dumps(describe(record), ensure_ascii=False) + "\n")
                 counts[state.topic.name] += 1
     return counts
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: Topic) -> set[int]:
-    if topic.name not in await consumer.topics():
-        raise UnknownTopicOrPartitionError(f"the broker has no topic {topic.name}")
-    numbers: set[int] = consumer.partitions_for_topic(topic.name)
-    return numbers
 
 
 async def _behind(
