@@ -15,7 +15,7 @@ async def done(job: Job, task: object) -> Facts:
 
 
 def header(row: OutboxRow, name: str) -> str:
-    encoded = next(value for key, value in row.headers if key == name)
+    encoded = str(next(value for key, value in row.headers if key == name))
     return base64.b64decode(encoded).decode()
 
 
