@@ -1,0 +1,153 @@
+"""One poison costs one record: its neighbours are handled, and it lies among the dead letters as it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from place import Place, Wire, eventually, header, versions
+from tiny_service import BUGGY, LIBRARY, REFUSED, publish, wire
+
+from shared.contracts.envelope import to_body
+from shared.contracts.refusals import CommandRefused
+from shared.contracts.releases import PublishRelease
+
+
+@dataclass(frozen=True)
+class Poison:
+    """A record made from a good one, and a word of the reason for which it is put away."""
+
+    record: Wire
+    because: str
+
+
+def poisons(name: str) -> dict[str, Poison]:
+    key, body, good = wire(publish(name, 999), f"{name}/poison")
+    headers = dict(good)
+
+    def changed(**values: bytes | None) -> list[tuple[str, bytes | None]]:
+        return [*{**headers, **values}.items()]
+
+    without_type = [(header, value) for header, value in good if header != "ce_type"]
+    buggy = PublishRelease(actor=LIBRARY, system=name, version=BUGGY, package="0" * 64)
+    return {
+        "bad JSON": Poison((key, b'{"system": ', good), "Invalid JSON"),
+        "no JSON at all": Poison((key, b"\xff\xfe", good), "Invalid JSON"),
+        "a missing header": Poison((key, body, without_type), "missing headers: ce_type"),
+        "a header that is not UTF-8": Poison((key, body, changed(ce_id=b"\xff")), "not UTF-8"),
+        "a null header": Poison((key, body, changed(ce_source=None)), "no value"),
+        "an unknown type": Poison((key, body, changed(ce_type=b"upgrades.Other.v1")), "unknown ce_type"),
+        "another spec version": Poison((key, body, changed(ce_specversion=b"0.3")), "ce_specversion"),
+        "a schema error": Poison((key, b'{"system": 1}', good), "system: Input should be a valid string"),
+        "no body": Poison((key, None, good), "no body"),
+        "no key, no headers": Poison((None, b"1", []), "missing headers"),
+        "an id with a NUL": Poison((key, body, changed(ce_id=b"a\x00b")), "invalid byte sequence"),
+        "a huge body": Poison((key, b'{"x":"' + b"x" * 1_000_000 + b'"}', good), "system: Field required"),
+        "a bug in the handler": Poison(wire(buggy, f"{name}/bug"), "RuntimeError: a bug in the handler"),
+    }
+
+
+async def test_a_poison_of_every_kind_costs_one_record_each(place: Place) -> None:
+    kinds = poisons(place.name)
+    mixed = place.commands([0])
+    for number, poison in enumerate(kinds.values(), start=1):
+        mixed += [poison.record, *place.commands([number])]
+    async with place.service().running() as service:
+        await place.send(mixed)
+        dead = await eventually(place.dead, lambda dead: len(dead) >= len(kinds))
+        await eventually(lambda: service.counted(place.name), lambda seen: len(seen) > len(kinds))
+        assert await service.counted(place.name) == versions(range(len(kinds) + 1))
+    assert len(dead) == len(kinds)
+    for kind, poison in kinds.items():
+        key, body, headers = poison.record
+        found = [
+            letter
+            for letter in dead
+            if (letter.key, letter.value, list(letter.headers)[:-4]) == (key, body, list(headers))
+        ]
+        assert len(found) == 1, kind
+        assert poison.because in header(found[0], "dead_reason"), kind
+        assert header(found[0], "dead_topic") == "upgrades.release.commands.v1"
+        assert int(header(found[0], "dead_offset")) >= 0
+        assert int(header(found[0], "dead_partition")) in range(4)
+
+
+async def test_a_poison_that_is_read_again_is_put_away_once(place: Place) -> None:
+    bad = poisons(place.name)["bad JSON"].record
+    async with place.service().running() as service:
+        await place.send([bad])
+        [letter] = await eventually(place.dead, lambda dead: len(dead) == 1)
+    again = place.service()
+    original = Original(letter.key, letter.value, tuple(letter.headers)[:-4], letter)
+    await again.consumer.take([original, original])
+    assert await again.unsent() == 0
+    await again.database.close()
+    await service.database.close()
+
+
+class Original:
+    """The record that became this dead letter, as the broker would give it again."""
+
+    def __init__(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: tuple[tuple[str, bytes | None], ...],
+        letter: object,
+    ) -> None:
+        about = dict(letter.headers)  # type: ignore[attr-defined]
+        self.topic = about["dead_topic"].decode()
+        self.partition = int(about["dead_partition"])
+        self.offset = int(about["dead_offset"])
+        self.key, self.value, self.headers = key, value, headers
+
+
+@pytest.mark.parametrize("header_name", ["reply_to", "correlation_id"])
+async def test_a_reply_to_header_sends_nothing_to_where_its_sender_likes(
+    place: Place, header_name: str
+) -> None:
+    key, body, headers = place.commands([1])[0]
+    elsewhere = f"{place.name}-elsewhere"
+    async with place.service().running():
+        await place.send([(key, body, [*headers, (header_name, elsewhere.encode())])])
+        await eventually(place.events, lambda events: len(events) == 1)
+        assert await place.events(elsewhere) == []
+        assert await place.dead() == []
+
+
+async def test_without_a_content_type_the_body_is_still_what_it_is(place: Place) -> None:
+    key, body, headers = place.commands([1])[0]
+    async with place.service().running() as service:
+        await place.send([(key, body, [pair for pair in headers if pair[0] != "content-type"])])
+        await eventually(lambda: service.counted(place.name), lambda seen: seen == versions([1]))
+
+
+async def test_the_same_id_with_another_body_is_a_dead_letter(place: Place) -> None:
+    key, body, headers = place.commands([1])[0]
+    other = to_body(publish(place.name, 2))
+    async with place.service().running() as service:
+        await place.send([(key, body, headers), (key, other, headers), *place.commands([3])])
+        [letter] = await eventually(place.dead, lambda dead: len(dead) == 1)
+        await eventually(lambda: service.counted(place.name), lambda seen: len(seen) == 2)
+        assert await service.counted(place.name) == versions([1, 3])
+        assert letter.value == other
+        assert "for two messages" in header(letter, "dead_reason")
+
+
+async def test_a_refused_command_is_answered_each_time_with_the_same_id(place: Place) -> None:
+    refused = PublishRelease(actor=LIBRARY, system=place.name, version=REFUSED, package="0" * 64)
+    record = wire(refused, f"{place.name}/refused")
+    async with place.service().running() as service:
+        await place.send([*place.commands([1]), record, *place.commands([2])])
+        await eventually(place.events, lambda events: len(events) == 3)
+        await place.send([record])
+        events = await eventually(place.events, lambda events: len(events) == 4)
+        answers = [event for event in events if header(event, "ce_type") == "upgrades.CommandRefused.v1"]
+        assert len(answers) == 2
+        assert header(answers[0], "ce_id") == header(answers[1], "ce_id")
+        assert answers[0].value == answers[1].value
+        assert header(answers[0], "ce_causationid") == dict(record[2])["ce_id"].decode()  # type: ignore[union-attr]
+        refusal = CommandRefused.model_validate_json(answers[0].value or b"")
+        assert refusal.refusals[0].cure == "take another"
+        assert await service.counted(place.name) == versions([1, 2])
+        assert await place.dead() == []
