@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, MetaData, select, update
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, MetaData, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field, SQLModel, col
 
@@ -53,6 +53,13 @@ class RunRow(SQLModel, table=True):
     """A Run; `state` is the whole of it."""
 
     __tablename__ = "runs"
+    __table_args__ = (
+        Index("runs_of_a_project", "project", "requested_at"),
+        Index("runs_by_plan", "plan"),
+        Index("runs_with_a_timer", "wake_at", postgresql_where=text("wake_at is not null")),
+        # One started Run per Project at a time, whatever the code believes.
+        Index("one_started_run", "project", unique=True, postgresql_where=text("started and not ended")),
+    )
     metadata = PLANNER_TABLES
 
     id: str = Field(primary_key=True)

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -122,6 +123,9 @@ class Runs(RuleBasedStateMachine):
         accepted = self._say(command_of(run, verb, by=by))
         assert not (accepted and ended) or (verb == "roll-back" and run.status == "succeeded")
         assert not (accepted and by != MIRA and verb in {"approve", "reject", "sign-off"})
+        if accepted and verb == "continue":
+            fresh = self.world.run(run.id)
+            assert (fresh.candidate, fresh.approval, fresh.sign_offs) == (None, None, ())
 
     @precondition(lambda self: self.world.runs)
     @rule(number=_NUMBER, steps=st.integers(1, 14))
@@ -130,6 +134,14 @@ class Runs(RuleBasedStateMachine):
         run_id = self._pick(number).id
         for _ in range(steps):
             self._one_step(run_id)
+
+    @precondition(lambda self: self.world.runs)
+    @rule(number=_NUMBER, verb=st.sampled_from(["start", "approve"]))
+    def something_else_is_meant(self, number: int, verb: str) -> None:
+        """Whoever opts in or approves names what he has read: another digest is refused."""
+        command = command_of(self._pick(number), verb)
+        name = "plan" if verb == "start" else "candidate"
+        assert not self._say(command.model_copy(update={name: digest("what he has read")}))
 
     # --- what workers, the registry and the clock do ----------------------------------------------
 
@@ -146,6 +158,20 @@ class Runs(RuleBasedStateMachine):
             outcome = outcome.model_copy(update={"findings": (_FINDING,)})
         self._answer(command, outcome)
         self._law_of_no(run, outcome)
+
+    @precondition(lambda self: self.world.runs)
+    @rule(number=_NUMBER, times=st.integers(1, ATTEMPTS_MAX + 1))
+    def a_stage_errs_again_and_again(self, number: int, times: int) -> None:
+        """Tried again by itself, but not for ever."""
+        run_id = self._pick(number).id
+        for _ in range(times):
+            run = self.world.run(run_id)
+            if (command := self.world.stage_command(run_id)) is not None:
+                assert run.tries <= ATTEMPTS_MAX
+                self._answer(command, Errored(reason="no route to host"))
+                self._law_of_no(run, Errored(reason="no route to host"))
+            elif run.blocked_by is None and run.wake_at is not None:
+                self.world.wait_s(max(0.0, (run.wake_at - self.world.now).total_seconds()))
 
     def _law_of_no(self, before: Run, outcome: Failed | Errored) -> None:
         run = self.world.run(before.id)
@@ -320,3 +346,51 @@ TestRuns.settings = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+# --- the same laws at every point of the road, without chance ---------------------------------------
+
+_ROAD = 16
+
+
+def _refuse_the_map(machine: Runs) -> None:
+    if machine.world.to_registry:
+        machine.the_registry_works(refuse=True)
+    if machine.world.from_registry:
+        machine.the_registry_is_heard(twice=True)
+
+
+DISTURBANCES = {
+    **{verb: (lambda machine, verb=verb: machine.anything(1, verb, MIRA)) for verb in VERBS},
+    "a cancel, and a roll-back after it": lambda machine: (
+        machine.anything(1, "cancel", MIRA),
+        machine.anything(1, "roll-back", MIRA),
+    ),
+    "a failure": lambda machine: machine.a_worker_says_no(1, False, Failed),
+    "a failure that touched production": lambda machine: machine.a_worker_says_no(1, True, Failed),
+    "an error that touched production": lambda machine: machine.a_worker_says_no(1, True, Errored),
+    "errors": lambda machine: machine.a_stage_errs_again_and_again(1, 2 * ATTEMPTS_MAX),
+    "silence": lambda machine: machine.time_passes(4000.0),
+    "the registry refuses": _refuse_the_map,
+    "another digest": lambda machine: (
+        machine.something_else_is_meant(1, "start"),
+        machine.something_else_is_meant(1, "approve"),
+    ),
+    "a second Run": lambda machine: machine.request_plan("notifications-system"),
+}
+
+
+@pytest.mark.parametrize("disturbance", DISTURBANCES)
+@pytest.mark.parametrize("undo", [False, True])
+def test_the_laws_hold_wherever_the_road_is_disturbed(disturbance: str, undo: bool) -> None:
+    for depth in range(_ROAD):
+        machine = Runs()
+        machine.a_project(undo, True, depth)
+        for step in (DISTURBANCES[disturbance], lambda machine: machine.go_on(1, 3)):
+            step(machine)
+            machine.what_was_sent_was_allowed()
+            machine.every_run_goes_on_or_says_for_whom_it_waits()
+            machine.every_cure_that_is_named_is_accepted()
+            machine.nothing_begins_before_somebody_opts_in()
+            machine.the_registry_holds_the_map_only_for_a_run_that_knows()
+        machine.teardown()

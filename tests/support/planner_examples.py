@@ -20,6 +20,7 @@ from shared.contracts.stages import (
     FileChange,
     MigrateFacts,
     MigrateTask,
+    Outcome,
     PlannedMigration,
     PrepareFacts,
     PrepareTask,
@@ -33,7 +34,9 @@ from shared.contracts.stages import (
     RuleImpact,
     RunExecutorStage,
     RunValidatorStage,
+    StageFinished,
     Step,
+    Succeeded,
     VersionNotes,
 )
 from shared.contracts.values import Actor
@@ -219,6 +222,21 @@ def review_facts(*systems: str, reversible: bool = True, rules: int = 1) -> Revi
             for number in range(rules)
         ),
         diff=digest("diff"),
+    )
+
+
+def finished(command: StageCommand, at: datetime, outcome: Outcome | None = None) -> StageFinished:
+    """A worker's answer; without an outcome it succeeded."""
+    return StageFinished(
+        run_id=command.run_id,
+        project_id=command.project_id,
+        stage=command.task.stage,
+        attempt=command.attempt,
+        fence=command.fence,
+        outcome=outcome or Succeeded(facts=facts(command)),
+        worker="worker-1",
+        started_at=at,
+        finished_at=at,
     )
 
 

@@ -15,7 +15,7 @@ from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.refusals import CommandRefused, Refusal
 from shared.contracts.releases import Release
 from shared.contracts.runs import RunChanged
-from shared.contracts.stages import Outcome, RunExecutorStage, RunValidatorStage, StageFinished, Succeeded
+from shared.contracts.stages import Outcome, RunExecutorStage, RunValidatorStage, StageFinished
 from shared.contracts.values import Message
 from shared.contracts.version_maps import (
     HoldVersionMap,
@@ -26,7 +26,15 @@ from shared.contracts.version_maps import (
     VersionMapRecorded,
     VersionMapReleased,
 )
-from tests.support.planner_examples import NOON, PROJECT, StageCommand, facts, project, releases, version_map
+from tests.support.planner_examples import (
+    NOON,
+    PROJECT,
+    StageCommand,
+    finished,
+    project,
+    releases,
+    version_map,
+)
 
 MapCommand = HoldVersionMap | RecordVersionMap | ReleaseVersionMap
 
@@ -86,17 +94,7 @@ class World:
 
     def result(self, command: StageCommand, outcome: Outcome | None = None) -> StageFinished:
         """A worker's answer; without an outcome it succeeded."""
-        return StageFinished(
-            run_id=command.run_id,
-            project_id=command.project_id,
-            stage=command.task.stage,
-            attempt=command.attempt,
-            fence=command.fence,
-            outcome=outcome or Succeeded(facts=facts(command)),
-            worker="worker-1",
-            started_at=self.now,
-            finished_at=self.now,
-        )
+        return finished(command, self.now, outcome)
 
     def registry_works(self, refuse: bool = False) -> None:
         """The registry handles its oldest command; the planner has not heard of it yet."""
