@@ -122,6 +122,10 @@ class PlannerTransaction(Transaction):
 
     async def run(self, run_id: str, project: str | None = None) -> Run:
         """A Run. Raises `Reject` when there is none of that id (in that Project)."""
+        return (await self.run_with_revision(run_id, project))[0]
+
+    async def run_with_revision(self, run_id: str, project: str | None = None) -> tuple[Run, int]:
+        """A Run and how often it has changed, both of one moment."""
         row = await self.session.get(RunRow, run_id)
         if row is None or (project is not None and row.project != project):
             raise not_found(
@@ -130,12 +134,7 @@ class PlannerTransaction(Transaction):
                 value=run_id,
                 cure="list them: upgradepath run list",
             )
-        return Run.model_validate(row.state)
-
-    async def run_with_revision(self, run_id: str) -> tuple[Run, int]:
-        run = await self.run(run_id)
-        row = await self.session.get_one(RunRow, run_id)
-        return run, row.revision
+        return Run.model_validate(row.state), row.revision
 
     async def runs(self, project: str | None, status: str | None, most: int = 200) -> list[Run]:
         """Newest first."""
