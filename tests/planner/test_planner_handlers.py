@@ -204,7 +204,7 @@ async def test_a_silent_stage_is_stopped_and_tried_again(planner: PlannerService
     assert await planner.view(run.id) == run, "nothing is due"
     run = await planner.ask(start(run))
     before = len(await planner.sent())
-    later = Database("planner", planner.database.url, AnHourLater)
+    later: Database[PlannerTransaction] = Database("planner", planner.database.url, AnHourLater)
     try:
         await Timers(later).fire_due()
     finally:
@@ -224,7 +224,7 @@ async def test_a_timer_that_fails_stops_no_other(planner: PlannerService) -> Non
     ]
     async with planner.database.transaction() as tx:
         await tx.session.execute(text("update runs set state = '{}' where id = :id"), {"id": broken.id})
-    later = Database("planner", planner.database.url, AnHourLater)
+    later: Database[PlannerTransaction] = Database("planner", planner.database.url, AnHourLater)
     try:
         await Timers(later).fire_due()
     finally:

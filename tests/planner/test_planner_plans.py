@@ -15,7 +15,7 @@ from shared.errors import Reject
 from tests.support.planner_examples import MIRA, NOON, PINS, release, releases, review_facts
 from tests.support.planner_examples import project as a_project
 
-REFUSALS = {
+REFUSALS: dict[str, tuple[dict[str, str | None], tuple[Release, ...], str, str]] = {
     "unknown system": ({"billing-system": None}, (), "systems.billing-system", "choose among: auth-system"),
     "unpublished": ({"auth-system": "9.0.0"}, (), "systems.auth-system", "choose among: 1.3.0, 1.4.0-rc.1"),
     "unpublished, and nothing newer": (
