@@ -36,7 +36,8 @@ class Offer:
     def told_to(
         self, project: str, system: str, pinned: str, supersedes: tuple[str, ...], now: datetime
     ) -> Notification:
-        return Notification(
+        # One release makes thousands of these, out of values that were all validated when they came in.
+        return Notification.model_construct(
             project=project,
             system=system,
             version=self.version,
@@ -47,6 +48,8 @@ class Offer:
             required=self.required,
             breaking=self.breaking,
             supersedes=supersedes,
+            state="open",
+            reason=None,
             notified_at=now,
         )
 

@@ -1,0 +1,229 @@
+"""A notifier without a broker, the events that it hears, and a store in memory for its laws."""
+
+import base64
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from services.notifier.api import router
+from services.notifier.domain import Releases, Standing
+from services.notifier.handlers import HANDLERS
+from services.notifier.store import NotifierTransaction
+from shared.contracts.envelope import Received, receive, seal, to_body
+from shared.contracts.notifications import Notification
+from shared.contracts.projects import ProjectRegistered
+from shared.contracts.releases import PackageMigration, Release, ReleasePublished, ReleaseWithdrawn
+from shared.contracts.values import Actor, Message
+from shared.contracts.version_maps import Pins, VersionMap, VersionMapRecorded
+from shared.http import problems
+from shared.http.tokens import issue_token
+from shared.messaging.inbox import Inbox
+from shared.storage.database import Database
+from shared.storage.tables import OutboxRow
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+KEY = SecretStr("a key for tests that is long enough to sign tokens with")
+SAM = Actor(id="sam@platform.example", role="sre")
+MIRA = Actor(id="mira@acme.example", role="maintainer", projects=("acme-portal",))
+TABLES_IN_ORDER = ("inbox", "outbox", "known_releases", "inboxes", "pins", "notifications")
+
+_revisions = itertools.count(1)
+
+
+def release(version: str, *, migrations: int = 1, system: str = "auth-system", **changed: Any) -> Release:
+    """A Release with so many migrations, each of them in every later one too."""
+    document = {
+        "system": system,
+        "version": version,
+        "package": hashlib.sha256(f"{system} {version}".encode()).hexdigest(),
+        "summary": f"What {version} brings",
+        "migrations": [
+            PackageMigration(
+                name=f"2025010100000{number}_step", checksum="0" * 64, reversible=True, contracting=False
+            )
+            for number in range(migrations)
+        ],
+        "published_at": NOON,
+        "published_by": "lena@library.example",
+    }
+    return Release.model_validate({**document, **changed})
+
+
+def published(version: str, **given: Any) -> ReleasePublished:
+    return ReleasePublished(release=release(version, **given), change="minor", revision=next(_revisions))
+
+
+def withdrawn(version: str, reason: str = "It loses sessions.", **given: Any) -> ReleaseWithdrawn:
+    return ReleaseWithdrawn(release=release(version, withdrawn=reason, **given), revision=next(_revisions))
+
+
+def recorded(revision: int, project: str = "acme-portal", **pins: str) -> VersionMapRecorded:
+    """A version map; `auth="1.2.4"` pins auth-system."""
+    named: Pins = {f"{name}-system": version for name, version in pins.items()}
+    version_map = VersionMap(project=project, pins=named, revision=revision, recorded_at=NOON)
+    return VersionMapRecorded(version_map=version_map)
+
+
+def registered(project_id: str, revision: int) -> ProjectRegistered:
+    commands = {key: ["true"] for key in ("activate", "observe", "health", "destroy", "logs")}
+    environments = {name: {"database": f"secret:{name}", **commands} for name in ("production", "staging")}
+    checks = {"look": {"kind": "command", "run": ["true"]}}
+    project = {
+        "id": project_id,
+        "repository": "/repository",
+        "approvers": [MIRA.id],
+        "definition": {
+            "id": project_id,
+            "name": "A portal",
+            "environments": environments,
+            "checks": {"validate": checks, "check-workflows": checks},
+        },
+    }
+    return ProjectRegistered.model_validate({"project": project, "revision": revision})
+
+
+def facts(notification: Notification) -> dict[str, Any]:
+    """What does not depend on the order in which things became known."""
+    return notification.model_dump(exclude={"supersedes", "notified_at"})
+
+
+@dataclass
+class Notifier:
+    """The notifier's rooms, wired as its app does."""
+
+    database: Database[NotifierTransaction]
+    inbox: Inbox[NotifierTransaction]
+    http: httpx.AsyncClient
+
+    async def hear(self, *messages: Message) -> None:
+        """Handle messages one after the other, as the consumer does."""
+        for message in messages:
+            await self.inbox.handle_alone(arrived(message))
+
+    async def hear_together(self, messages: Sequence[Message]) -> None:
+        await self.inbox.handle_together([arrived(message) for message in messages])
+
+    async def sent(self) -> list[Message]:
+        """Everything that was sent since the last look."""
+        async with self.database.transaction() as tx:
+            query = text("delete from outbox returning id, topic, key, body, headers, created_at").columns(
+                *OutboxRow.__table__.columns  # type: ignore[attr-defined]
+            )
+            rows = sorted(await tx.session.execute(query), key=lambda row: int(row.id))
+        return [
+            receive([(name, base64.b64decode(value)) for name, value in row.headers], row.body).message
+            for row in rows
+        ]
+
+    async def told(self, project: str = "acme-portal", state: str | None = "open") -> list[Notification]:
+        async with self.database.transaction() as tx:
+            return await tx.notifications(project, state)
+
+    async def read(self, path: str, who: Actor = SAM, **query: str) -> Any:
+        """The document at `path`, or the status that is not 200."""
+        headers = {"Authorization": f"Bearer {issue_token(who, KEY)}"}
+        answer = await self.http.get(path, params=query, headers=headers)
+        return answer.json() if answer.status_code == 200 else answer.status_code
+
+
+def arrived(message: Message) -> Received:
+    return Received(
+        seal(message, source="/upgrades/registry", now=NOON),
+        message,
+        hashlib.sha256(to_body(message)).hexdigest(),
+    )
+
+
+@asynccontextmanager
+async def running(url: str) -> AsyncIterator[Notifier]:
+    database = Database("notifier", url, NotifierTransaction)
+    async with database.transaction() as tx:
+        for table in TABLES_IN_ORDER:
+            await tx.session.execute(text(f"delete from {table}"))
+    app = FastAPI()
+    app.state.token_key = KEY
+    problems.install(app)
+    app.include_router(router(database), prefix="/notifier")
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://notifier/notifier") as http:
+        yield Notifier(database, Inbox(database, HANDLERS), http)
+    await database.close()
+
+
+@dataclass
+class MemoryTransaction:
+    """What the handlers need of their store, in memory; `changes` is all that was told, in order."""
+
+    known: dict[str, Releases] = field(default_factory=dict)
+    pinned: dict[str, Pins] = field(default_factory=dict)
+    maps: dict[str, int] = field(default_factory=dict)
+    kept: dict[tuple[str, str, str], Notification] = field(default_factory=dict)
+    changes: list[Notification] = field(default_factory=list)
+    now: datetime = NOON
+
+    async def begin_weighing(self) -> None:
+        """Nobody else is here."""
+
+    async def releases(self, systems: Iterable[str]) -> dict[str, Releases]:
+        return {system: self.known.get(system, {}) for system in systems}
+
+    async def save_release(self, one: Release) -> None:
+        self.known[one.system] = {**self.known.get(one.system, {}), one.version: one}
+
+    async def see_map(self, project: str, map_revision: int) -> bool:
+        is_new = self.maps.get(project, 0) < map_revision
+        self.maps[project] = max(self.maps.get(project, 0), map_revision)
+        return is_new
+
+    async def pins(self, project: str) -> Pins:
+        return self.pinned.get(project, {})
+
+    async def replace_pins(self, project: str, pins: Pins) -> None:
+        self.pinned[project] = pins
+
+    async def pinned_versions(self, systems: Sequence[str]) -> list[tuple[str, str]]:
+        pins = {pin for pins in self.pinned.values() for pin in pins.items()}
+        return sorted(pin for pin in pins if pin[0] in systems)
+
+    async def affected(self, system: str, versions: Sequence[str]) -> list[Standing]:
+        opened = {(one.project, one.system): one for one in self.kept.values() if one.state == "open"}
+        return [
+            Standing(project, system, pins[system], opened.get((project, system)))
+            for project, pins in sorted(self.pinned.items())
+            if pins.get(system) in versions
+        ]
+
+    async def notifications(self, project: str, state: str) -> list[Notification]:
+        return [one for one in self.kept.values() if (one.project, one.state) == (project, state)]
+
+    async def tell(self, changed: Sequence[Notification]) -> None:
+        for one in changed:
+            self.kept[one.project, one.system, one.version] = one
+            self.changes.append(one)
+
+    def open(self) -> list[Notification]:
+        opened = [one for one in self.kept.values() if one.state == "open"]
+        return sorted(opened, key=lambda one: (one.project, one.system))
+
+
+def after(messages: Iterable[Message]) -> MemoryTransaction:
+    """The store after the handlers have heard these messages, each once."""
+    tx = MemoryTransaction()
+    for message in messages:
+        handling = HANDLERS[type(message)](message, tx)
+        # Nothing in memory is waited for.
+        try:
+            handling.__await__().__next__()
+        except StopIteration:
+            continue
+        raise AssertionError("a handler waited for something")
+    return tx
