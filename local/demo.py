@@ -92,7 +92,6 @@ class Demo:
         self._chapter("First try: a workflow rule of the partner says no, and everything is undone")
         before = self._production(acme)
         run = self._plan()
-        self._do("plan", "show", run)
         self._do("run", "start", run, "--watch", expect=1)
         self._sign_off(run, "staging-looks-right", expect=1)
         self._do("run", "roll-back", run, "--reason", "our rule must change first", "--watch")
