@@ -23,7 +23,7 @@ class KafkaSettings(BaseSettings):
     @property
     def fetch_max_wait_ms(self) -> int:
         """Kafka wakes a waiting fetch; the embedded broker does not, so there this is the latency."""
-        return 10 if self.embedded else 500
+        return 40 if self.embedded else 500
 
 
 class ServiceSettings(BaseSettings):
