@@ -6,6 +6,7 @@ import time
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 STUCK_AFTER_S = 15.0
+_ANSWER_WITHIN_S = 10.0
 
 
 class Stuck(Exception):
@@ -27,7 +28,7 @@ class Progress:
             return
         # A broker that is away answers nothing: that is no reason to give up a place in the group.
         try:
-            async with asyncio.timeout(self._stuck_after_s):
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
                 await self._look()
         except TimeoutError:
             self._positions = {}

@@ -16,6 +16,7 @@ from shared.messaging.topic_admin import describe_topics, partition_counts
 from shared.settings import KafkaSettings
 
 _POLL_MS = 200
+_EMPTY_MS = 20
 
 
 class Record(Protocol):
@@ -46,7 +47,8 @@ async def read_topic(settings: KafkaSettings, topic: Topic, *, follow: bool = Fa
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
-        fetch_max_wait_ms=settings.fetch_max_wait_ms,
+        # An empty partition says that it is empty only when the wait is over.
+        fetch_max_wait_ms=settings.fetch_max_wait_ms if follow else _EMPTY_MS,
     )
     try:
         await consumer.start()

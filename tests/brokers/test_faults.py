@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from conftest import Broker
 from place import Place, eventually, header, versions
+from sqlalchemy import text
+from tiny_service import TinyService, publish
 
 from local.broker import EmbeddedBroker
 from local.ports import free_port
@@ -21,10 +23,10 @@ from shared.settings import KafkaSettings
 
 @pytest.fixture
 async def own_postgres() -> AsyncIterator[EmbeddedPostgres]:
-    """A server of the test's own, to be stopped."""
+    """A server of the test's own, to be killed: with fsync, or it would forget what it said was committed."""
     with (
         TemporaryDirectory(prefix="upgradepath-") as folder,
-        EmbeddedPostgres(Path(folder) / "postgres", fsync=False) as server,
+        EmbeddedPostgres(Path(folder) / "postgres") as server,
     ):
         yield server
 
@@ -46,14 +48,14 @@ async def test_a_database_that_is_away_pauses_consuming(
         with pytest.raises(AssertionError):
             await eventually(place.committed, lambda offsets: offsets > before, within_s=1.0)
         await asyncio.to_thread(own_postgres.start)
-        await eventually(lambda: _counted(service, place.name), lambda count: count == 60)
+        await eventually(lambda: service.counted(place.name), lambda seen: len(seen) == 60)
         assert await service.counted(place.name) == versions(range(60))
         await eventually(lambda: _ids(place), lambda ids: len(ids) == 60)
         assert await place.dead() == []
 
 
-async def _counted(service: object, system: str) -> int:
-    return len(await service.counted(system))  # type: ignore[attr-defined]
+async def _counted(service: TinyService, system: str) -> int:
+    return len(await service.counted(system))
 
 
 async def _ids(place: Place) -> set[str]:
@@ -123,10 +125,8 @@ async def test_only_one_relay_sends_and_the_other_takes_over(place: Place) -> No
         await service.database.close()
 
 
-async def _leaders(service: object) -> int:
-    from sqlalchemy import text
-
-    async with service.database.transaction() as tx:  # type: ignore[attr-defined]
+async def _leaders(service: TinyService) -> int:
+    async with service.database.transaction() as tx:
         held = await tx.session.execute(
             text(
                 "select count(*) from pg_locks where locktype = 'advisory' and granted and database ="
@@ -143,8 +143,6 @@ async def test_a_notification_wakes_the_relay_long_before_its_poll(place: Place)
     waits = []
     for number in range(6):
         async with service.database.transaction() as tx:
-            from tiny_service import publish
-
             tx.send(publish(place.name, number), correlation_id=str(number))
         began = time.monotonic()
         await eventually(service.unsent, lambda count: count == 0)

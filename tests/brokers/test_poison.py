@@ -11,6 +11,7 @@ from tiny_service import BUGGY, LIBRARY, REFUSED, publish, wire
 from shared.contracts.envelope import to_body
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease
+from shared.messaging.topic_reader import Record
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ async def test_a_poison_that_is_read_again_is_put_away_once(place: Place) -> Non
         await place.send([bad])
         [letter] = await eventually(place.dead, lambda dead: len(dead) == 1)
     again = place.service()
-    original = Original(letter.key, letter.value, tuple(letter.headers)[:-4], letter)
+    original = Original(letter)
     await again.consumer.take([original, original])
     assert await again.unsent() == 0
     await again.database.close()
@@ -88,18 +89,11 @@ async def test_a_poison_that_is_read_again_is_put_away_once(place: Place) -> Non
 class Original:
     """The record that became this dead letter, as the broker would give it again."""
 
-    def __init__(
-        self,
-        key: bytes | None,
-        value: bytes | None,
-        headers: tuple[tuple[str, bytes | None], ...],
-        letter: object,
-    ) -> None:
-        about = dict(letter.headers)  # type: ignore[attr-defined]
-        self.topic = about["dead_topic"].decode()
-        self.partition = int(about["dead_partition"])
-        self.offset = int(about["dead_offset"])
-        self.key, self.value, self.headers = key, value, headers
+    def __init__(self, letter: Record) -> None:
+        self.topic = header(letter, "dead_topic")
+        self.partition = int(header(letter, "dead_partition"))
+        self.offset = int(header(letter, "dead_offset"))
+        self.key, self.value, self.headers = letter.key, letter.value, tuple(letter.headers)[:-4]
 
 
 @pytest.mark.parametrize("header_name", ["reply_to", "correlation_id"])
