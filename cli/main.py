@@ -6,7 +6,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from cli import doctor, inbox, operate, plan, project, release, run, topics, version_map
+from cli import contracts, doctor, inbox, operate, plan, project, release, run, topics, version_map
 from cli.output import fail, refuse
 from cli.world import NoAnswer
 from shared.contracts.envelope import explain
@@ -62,6 +62,7 @@ for name, group in (
     ("run", run.app),
     ("version-map", version_map.app),
     ("topics", topics.app),
+    ("contracts", contracts.app),
 ):
     app.add_typer(group, name=name, no_args_is_help=True)
 app.command("inbox")(inbox.inbox)

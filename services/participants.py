@@ -1,0 +1,62 @@
+"""Who reads and writes what: reads as the handlers say, writes as the topics' rooms are given."""
+
+from services.executor.handlers import handlers as executor_handlers
+from services.notifier.handlers import HANDLERS as NOTIFIER_HANDLERS
+from services.planner.handlers import HANDLERS as PLANNER_HANDLERS
+from services.registry.handlers import handlers as registry_handlers
+from services.validator.handlers import handlers as validator_handlers
+from shared.contracts.documents import Participant
+from shared.contracts.notifications import NotificationClosed, NotificationReady
+from shared.contracts.refusals import CommandRefused
+from shared.contracts.runs import PlanReady, RunChanged
+from shared.contracts.topics import (
+    EXECUTOR_COMMANDS,
+    NOTIFICATION_EVENTS,
+    PROJECT_COMMANDS,
+    PROJECT_EVENTS,
+    RELEASE_COMMANDS,
+    RELEASE_EVENTS,
+    RUN_COMMANDS,
+    RUN_EVENTS,
+    STAGE_RESULTS,
+    VALIDATOR_COMMANDS,
+    VERSION_MAP_COMMANDS,
+    VERSION_MAP_EVENTS,
+    Topic,
+    dead_letters,
+)
+from shared.messaging.inbox import Handlers
+
+OUTSIDE = Participant(
+    "outside",
+    reads=(NotificationReady, NotificationClosed, PlanReady, RunChanged, CommandRefused),
+    writes=(RELEASE_COMMANDS, PROJECT_COMMANDS, RUN_COMMANDS),
+)
+"""The Systems Library, Innopo Platform and whoever else is let in by the broker."""
+
+
+def participants() -> tuple[Participant, ...]:
+    """The five services and the world outside."""
+    return (
+        _service("registry", registry_handlers(_idle), RELEASE_EVENTS, PROJECT_EVENTS, VERSION_MAP_EVENTS),
+        _service("notifier", NOTIFIER_HANDLERS, NOTIFICATION_EVENTS),
+        _service(
+            "planner",
+            PLANNER_HANDLERS,
+            RUN_EVENTS,
+            EXECUTOR_COMMANDS,
+            VALIDATOR_COMMANDS,
+            VERSION_MAP_COMMANDS,
+        ),
+        _service("executor", executor_handlers(_idle), STAGE_RESULTS),
+        _service("validator", validator_handlers(_idle), STAGE_RESULTS),
+        OUTSIDE,
+    )
+
+
+def _service(name: str, handlers: Handlers, *writes: Topic) -> Participant:
+    return Participant(name, tuple(handlers), (*writes, dead_letters(name)))
+
+
+def _idle() -> None:
+    """Nobody is to be woken: the tables are only read."""
