@@ -7,8 +7,8 @@ import functools
 from types import TracebackType
 from typing import Self
 
-import docker
-from docker.errors import DockerException
+import docker  # type: ignore[import-untyped]
+from docker.errors import DockerException  # type: ignore[import-untyped]
 from testcontainers.community.kafka import KafkaContainer
 
 IMAGE = "confluentinc/cp-kafka:8.0.0"

@@ -6,6 +6,7 @@ import asyncio
 import random
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ async def test_order_is_kept_for_every_key(place: Place) -> None:
     async with place.service().running() as service:
         await place.send(mixed)
         for system in systems:
-            await eventually(lambda system=system: service.counted(system), lambda seen: len(seen) == 40)
+            await eventually(partial(service.counted, system), lambda seen: len(seen) == 40)
             assert await service.counted(system) == versions(range(40))
 
 
@@ -143,7 +144,7 @@ async def test_processes_that_are_killed_again_and_again_lose_nothing(place: Pla
             await place.send(place.commands(range(sent, sent + 200)))
             sent += 200
             some = chance.randrange(sent - 150, sent)
-            await eventually(lambda: reader.counted(place.name), lambda seen, some=some: len(seen) >= some)
+            await eventually(partial(reader.counted_at_least, place.name, some), bool)
         finally:
             process.send_signal(signal.SIGKILL)
             await process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -93,7 +94,8 @@ class Original:
         self.topic = header(letter, "dead_topic")
         self.partition = int(header(letter, "dead_partition"))
         self.offset = int(header(letter, "dead_offset"))
-        self.key, self.value, self.headers = letter.key, letter.value, tuple(letter.headers)[:-4]
+        self.key, self.value = letter.key, letter.value
+        self.headers: Sequence[tuple[str, bytes | None]] = tuple(letter.headers)[:-4]
 
 
 @pytest.mark.parametrize("header_name", ["reply_to", "correlation_id"])
@@ -140,7 +142,7 @@ async def test_a_refused_command_is_answered_each_time_with_the_same_id(place: P
         assert len(answers) == 2
         assert header(answers[0], "ce_id") == header(answers[1], "ce_id")
         assert answers[0].value == answers[1].value
-        assert header(answers[0], "ce_causationid") == dict(record[2])["ce_id"].decode()  # type: ignore[union-attr]
+        assert header(answers[0], "ce_causationid") == dict(record[2])["ce_id"].decode()
         refusal = CommandRefused.model_validate_json(answers[0].value or b"")
         assert refusal.refusals[0].cure == "take another"
         assert await service.counted(place.name) == versions([1, 2])

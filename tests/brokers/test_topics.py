@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import UnknownTopicOrPartitionError
 from conftest import Broker
 from containers import KafkaInContainer, why_no_container
-from place import Place, eventually
+from place import WITHIN_S, Place
 
 from local.broker import EmbeddedBroker
 from shared.contracts.topics import RELEASE_COMMANDS, RUN_EVENTS, TOPICS, Topic
@@ -72,20 +72,19 @@ async def test_a_topic_is_read_whole_from_its_beginning(place: Place) -> None:
 
 
 async def test_a_topic_is_followed(place: Place) -> None:
-    seen: list[bytes | None] = []
+    seen: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def follow() -> None:
         async for record in read_topic(place.settings, RELEASE_COMMANDS, follow=True):
             if record.key == place.name.encode():
-                seen.append(record.value)
-
-    async def count() -> int:
-        return len(seen)
+                seen.put_nowait(record.value)
 
     task = asyncio.create_task(follow())
     for number in range(3):
-        await place.send(place.commands([number]))
-        await eventually(count, lambda found, number=number: found == number + 1)
+        [command] = place.commands([number])
+        await place.send([command])
+        async with asyncio.timeout(WITHIN_S):
+            assert await seen.get() == command[1]
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -91,6 +91,9 @@ class TinyService:
             )
             return [version for (version,) in rows]
 
+    async def counted_at_least(self, system: str, count: int) -> bool:
+        return len(await self.counted(system)) >= count
+
     async def unsent(self) -> int:
         async with self.database.transaction() as tx:
             count: int = (await tx.session.execute(text("select count(*) from outbox"))).scalar_one()
