@@ -124,6 +124,9 @@ class Inbox(Generic[T]):
     async def _handle(self, received: Received, tx: T) -> InboxRow:
         tx.caused_by(received.envelope)
         answer = await self.handlers[type(received.message)](received.message, tx)
+        # The next message of the batch reads what this one wrote, not what the session remembers.
+        await tx.session.flush()
+        tx.session.expunge_all()
         stored = None if answer is None else answer.model_dump(mode="json", by_alias=True)
         return _row(received, Verdict(answer=stored), tx)
 

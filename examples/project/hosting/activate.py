@@ -109,9 +109,9 @@ def wait_until_up(port: int, process: str, child: subprocess.Popen[bytes]) -> No
 def activate(checkout: Path, here: Path, commit: str) -> place.Live:
     """Bring the commit up, make it the live one, and end what was live before."""
     live = place.read(here)
-    if live and (live.commit, live.settings) == (commit, settings()):
-        if place.answers(live.port, live.process, within_s=2.0):
-            return live
+    same = live and (live.commit, live.settings) == (commit, settings())
+    if live and same and place.answers(live.port, live.process, within_s=2.0):
+        return live
     for name in ("releases", "run"):
         (here / name).mkdir(exist_ok=True)
     release = install(checkout, here, commit)
