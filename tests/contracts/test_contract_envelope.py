@@ -1,0 +1,147 @@
+"""The envelope: what is sealed is read again, and every kind of unreadable record is named."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from shared.contracts.envelope import Envelope, Unreadable, receive, seal, to_body, to_headers
+from shared.contracts.runs import ContinueRun
+from shared.contracts.values import Message
+from tests.support.golden_messages import examples
+from tests.support.planner_examples import MIRA, NOON, PROJECT
+
+MESSAGES = sorted(examples().items())
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=40)
+TIMES = st.datetimes(min_value=datetime(2020, 1, 1), timezones=st.just(UTC))
+
+HeaderList = list[tuple[str, bytes | None]]
+
+
+def record() -> tuple[HeaderList, bytes]:
+    message = ContinueRun(actor=MIRA, project=PROJECT, run_id="run-1b9d6bcd4f21")
+    return list(to_headers(seal(message, source="/test", now=NOON))), to_body(message)
+
+
+@st.composite
+def causes(draw: st.DrawFn) -> Envelope:
+    maybe = st.none() | TEXT
+    return Envelope(
+        id=draw(TEXT),
+        source=draw(TEXT),
+        type="upgrades.Anything.v1",
+        subject=draw(TEXT),
+        time=draw(TIMES),
+        correlation_id=draw(maybe),
+        causation_id=draw(maybe),
+        traceparent=draw(maybe),
+    )
+
+
+@given(
+    example=st.sampled_from(MESSAGES),
+    source=TEXT,
+    now=TIMES,
+    cause=st.none() | causes(),
+    ordinal=st.integers(0, 5),
+    run=st.none() | TEXT,
+)
+def test_what_is_sealed_is_read_again(
+    example: tuple[str, Message],
+    source: str,
+    now: datetime,
+    cause: Envelope | None,
+    ordinal: int,
+    run: str | None,
+) -> None:
+    _, message = example
+    envelope = seal(message, source=source, now=now, cause=cause, ordinal=ordinal, correlation_id=run)
+    received = receive(to_headers(envelope), to_body(message))
+    assert received.envelope == envelope
+    assert received.message == message
+    assert to_body(received.message) == to_body(message), "read and written again, the bytes are the same"
+    assert envelope.causation_id == (cause.id if cause else None)
+    assert envelope.subject == message.key()
+
+
+@given(example=st.sampled_from(MESSAGES), first=causes(), second=causes(), ordinal=st.integers(0, 5))
+def test_an_id_is_derived_from_the_identity_or_else_from_the_cause(
+    example: tuple[str, Message], first: Envelope, second: Envelope, ordinal: int
+) -> None:
+    def made(cause: Envelope, number: int) -> str:
+        return seal(example[1], source="/test", now=NOON, cause=cause, ordinal=number).id
+
+    assert made(first, ordinal) == made(first, ordinal)
+    same = example[1].identity() is not None or (first.source, first.id) == (second.source, second.id)
+    assert (made(first, ordinal) == made(second, ordinal)) == same
+    assert (made(first, ordinal) == made(first, ordinal + 1)) == (example[1].identity() is not None)
+
+
+def test_headers_that_are_not_ours_are_left_alone() -> None:
+    headers, body = record()
+    received = receive([*headers, ("x-trace", None), ("x-bytes", b"\xff\xfe")], body)
+    assert received.message.key() == PROJECT
+
+
+def without(name: str) -> Callable[[HeaderList, bytes], tuple[HeaderList, bytes | None]]:
+    return lambda headers, body: ([one for one in headers if one[0] != name], body)
+
+
+def instead(name: str, value: bytes | None) -> Callable[[HeaderList, bytes], tuple[HeaderList, bytes | None]]:
+    return lambda headers, body: ([(key, value if key == name else old) for key, old in headers], body)
+
+
+def body_is(body: bytes | None) -> Callable[[HeaderList, bytes], tuple[HeaderList, bytes | None]]:
+    return lambda headers, _: (headers, body)
+
+
+UNREADABLE = {
+    "no id": (without("ce_id"), "missing headers: ce_id"),
+    "no source": (without("ce_source"), "missing headers: ce_source"),
+    "no type": (without("ce_type"), "missing headers: ce_type"),
+    "no version of the specification": (without("ce_specversion"), "missing headers: ce_specversion"),
+    "no headers at all": (
+        lambda headers, body: ([], body),
+        "missing headers: ce_specversion, ce_id, ce_source, ce_type",
+    ),
+    "an empty id": (instead("ce_id", b""), "missing headers: ce_id"),
+    "another specification": (instead("ce_specversion", b"0.3"), "ce_specversion is '0.3', expected '1.0'"),
+    "a type that nobody knows": (instead("ce_type", b"upgrades.Nothing.v1"), "unknown ce_type"),
+    "a later version of a type": (instead("ce_type", b"upgrades.ContinueRun.v2"), "unknown ce_type"),
+    "a header without a value": (instead("ce_source", None), "header ce_source has no value"),
+    "a header that is no text": (instead("ce_source", b"\xff\xfe"), "header ce_source is not UTF-8"),
+    "no time": (without("ce_time"), "ce_time is no RFC 3339 time: None"),
+    "a time that is none": (instead("ce_time", b"yesterday"), "ce_time is no RFC 3339 time: 'yesterday'"),
+    "no body": (body_is(None), "the record has no body"),
+    "an empty body": (body_is(b""), "Invalid JSON"),
+    "a body that is no JSON": (body_is(b"{'project'"), "Invalid JSON"),
+    "a body that is no UTF-8": (body_is(b'{"project": "\xff"}'), "Invalid JSON"),
+    "a body of another shape": (body_is(b"[1, 2]"), "Input should be an object"),
+    "fields that are missing": (body_is(b"{}"), "run_id: Field required"),
+    "a field of the wrong form": (
+        body_is(b'{"actor": {"id": "m", "role": "maintainer"}, "project": "Acme!", "run_id": "run-1"}'),
+        "project: String should match pattern",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_an_unreadable_record_is_named(kind: str) -> None:
+    spoil, reason = UNREADABLE[kind]
+    headers, body = spoil(*record())
+    with pytest.raises(Unreadable) as unreadable:
+        receive(headers, body)
+    assert reason in str(unreadable.value)
+
+
+@given(
+    headers=st.lists(
+        st.tuples(st.sampled_from(["ce_id", "ce_type", "ce_time", "x"]), st.none() | st.binary())
+    ),
+    body=st.none() | st.binary(),
+)
+def test_garbage_is_unreadable_and_never_a_bug(headers: HeaderList, body: bytes | None) -> None:
+    with pytest.raises(Unreadable):
+        receive(headers, body)
