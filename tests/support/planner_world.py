@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -59,10 +59,11 @@ class World:
         self.tell(ProjectRegistered(project=self.registration, revision=1))
         self.tell(VersionMapRecorded(version_map=self.truth))
 
-    def tell(self, message: Message) -> Any:
+    def tell(self, message: Message, message_id: str | None = None) -> Any:
         """Hand one message to its handler; what that gives is the answer. Raises `Reject`."""
         self.number += 1
         envelope = seal(message, source="/test", now=self.now, ordinal=self.number)
+        envelope = replace(envelope, id=message_id or envelope.id)
         return _at_once(HANDLERS[type(message)](message, MemoryTransaction(self, envelope)))
 
     def fork(self) -> "World":
