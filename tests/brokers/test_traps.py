@@ -238,6 +238,6 @@ async def test_sqlmodel_table_true_skips_validation_and_edits_in_place_are_not_s
             "ce_subject",
             b64encode(place.name.encode()).decode(),
         ] in row.headers  # loaded, and readable after the commit: nothing is lazy
-        assert InboxRow.__table__.c.verdict.nullable is False
+        assert InboxRow.__table__.c.verdict.nullable is False  # type: ignore[attr-defined]
     assert row.topic == RELEASE_COMMANDS.name
     await service.database.close()

@@ -1,0 +1,47 @@
+"""What the consumer does with a batch, without a broker."""
+
+from __future__ import annotations
+
+from counting import BUGGY, REFUSED, RETRY, Counting, Kept, kept
+
+DEAD = "upgrades.registry.dead.v1"
+
+
+async def test_a_bad_one_among_many_is_found_by_halving(counting: Counting) -> None:
+    versions = [f"1.{number}.0" for number in range(64)]
+    records = [kept(version, offset) for offset, version in enumerate(versions)]
+    records[40] = kept(BUGGY, 40)
+    await counting.consumer.take(records)
+    assert await counting.counted() == versions[:40] + versions[41:]
+    # Each level redoes one half: far fewer than 64 transactions, and no record is handled twice for good.
+    assert (await counting.sent()).count(DEAD) == 1
+    assert counting.calls < 64 * 3
+
+
+async def test_the_order_of_a_batch_is_kept_when_it_is_redone(counting: Counting) -> None:
+    mixed = ["1.0.0", REFUSED, "1.1.0", BUGGY, "1.2.0", "1.3.0"]
+    await counting.consumer.take([kept(version, offset) for offset, version in enumerate(mixed)])
+    assert await counting.counted() == ["1.0.0", "1.1.0", "1.2.0", "1.3.0"]
+
+
+async def test_what_passes_is_waited_for(counting: Counting) -> None:
+    counting.fail_with = [ConnectionResetError("gone"), TimeoutError(), RETRY]
+    await counting.consumer.take([kept("1.0.0", 0)])
+    assert await counting.counted() == ["1.0.0"]
+    assert DEAD not in await counting.sent()
+
+
+async def test_a_file_that_is_not_there_is_a_bug_and_blocks_nobody(counting: Counting) -> None:
+    counting.fail_with = [FileNotFoundError("no such file")]
+    await counting.consumer.take([kept("1.0.0", 0)])
+    assert await counting.sent() == [DEAD]
+
+
+async def test_a_dead_letter_is_written_once_and_another_record_at_its_place_too(counting: Counting) -> None:
+    bad = Kept(b"key", b"no JSON", (), 5)
+    for _ in range(3):
+        await counting.consumer.take([bad])
+    assert await counting.sent() == [DEAD]
+    # The embedded broker forgets and counts from 0 again.
+    await counting.consumer.take([Kept(b"key", b"another", (), 5)])
+    assert await counting.sent() == [DEAD, DEAD]
