@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import asyncpg
 
@@ -13,10 +14,11 @@ from services.executor.clients.migrations import apply, read_migrations
 from services.executor.clients.postgres import create_database, with_database
 from shared.clients.environments import EnvironmentRunner
 from shared.clients.secrets import Secrets
-from shared.project_file import read_project_file
+from shared.project_file import PROJECT_FILE, read_project_file
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-PROJECT = "acme-portal"
+PARTNER = "acme"
+PROJECT = f"{PARTNER}-portal"
 FIRST_RELEASES = (
     ("notifications-system", "0.3.2"),
     ("auth-system", "1.2.4"),
@@ -32,7 +34,7 @@ def package_folder(system: str, version: str) -> Path:
 
 @dataclass(frozen=True)
 class Example:
-    """acme-portal: where its repository, its checkout and its production database are."""
+    """The Project: where its repository, its checkout and its production database are."""
 
     repository: Path
     checkout: Path
@@ -80,20 +82,27 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-async def set_up(world: World, postgres_url: str, *variants: str) -> Example:
+async def set_up(
+    world: World,
+    postgres_url: str,
+    *variants: str,
+    partner: str = PARTNER,
+    edits: Mapping[str, str] = MappingProxyType({}),
+) -> Example:
     """Make the example in this world: the Project at its start, live in production, with its data.
 
-    `postgres_url` is a database of the server on which production's and staging's shall lie.
+    `postgres_url` is a database of the server on which production's and staging's shall lie. Another
+    `partner` has the same portal for its own: repository, databases, hosting and secrets of its name.
+    `edits` are texts of files, by path, with which the repository begins.
     """
-    home = world.folder / "acme"
-    repository, checkout = home / "acme-portal.git", home / "checkout"
-    _make_repository(repository, checkout, variants)
-    for name in ("acme_production", "acme_staging"):
-        await create_database(postgres_url, name)
-    production_url = with_database(postgres_url, "acme_production")
-    world.keep_secret("acme-production-database", production_url)
-    world.keep_secret("acme-staging-database", with_database(postgres_url, "acme_staging"))
-    world.keep_secret("acme-hosting", str(home / "hosting"))
+    home = world.folder / partner
+    repository, checkout = home / f"{partner}-portal.git", home / "checkout"
+    _make_repository(repository, checkout, variants, partner, edits)
+    for name in ("production", "staging"):
+        await create_database(postgres_url, f"{partner}_{name}")
+        world.keep_secret(f"{partner}-{name}-database", with_database(postgres_url, f"{partner}_{name}"))
+    production_url = with_database(postgres_url, f"{partner}_production")
+    world.keep_secret(f"{partner}-hosting", str(home / "hosting"))
     files = {
         str(path.relative_to(checkout)): path.read_bytes()
         for path in checkout.glob("prisma/migrations/*/*.sql")
@@ -108,12 +117,22 @@ async def set_up(world: World, postgres_url: str, *variants: str) -> Example:
     return Example(repository, checkout, production_url, address)
 
 
-def _make_repository(repository: Path, checkout: Path, variants: tuple[str, ...]) -> None:
+def _make_repository(
+    repository: Path, checkout: Path, variants: tuple[str, ...], partner: str, edits: Mapping[str, str]
+) -> None:
     repository.mkdir(parents=True)
     git(repository, "init", "-q", "--bare", "--initial-branch=main")
     shutil.copytree(EXAMPLES / "project", checkout, ignore=shutil.ignore_patterns("__pycache__"))
     for name in variants:
         shutil.copytree(EXAMPLES / "variants" / name, checkout, dirs_exist_ok=True)
+    for path, text in edits.items():
+        (checkout / path).write_text(text)
+    declared = checkout / PROJECT_FILE
+    declared.write_text(
+        declared.read_text()
+        .replace(f'id = "{PROJECT}"', f'id = "{partner}-portal"')
+        .replace(f"secret:{PARTNER}-", f"secret:{partner}-")
+    )
     git(checkout, "init", "-q", "--initial-branch=main")
     git(checkout, "add", "-A")
     git(checkout, "commit", "-q", "-m", "The portal as it is live")

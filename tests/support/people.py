@@ -1,0 +1,213 @@
+"""The people of a journey, over HTTP as any client: each waits by the long poll, never by the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from local.world import ACTORS
+from shared.contracts.notifications import Notification
+from shared.contracts.refusals import Refusal
+from shared.contracts.runs import Plan, RunView
+from shared.contracts.values import Actor
+from shared.packages.archive import pack_folder
+from shared.packages.package import read_package
+from tests.support.system import System
+
+LIBRARY, SRE = ACTORS["library"], ACTORS["sre"]
+_LONG_POLL_S = 20.0
+_WITHIN_S = 120.0
+_POLL_S = 0.05
+
+
+class Refused(Exception):
+    """The services said no: the status, and each refusal."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        super().__init__(f"{answer.status_code} {answer.text}")
+        self.status = answer.status_code
+        self.refusals = [Refusal.model_validate(each) for each in answer.json().get("refusals", ())]
+
+
+class Person:
+    """Somebody with a token. What does not answer is asked again: a repeat with its key is harmless."""
+
+    def __init__(self, system: System, actor: Actor, token: str | None = None) -> None:
+        self.system = system
+        self.actor = actor
+        self._token = token
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """The JSON that is there. Raises Refused."""
+        return (await self._ask("GET", path, params=query)).json()
+
+    async def post(self, path: str, body: Any = None, **options: Any) -> Any:
+        """A command's verdict. Raises Refused."""
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        options = options or {"json": {} if body is None else body}
+        return (await self._ask("POST", path, headers=key, **options)).json()
+
+    async def text(self, path: str) -> str:
+        return (await self._ask("GET", path)).text
+
+    async def until(self, path: str, good: Callable[[Any], bool]) -> Any:
+        """What a read that has no long poll answers, once it is good."""
+        end = time.monotonic() + _WITHIN_S
+        while True:
+            try:
+                seen = await self.get(path)
+            except Refused as refused:
+                # What one service has said, another may not have read yet.
+                if refused.status != httpx.codes.NOT_FOUND:
+                    raise
+                seen = str(refused)
+            else:
+                if good(seen):
+                    return seen
+            assert time.monotonic() < end, f"{path} is still {seen!r:.2000}"
+            await asyncio.sleep(_POLL_S)
+
+    async def _ask(
+        self, method: str, path: str, headers: dict[str, str] | None = None, **options: Any
+    ) -> httpx.Response:
+        token = self._token or self.system.token(self.actor)
+        headers = {"Authorization": f"Bearer {token}", **(headers or {})}
+        end = time.monotonic() + _WITHIN_S
+        while True:
+            try:
+                async with httpx.AsyncClient(timeout=_WITHIN_S, trust_env=False, verify=False) as client:
+                    answer = await client.request(
+                        method, f"{self.system.url}{path}", headers=headers, **options
+                    )
+            except httpx.TransportError as error:
+                why = repr(error)
+            else:
+                if answer.is_success:
+                    return answer
+                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    raise Refused(answer)
+                why = answer.text
+            assert time.monotonic() < end, f"{method} {path}: {why}"
+            await asyncio.sleep(_POLL_S)
+
+
+class Library(Person):
+    """Who publishes Systems."""
+
+    def __init__(self, system: System) -> None:
+        super().__init__(system, LIBRARY)
+
+    async def publish(self, folder: Path) -> dict[str, Any]:
+        """Upload and publish an unpacked package; the event. Raises Refused."""
+        package = pack_folder(folder)
+        manifest = read_package(package).manifest
+        stored = await self.post("/registry/content", content=package)
+        release = {"system": manifest.name, "version": manifest.version, "package": stored["digest"]}
+        published: dict[str, Any] = await self.post("/registry/releases", release)
+        return published
+
+
+class Maintainer(Person):
+    """Who decides for one Project, and may approve there."""
+
+    def __init__(self, system: System, project: str) -> None:
+        name = project.partition("-")[0]
+        super().__init__(system, Actor(id=f"mira@{name}.example", role="maintainer", projects=(project,)))
+        self.project = project
+
+    async def inbox(self, state: str = "open") -> list[Notification]:
+        found = await self.get(f"/notifier/inbox/{self.project}", state=state)
+        return [Notification.model_validate(each) for each in found]
+
+    async def told(self, system: str, version: str) -> Notification:
+        """The notification of this release, once it is there."""
+
+        def of(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [each for each in found if (each["system"], each["version"]) == (system, version)]
+
+        path = f"/notifier/inbox/{self.project}"
+        return Notification.model_validate(of(await self.until(path, lambda found: bool(of(found))))[0])
+
+    async def pins(self) -> dict[str, str]:
+        pins: dict[str, str] = (await self.version_map())["pins"]
+        return pins
+
+    async def version_map(self) -> dict[str, Any]:
+        found: dict[str, Any] = await self.get(f"/registry/version-maps/{self.project}")
+        return found
+
+    async def plan(self, *systems: str) -> RunView:
+        """Ask for a plan (`system` or `system@version`), and wait until it can be read."""
+        wanted = {name: version or None for name, _, version in (each.partition("@") for each in systems)}
+        run = await self.post("/planner/runs", {"project": self.project, "systems": wanted})
+        planned = await self.settled(run["id"])
+        assert planned.status == "planned", planned
+        return planned
+
+    async def read_plan(self, run: str) -> Plan:
+        return Plan.model_validate((await self.get(f"/planner/runs/{run}/plan"))["plan"])
+
+    async def show(self, run: str) -> RunView:
+        return RunView.model_validate((await self.get(f"/planner/runs/{run}"))["run"])
+
+    async def tell(self, run: str, verb: str, **body: Any) -> RunView:
+        """One command about a Run; the Run right after it. Raises Refused."""
+        return RunView.model_validate(await self.post(f"/planner/runs/{run}/{verb}", body))
+
+    async def start(self, run: RunView) -> RunView:
+        """Opt in, and wait for what the Run waits for then."""
+        await self.tell(run.id, "start", plan=run.plan)
+        return await self.settled(run.id)
+
+    async def proven(self, run: str) -> RunView:
+        """Sign off whatever is asked, until the candidate awaits its approval."""
+        view = await self.settled(run)
+        while view.candidate is None:
+            assert view.blocked_by is not None, view
+            assert view.blocked_by.who == "approver", view.blocked_by
+            for check in view.blocked_by.what.removeprefix("sign-off of ").split(", "):
+                await self.tell(run, "sign-off", check=check, remark="looked at it")
+            view = await self.settled(run)
+        return view
+
+    async def approve(self, run: RunView) -> RunView:
+        """Approve the candidate, and wait for the end of it."""
+        await self.tell(run.id, "approve", candidate=run.candidate)
+        return await self.settled(run.id)
+
+    async def roll_back(self, run: str, *, restore_backup: bool = False) -> RunView:
+        await self.tell(run, "roll-back", reason="we want it as it was", restore_backup=restore_backup)
+        return await self.settled(run)
+
+    async def upgrade(self, *systems: str) -> RunView:
+        """The whole road, without a look to the side."""
+        planned = await self.plan(*systems)
+        await self.start(planned)
+        return await self.approve(await self.proven(planned.id))
+
+    async def settled(self, run: str) -> RunView:
+        """The Run once it waits for a person, or has ended."""
+        return await self.seen(run, is_settled)
+
+    async def seen(self, run: str, good: Callable[[RunView], bool]) -> RunView:
+        """The first state of the Run from now on that is good."""
+        end = time.monotonic() + _WITHIN_S
+        revision = 0
+        while True:
+            state = await self.get(f"/planner/runs/{run}", after_revision=revision, wait_s=_LONG_POLL_S)
+            view = RunView.model_validate(state["run"])
+            if good(view):
+                return view
+            assert time.monotonic() < end, f"it is still {view!r}"
+            revision = state["revision"]
+
+
+def is_settled(run: RunView) -> bool:
+    waits = run.blocked_by is not None and run.blocked_by.who != "registry"
+    return waits or run.ended_at is not None

@@ -1,0 +1,208 @@
+"""The whole system behind one URL: `upgradepath dev`, or five processes beside an Apache Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+import psutil
+
+from local.kafka import ApacheKafka
+from local.ports import free_port
+from local.process import Child
+from local.world import HOST, World
+from shared.contracts.topics import SERVICES
+from shared.contracts.values import Actor
+from shared.messaging.topic_admin import create_topics
+from shared.settings import KafkaSettings
+from tests.conftest import PostgresServer
+from tests.support.front import reverse_proxy
+
+ROOT = Path(__file__).resolve().parents[2]
+_READY_WITHIN_S = 90.0
+_STOP_WITHIN_S = 30.0
+_POLL_S = 0.05
+
+
+class System(Protocol):
+    """What a journey needs of a running system, however it runs."""
+
+    world: World
+    url: str
+    postgres_url: str
+    kafka: KafkaSettings
+
+    def token(self, actor: Actor) -> str: ...
+
+    def logs(self) -> str: ...
+
+
+class Embedded:
+    """`upgradepath dev` as a child process; it can be stopped, killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = World.open(folder)
+        self.url = ""
+        self.postgres_url = ""
+        self.kafka = KafkaSettings(embedded=True)
+        self._log = self.world.folder / "dev.log"
+        self._child: Child | None = None
+
+    def token(self, actor: Actor) -> str:
+        return self.world.token(actor)
+
+    def logs(self) -> str:
+        """Everything that the services have said; without the greeting, which is for its reader's eyes."""
+        lines = self._log.read_text(errors="replace").splitlines()
+        return "\n".join(line for line in lines if not line.startswith("  PostgreSQL "))
+
+    async def start(self) -> None:
+        """Returns when all services answer."""
+        announced = self.world.folder / "world.json"
+        # One that was killed has left it.
+        announced.unlink(missing_ok=True)
+        folder = str(self.world.folder)
+        self._child = await asyncio.to_thread(
+            Child,
+            [sys.executable, "-m", "cli", "dev", "--world", folder, "--verbose"],
+            log=self._log,
+            cwd=ROOT,
+            env=_outer_environment(),
+        )
+        await _until(announced.is_file, self._child)
+        # It is written after it is made.
+        await _until(lambda: announced.read_text().endswith("}"), self._child)
+        document = json.loads(announced.read_text())
+        self.url, self.postgres_url = document["url"], document["postgres"]
+        self.kafka = KafkaSettings(bootstrap_servers=document["bootstrap_servers"], embedded=True)
+
+    async def stop(self) -> None:
+        """As Ctrl-C does. Safe to repeat."""
+        if self._child is not None:
+            await asyncio.to_thread(self._child.stop, signal.SIGTERM, patience_s=_STOP_WITHIN_S)
+            self._child = None
+
+    async def kill(self) -> None:
+        """As a power cut does, for this process and for what it started."""
+        assert self._child is not None
+        await asyncio.to_thread(self._child.kill)
+        self._child = None
+
+
+class FiveProcesses:
+    """Apache Kafka, a PostgreSQL server, and each service as a process of its own."""
+
+    def __init__(self, folder: Path, kafka: ApacheKafka, postgres: PostgresServer) -> None:
+        self.world = World.open(folder)
+        self.url = self.world.url
+        self.postgres_url = postgres.url()
+        self.kafka = KafkaSettings(bootstrap_servers=kafka.bootstrap_servers)
+        databases = {}
+        for name in SERVICES:
+            postgres.create_database(f"upgrades_{name}")
+            databases[name] = postgres.url(f"upgrades_{name}")
+        self._environment = (
+            _outer_environment()
+            | self.world.environment(kafka.bootstrap_servers, databases, embedded=False)
+            | {"UPGRADES_POSTGRES_BIN": str(postgres.bin_folder)}
+        )
+        self._ports = {name: free_port() for name in SERVICES}
+        self._children: dict[str, Child] = {}
+
+    def token(self, actor: Actor) -> str:
+        return self.world.token(actor)
+
+    def logs(self) -> str:
+        """Everything that the services have said."""
+        return "".join(path.read_text(errors="replace") for path in self.world.folder.glob("*.log"))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[FiveProcesses]:
+        """Start all five behind one URL, and stop them when the block ends."""
+        await create_topics(self.kafka)
+        async with AsyncExitStack() as stack:
+            for name in SERVICES:
+                self._spawn(name)
+                stack.push_async_callback(self._stop, name)
+            for name in SERVICES:
+                await self._until_ready(name)
+            services = {name: self._base(name) for name in SERVICES}
+            await stack.enter_async_context(reverse_proxy(self.world.port, services))
+            yield self
+
+    async def restart(self, name: str) -> None:
+        """Kill one service at whatever it does, and start it again."""
+        await asyncio.to_thread(self._children[name].kill)
+        self._spawn(name)
+        await self._until_ready(name)
+
+    @asynccontextmanager
+    async def frozen(self, name: str) -> AsyncIterator[None]:
+        """The service's process stands still while the block lasts."""
+        os.kill(self._children[name].pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._children[name].pid, signal.SIGCONT)
+
+    def _spawn(self, name: str) -> None:
+        self._children[name] = Child(
+            [sys.executable, "-m", "cli", "service", name, "--port", str(self._ports[name])],
+            log=self.world.folder / f"{name}.log",
+            cwd=ROOT,
+            env=self._environment,
+        )
+
+    async def _stop(self, name: str) -> None:
+        await asyncio.to_thread(self._children[name].stop, signal.SIGTERM, patience_s=_STOP_WITHIN_S)
+
+    def _base(self, name: str) -> str:
+        return f"http://{HOST}:{self._ports[name]}"
+
+    async def _until_ready(self, name: str) -> None:
+        async with httpx.AsyncClient(base_url=self._base(name), trust_env=False) as client:
+            end = time.monotonic() + _READY_WITHIN_S
+            while not await _is_healthy(client):
+                child = self._children[name]
+                assert child.running, f"{name} ended while starting{child.log_tail()}"
+                assert time.monotonic() < end, f"{name} does not answer{child.log_tail()}"
+                await asyncio.sleep(_POLL_S)
+
+
+async def _is_healthy(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health")).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+async def _until(condition: Callable[[], bool], child: Child) -> None:
+    end = time.monotonic() + _READY_WITHIN_S
+    while not condition():
+        assert child.running, f"it ended while starting{child.log_tail()}"
+        assert time.monotonic() < end, f"it is not ready{child.log_tail()}"
+        await asyncio.sleep(_POLL_S)
+
+
+def _outer_environment() -> dict[str, str]:
+    """Our own environment without what would lead to another system."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("UPGRADE")}
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Every process that works in `folder` or below it, or was told of it."""
+    found = []
+    for process in psutil.process_iter(["pid", "cwd", "cmdline"]):
+        words = " ".join(process.info["cmdline"] or ())
+        if process.pid != os.getpid() and str(folder) in f"{process.info['cwd']} {words}":
+            found.append(f"{process.pid} {words}")
+    return found
