@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from typing import Protocol
 
 import pytest
-from containers import KafkaInContainer, why_no_container
+from containers import Broker, KafkaInContainer, why_no_container
 from place import Place
 
 from local.broker import EmbeddedBroker
@@ -15,15 +14,6 @@ from local.kafka import ApacheKafka, availability
 from shared.messaging.topic_admin import create_topics
 from shared.settings import KafkaSettings
 from tests.conftest import PostgresServer
-
-
-class Broker(Protocol):
-    @property
-    def bootstrap_servers(self) -> str: ...
-
-    async def start(self) -> None: ...
-
-    async def kill(self) -> None: ...
 
 
 @pytest.fixture(scope="session")

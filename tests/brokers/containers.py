@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import docker  # type: ignore[import-untyped]
 from docker.errors import DockerException  # type: ignore[import-untyped]
@@ -24,8 +24,19 @@ def why_no_container() -> str | None:
     return None
 
 
+class Broker(Protocol):
+    """A broker that tests may kill; `start` goes on from what it kept."""
+
+    @property
+    def bootstrap_servers(self) -> str: ...
+
+    async def start(self) -> None: ...
+
+    async def kill(self) -> None: ...
+
+
 class KafkaInContainer:
-    """One KRaft node; `kill` pauses nothing and keeps the data: the same container starts again."""
+    """One KRaft node; after `kill`, `start` starts the same container with its data."""
 
     def __init__(self) -> None:
         self._container = KafkaContainer(IMAGE).with_kraft()

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from conftest import Broker
+from containers import Broker
 from place import Place, eventually, header, versions
 from sqlalchemy import text
 from tiny_service import TinyService, publish

@@ -10,8 +10,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import UnknownTopicOrPartitionError
-from conftest import Broker
-from containers import KafkaInContainer, why_no_container
+from containers import Broker, KafkaInContainer, why_no_container
 from place import WITHIN_S, Place
 
 from local.broker import EmbeddedBroker
