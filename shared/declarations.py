@@ -43,7 +43,7 @@ def parse_toml(text: str, *, file: str) -> dict[str, Any]:
 def read_values(values: dict[str, Any], model: type[Model]) -> Model:
     """Make a model of parsed values; raises `Reject` with one refusal per mistake."""
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, extra="forbid")
     except ValidationError as error:
         raise Reject(*map(_refusal, error.errors(include_url=False))) from None
 

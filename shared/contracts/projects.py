@@ -1,4 +1,8 @@
-"""Projects: what a partner declares in `upgradepath.toml`, and its registration."""
+"""Projects: what a partner declares in `upgradepath.toml`, and its registration.
+
+In a message an unknown key is ignored, as everywhere; in the file that a person writes it is a typing
+mistake, and `shared.project_file` refuses it.
+"""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -14,13 +18,7 @@ SecretName = Annotated[
 CheckName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 
 
-class _Declared(Contract):
-    """What a person writes by hand: an unknown key is a typing mistake, and refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Environment(_Declared):
+class Environment(Contract):
     """Where the Project runs; its commands are the Project's own, run in a checkout of the commit."""
 
     database: SecretName
@@ -39,7 +37,7 @@ class Production(Environment):
     branch: str = Field(default="main", min_length=1)
 
 
-class StagingData(_Declared):
+class StagingData(Contract):
     """Where staging's rows come from."""
 
     data: Literal["masked-copy", "seed"] = "masked-copy"
@@ -52,13 +50,13 @@ class StagingData(_Declared):
         return self
 
 
-class Workflows(_Declared):
+class Workflows(Contract):
     """The partner's own rules."""
 
     rules: str = "workflows"
 
 
-class _Check(_Declared):
+class _Check(Contract):
     deadline_s: float = Field(default=60, gt=0, le=3600)
 
 
@@ -105,23 +103,23 @@ class SignOffCheck(_Check):
 Check = Annotated[CommandCheck | HttpCheck | SqlCheck | LogCheck | SignOffCheck, Field(discriminator="kind")]
 
 
-class Environments(_Declared):
+class Environments(Contract):
     """Both are needed: what was not proven in staging never reaches production."""
 
     production: Production
     staging: Environment
 
 
-class Checks(_Declared):
+class Checks(Contract):
     """Named checks per stage; each stage must declare at least one."""
 
     validate_: dict[CheckName, Check] = Field(alias="validate", min_length=1)
     check_workflows: dict[CheckName, Check] = Field(alias="check-workflows", min_length=1)
 
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True, populate_by_name=True)
+    model_config = ConfigDict(serialize_by_alias=True, populate_by_name=True)
 
 
-class ProjectDefinition(_Declared):
+class ProjectDefinition(Contract):
     """The whole of `upgradepath.toml`."""
 
     id: ProjectId
