@@ -12,7 +12,6 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from shared.contracts.catalogue import BY_TYPE, MESSAGES
 from shared.contracts.documents import file_name, json_schemas
-from shared.contracts.projects import ProjectDefinition
 from shared.contracts.values import Message
 from tests.support.golden_messages import GOLDEN, examples
 
@@ -111,9 +110,3 @@ def test_a_schema_is_valid_and_says_what_it_is_of(name: str) -> None:
 
 def test_the_examples_still_make_every_golden_file() -> None:
     assert set(examples()) == {path.name for path in FILES}
-
-
-def test_what_people_write_by_hand_is_strict() -> None:
-    schema = SCHEMAS["RegisterProject.v1.json"]
-    assert schema["$defs"]["ProjectDefinition"]["additionalProperties"] is False
-    assert ProjectDefinition.model_config["extra"] == "forbid"
