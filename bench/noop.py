@@ -10,24 +10,26 @@ from services.executor.settings import ExecutorSettings
 from services.processes import build, serve
 from services.validator import app as validator
 from services.validator.settings import ValidatorSettings
-from shared.contracts.stages import (
+from shared.contracts.facts import (
     ApplyFacts,
-    ApplyTask,
     CheckResult,
     ChecksFacts,
-    ChecksTask,
     DeployFacts,
-    DeployTask,
     Facts,
     MigrateFacts,
-    MigrateTask,
     PrepareFacts,
-    PrepareTask,
     RecordFacts,
-    RecordTask,
     ReviewFacts,
-    ReviewTask,
     RollBackFacts,
+)
+from shared.contracts.tasks import (
+    ApplyTask,
+    ChecksTask,
+    DeployTask,
+    MigrateTask,
+    PrepareTask,
+    RecordTask,
+    ReviewTask,
     RollBackTask,
     Task,
 )

@@ -99,6 +99,7 @@ async def _dev(folder: Path) -> None:
 
 
 def demo(
+    context: typer.Context,
     world: Annotated[Path, typer.Option(help="The folder of the demo's world; wiped first.")] = (
         DEFAULT_FOLDER / "demo"
     ),
@@ -107,15 +108,13 @@ def demo(
     from local.demo import Demo, DemoFailed
     from local.process import CannotStart
 
+    commands = context.find_root().command
+
+    def type_in(arguments: Sequence[str]) -> int:
+        return int(commands.main(list(arguments), prog_name="upgradepath", standalone_mode=False) or 0)
+
     try:
-        Demo(world, _run_command).run()
+        Demo(world, type_in).run()
     except (CannotStart, DemoFailed) as error:
         fail(str(error), f"read {world / 'dev.log'}; upgradepath doctor says what this machine lacks")
         raise typer.Exit(1) from error
-
-
-def _run_command(arguments: Sequence[str]) -> int:
-    """One command as if it were typed; its exit code."""
-    from cli.main import app  # the commands include this one
-
-    return int(app(list(arguments), standalone_mode=False) or 0)

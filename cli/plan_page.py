@@ -6,8 +6,8 @@ from rich.text import Text
 
 from cli.inbox import CHANGE_STYLES
 from cli.output import line, say, text
+from shared.contracts.facts import ConfigChange, FileChange, PlannedMigration
 from shared.contracts.runs import Answer, Plan
-from shared.contracts.stages import ConfigChange, FileChange, PlannedMigration
 
 RISK_STYLES = {"low": "bold green", "medium": "bold yellow", "high": "bold red"}
 _FILE_SIGNS = {"added": "+", "changed": "~", "deleted": "-"}

@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cli.output import grid, line, say, stdout, table, text, took, when
+from shared.contracts.facts import CheckResult
 from shared.contracts.runs import RunView, StageRecord
-from shared.contracts.stages import CheckResult
 from shared.contracts.values import StageName
 
 STAGES: tuple[StageName, ...] = get_args(StageName)

@@ -19,12 +19,12 @@ import asyncpg
 import httpx
 from rich.console import Console
 from rich.rule import Rule
-from shared.messaging.topic_reader import dump_topics
 
 from local import example
 from local.process import CannotStart, Child
 from local.world import ACTORS, World
 from services.executor.clients.postgres import schema_digest
+from shared.messaging.topic_reader import dump_topics
 from shared.settings import KafkaSettings
 
 Command = Callable[[Sequence[str]], int]

@@ -11,7 +11,8 @@ import asyncpg
 
 from local.world import World
 from services.executor.clients.migrations import apply, read_migrations
-from services.executor.clients.postgres import create_database, with_database
+from services.executor.clients.postgres import create_database
+from shared.clients.database_urls import with_database
 from shared.clients.environments import EnvironmentRunner
 from shared.clients.secrets import Secrets
 from shared.project_file import PROJECT_FILE, read_project_file

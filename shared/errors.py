@@ -1,7 +1,8 @@
 """Errors are decisions for the caller: an error's class says what to do about it."""
 
+from shared.contracts.facts import CheckResult
 from shared.contracts.refusals import Refusal
-from shared.contracts.stages import CheckResult, Failed, Finding
+from shared.contracts.stages import Failed, Finding
 
 
 class Reject(Exception):

@@ -4,18 +4,17 @@ from collections.abc import Callable
 
 from services.executor.stages import apply, deploy, migrate, prepare, record, review, roll_back
 from services.executor.stages.tools import Tools
-from shared.contracts.stages import (
+from shared.contracts.facts import Facts
+from shared.contracts.stages import CancelExecutorStage, RunExecutorStage
+from shared.contracts.tasks import (
     ApplyTask,
-    CancelExecutorStage,
     ChecksTask,
     DeployTask,
-    Facts,
     MigrateTask,
     PrepareTask,
     RecordTask,
     ReviewTask,
     RollBackTask,
-    RunExecutorStage,
     Task,
 )
 from shared.jobs.handlers import AcceptStage, CancelStage

@@ -17,23 +17,20 @@ from datetime import datetime, timedelta
 from services.planner.plans import Releases, build_candidate, build_plan
 from services.planner.run import Decision, Run, unchanged
 from services.planner.stages import DEADLINES_S, after, branch_name, cancel_command, stage_command
-from shared.contracts.refusals import CommandRefused
-from shared.contracts.runs import PlanReady, StageRecord
-from shared.contracts.stages import (
+from shared.contracts.facts import (
     ApplyFacts,
     ChecksFacts,
     DeployFacts,
-    Errored,
     Facts,
-    Failed,
     MigrateFacts,
     PrepareFacts,
     RecordFacts,
     ReviewFacts,
     RollBackFacts,
-    StageFinished,
-    Succeeded,
 )
+from shared.contracts.refusals import CommandRefused
+from shared.contracts.runs import PlanReady, StageRecord
+from shared.contracts.stages import Errored, Failed, StageFinished, Succeeded
 from shared.contracts.values import StageName
 from shared.contracts.version_maps import HoldVersionMap, RecordVersionMap, ReleaseVersionMap, VersionMap
 

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from services.planner.run import Run
+from shared.contracts.facts import ReviewFacts
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.contracts.runs import Answer, Candidate, Plan, PlannedUpgrade, Review
-from shared.contracts.stages import ReviewFacts, Upgrade
+from shared.contracts.tasks import Upgrade
 from shared.contracts.version_maps import Pins
 from shared.errors import Reject
 from shared.versions import change_type, newest_first, precedence, satisfies

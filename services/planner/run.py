@@ -6,20 +6,18 @@ from datetime import datetime
 
 from pydantic import Field
 
-from shared.contracts.projects import Project
-from shared.contracts.runs import BlockedBy, Plan, RunView, StageRecord
-from shared.contracts.stages import (
+from shared.contracts.facts import (
     ApplyFacts,
     ChecksFacts,
     DeployFacts,
-    Errored,
-    Failed,
     MigrateFacts,
     PrepareFacts,
     RollBackFacts,
-    Succeeded,
-    Upgrade,
 )
+from shared.contracts.projects import Project
+from shared.contracts.runs import BlockedBy, Plan, RunView, StageRecord
+from shared.contracts.stages import Errored, Failed, Succeeded
+from shared.contracts.tasks import Upgrade
 from shared.contracts.values import Actor, Commit, Digest, Message, StageName
 from shared.contracts.version_maps import Pins
 

@@ -4,9 +4,13 @@ from typing import Final
 
 from services.planner.run import Run
 from shared.contracts.stages import (
-    ApplyTask,
     CancelExecutorStage,
     CancelValidatorStage,
+    RunExecutorStage,
+    RunValidatorStage,
+)
+from shared.contracts.tasks import (
+    ApplyTask,
     ChecksTask,
     DeployTask,
     InstalledMigration,
@@ -15,8 +19,6 @@ from shared.contracts.stages import (
     RecordTask,
     ReviewTask,
     RollBackTask,
-    RunExecutorStage,
-    RunValidatorStage,
     Task,
 )
 from shared.contracts.values import Message, StageName

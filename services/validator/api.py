@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from services.validator.domain import results_of
 from shared.clients.content import ContentStore
-from shared.contracts.stages import CheckResult, StageFinished
+from shared.contracts.facts import CheckResult
+from shared.contracts.stages import StageFinished
 from shared.contracts.values import Digest, RunId
 from shared.errors import not_found
 from shared.http.tokens import WhoAsks, may_see

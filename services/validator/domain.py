@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+from shared.contracts.facts import CheckResult, ChecksFacts
 from shared.contracts.projects import (
     Check,
     CommandCheck,
@@ -12,16 +13,8 @@ from shared.contracts.projects import (
     SignOffCheck,
     SqlCheck,
 )
-from shared.contracts.stages import (
-    CheckResult,
-    ChecksFacts,
-    ChecksTask,
-    Errored,
-    Failed,
-    Finding,
-    Outcome,
-    Succeeded,
-)
+from shared.contracts.stages import Errored, Failed, Finding, Outcome, Succeeded
+from shared.contracts.tasks import ChecksTask
 from shared.errors import Failure
 
 _READING = ("GET", "HEAD")

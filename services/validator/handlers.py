@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from services.validator.stage import Tools, run_checks
-from shared.contracts.stages import CancelValidatorStage, ChecksFacts, ChecksTask, RunValidatorStage, Task
+from shared.contracts.facts import ChecksFacts
+from shared.contracts.stages import CancelValidatorStage, RunValidatorStage
+from shared.contracts.tasks import ChecksTask, Task
 from shared.jobs.handlers import AcceptStage, CancelStage
 from shared.jobs.job import Job
 from shared.messaging.inbox import Handlers

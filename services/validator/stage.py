@@ -18,8 +18,9 @@ from shared.clients.environments import EnvironmentRunner
 from shared.clients.git import Git
 from shared.clients.secrets import Secrets
 from shared.clients.staging import staging_database_url
+from shared.contracts.facts import CheckResult, ChecksFacts
 from shared.contracts.projects import Check, CommandCheck, HttpCheck, LogCheck, SignOffCheck, SqlCheck
-from shared.contracts.stages import CheckResult, ChecksFacts, ChecksTask
+from shared.contracts.tasks import ChecksTask
 from shared.errors import Retry
 from shared.jobs.job import Job
 

@@ -1,6 +1,6 @@
 """PostgreSQL URLs as Projects write them: Prisma's own parameters may be among PostgreSQL's."""
 
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 DEFAULT_SCHEMA = "public"
 _PRISMA_PARAMETERS = frozenset(
@@ -18,3 +18,19 @@ def server_url(url: str) -> str:
 def schema_of(url: str) -> str:
     """The schema in which Prisma puts what names none."""
     return dict(parse_qsl(urlsplit(url).query)).get("schema", DEFAULT_SCHEMA)
+
+
+def database_of(url: str) -> str:
+    """The name of the URL's database."""
+    return unquote(urlsplit(url).path.lstrip("/"))
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server and parameters, another database."""
+    return urlunsplit(urlsplit(url)._replace(path="/" + quote(name, safe="")))
+
+
+def place(url: str) -> str:
+    """Where a URL leads, for people: host and database, no user and no password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}/{database_of(url)}"

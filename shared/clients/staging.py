@@ -1,7 +1,6 @@
 """Where a Run's staging database is: every Run has its own, on the server of staging's secret."""
 
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
-
+from shared.clients.database_urls import database_of, with_database
 from shared.contracts.values import RunId
 
 # PostgreSQL cuts longer names off in silence, and two Runs would then share a database.
@@ -13,7 +12,7 @@ def staging_database_name(secret_url: str, run_id: RunId) -> str:
 
     Raises `ValueError` when the URL names no database.
     """
-    database = unquote(urlsplit(secret_url).path.lstrip("/"))
+    database = database_of(secret_url)
     if not database:
         raise ValueError("staging's database URL names no database; it must end in /<database>")
     suffix = "_" + run_id.replace("-", "_")
@@ -23,5 +22,4 @@ def staging_database_name(secret_url: str, run_id: RunId) -> str:
 
 def staging_database_url(secret_url: str, run_id: RunId) -> str:
     """The URL behind staging's secret with the Run's own database in place of the one that it names."""
-    path = "/" + quote(staging_database_name(secret_url, run_id), safe="")
-    return urlunsplit(urlsplit(secret_url)._replace(path=path))
+    return with_database(secret_url, staging_database_name(secret_url, run_id))

@@ -4,19 +4,19 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.contracts.notifications import ChangeType
-from shared.contracts.stages import (
+from shared.contracts.facts import (
     CheckResult,
     ConfigChange,
     FileChange,
-    Finding,
     PlannedMigration,
     Proof,
     RuleImpact,
     Step,
-    Upgrade,
     VersionNotes,
 )
+from shared.contracts.notifications import ChangeType
+from shared.contracts.stages import Finding
+from shared.contracts.tasks import Upgrade
 from shared.contracts.topics import RUN_COMMANDS, RUN_EVENTS, Topic
 from shared.contracts.values import (
     Command,

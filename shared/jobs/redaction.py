@@ -2,18 +2,8 @@
 
 from collections.abc import Callable
 
-from shared.contracts.stages import (
-    CheckResult,
-    ChecksFacts,
-    DeployFacts,
-    Errored,
-    Failed,
-    Finding,
-    Outcome,
-    RollBackFacts,
-    Step,
-    Succeeded,
-)
+from shared.contracts.facts import CheckResult, ChecksFacts, DeployFacts, RollBackFacts, Step
+from shared.contracts.stages import Errored, Failed, Finding, Outcome, Succeeded
 
 # A message stays far below what a broker takes; what is longer lies in the content store.
 _WORDS_CHARACTERS_MAX = 8000

@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 from shared.clock import utc_now
+from shared.contracts.facts import Facts
 from shared.contracts.stages import (
     Errored,
-    Facts,
     Outcome,
     RunExecutorStage,
     RunValidatorStage,

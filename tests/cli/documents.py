@@ -2,6 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
+from shared.contracts.facts import (
+    CheckResult,
+    ConfigChange,
+    FileChange,
+    PlannedMigration,
+    Proof,
+    RuleImpact,
+    VersionNotes,
+)
 from shared.contracts.notifications import Notification
 from shared.contracts.releases import PackageMigration, Release
 from shared.contracts.runs import (
@@ -14,16 +23,7 @@ from shared.contracts.runs import (
     RunView,
     StageRecord,
 )
-from shared.contracts.stages import (
-    CheckResult,
-    ConfigChange,
-    FileChange,
-    Finding,
-    PlannedMigration,
-    Proof,
-    RuleImpact,
-    VersionNotes,
-)
+from shared.contracts.stages import Finding
 from shared.contracts.version_maps import VersionMap
 
 RUN = "run-1b9d6bcd4f21"

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.executor.stages import apply
+from services.executor.stages.project_tree import kept_ref
 from services.executor.stages.tools import Tools
 from shared.clients.content import ContentStore
 from shared.clients.git import Git
 from shared.clients.secrets import Secrets
+from shared.contracts.facts import ApplyFacts
 from shared.contracts.projects import Project, ProjectDefinition
-from shared.contracts.stages import ApplyFacts, ApplyTask, ReviewTask, Upgrade
+from shared.contracts.tasks import ApplyTask, ReviewTask, Upgrade
 from shared.jobs.job import Job
 from shared.packages.package import read_package
 from shared.project_file import read_project_file
@@ -18,7 +20,7 @@ from tests.packages.package_files import Files, a_package, packed
 
 RUN = "run-0123456789ab"
 BRANCH = f"upgradepath/{RUN}"
-KEPT = f"refs/upgradepath/{RUN}"
+KEPT = kept_ref(RUN)
 PINS = {"quote-engine": "0.9.1", "auth-system": "1.2.4"}
 INIT = "prisma/migrations/20250101000000_init/migration.sql"
 STATUS = "prisma/migrations/20260301120000_user_status"

@@ -15,11 +15,11 @@ from services.executor.stages.tools import Tools
 from shared.clients.content import ContentStore
 from shared.clients.git import Git
 from shared.clients.secrets import Secrets
+from shared.contracts.facts import MigrateFacts
 from shared.contracts.projects import Project
-from shared.contracts.stages import (
+from shared.contracts.tasks import (
     DeployTask,
     InstalledMigration,
-    MigrateFacts,
     MigrateTask,
     PrepareTask,
     RecordTask,

@@ -7,6 +7,7 @@ import pytest
 from local.postgres import postgres_bin_folder
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages import deploy, record
+from services.executor.stages.project_tree import kept_ref
 from shared.errors import Failure, Stale
 from tests.executor.conftest import NewDatabase
 from tests.executor.project_world import BRANCH, PEOPLE, RUN, World, make_world, proven
@@ -42,7 +43,7 @@ async def test_production_gets_the_candidate_and_staging_goes(
     removed = await record.run(world.job("record"), world.record_task(candidate.commit), world.tools)
     assert len(removed.removed) == 3
     assert await world.clone.head(BRANCH) is None
-    assert await world.clone.ref(f"refs/upgradepath/{RUN}") == facts.commit
+    assert await world.clone.ref(kept_ref(RUN)) == facts.commit
     assert await world.live(RUN) is None
     await record.run(world.job("record"), world.record_task(candidate.commit), world.tools)
 

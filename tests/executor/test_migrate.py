@@ -7,7 +7,8 @@ import pytest
 
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages import migrate, prepare
-from shared.contracts.stages import MigrateTask
+from services.executor.stages.project_tree import kept_ref
+from shared.contracts.tasks import MigrateTask
 from shared.errors import Failure
 from tests.executor.conftest import NewDatabase
 from tests.executor.project_world import BRANCH, CONTRACT, EXPAND, PEOPLE, RUN, World, make_world, proven
@@ -21,7 +22,7 @@ async def test_the_candidate_stands_in_staging_and_again(tmp_path: Path, new_dat
     assert facts.production_schema == before == await schema_digest(world.production)
     assert facts.staging_schema == await schema_digest(world.staging_url) != before
     assert await world.clone.head(BRANCH) == facts.commit
-    assert await world.clone.ref(f"refs/upgradepath/{RUN}") == facts.commit
+    assert await world.clone.ref(kept_ref(RUN)) == facts.commit
     assert facts.address == "http://127.0.0.1:9"
     assert await world.live(RUN) == facts.commit
     assert await world.value(world.staging_url, "SELECT count(status) FROM users") == PEOPLE

@@ -7,16 +7,12 @@ from hypothesis import strategies as st
 
 from services.executor.clients.postgres import (
     create_database,
-    database_of,
     drop_database,
-    place,
     schema_description,
     schema_digest,
-    schema_of,
-    server_url,
     session,
-    with_database,
 )
+from shared.clients.database_urls import database_of, place, schema_of, server_url, with_database
 from shared.errors import Retry
 from tests.executor.conftest import NewDatabase
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.executor.stages import prepare
+from services.executor.stages.project_tree import kept_ref
 from shared.errors import Failure
 from tests.executor.conftest import NewDatabase
 from tests.executor.project_world import BRANCH, PEOPLE, RUN, make_world
@@ -20,7 +21,7 @@ async def test_branch_and_masked_rows_are_there_and_again(tmp_path: Path, new_da
     assert first.masked_columns == 1
     assert world.staging_url.endswith(first.database)
     assert await world.clone.head(BRANCH) == world.base
-    assert await world.clone.ref(f"refs/upgradepath/{RUN}") == world.base
+    assert await world.clone.ref(kept_ref(RUN)) == world.base
     real = "SELECT count(*) FROM users WHERE email LIKE '%x.example'"
     assert await world.value(world.staging_url, real) == 0
     assert await world.value(world.production, real) == PEOPLE

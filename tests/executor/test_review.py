@@ -8,7 +8,8 @@ import pytest
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages import review
 from shared.clients.secrets import Secrets
-from shared.contracts.stages import Finding, ReviewFacts
+from shared.contracts.facts import ReviewFacts
+from shared.contracts.stages import Finding
 from shared.errors import Failure, Retry
 from tests.executor.conftest import NewDatabase
 from tests.executor.merge_world import DEFINITION, LINES, OLD, PINS, MergeWorld, make_merge_world

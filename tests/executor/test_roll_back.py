@@ -7,7 +7,7 @@ import pytest
 from local.postgres import postgres_bin_folder
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages import deploy, prepare, roll_back
-from shared.contracts.stages import MigrateFacts
+from shared.contracts.facts import MigrateFacts
 from shared.errors import Failure
 from tests.executor.conftest import NewDatabase
 from tests.executor.project_world import BRANCH, PEOPLE, RUN, World, make_world, proven

@@ -10,17 +10,10 @@ from sqlalchemy import select
 
 from shared.clock import utc_now
 from shared.contracts.envelope import Received, receive, seal, to_body, to_headers
+from shared.contracts.facts import Facts, RecordFacts
 from shared.contracts.projects import Project, ProjectDefinition
-from shared.contracts.stages import (
-    CancelExecutorStage,
-    Facts,
-    RecordFacts,
-    RecordTask,
-    ReviewTask,
-    RunExecutorStage,
-    StageFinished,
-    Upgrade,
-)
+from shared.contracts.stages import CancelExecutorStage, RunExecutorStage, StageFinished
+from shared.contracts.tasks import RecordTask, ReviewTask, Upgrade
 from shared.contracts.values import Message
 from shared.jobs.handlers import AcceptStage, CancelStage, WorkerInbox
 from shared.jobs.job import Job

@@ -16,7 +16,9 @@ from services.executor.settings import ExecutorSettings
 from services.executor.stages.tools import Tools
 from shared.clients.content import ContentStore
 from shared.clients.secrets import Secrets
-from shared.contracts.stages import CancelExecutorStage, ChecksTask, Facts, RunExecutorStage
+from shared.contracts.facts import Facts
+from shared.contracts.stages import CancelExecutorStage, RunExecutorStage
+from shared.contracts.tasks import ChecksTask
 from shared.contracts.values import Actor
 from shared.http import problems
 from shared.http.tokens import issue_token

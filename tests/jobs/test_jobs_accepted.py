@@ -5,7 +5,8 @@ import base64
 
 from job_world import DONE, OTHER_RUN, Obedient, World, as_sent, cancel, record, review, until
 
-from shared.contracts.stages import Facts, Succeeded
+from shared.contracts.facts import Facts
+from shared.contracts.stages import Succeeded
 from shared.jobs.job import Job
 from shared.storage.tables import OutboxRow
 

@@ -3,7 +3,8 @@
 import pytest
 from job_world import COMMIT, DONE, Obedient, World, record, until
 
-from shared.contracts.stages import Errored, Facts, Succeeded
+from shared.contracts.facts import Facts
+from shared.contracts.stages import Errored, Succeeded
 from shared.errors import Stale
 from shared.jobs.job import Job
 from shared.jobs.journal import LeaseJournal

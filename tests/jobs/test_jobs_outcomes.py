@@ -7,16 +7,8 @@ import pytest
 from job_world import DONE, World, digest, record
 
 from shared.clients.secrets import Secrets
-from shared.contracts.stages import (
-    CheckResult,
-    ChecksFacts,
-    Errored,
-    Facts,
-    Failed,
-    Finding,
-    Outcome,
-    Succeeded,
-)
+from shared.contracts.facts import CheckResult, ChecksFacts, Facts
+from shared.contracts.stages import Errored, Failed, Finding, Outcome, Succeeded
 from shared.errors import Failure, Retry
 from shared.jobs.job import Job
 from shared.jobs.redaction import without_secrets

@@ -14,14 +14,8 @@ from shared.contracts.runs import (
     SignOff,
     StartRun,
 )
-from shared.contracts.stages import (
-    ApplyTask,
-    CancelExecutorStage,
-    Failed,
-    RollBackTask,
-    RunExecutorStage,
-    StageFinished,
-)
+from shared.contracts.stages import CancelExecutorStage, Failed, RunExecutorStage, StageFinished
+from shared.contracts.tasks import ApplyTask, RollBackTask
 from shared.contracts.version_maps import HoldVersionMap, RecordVersionMap, ReleaseVersionMap
 from shared.errors import Reject
 from tests.support.planner_examples import MIRA, OTTO, PINS, PROJECT, digest, project

@@ -12,13 +12,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant
 
 from services.planner.domain import ATTEMPTS_MAX
-from shared.contracts.stages import (
-    DeployTask,
-    Errored,
-    Failed,
-    RunExecutorStage,
-    RunValidatorStage,
-)
+from shared.contracts.stages import Errored, Failed, RunExecutorStage, RunValidatorStage
+from shared.contracts.tasks import DeployTask
 from shared.contracts.version_maps import RecordVersionMap
 from tests.support.planner_examples import MIRA
 from tests.support.planner_machine import CURE, VERBS, PlannerMachine, command_of

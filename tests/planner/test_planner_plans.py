@@ -8,9 +8,9 @@ from hypothesis import given
 
 from services.planner.plans import build_plan, choose_upgrades
 from services.planner.run import Run
+from shared.contracts.facts import FileChange, ReviewFacts
 from shared.contracts.releases import Release
 from shared.contracts.runs import Plan
-from shared.contracts.stages import FileChange, ReviewFacts
 from shared.errors import Reject
 from tests.support.planner_examples import MIRA, NOON, PINS, release, releases, review_facts
 from tests.support.planner_examples import project as a_project

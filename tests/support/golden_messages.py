@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.contracts.documents import file_name
+from shared.contracts.facts import CheckResult
 from shared.contracts.notifications import Notification, NotificationClosed, NotificationReady
 from shared.contracts.projects import Project, ProjectRegistered, RegisterProject
 from shared.contracts.releases import PublishRelease, ReleasePublished, ReleaseWithdrawn, WithdrawRelease
@@ -23,14 +24,7 @@ from shared.contracts.runs import (
     SignOff,
     StartRun,
 )
-from shared.contracts.stages import (
-    CheckResult,
-    Errored,
-    Failed,
-    Finding,
-    RunExecutorStage,
-    RunValidatorStage,
-)
+from shared.contracts.stages import Errored, Failed, Finding, RunExecutorStage, RunValidatorStage
 from shared.contracts.values import Actor, Message
 from shared.contracts.version_maps import ReleaseVersionMap, VersionMapHeld, VersionMapReleased
 from tests.support.planner_examples import MIRA, NOON, PINS, PROJECT, SRE, digest, project, release

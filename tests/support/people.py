@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from local.world import ACTORS
 from shared.contracts.notifications import Notification
@@ -33,6 +34,14 @@ class Refused(Exception):
         super().__init__(f"{answer.status_code} {answer.text}")
         self.status = answer.status_code
         self.refusals = [Refusal.model_validate(each) for each in answer.json().get("refusals", ())]
+
+
+async def refusal_of(asked: Awaitable[Any]) -> Refusal:
+    """The one refusal with which this is answered."""
+    with pytest.raises(Refused) as refused:
+        await asked
+    (refusal,) = refused.value.refusals
+    return refusal
 
 
 class Person:

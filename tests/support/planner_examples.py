@@ -4,40 +4,38 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from shared.contracts.projects import Project
-from shared.contracts.releases import PackageMigration, Release
-from shared.contracts.stages import (
+from shared.contracts.facts import (
     AppliedMigration,
     ApplyFacts,
-    ApplyTask,
     CheckResult,
     ChecksFacts,
-    ChecksTask,
     ConfigChange,
     DeployFacts,
-    DeployTask,
     Facts,
     FileChange,
     MigrateFacts,
-    MigrateTask,
-    Outcome,
     PlannedMigration,
     PrepareFacts,
-    PrepareTask,
     Proof,
     RecordFacts,
-    RecordTask,
     ReviewFacts,
-    ReviewTask,
     RollBackFacts,
-    RollBackTask,
     RuleImpact,
-    RunExecutorStage,
-    RunValidatorStage,
-    StageFinished,
     Step,
-    Succeeded,
     VersionNotes,
+)
+from shared.contracts.projects import Project
+from shared.contracts.releases import PackageMigration, Release
+from shared.contracts.stages import Outcome, RunExecutorStage, RunValidatorStage, StageFinished, Succeeded
+from shared.contracts.tasks import (
+    ApplyTask,
+    ChecksTask,
+    DeployTask,
+    MigrateTask,
+    PrepareTask,
+    RecordTask,
+    ReviewTask,
+    RollBackTask,
 )
 from shared.contracts.values import Actor
 from shared.contracts.version_maps import Pins, VersionMap

@@ -15,11 +15,12 @@ import asyncpg
 import httpx
 
 from local import example
-from services.executor.clients.postgres import schema_digest, with_database
+from services.executor.clients.postgres import schema_digest
+from shared.clients.database_urls import with_database
 from shared.contracts.runs import RunView
 from shared.project_file import read_project_file, read_version_map
 from tests.support.people import Library, Maintainer
-from tests.support.system import System, processes_in
+from tests.support.system import System, end_processes_in, processes_in
 
 OLD_PINS = dict(example.FIRST_RELEASES)
 NEW_PINS = {**OLD_PINS, **dict([example.NEW_RELEASE])}
@@ -96,7 +97,7 @@ class Portal:
         return self.git("show", f"{revision}:{path}")
 
     def branches(self) -> list[str]:
-        return self.git("for-each-ref", "--format=%(refname:short)", "refs/heads").splitlines()
+        return self.git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").splitlines()
 
     def push(self, path: str, text: str, message: str, branch: str = "main") -> str:
         """Commit one file to a branch as the partner's developer would; the new commit."""
@@ -153,7 +154,7 @@ class Portal:
     async def close(self) -> None:
         """Stop production's app; nothing of its hosting is left."""
         await example.destroy(self.system.world, self.example.checkout)
-        assert processes_in(self.hosting) == []
+        assert end_processes_in(self.hosting) == []
 
 
 async def publish_examples(system: System) -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -200,9 +200,22 @@ def _outer_environment() -> dict[str, str]:
 
 def processes_in(folder: Path) -> list[str]:
     """Every process that works in `folder` or below it, or was told of it."""
-    found = []
-    for process in psutil.process_iter(["pid", "cwd", "cmdline"]):
-        words = " ".join(process.info["cmdline"] or ())
-        if process.pid != os.getpid() and str(folder) in f"{process.info['cwd']} {words}":
-            found.append(f"{process.pid} {words}")
-    return found
+    return [f"{process.pid} {process.info['cmdline']}" for process in _processes_in(folder)]
+
+
+def end_processes_in(folder: Path) -> list[str]:
+    """Ends what a journey has left there; what it was."""
+    left = processes_in(folder)
+    for process in _processes_in(folder):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    return left
+
+
+def _processes_in(folder: Path) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cwd", "cmdline"])
+        if process.pid != os.getpid()
+        and str(folder) in f"{process.info['cwd']} {' '.join(process.info['cmdline'] or ())}"
+    ]

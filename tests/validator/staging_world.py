@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from services.validator.stage import Tools, run_checks
+from shared.contracts.facts import ChecksFacts
 from shared.contracts.projects import Project, ProjectDefinition
-from shared.contracts.stages import ChecksFacts, ChecksTask
+from shared.contracts.tasks import ChecksTask
 from shared.jobs.job import Effect, Job
 
 RUN = "run-0123456789ab"

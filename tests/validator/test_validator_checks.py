@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from staging_world import DATABASE, RUN, Staging, python
 
-from shared.contracts.stages import CheckResult
+from shared.contracts.facts import CheckResult
 from shared.errors import Failure, Retry
 
 SLOW_S = 20.0

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from services.validator.domain import phases, results_of, verdict
+from shared.contracts.facts import CheckResult, RecordFacts
 from shared.contracts.projects import Check
-from shared.contracts.stages import CheckResult, ChecksTask, Errored, Failed, RecordFacts, Succeeded
+from shared.contracts.stages import Errored, Failed, Succeeded
+from shared.contracts.tasks import ChecksTask
 from shared.errors import Failure
 
 RUN = "run-0123456789ab"

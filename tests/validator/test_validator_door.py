@@ -17,7 +17,8 @@ from services.validator.handlers import handlers, run_stage
 from services.validator.settings import ValidatorSettings
 from shared.clock import utc_now
 from shared.contracts.envelope import receive, seal, to_body, to_headers
-from shared.contracts.stages import CancelValidatorStage, RecordTask, RunValidatorStage
+from shared.contracts.stages import CancelValidatorStage, RunValidatorStage
+from shared.contracts.tasks import RecordTask
 from shared.contracts.values import Actor
 from shared.http import problems
 from shared.http.tokens import issue_token

@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from services.executor.clients.migration_table import FencingToken, locked
-from services.executor.clients.postgres import database_of, place, quoted, server_url, session
+from services.executor.clients.postgres import quoted, session
+from shared.clients.database_urls import database_of, place, server_url
 from shared.clients.processes import DeadlineExceeded, Finished, run
 from shared.errors import Retry
 

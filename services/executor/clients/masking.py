@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import asyncpg
 
 from services.executor.clients.mask_plan import TablePlan, plan_copy
-from services.executor.clients.postgres import Connection, place, quoted, session, words
+from services.executor.clients.postgres import Connection, quoted, session, words
 from services.executor.clients.prisma import Model
+from shared.clients.database_urls import place
 from shared.contracts.stages import Finding
 from shared.errors import Failure
 

@@ -11,7 +11,8 @@ from datetime import datetime
 
 import asyncpg
 
-from services.executor.clients.postgres import Connection, quoted, schema_of, session
+from services.executor.clients.postgres import Connection, quoted, session
+from shared.clients.database_urls import schema_of
 from shared.errors import Retry, Stale
 
 _ADVISORY_LOCK = 72707369

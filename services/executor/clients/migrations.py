@@ -19,7 +19,8 @@ from services.executor.clients.migration_table import (
     user_tables,
 )
 from services.executor.clients.postgres import TRANSIENT, words
-from shared.contracts.stages import AppliedMigration, Finding
+from shared.contracts.facts import AppliedMigration
+from shared.contracts.stages import Finding
 from shared.errors import Failure, Retry
 
 FOLDER = "prisma/migrations"

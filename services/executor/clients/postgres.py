@@ -7,11 +7,11 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
 from services.executor.clients.catalogue import DESCRIPTION
+from shared.clients.database_urls import place, schema_of, server_url, with_database
 from shared.errors import Retry
 
 Connection: TypeAlias = Any
@@ -20,10 +20,6 @@ Connection: TypeAlias = Any
 LOCK_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 10.0
-DEFAULT_SCHEMA = "public"
-_PRISMA_PARAMETERS = frozenset(
-    {"schema", "connection_limit", "pool_timeout", "socket_timeout", "connect_timeout", "pgbouncer"}
-)
 # Somebody else holds something, or the server is going, coming or full: the same again may succeed.
 TRANSIENT = (
     ConnectionError,
@@ -37,34 +33,6 @@ TRANSIENT = (
     asyncpg.InsufficientResourcesError,
     asyncpg.ObjectInUseError,
 )
-
-
-def server_url(url: str) -> str:
-    """The URL without Prisma's parameters, as PostgreSQL's own programs take it."""
-    parts = urlsplit(url)
-    kept = [(key, value) for key, value in parse_qsl(parts.query) if key not in _PRISMA_PARAMETERS]
-    return urlunsplit(parts._replace(query=urlencode(kept)))
-
-
-def schema_of(url: str) -> str:
-    """The schema in which Prisma puts what names none."""
-    return dict(parse_qsl(urlsplit(url).query)).get("schema", DEFAULT_SCHEMA)
-
-
-def database_of(url: str) -> str:
-    """The name of the URL's database."""
-    return unquote(urlsplit(url).path.lstrip("/"))
-
-
-def with_database(url: str, name: str) -> str:
-    """The same server and parameters, another database."""
-    return urlunsplit(urlsplit(url)._replace(path="/" + quote(name, safe="")))
-
-
-def place(url: str) -> str:
-    """Where a URL leads, for people: host and database, no user and no password."""
-    parts = urlsplit(url)
-    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}/{database_of(url)}"
 
 
 def words(error: asyncpg.PostgresError) -> str:

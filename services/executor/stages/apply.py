@@ -11,11 +11,13 @@ from services.executor.stages.branch import (
     with_production,
 )
 from services.executor.stages.merging import MergedAll, file_changes, merge_all
-from services.executor.stages.project_tree import RUN_TRAILER
+from services.executor.stages.project_tree import RUN_TRAILER, kept_ref
 from services.executor.stages.tools import Packages, Tools
 from shared.clients.git import Git, RefUpdate
 from shared.clients.git_merge import Conflict, hunks
-from shared.contracts.stages import ApplyFacts, ApplyTask, Finding
+from shared.contracts.facts import ApplyFacts
+from shared.contracts.stages import Finding
+from shared.contracts.tasks import ApplyTask
 from shared.contracts.values import Commit
 from shared.errors import Failure
 from shared.jobs.job import Job
@@ -71,7 +73,7 @@ async def _commits(
 
 async def _push(job: Job, git: Git, branch: str, commit: Commit, expected: Commit) -> None:
     """Move the branch, and the ref that keeps its commits, if they are not there yet."""
-    kept = f"refs/upgradepath/{job.run_id}"
+    kept = kept_ref(job.run_id)
     now = await git.ref(kept)
     if (commit, commit) == (expected, now):
         return

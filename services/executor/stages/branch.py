@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from services.executor.stages.drift import trailer
-from services.executor.stages.project_tree import RUN_TRAILER
+from services.executor.stages.project_tree import RUN_TRAILER, kept_ref
 from shared.clients.git import Git, Labels
-from shared.contracts.stages import ApplyTask, Finding
+from shared.contracts.stages import Finding
+from shared.contracts.tasks import ApplyTask
 from shared.contracts.values import Commit
 from shared.errors import Failure
 from shared.jobs.job import Job
@@ -35,7 +36,7 @@ async def read_branch(git: Git, job: Job, task: ApplyTask) -> Commit:
         kind="drift",
         subject=task.branch,
         detail=detail,
-        cure=f"push the branch as it was (refs/upgradepath/{job.run_id} has it), then: "
+        cure=f"push the branch as it was ({kept_ref(job.run_id)} has it), then: "
         f"upgradepath run continue {job.run_id}; or request a new plan",
     )
     raise Failure(f"branch {task.branch} is not what it was", finding)

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
-from shared.contracts.stages import ConfigChange
+from shared.contracts.facts import ConfigChange
 from shared.contracts.values import SystemName
 
 Key: TypeAlias = tuple[str, ...]

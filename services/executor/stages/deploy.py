@@ -9,12 +9,14 @@ from services.executor.clients.postgres import schema_digest
 from services.executor.stages.deploy_commit import merge_commit
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.live import LiveProduction
-from services.executor.stages.project_tree import migrations_at, temporary_folder
+from services.executor.stages.project_tree import kept_ref, migrations_at, temporary_folder
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
 from services.executor.stages.tools import Tools
 from shared.clients.git import Git, Moved
-from shared.contracts.stages import DeployFacts, DeployTask, Finding
+from shared.contracts.facts import DeployFacts
+from shared.contracts.stages import Finding
+from shared.contracts.tasks import DeployTask
 from shared.contracts.values import Commit, Digest
 from shared.errors import Failure
 from shared.jobs.job import Job
@@ -133,7 +135,7 @@ async def _push(job: Job, git: Git, task: DeployTask, commit: Commit, steps: Ste
     head = await git.head(branch)
     if head is not None and await git.is_ancestor(commit, head):
         return
-    ref = f"refs/upgradepath/{job.run_id}"
+    ref = kept_ref(job.run_id)
     kept = await git.ref(ref)
     async with steps.step("push", commit):
         try:

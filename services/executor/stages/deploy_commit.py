@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from services.executor.stages.drift import trailer
-from services.executor.stages.project_tree import RUN_TRAILER
+from services.executor.stages.project_tree import RUN_TRAILER, kept_ref
 from shared.clients.git import Git
 from shared.clients.git_merge import Labels
-from shared.contracts.stages import DeployTask, Finding
+from shared.contracts.stages import Finding
+from shared.contracts.tasks import DeployTask
 from shared.contracts.values import Commit
 from shared.errors import Failure
 from shared.jobs.job import Job
@@ -36,7 +37,7 @@ class Deployed:
 
 async def find_deployed(git: Git, run_id: str, base: Commit, head: Commit | None) -> Deployed | None:
     """What the production branch tells of a Run's deploy; none when its merge is not in it."""
-    merge = await git.ref(f"refs/upgradepath/{run_id}")
+    merge = await git.ref(kept_ref(run_id))
     if merge is None or head is None or not await git.is_ancestor(merge, head):
         return None
     newest = next(iter(await git.log(base, merge)), None)

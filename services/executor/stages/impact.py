@@ -7,7 +7,8 @@ from typing import Any
 
 from services.executor.stages.merging import changed_files
 from services.executor.stages.tools import Packages
-from shared.contracts.stages import ConfigChange, Finding, RuleImpact
+from shared.contracts.facts import ConfigChange, RuleImpact
+from shared.contracts.stages import Finding
 from shared.declarations import parse_toml
 from shared.errors import Failure, Reject
 

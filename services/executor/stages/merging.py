@@ -14,7 +14,8 @@ from services.executor.stages.config_merge import UnreadableConfig, merge_config
 from services.executor.stages.tools import Packages
 from shared.clients.git import Entry, Git, Labels
 from shared.clients.git_merge import Conflict
-from shared.contracts.stages import ConfigChange, FileChange, Finding
+from shared.contracts.facts import ConfigChange, FileChange
+from shared.contracts.stages import Finding
 from shared.contracts.values import SystemName
 from shared.errors import Failure
 from shared.packages.package import Package

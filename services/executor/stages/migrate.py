@@ -11,11 +11,13 @@ from services.executor.clients.postgres import create_database, drop_database, s
 from services.executor.stages import staging
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.numbering import installed_files
-from services.executor.stages.project_tree import RUN_TRAILER, migrations_at
+from services.executor.stages.project_tree import RUN_TRAILER, kept_ref, migrations_at
 from services.executor.stages.staging import StagingDatabase, production_url, staging_database
 from services.executor.stages.tools import Tools
 from shared.clients.git import Git
-from shared.contracts.stages import Finding, InstalledMigration, MigrateFacts, MigrateTask, PlannedMigration
+from shared.contracts.facts import MigrateFacts, PlannedMigration
+from shared.contracts.stages import Finding
+from shared.contracts.tasks import InstalledMigration, MigrateTask
 from shared.contracts.values import Commit
 from shared.errors import Failure, Retry
 from shared.jobs.job import Job
@@ -78,7 +80,7 @@ async def _install(job: Job, git: Git, task: MigrateTask, tools: Tools) -> Commi
                 git, task.branch, task.commit, head, cure=f"upgradepath run continue {job.run_id}"
             ),
         )
-    ref = f"refs/upgradepath/{job.run_id}"
+    ref = kept_ref(job.run_id)
     if head != commit:
         kept = await git.ref(ref)
         async with job.journal.effect("install-migrations", commit):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.executor.stages.tools import Packages
-from shared.contracts.stages import Finding, PlannedMigration
+from shared.contracts.facts import PlannedMigration
+from shared.contracts.stages import Finding
 from shared.contracts.values import Digest, SystemName
 from shared.errors import Failure
 

@@ -2,10 +2,12 @@
 
 from services.executor.stages import staging
 from services.executor.stages.drift import moved_finding
-from services.executor.stages.project_tree import migrations_at
+from services.executor.stages.project_tree import kept_ref, migrations_at
 from services.executor.stages.tools import Tools
 from shared.clients.git import Git, Moved
-from shared.contracts.stages import Finding, PrepareFacts, PrepareTask
+from shared.contracts.facts import PrepareFacts
+from shared.contracts.stages import Finding
+from shared.contracts.tasks import PrepareTask
 from shared.contracts.values import Commit
 from shared.errors import Failure
 from shared.jobs.job import Job
@@ -31,7 +33,7 @@ async def run(job: Job, task: PrepareTask, tools: Tools) -> PrepareFacts:
 
 async def _branch(job: Job, git: Git, task: PrepareTask) -> Commit:
     """The branch's head: `base`, or what an earlier try of this Run has put on it."""
-    branch, kept = f"refs/heads/{task.branch}", f"refs/upgradepath/{job.run_id}"
+    branch, kept = f"refs/heads/{task.branch}", kept_ref(job.run_id)
     there = await git.refs(branch, kept)
     missing = [(ref, task.base, None) for ref in (branch, kept) if ref not in there]
     if missing:

@@ -17,6 +17,15 @@ RUN_TRAILER = "Upgradepath-Run"
 _SCHEMAS = "prisma"
 
 
+def kept_ref(run_id: str) -> str:
+    """The ref that keeps a Run's commits when its branch is gone.
+
+    One that ended like the branch, refs/upgradepath/<run>, would make the branch's name ambiguous, and Git
+    would refuse the maintainer's push of a fix.
+    """
+    return f"refs/upgradepath/kept/{run_id}"
+
+
 async def files_below(git: Git, tree: str, prefix: str) -> dict[str, bytes]:
     """Path to bytes of every file below a folder."""
     entries = await git.paths(tree, prefix)

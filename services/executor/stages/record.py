@@ -2,7 +2,8 @@
 
 from services.executor.stages import staging
 from services.executor.stages.tools import Tools
-from shared.contracts.stages import RecordFacts, RecordTask
+from shared.contracts.facts import RecordFacts
+from shared.contracts.tasks import RecordTask
 from shared.jobs.job import Job
 
 

@@ -14,13 +14,9 @@ from services.executor.stages.numbering import (
 from services.executor.stages.project_tree import files_below
 from services.executor.stages.tools import Packages, Tools
 from shared.clients.git import Git
-from shared.contracts.stages import (
-    Finding,
-    PlannedMigration,
-    ReviewFacts,
-    ReviewTask,
-    VersionNotes,
-)
+from shared.contracts.facts import PlannedMigration, ReviewFacts, VersionNotes
+from shared.contracts.stages import Finding
+from shared.contracts.tasks import ReviewTask
 from shared.contracts.values import Commit
 from shared.declarations import parse_toml
 from shared.errors import Failure, Reject

@@ -9,13 +9,15 @@ from services.executor.stages import staging
 from services.executor.stages.deploy_commit import Deployed, find_deployed, revert_commit
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.live import LiveProduction
-from services.executor.stages.project_tree import migrations_at, tables_at, temporary_folder
+from services.executor.stages.project_tree import kept_ref, migrations_at, tables_at, temporary_folder
 from services.executor.stages.rollback_proof import prove, unproven
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
 from services.executor.stages.tools import Tools
 from shared.clients.git import Git, Moved
-from shared.contracts.stages import Finding, RollBackFacts, RollBackTask
+from shared.contracts.facts import RollBackFacts
+from shared.contracts.stages import Finding
+from shared.contracts.tasks import RollBackTask
 from shared.contracts.values import Commit
 from shared.errors import Failure, Retry
 from shared.jobs.job import Job
@@ -71,10 +73,10 @@ async def _migrations_of_run(
     folders = {each.folder for each in task.migrations}
     if not folders:
         return ()
-    kept = await git.ref(f"refs/upgradepath/{job.run_id}")
+    kept = await git.ref(kept_ref(job.run_id))
     commit = deployed.merge if deployed else task.commit or kept
     if commit is None or not await git.has(commit):
-        raise Retry(f"the commits of {job.run_id} are not in the repository, nor its ref refs/upgradepath/…")
+        raise Retry(f"the commits of {job.run_id} are not in the repository, nor {kept_ref(job.run_id)}")
     return tuple(each for each in await migrations_at(git, commit) if each.folder in folders)
 
 

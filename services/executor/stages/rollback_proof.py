@@ -10,7 +10,9 @@ from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Tools
 from shared.clients.environments import EnvironmentFailed
 from shared.clients.git import Git
-from shared.contracts.stages import Finding, Proof, RollBackTask
+from shared.contracts.facts import Proof
+from shared.contracts.stages import Finding
+from shared.contracts.tasks import RollBackTask
 from shared.contracts.values import Commit
 from shared.jobs.job import Job
 from shared.project_file import VERSION_MAP_FILE, write_version_map

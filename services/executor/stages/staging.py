@@ -13,10 +13,10 @@ from services.executor.clients.postgres import (
     drop_database,
     schema_description,
     session,
-    with_database,
 )
-from services.executor.stages.project_tree import checkout, models_at
+from services.executor.stages.project_tree import checkout, kept_ref, models_at
 from services.executor.stages.tools import Tools
+from shared.clients.database_urls import with_database
 from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
 from shared.clients.git import Git
 from shared.clients.staging import staging_database_name
@@ -149,7 +149,7 @@ async def remove(job: Job, tools: Tools, git: Git, branch: str, commit: Commit |
 
 async def _kept(job: Job, git: Git, head: Commit) -> list[tuple[str, Commit | None, Commit | None]]:
     """The move that keeps the branch's commits alive under the Run's ref, if they are not yet."""
-    ref = f"refs/upgradepath/{job.run_id}"
+    ref = kept_ref(job.run_id)
     kept = await git.ref(ref)
     if kept is None or (kept != head and await git.is_ancestor(kept, head)):
         return [(ref, head, kept)]

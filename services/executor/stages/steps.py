@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shared.contracts.stages import Step
+from shared.contracts.facts import Step
 from shared.jobs.job import Job
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from shared.clients.content import ContentStore
 from shared.clients.git import Git
 from shared.clients.secrets import Secrets
-from shared.contracts.stages import Finding, Upgrade
+from shared.contracts.stages import Finding
+from shared.contracts.tasks import Upgrade
 from shared.contracts.values import Digest
 from shared.errors import Failure, Reject
 from shared.jobs.job import Job

@@ -1,0 +1,181 @@
+"""What a worker brings back from a stage that succeeded."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from shared.contracts.tasks import InstalledMigration
+from shared.contracts.values import Commit, Contract, Digest, SystemName, Version
+
+
+class VersionNotes(Contract):
+    """What a package says of one version."""
+
+    version: Version
+    changelog: str
+    migration_notes: str = ""
+
+
+class FileChange(Contract):
+    """One file of the Project that the upgrade would touch."""
+
+    path: str
+    change: Literal["added", "changed", "deleted"]
+    partner_edited: bool = False
+    conflict: bool = False
+
+
+class ConfigChange(Contract):
+    """One key of `config/<system>.toml`: what is there, what the package wants, what will stand."""
+
+    system: SystemName
+    key: str
+    before: JsonValue = None
+    default: JsonValue = None
+    after: JsonValue = None
+    kept: bool = Field(default=False, description="the Project set it itself, so it stays")
+
+
+class PlannedMigration(InstalledMigration):
+    """A migration with its text, as the plan shows it."""
+
+    sql: str
+    down_sql: str | None = None
+
+
+class RuleImpact(Contract):
+    """A workflow rule of the partner that depends on something that changes."""
+
+    rule: str
+    depends_on: tuple[str, ...]
+
+
+class ReviewFacts(Contract):
+    """What the plan is made from."""
+
+    stage: Literal["review"] = "review"
+    head: Commit
+    production_schema: Digest
+    notes: dict[SystemName, tuple[VersionNotes, ...]] = Field(
+        description="after the pinned version, newest first"
+    )
+    files: tuple[FileChange, ...]
+    config: tuple[ConfigChange, ...]
+    migrations: tuple[PlannedMigration, ...]
+    rules: tuple[RuleImpact, ...]
+    diff: Digest = Field(description="the whole change as a unified diff, in the content store")
+
+
+class PrepareFacts(Contract):
+    """The branch and the staging database are there."""
+
+    stage: Literal["prepare"] = "prepare"
+    commit: Commit
+    database: str = Field(description="the staging database's name")
+    rows: dict[str, int] = Field(description="rows copied, per table")
+    masked_columns: int
+
+
+class ApplyFacts(Contract):
+    """The merge is on the branch."""
+
+    stage: Literal["apply"] = "apply"
+    commit: Commit
+    tree: Commit
+    base: Commit = Field(description="production's head that this commit contains")
+    files: tuple[FileChange, ...]
+
+
+class AppliedMigration(Contract):
+    """A migration that ran."""
+
+    folder: str
+    checksum: Digest
+    duration_ms: int
+
+
+class MigrateFacts(Contract):
+    """Staging runs the candidate."""
+
+    stage: Literal["migrate"] = "migrate"
+    commit: Commit
+    tree: Commit
+    migrations: tuple[AppliedMigration, ...]
+    staging_schema: Digest
+    production_schema: Digest = Field(description="seen at the same time")
+    address: str | None
+
+
+class CheckResult(Contract):
+    """One check's verdict."""
+
+    name: str
+    kind: str
+    verdict: Literal["passed", "failed", "needs-sign-off"]
+    detail: str
+    duration_ms: int
+    log: Digest | None = None
+
+
+class ChecksFacts(Contract):
+    """Every check passed, or needs only a person's word."""
+
+    stage: Literal["validate", "check-workflows"]
+    commit: Commit
+    results: tuple[CheckResult, ...]
+
+
+class Step(Contract):
+    """One thing that was done to production, in order."""
+
+    name: str
+    detail: str
+    duration_ms: int
+
+
+class DeployFacts(Contract):
+    """Production runs the candidate."""
+
+    stage: Literal["deploy"] = "deploy"
+    commit: Commit = Field(description="the merge commit on the production branch")
+    production_schema: Digest
+    backup: Digest | None
+    address: str | None
+    steps: tuple[Step, ...]
+
+
+class RecordFacts(Contract):
+    """Nothing of staging is left."""
+
+    stage: Literal["record"] = "record"
+    removed: tuple[str, ...]
+
+
+class Proof(Contract):
+    """One thing that a rollback restored or left alone, before the Run and now."""
+
+    what: str
+    before: str
+    now: str
+    same: bool
+
+
+class RollBackFacts(Contract):
+    """Everything is as before the Run."""
+
+    stage: Literal["roll-back"] = "roll-back"
+    proof: tuple[Proof, ...]
+    steps: tuple[Step, ...]
+
+
+Facts = Annotated[
+    ReviewFacts
+    | PrepareFacts
+    | ApplyFacts
+    | MigrateFacts
+    | ChecksFacts
+    | DeployFacts
+    | RecordFacts
+    | RollBackFacts,
+    Field(discriminator="stage"),
+]

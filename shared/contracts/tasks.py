@@ -1,0 +1,128 @@
+"""What a worker is told, stage by stage: everything that it needs."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.contracts.projects import Check
+from shared.contracts.values import (
+    Commit,
+    Contract,
+    Digest,
+    SystemName,
+    Version,
+)
+from shared.contracts.version_maps import Pins
+
+
+class Upgrade(Contract):
+    """One System's way from its pinned package to the new one, in the order of the plan."""
+
+    system: SystemName
+    from_version: Version
+    to_version: Version
+    from_package: Digest
+    to_package: Digest
+
+
+class InstalledMigration(Contract):
+    """One new migration, as it stands in the Project's `prisma/migrations`."""
+
+    system: SystemName
+    name: str = Field(description="the package's folder name")
+    folder: str = Field(description="the Project's folder name: stamped after its last migration")
+    checksum: Digest
+    reversible: bool
+    contracting: bool
+
+
+class ReviewTask(Contract):
+    """Read the repository, both packages of each System and production's schema; change nothing."""
+
+    stage: Literal["review"] = "review"
+    upgrades: tuple[Upgrade, ...] = Field(min_length=1)
+    pins: Pins
+
+
+class PrepareTask(Contract):
+    """Make the upgrade branch at `base` and a staging database with masked data."""
+
+    stage: Literal["prepare"] = "prepare"
+    branch: str
+    base: Commit = Field(description="production's head that the plan was made on")
+
+
+class ApplyTask(Contract):
+    """Merge the new packages three-way; or, after a fix was pushed, take the branch as it is."""
+
+    stage: Literal["apply"] = "apply"
+    branch: str
+    upgrades: tuple[Upgrade, ...]
+    again: bool = Field(description="the branch carries an earlier try, and perhaps a maintainer's fix")
+    merged_base: Commit = Field(description="production's head that the branch contains")
+
+
+class MigrateTask(Contract):
+    """Install the migrations on the branch, apply them to staging's database, start staging's app."""
+
+    stage: Literal["migrate"] = "migrate"
+    branch: str
+    commit: Commit
+    migrations: tuple[InstalledMigration, ...]
+    upgrades: tuple[Upgrade, ...]
+
+
+class ChecksTask(Contract):
+    """Run the Project's checks of one stage against staging."""
+
+    stage: Literal["validate", "check-workflows"]
+    commit: Commit
+    address: str | None = Field(description="of the started staging app")
+    checks: dict[str, Check]
+
+
+class DeployTask(Contract):
+    """Bring the approved candidate to production; everything named here must still be so."""
+
+    stage: Literal["deploy"] = "deploy"
+    branch: str
+    candidate: Digest
+    base: Commit = Field(description="production's head that the candidate contains")
+    commit: Commit
+    tree: Commit
+    production_schema: Digest
+    migrations: tuple[InstalledMigration, ...]
+    packages: tuple[Digest, ...]
+    pins: Pins = Field(description="the version map after the deploy")
+    title: str = Field(description="the merge commit's subject")
+    approved_by: str
+
+
+class RecordTask(Contract):
+    """The version map is recorded: take staging and the branch away, keep the commits."""
+
+    stage: Literal["record"] = "record"
+    branch: str
+    commit: Commit
+
+
+class RollBackTask(Contract):
+    """Bring code, pins, configuration and schema back to what they were before the Run, and prove it."""
+
+    stage: Literal["roll-back"] = "roll-back"
+    branch: str | None
+    base: Commit | None = Field(description="production's head before the Run; none if it was never read")
+    pins_before: Pins
+    production_schema: Digest | None = Field(description="before the Run")
+    commit: Commit | None = None
+    deploy_began: bool
+    migrations: tuple[InstalledMigration, ...] = ()
+    backup: Digest | None = None
+    restore_backup: bool = Field(default=False, description="the maintainer consents to losing later writes")
+    reason: str
+
+
+Task = Annotated[
+    ReviewTask | PrepareTask | ApplyTask | MigrateTask | ChecksTask | DeployTask | RecordTask | RollBackTask,
+    Field(discriminator="stage"),
+]
