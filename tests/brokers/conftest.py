@@ -6,13 +6,13 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
-from containers import Broker, KafkaInContainer, why_no_container
-from place import Place
 
 from local.broker import EmbeddedBroker
 from local.kafka import ApacheKafka, availability
 from shared.messaging.topic_admin import create_topics
 from shared.settings import KafkaSettings
+from tests.brokers.containers import Broker, KafkaInContainer, why_no_container
+from tests.brokers.place import Place
 from tests.conftest import PostgresServer
 
 

@@ -7,8 +7,8 @@ import functools
 from types import TracebackType
 from typing import Protocol, Self
 
-import docker  # type: ignore[import-untyped]
-from docker.errors import DockerException  # type: ignore[import-untyped]
+import docker
+from docker.errors import DockerException
 from testcontainers.community.kafka import KafkaContainer
 
 IMAGE = "confluentinc/cp-kafka:8.0.0"

@@ -11,12 +11,12 @@ from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from tiny_service import Pause, TinyService, publish, wire
 
 from shared.contracts.topics import RELEASE_COMMANDS, RELEASE_EVENTS, Topic, dead_letters
 from shared.messaging.topic_admin import DEAD_RECORD_BYTES_MAX
 from shared.messaging.topic_reader import Record, read_topic
 from shared.settings import KafkaSettings
+from tests.brokers.tiny_service import Pause, TinyService, publish, wire
 
 T = TypeVar("T")
 Wire = tuple[bytes | None, bytes | None, Iterable[tuple[str, bytes | None]]]

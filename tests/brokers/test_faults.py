@@ -9,16 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from containers import Broker
-from place import Place, eventually, header, versions
 from sqlalchemy import text
-from tiny_service import TinyService, publish
 
 from local.broker import EmbeddedBroker
 from local.ports import free_port
 from local.postgres import EmbeddedPostgres
 from shared.messaging.topic_admin import create_topics
 from shared.settings import KafkaSettings
+from tests.brokers.containers import Broker
+from tests.brokers.place import Place, eventually, header, versions
+from tests.brokers.tiny_service import TinyService, publish
 
 
 @pytest.fixture

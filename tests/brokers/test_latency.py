@@ -7,9 +7,9 @@ import time
 from functools import partial
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from place import Place, eventually
 
 from shared.contracts.topics import RELEASE_COMMANDS, RELEASE_EVENTS
+from tests.brokers.place import Place, eventually
 
 HOPS = 40
 

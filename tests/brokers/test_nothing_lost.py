@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from place import Place, eventually, header, versions
-from tiny_service import TinyService, publish, wire
 
 from shared.contracts.releases import PublishRelease
+from tests.brokers.place import Place, eventually, header, versions
+from tests.brokers.tiny_service import TinyService, publish, wire
 
 
 class Gate:

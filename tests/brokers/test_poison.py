@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-from place import Place, Wire, eventually, header, versions
-from tiny_service import BUGGY, LIBRARY, REFUSED, publish, wire
 
 from shared.contracts.envelope import to_body
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease
 from shared.messaging.topic_reader import Record
+from tests.brokers.place import Place, Wire, eventually, header, versions
+from tests.brokers.tiny_service import BUGGY, LIBRARY, REFUSED, publish, wire
 
 
 @dataclass(frozen=True)

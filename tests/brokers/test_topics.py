@@ -10,14 +10,14 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import UnknownTopicOrPartitionError
-from containers import Broker, KafkaInContainer, why_no_container
-from place import WITHIN_S, Place
 
 from local.broker import EmbeddedBroker
 from shared.contracts.topics import RELEASE_COMMANDS, RUN_EVENTS, TOPICS, Topic
 from shared.messaging.topic_admin import create_topics, describe_topics
 from shared.messaging.topic_reader import describe, dump_topics, read_topic
 from shared.settings import KafkaSettings
+from tests.brokers.containers import Broker, KafkaInContainer, why_no_container
+from tests.brokers.place import WITHIN_S, Place
 
 
 async def test_topics_are_made_once_and_then_are_there(settings: KafkaSettings) -> None:

@@ -16,9 +16,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import OutOfOrderSequenceNumber
-from place import Place, eventually, versions
 from sqlalchemy import select
-from tiny_service import BUGGY, LIBRARY, publish, wire
 
 from shared.contracts.releases import PublishRelease
 from shared.contracts.topics import RELEASE_COMMANDS, Topic
@@ -30,6 +28,8 @@ from shared.messaging.topic_admin import partition_counts
 from shared.settings import KafkaSettings
 from shared.storage.database import Database
 from shared.storage.tables import InboxRow, OutboxRow
+from tests.brokers.place import Place, eventually, versions
+from tests.brokers.tiny_service import BUGGY, LIBRARY, publish, wire
 
 
 async def test_nack_on_error_one_poison_runs_15446_times(place: Place) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
 
 from shared.contracts.catalogue import BY_TYPE, MESSAGES
 from shared.contracts.documents import file_name, json_schemas

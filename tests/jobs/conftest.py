@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from job_world import World
 
 from shared.jobs.store import WorkerTransaction
 from shared.storage.database import Database
 from shared.storage.migrations import migrate_async
+from tests.jobs.job_world import World
 
 _numbers = itertools.count(1)
 

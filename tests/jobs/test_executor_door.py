@@ -6,7 +6,6 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from job_world import COMMIT, DONE, RUN, World, project, record
 from pydantic import SecretStr
 
 from services.executor.api import router
@@ -24,6 +23,7 @@ from shared.http import problems
 from shared.http.tokens import issue_token
 from shared.jobs.job import Job
 from shared.jobs.journal import LeaseJournal
+from tests.jobs.job_world import COMMIT, DONE, RUN, World, project, record
 
 KEY = SecretStr("k" * 32)
 

@@ -3,12 +3,11 @@
 import asyncio
 import base64
 
-from job_world import DONE, OTHER_RUN, Obedient, World, as_sent, cancel, record, review, until
-
 from shared.contracts.facts import Facts
 from shared.contracts.stages import Succeeded
 from shared.jobs.job import Job
 from shared.storage.tables import OutboxRow
+from tests.jobs.job_world import DONE, OTHER_RUN, Obedient, World, as_sent, cancel, record, review, until
 
 
 async def done(job: Job, task: object) -> Facts:

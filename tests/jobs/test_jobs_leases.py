@@ -1,13 +1,13 @@
 """Leases: one worker at a time, taken over after a crash, kept alive by heartbeats."""
 
 import pytest
-from job_world import COMMIT, DONE, Obedient, World, record, until
 
 from shared.contracts.facts import Facts
 from shared.contracts.stages import Errored, Succeeded
 from shared.errors import Stale
 from shared.jobs.job import Job
 from shared.jobs.journal import LeaseJournal
+from tests.jobs.job_world import COMMIT, DONE, Obedient, World, record, until
 
 
 async def done(job: Job, task: object) -> Facts:

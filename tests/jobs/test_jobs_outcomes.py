@@ -4,7 +4,6 @@ import asyncio
 import logging
 
 import pytest
-from job_world import DONE, World, digest, record
 
 from shared.clients.secrets import Secrets
 from shared.contracts.facts import CheckResult, ChecksFacts, Facts
@@ -12,6 +11,7 @@ from shared.contracts.stages import Errored, Failed, Finding, Outcome, Succeeded
 from shared.errors import Failure, Retry
 from shared.jobs.job import Job
 from shared.jobs.redaction import without_secrets
+from tests.jobs.job_world import DONE, World, digest, record
 
 FINDING = Finding(kind="check", subject="unit-tests", detail="ended with exit code 1", cure="push a fix")
 

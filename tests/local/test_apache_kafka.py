@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from numbered_records import Records
 
 from local.kafka import ApacheKafka, availability
 from local.process import CannotStart
+from tests.local.numbered_records import Records
 
 _WHY_NOT = availability()
 # On the build server its absence is a failure, told by CannotStart, and never a skip.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 
 import pytest
-from numbered_records import Records
 
 from local.broker import EmbeddedBroker
 from local.process import CannotStart
+from tests.local.numbered_records import Records
 
 
 async def test_records_come_out_in_order() -> None:

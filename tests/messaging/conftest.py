@@ -6,9 +6,9 @@ import itertools
 from collections.abc import AsyncIterator
 
 import pytest
-from counting import Counting
 
 from tests.conftest import PostgresServer
+from tests.messaging.counting import Counting
 
 _numbers = itertools.count(1)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from counting import REFUSED, Counting, command, envelope, received
 
 from shared.errors import Reject
 from shared.messaging.inbox import OtherBytes
+from tests.messaging.counting import REFUSED, Counting, command, envelope, received
 
 
 async def test_a_repeat_is_skipped_alone_and_in_a_batch(counting: Counting) -> None:

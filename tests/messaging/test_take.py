@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from counting import BUGGY, REFUSED, RETRY, Counting, Kept, kept
+from tests.messaging.counting import BUGGY, REFUSED, RETRY, Counting, Kept, kept
 
 DEAD = "upgrades.registry.dead.v1"
 

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from notifier_world import Notifier, running
 
 from shared.storage.migrations import migrate_async
+from tests.notifier.notifier_world import Notifier, running
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,12 @@
 """The five facts, and how a notification ends."""
 
 import pytest
-from notifier_world import Notifier, after, facts, published, recorded, withdrawn
 
 from services.notifier.store import NotifierTransaction
 from shared.contracts.envelope import to_body
 from shared.contracts.notifications import NotificationClosed, NotificationReady
 from shared.messaging.reminder import Reminder
+from tests.notifier.notifier_world import Notifier, after, facts, published, recorded, withdrawn
 
 PINNED = recorded(1, auth="1.2.4")
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
-from notifier_world import NOON, after, facts, published, recorded, release, withdrawn
 
 from services.notifier.domain import Releases, Standing, learn, offer, settle
 from shared.contracts.releases import Release
 from shared.contracts.values import Message
 from shared.versions import precedence
+from tests.notifier.notifier_world import NOON, after, facts, published, recorded, release, withdrawn
 
 VERSIONS = ("0.9.0", "1.0.0", "1.2.4", "1.2.5", "1.3.0-rc.1", "1.3.0", "1.4.0", "2.0.0-rc.1", "2.0.0")
 PROJECTS = ("acme-portal", "other-portal")

@@ -6,7 +6,6 @@ from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from notifier_world import MIRA, Notifier, published, recorded, registered, withdrawn
 from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -14,6 +13,7 @@ from services.notifier.store import TABLES
 from shared.contracts.values import Actor
 from shared.storage.database import async_url
 from shared.storage.tables import MESSAGE_TABLES
+from tests.notifier.notifier_world import MIRA, Notifier, published, recorded, registered, withdrawn
 
 MANY = 10_000
 PAT = Actor(id="pat@other.example", role="maintainer", projects=("other-portal",))

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from registry_world import Registry, running
 
 from shared.storage.migrations import migrate_async
+from tests.registry.registry_world import Registry, running
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from registry_world import LENA, Registry, project
-
 from shared.contracts.releases import PublishRelease
 from shared.packages.archive import pack_folder
 from shared.project_file import read_version_map
+from tests.registry.registry_world import LENA, Registry, project
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # What others require comes first.

@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from registry_world import LENA, MIRA, PINS, SAM, Registry, files, pack, project, token
 
 from services.registry.checking import PackageGate
 from shared.contracts.releases import ReleasePublished, ReleaseWithdrawn
 from shared.contracts.values import Actor
+from tests.registry.registry_world import LENA, MIRA, PINS, SAM, Registry, files, pack, project, token
 
 PAT = Actor(id="pat@other.example", role="maintainer", projects=("other-portal",))
 

@@ -1,11 +1,11 @@
 """Registration: once with pins, then as often as the definition changes."""
 
 import pytest
-from registry_world import LENA, MIRA, PINS, Registry, project
 
 from shared.contracts.projects import ProjectRegistered, RegisterProject
 from shared.contracts.releases import WithdrawRelease
 from shared.contracts.version_maps import VersionMapRecorded
+from tests.registry.registry_world import LENA, MIRA, PINS, Registry, project
 
 
 @pytest.fixture(autouse=True)

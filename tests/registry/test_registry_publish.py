@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from registry_world import LENA, PINS, Registry, files, pack, project
 
 from services.registry.store import RegistryTransaction
 from shared.contracts.envelope import to_body
@@ -12,6 +11,7 @@ from shared.contracts.releases import PublishRelease, ReleasePublished, ReleaseW
 from shared.contracts.values import Actor
 from shared.errors import Reject, Retry
 from shared.messaging.reminder import Reminder
+from tests.registry.registry_world import LENA, PINS, Registry, files, pack, project
 
 NEXT = files("1.3.0", earlier=("1.2.4",))
 

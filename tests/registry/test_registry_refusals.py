@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from registry_world import LENA, MIRA, SAM, Files, Registry, files, project
 
 from shared.contracts.projects import RegisterProject
 from shared.contracts.releases import WithdrawRelease
 from shared.contracts.values import Actor, Command
 from shared.contracts.version_maps import HoldVersionMap, RecordVersionMap, ReleaseVersionMap
 from shared.errors import Reject
+from tests.registry.registry_world import LENA, MIRA, SAM, Files, Registry, files, project
 
 INIT = "prisma/migrations/20250101000000_init/migration.sql"
 LATER = "prisma/migrations/20250601000000_later/migration.sql"

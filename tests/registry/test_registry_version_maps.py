@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from registry_world import PINS, SAM, Registry, arrived
 
 from services.registry.domain.version_maps import Change, Standing, change, recorded_at_first
 from shared.contracts.refusals import CommandRefused
@@ -19,6 +18,7 @@ from shared.contracts.version_maps import (
     VersionMapReleased,
 )
 from shared.errors import Reject
+from tests.registry.registry_world import PINS, SAM, Registry, arrived
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NEW = {"auth-system": "1.3.0"}

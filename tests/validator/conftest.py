@@ -6,11 +6,11 @@ from typing import Any
 
 import asyncpg
 import pytest
-from staging_world import DATABASE, Staging, Watched, app, make_repository
 
 from services.validator.stage import Tools
 from shared.clients.content import ContentStore
 from shared.clients.secrets import Secrets
+from tests.validator.staging_world import DATABASE, Staging, Watched, app, make_repository
 
 
 @pytest.fixture(scope="session")

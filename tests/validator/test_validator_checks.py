@@ -4,10 +4,10 @@ import time
 from typing import Any
 
 import pytest
-from staging_world import DATABASE, RUN, Staging, python
 
 from shared.contracts.facts import CheckResult
 from shared.errors import Failure, Retry
+from tests.validator.staging_world import DATABASE, RUN, Staging, python
 
 SLOW_S = 20.0
 

@@ -9,7 +9,6 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
-from staging_world import RUN, Staging, python
 
 from services.validator.api import router
 from services.validator.app import build
@@ -27,6 +26,7 @@ from shared.jobs.store import WorkerTransaction
 from shared.jobs.worker import Worker
 from shared.storage.database import Database
 from shared.storage.migrations import migrate_async
+from tests.validator.staging_world import RUN, Staging, python
 
 KEY = SecretStr("k" * 32)
 CHECKS: dict[str, dict[str, Any]] = {

@@ -8,10 +8,10 @@ from typing import Any
 
 import psutil
 import pytest
-from staging_world import RUN, Staging, python
 
 from shared.clients.secrets import MissingSecret
 from shared.errors import Failure, Reject, Retry
+from tests.validator.staging_world import RUN, Staging, python
 
 DETACHED = """
 import os, subprocess, sys
