@@ -29,7 +29,7 @@ class Dev:
 async def running(folder: Path) -> AsyncIterator[Dev]:
     """Start the world in `folder`, and stop it when the block ends; it can be started again."""
     world = World.open(folder)
-    postgres = EmbeddedPostgres(world.folder / "postgres")
+    postgres = EmbeddedPostgres(world.folder / "postgres", port=world.postgres_port)
     await asyncio.to_thread(postgres.start)
     try:
         databases = await asyncio.to_thread(service_databases, postgres)

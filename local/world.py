@@ -33,10 +33,14 @@ ACTORS = {
 
 @dataclass(frozen=True)
 class World:
-    """Where a world lies, on which port it answers, and the key that signs its tokens."""
+    """Where a world lies, on which port it answers, and the key that signs its tokens.
+
+    PostgreSQL's port stays the same for good: the secrets that are kept here name it.
+    """
 
     folder: Path
     port: int
+    postgres_port: int
     token_key: str
 
     @classmethod
@@ -49,10 +53,14 @@ class World:
         else:
             for name in ("content", "secrets", "work"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
-            settings = {"port": free_port(), "token_key": secrets.token_hex(32)}
+            settings = {
+                "port": free_port(),
+                "postgres_port": free_port(),
+                "token_key": secrets.token_hex(32),
+            }
             _write_private(kept, json.dumps(settings))
         port = settings["port"] if is_free(settings["port"]) else free_port()
-        return cls(folder, port, settings["token_key"])
+        return cls(folder, port, settings["postgres_port"], settings["token_key"])
 
     @property
     def url(self) -> str:
