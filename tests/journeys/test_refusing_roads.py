@@ -5,19 +5,15 @@ from __future__ import annotations
 from local import example
 from shared.contracts.facts import CheckResult
 from shared.contracts.refusals import CommandRefused
-from shared.contracts.runs import RunView, StageRecord, StartRun
+from shared.contracts.runs import RunView, StartRun
 from shared.contracts.topics import RUN_EVENTS
 from tests.journeys.conftest import Portals
-from tests.support.people import Maintainer, refusal_of
+from tests.support.people import Maintainer, record_of, refusal_of
 from tests.support.portal import NEW_PINS, OLD_PINS, project_file
 from tests.support.system import Embedded
 from tests.support.topics import answer_to, send
 
 SIGNIN = "systems/auth-system/signin.py"
-
-
-def record_of(run: RunView, stage: str) -> StageRecord:
-    return next(record for record in reversed(run.stages) if record.stage == stage)
 
 
 def verdicts(results: tuple[CheckResult, ...]) -> dict[str, str]:

@@ -15,7 +15,7 @@ import pytest
 from local.world import ACTORS
 from shared.contracts.notifications import Notification
 from shared.contracts.refusals import Refusal
-from shared.contracts.runs import Plan, RunView
+from shared.contracts.runs import Plan, RunView, StageRecord
 from shared.contracts.values import Actor
 from shared.packages.archive import pack_folder
 from shared.packages.package import read_package
@@ -220,3 +220,8 @@ class Maintainer(Person):
 def is_settled(run: RunView) -> bool:
     waits = run.blocked_by is not None and run.blocked_by.who != "registry"
     return waits or run.ended_at is not None
+
+
+def record_of(run: RunView, stage: str) -> StageRecord:
+    """The newest attempt of that stage."""
+    return next(record for record in reversed(run.stages) if record.stage == stage)
