@@ -141,7 +141,8 @@ async def _recorded(portal: Portal, done: RunView) -> None:
         f"/notifier/inbox/{portal.project}", lambda found: found[0]["state"] != "open"
     )
     assert closed[0]["state"] == "adopted"
-    assert await portal.mira.get("/notifier/outdated", project=portal.project) == []
+    behind = await portal.mira.get("/notifier/outdated", project=portal.project)
+    assert "auth-system" not in {each["system"] for each in behind}
 
 
 async def _nothing_leaked(portal: Portal, done: RunView) -> None:
