@@ -68,9 +68,20 @@ class Portals:
         edits: Mapping[str, str] = MappingProxyType({}),
     ) -> Portal:
         """A registered Project that is live in production, and has been told of the new release."""
+        portal = await self.make(system, partner, *variants, edits=edits)
+        await portal.introduce()
+        return portal
+
+    async def make(
+        self,
+        system: System,
+        partner: str,
+        *variants: str,
+        edits: Mapping[str, str] = MappingProxyType({}),
+    ) -> Portal:
+        """A portal that is live in production, of which the system does not know yet."""
         portal = await Portal.make(system, partner, *variants, edits=edits)
         self._opened.append(portal)
-        await portal.introduce()
         return portal
 
     async def close(self) -> None:

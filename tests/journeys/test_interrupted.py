@@ -53,8 +53,7 @@ async def test_each_service_is_killed_in_the_middle_of_a_run(five: FiveProcesses
     await five.restart("executor")
     await five.restart("notifier")
     await _well_ended(portal, await mira.settled(planned.id))
-    inbox = f"/notifier/inbox/{portal.project}"
-    await mira.until(inbox, lambda found: [each["state"] for each in found] == ["adopted"])
+    await mira.told("auth-system", "1.3.0", "adopted")
 
 
 async def _until_stage(portal: Portal, run: RunView, stage: str) -> None:

@@ -130,15 +130,12 @@ class Maintainer(Person):
         super().__init__(system, Actor(id=f"mira@{name}.example", role="maintainer", projects=(project,)))
         self.project = project
 
-    async def inbox(self, state: str = "open") -> list[Notification]:
-        found = await self.get(f"/notifier/inbox/{self.project}", state=state)
-        return [Notification.model_validate(each) for each in found]
-
-    async def told(self, system: str, version: str) -> Notification:
-        """The notification of this release, once it is there."""
+    async def told(self, system: str, version: str, state: str = "open") -> Notification:
+        """The notification of this release, once it is in that state."""
+        wanted = {"system": system, "version": version, "state": state}
 
         def of(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return [each for each in found if (each["system"], each["version"]) == (system, version)]
+            return [each for each in found if each.items() >= wanted.items()]
 
         path = f"/notifier/inbox/{self.project}"
         return Notification.model_validate(of(await self.until(path, lambda found: bool(of(found))))[0])
