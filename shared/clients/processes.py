@@ -79,14 +79,9 @@ async def run(
             return Finished(code, f"{argv[0]}: {error.strerror}\n", False, _since(started))
         outputs.started()
         try:
-            async with asyncio.timeout(deadline_s):
-                exit_code = await process.wait()
-        except BaseException as error:
-            _kill_group(process.pid)
-            await asyncio.shield(process.wait())
-            if isinstance(error, TimeoutError):
-                raise DeadlineExceeded(argv, deadline_s, outputs.text()) from None
-            raise
+            exit_code = await _exit_code(process, deadline_s)
+        except TimeoutError:
+            raise DeadlineExceeded(argv, deadline_s, outputs.text()) from None
         if not survivors:
             _kill_group(process.pid)
         text = outputs.text()
@@ -98,6 +93,17 @@ async def run(
             stdout=bytes(outputs.out.data) if separate else b"",
             stderr=bytes(outputs.err.data) if separate else b"",
         )
+
+
+async def _exit_code(process: asyncio.subprocess.Process, deadline_s: float) -> int:
+    """What it ends with. Raises TimeoutError; whatever is raised, its group is killed first."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await process.wait()
+    except BaseException:
+        _kill_group(process.pid)
+        await asyncio.shield(process.wait())
+        raise
 
 
 def _since(started: float) -> int:

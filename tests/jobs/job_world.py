@@ -194,8 +194,9 @@ class Obedient:
         try:
             await self.may_end.wait()
         except asyncio.CancelledError:
-            # What a subprocess needs to be killed, say.
-            await asyncio.sleep(0.05)
+            # Some turns, as a subprocess needs them to be killed, say.
+            for _ in range(10):
+                await asyncio.sleep(0)
             self.log.append(f"{job.fence} stopped")
             raise
         self.log.append(f"{job.fence} ends")

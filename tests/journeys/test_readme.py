@@ -202,7 +202,8 @@ async def _type(
     end = time.monotonic() + _WITHIN_S
     while True:
         process = await asyncio.create_subprocess_exec(
-            *(UPGRADEPATH, *words),
+            str(UPGRADEPATH),
+            *words,
             cwd=folder,
             env=_environment(variables or {}),
             stdin=asyncio.subprocess.PIPE,
