@@ -18,6 +18,9 @@ from cli.output import show_json, table, text
 from shared.contracts.envelope import explain
 
 GIT_AT_LEAST = (2, 38)
+BROKER = "UPGRADES_KAFKA_BOOTSTRAP_SERVERS"
+CONTENT = "UPGRADES_CONTENT_URL"
+TOKEN_KEY = "UPGRADES_TOKEN_KEY"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def doctor(
         bool, typer.Option("--machine", help="Only this machine, not the servers that UPGRADES_… name.")
     ] = False,
 ) -> None:
-    """Look at this machine and at the servers that UPGRADES_… name; exit 1 if all is not well."""
+    """Look at this machine and at the servers that UPGRADES_… name; exit 1 unless all is well."""
     diagnoses = [*_machine(), *([] if machine_only else _servers())]
     if as_json:
         show_json([diagnosis.__dict__ for diagnosis in diagnoses])
@@ -75,9 +78,8 @@ def _git() -> Diagnosis:
     program = shutil.which("git")
     if program is None:
         return Diagnosis("git", "not there", "install git 2.38 or later")
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[
-        2
-    ]
+    asked = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    said = asked.stdout.split()[2]
     new_enough = tuple(int(part) for part in said.split(".")[:2]) >= GIT_AT_LEAST
     return Diagnosis("git", said, None if new_enough else "install git 2.38 or later: merge-tree is needed")
 
@@ -103,23 +105,35 @@ def _try(subject: str, look: Callable[[], str], cure: str) -> Diagnosis:
     try:
         return Diagnosis(subject, look())
     except Exception as error:  # whatever it is: that is what was found
-        return Diagnosis(subject, f"{type(error).__name__}: {error}", cure)
+        return Diagnosis(subject, _words(error), cure)
+
+
+def _words(error: Exception) -> str:
+    # Some errors say their own name.
+    name = type(error).__name__
+    return f"{name}: {str(error).removeprefix(f'{name}: ')}"
 
 
 def _servers() -> Iterator[Diagnosis]:
     from shared.contracts.topics import SERVICES
 
-    if "UPGRADES_KAFKA_BOOTSTRAP_SERVERS" not in os.environ:
+    databases = {service: f"UPGRADES_{service.upper()}_DATABASE_URL" for service in SERVICES}
+    named = {BROKER, CONTENT, TOKEN_KEY, *databases.values()} & os.environ.keys()
+    if not named:
         yield Diagnosis("servers", "no UPGRADES_… variables are set: dev brings its own")
         return
     yield from asyncio.run(_broker())
-    for service in SERVICES:
-        variable = f"UPGRADES_{service.upper()}_DATABASE_URL"
-        if variable in os.environ:
+    for service, variable in databases.items():
+        if variable in named:
             url = os.environ[variable]
             yield _try(f"database of {service}", partial(_answers, url), f"correct {variable}")
-    if len(os.environ.get("UPGRADES_TOKEN_KEY", "")) < 32:
-        yield Diagnosis("UPGRADES_TOKEN_KEY", "shorter than 32 characters", "openssl rand -hex 32")
+    if not named & {*databases.values()}:
+        example = databases["registry"]
+        yield Diagnosis("databases", "no variable names one", f"set {example}, or that of another service")
+    yield _try("content store", partial(_holds_content, os.environ.get(CONTENT, "")), f"correct {CONTENT}")
+    length = len(os.environ.get(TOKEN_KEY, ""))
+    cure = None if length >= 32 else f"set {TOKEN_KEY} to at least 32, for instance: openssl rand -hex 32"
+    yield Diagnosis("token key", f"{length} characters", cure)
 
 
 async def _broker() -> list[Diagnosis]:
@@ -132,11 +146,7 @@ async def _broker() -> list[Diagnosis]:
     except ValidationError as error:
         return [Diagnosis("broker", explain(error), "correct the variables UPGRADES_KAFKA_…")]
     except Exception as error:  # whatever it is: that is what was found
-        return [
-            Diagnosis(
-                "broker", f"{type(error).__name__}: {error}", "correct UPGRADES_KAFKA_BOOTSTRAP_SERVERS"
-            )
-        ]
+        return [Diagnosis("broker", _words(error), f"start it, or correct {BROKER}")]
     wrong = [state for state in states if state.state in {"missing", "differs"}]
     if not wrong:
         return [Diagnosis("broker", f"{settings.bootstrap_servers}, {len(states)} topics")]
@@ -150,6 +160,13 @@ async def _broker() -> list[Diagnosis]:
         )
         for state in wrong
     ]
+
+
+def _holds_content(url: str) -> str:
+    from shared.clients.content import ContentStore
+
+    asyncio.run(ContentStore(url).has("0" * 64))
+    return "answers"
 
 
 def _answers(url: str) -> str:

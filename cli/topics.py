@@ -15,6 +15,7 @@ from cli.asking import AsJson
 from cli.output import note, say, show_json, table, text
 from cli.world import NoAnswer, announced_world
 from shared.contracts.topics import TOPICS
+from shared.errors import not_found
 
 if TYPE_CHECKING:
     from shared.messaging.topic_admin import TopicState
@@ -102,10 +103,14 @@ def _settings(bootstrap_servers: str | None) -> "KafkaSettings":
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    from aiokafka.errors import KafkaError
+    from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
     try:
         return asyncio.run(work)
+    except UnknownTopicOrPartitionError as error:
+        raise not_found(
+            str(error.args[0]), field="topic", cure="make it: upgradepath topics create"
+        ) from error
     except (KafkaError, OSError) as error:
         raise NoAnswer(
             f"the broker does not answer: {error!r}",

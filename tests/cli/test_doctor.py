@@ -1,0 +1,160 @@
+"""`upgradepath doctor`: a machine and servers that are well, and the cure of each thing that is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.broker import EmbeddedBroker
+from local.ports import free_port
+from shared.messaging.topic_admin import create_topics
+from shared.settings import KafkaSettings
+from tests.cli.conftest import Type
+from tests.conftest import PostgresServer
+
+Diagnoses = dict[str, dict[str, Any]]
+Look = Callable[..., tuple[int, Diagnoses]]
+PASSWORD = "geheim-4711"
+
+
+@pytest.fixture
+def look(upgradepath: Type) -> Look:
+    """Ask the doctor with these variables and no others; the exit code, and what was found by subject."""
+
+    def ask(*options: str, **variables: str) -> tuple[int, Diagnoses]:
+        outer = dict.fromkeys((name for name in os.environ if name.startswith("UPGRADES_")), None)
+        result = upgradepath("doctor", "--json", *options, **{**outer, **variables})
+        assert PASSWORD not in result.output
+        found = json.loads(result.stdout)
+        assert all(set(each) == {"subject", "found", "cure"} for each in found)
+        return result.exit_code, {each["subject"]: each for each in found}
+
+    return ask
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[str]:
+    """The bootstrap servers of a broker with every topic."""
+    async with EmbeddedBroker() as running:
+        await create_topics(KafkaSettings(bootstrap_servers=running.bootstrap_servers, embedded=True))
+        yield running.bootstrap_servers
+
+
+@pytest.fixture
+async def empty_broker() -> AsyncIterator[str]:
+    async with EmbeddedBroker() as running:
+        yield running.bootstrap_servers
+
+
+@pytest.fixture
+def right(broker: str, postgres: PostgresServer, tmp_path: Path) -> dict[str, str]:
+    """The variables of a set-up that is well."""
+    database = f"doctor_{uuid.uuid4().hex}"
+    postgres.create_database(database)
+    (tmp_path / "content").mkdir()
+    return {
+        "UPGRADES_KAFKA_BOOTSTRAP_SERVERS": broker,
+        "UPGRADES_PLANNER_DATABASE_URL": postgres.url(database),
+        "UPGRADES_CONTENT_URL": (tmp_path / "content").as_uri(),
+        "UPGRADES_TOKEN_KEY": "k" * 32,
+    }
+
+
+def wrong(diagnoses: Diagnoses) -> dict[str, str]:
+    """The cure of each thing that is not well."""
+    return {subject: found["cure"] for subject, found in diagnoses.items() if found["cure"]}
+
+
+def test_this_machine_is_well(look: Look, right: dict[str, str]) -> None:
+    code, found = look("--machine", **right)
+    assert (code, wrong(found)) == (0, {})
+    assert list(found) == ["Python", "git", "embedded broker", "embedded PostgreSQL"]
+
+
+def test_without_variables_there_are_no_servers_to_look_at(look: Look) -> None:
+    code, found = look()
+    assert code == 0
+    assert "dev brings its own" in found["servers"]["found"]
+
+
+def test_a_right_set_up_is_well(look: Look, right: dict[str, str]) -> None:
+    code, found = look(**right)
+    assert (code, wrong(found)) == (0, {})
+    assert {"broker", "database of planner", "content store", "token key"} < set(found)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "subject"),
+    [
+        ("UPGRADES_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:{port}", "broker"),
+        ("UPGRADES_KAFKA_SESSION_TIMEOUT_MS", "soon", "broker"),
+        (
+            "UPGRADES_PLANNER_DATABASE_URL",
+            f"postgresql://a:{PASSWORD}@127.0.0.1:{{port}}/x",
+            "database of planner",
+        ),
+        ("UPGRADES_PLANNER_DATABASE_URL", f"mysql://a:{PASSWORD}@127.0.0.1/x", "database of planner"),
+        (
+            "UPGRADES_PLANNER_DATABASE_URL",
+            f"postgresql://a:{PASSWORD}@127.0.0.1:many/x",
+            "database of planner",
+        ),
+        ("UPGRADES_NOTIFIER_DATABASE_URL", "", "database of notifier"),
+        ("UPGRADES_CONTENT_URL", "nonsense", "content store"),
+        ("UPGRADES_CONTENT_URL", "", "content store"),
+        ("UPGRADES_TOKEN_KEY", "short", "token key"),
+    ],
+)
+def test_one_wrong_variable_is_found_and_named(
+    look: Look, right: dict[str, str], variable: str, value: str, subject: str
+) -> None:
+    code, found = look(**{**right, variable: value.format(port=free_port())})
+    assert code == 1
+    assert set(wrong(found)) == {subject}
+    family = variable if "KAFKA" not in variable else "UPGRADES_KAFKA_"
+    assert family in wrong(found)[subject]
+
+
+def test_a_variable_that_is_missing_is_missed(look: Look, right: dict[str, str]) -> None:
+    code, found = look(UPGRADES_KAFKA_BOOTSTRAP_SERVERS=right["UPGRADES_KAFKA_BOOTSTRAP_SERVERS"])
+    assert code == 1
+    assert set(wrong(found)) == {"databases", "content store", "token key"}
+
+
+def test_topics_that_are_not_made_yet(look: Look, right: dict[str, str], empty_broker: str) -> None:
+    code, found = look(**{**right, "UPGRADES_KAFKA_BOOTSTRAP_SERVERS": empty_broker})
+    assert code == 1
+    assert set(wrong(found).values()) == {"upgradepath topics create"}
+    assert "topic upgrades.run.events.v1" in found
+
+
+@pytest.mark.parametrize(("version", "well"), [("2.37.9", False), ("2.38.0", True), ("10.0.0", True)])
+def test_an_old_git_is_not_enough(look: Look, tmp_path: Path, version: str, well: bool) -> None:
+    git = tmp_path / "git"
+    git.write_text(f"#!/bin/sh\necho git version {version}\n")
+    git.chmod(0o755)
+    code, found = look("--machine", PATH=str(tmp_path))
+    assert found["git"]["found"] == version
+    assert (code == 0, "git" not in wrong(found)) == (well, well)
+
+
+def test_no_git_at_all(look: Look, tmp_path: Path) -> None:
+    code, found = look("--machine", PATH=str(tmp_path))
+    assert code == 1
+    assert "install git" in wrong(found)["git"]
+
+
+def test_the_table_says_well_or_wrong(upgradepath: Type, right: dict[str, str]) -> None:
+    result = upgradepath("doctor", **{**right, "UPGRADES_TOKEN_KEY": "short"})
+    assert result.exit_code == 1
+    lines = [line.split("\t") for line in result.stdout.splitlines()]
+    assert lines[0] == ["", "looked at", "found", "cure"]
+    verdicts = {line[1]: line[0] for line in lines[1:]}
+    assert verdicts["broker"] == "well"
+    assert verdicts["token key"] == "wrong"
