@@ -48,14 +48,18 @@ def participants() -> tuple[Participant, ...]:
             VALIDATOR_COMMANDS,
             VERSION_MAP_COMMANDS,
         ),
-        _service("executor", executor_handlers(_idle), STAGE_RESULTS),
-        _service("validator", validator_handlers(_idle), STAGE_RESULTS),
+        _service("executor", executor_handlers(_idle_worker), STAGE_RESULTS),
+        _service("validator", validator_handlers(_idle_worker), STAGE_RESULTS),
         OUTSIDE,
     )
 
 
 def _service(name: str, handlers: Handlers, *writes: Topic) -> Participant:
     return Participant(name, tuple(handlers), (*writes, dead_letters(name)))
+
+
+def _idle_worker(*, hurry: bool) -> None:
+    """Nobody is woken: only the tables are looked at."""
 
 
 def _idle() -> None:

@@ -1,7 +1,5 @@
 """What the executor does with its messages, and which stage each task is for."""
 
-from collections.abc import Callable
-
 from services.executor.stages import apply, deploy, migrate, prepare, record, review, roll_back
 from services.executor.stages.tools import Tools
 from shared.contracts.facts import Facts
@@ -17,12 +15,12 @@ from shared.contracts.tasks import (
     RollBackTask,
     Task,
 )
-from shared.jobs.handlers import AcceptStage, CancelStage
+from shared.jobs.handlers import AcceptStage, CancelStage, Wake
 from shared.jobs.job import Job
 from shared.messaging.inbox import Handlers
 
 
-def handlers(wake: Callable[[], None]) -> Handlers:
+def handlers(wake: Wake) -> Handlers:
     """One per message; `wake` tells the worker to look."""
     return {RunExecutorStage: AcceptStage(wake), CancelExecutorStage: CancelStage(wake)}
 

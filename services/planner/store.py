@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, MetaData, select, text, update
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, MetaData, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field, SQLModel, col
 
 from services.planner.run import Decision, Run
 from shared.contracts.catalogue import BY_TYPE
+from shared.contracts.envelope import Envelope
 from shared.contracts.projects import Project
 from shared.contracts.releases import Release
 from shared.contracts.runs import Plan, RunChanged
@@ -78,11 +79,21 @@ class RunRow(SQLModel, table=True):
 class PlannerTransaction(Transaction):
     """The planner's queries. Whoever changes a Project's Runs holds `lock("project", …)`."""
 
+    _read: tuple[SQLModel, ...] = ()
+    """Rows that the present message has read: the session forgets what nobody holds, and asks again."""
+
+    def caused_by(self, cause: Envelope) -> None:
+        super().caused_by(cause)
+        self._read = ()
+
     async def project_row(self, project: str) -> ProjectRow:
         row = await self.session.get(ProjectRow, project)
         if row is None:
             row = ProjectRow(id=project)
             self.session.add(row)
+            # From now on `get` finds it.
+            await self.session.flush()
+        self._read = (*self._read, row)
         return row
 
     async def registration(self, project: str) -> tuple[Project, VersionMap]:
@@ -134,6 +145,7 @@ class PlannerTransaction(Transaction):
                 value=run_id,
                 cure="list them: upgradepath run list",
             )
+        self._read = (*self._read, row)
         return Run.model_validate(row.state), row.revision
 
     async def runs(self, project: str | None, status: str | None, most: int = 200) -> list[Run]:
@@ -160,15 +172,6 @@ class PlannerTransaction(Transaction):
             select(col(RunRow.id), col(RunRow.project)).where(col(RunRow.wake_at) <= self.now).limit(100)
         )
         return [(row[0], row[1]) for row in rows.all()]
-
-    async def next_wake(self) -> datetime | None:
-        found = await self.session.execute(
-            select(col(RunRow.wake_at))
-            .where(col(RunRow.wake_at).is_not(None))
-            .order_by(col(RunRow.wake_at))
-            .limit(1)
-        )
-        return found.scalar_one_or_none()
 
     async def next_fence(self, project: str) -> int:
         """The next number of the Project; `save` takes it when the decision used it."""
@@ -198,8 +201,8 @@ class PlannerTransaction(Transaction):
         if row is None:
             self.session.add(RunRow(id=run.id, **values))
         else:
-            await self.session.execute(update(RunRow).where(col(RunRow.id) == run.id).values(**values))
-            await self.session.refresh(row)
+            for name, value in values.items():
+                setattr(row, name, value)
         for message in decision.sends:
             self.send(message, correlation_id=run.id)
         self.send(RunChanged(run=run.view(), revision=revision), correlation_id=run.id)

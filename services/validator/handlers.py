@@ -1,17 +1,15 @@
 """What the validator does with its messages, and with the one kind of task that it has."""
 
-from collections.abc import Callable
-
 from services.validator.stage import Tools, run_checks
 from shared.contracts.facts import ChecksFacts
 from shared.contracts.stages import CancelValidatorStage, RunValidatorStage
 from shared.contracts.tasks import ChecksTask, Task
-from shared.jobs.handlers import AcceptStage, CancelStage
+from shared.jobs.handlers import AcceptStage, CancelStage, Wake
 from shared.jobs.job import Job
 from shared.messaging.inbox import Handlers
 
 
-def handlers(wake: Callable[[], None]) -> Handlers:
+def handlers(wake: Wake) -> Handlers:
     """One per message; `wake` tells the worker to look."""
     return {RunValidatorStage: AcceptStage(wake), CancelValidatorStage: CancelStage(wake)}
 

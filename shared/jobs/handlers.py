@@ -1,7 +1,8 @@
 """What a worker's service does with its messages: accept a stage once, and stop it when told."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
+from typing import Protocol
 
 from shared.contracts.envelope import Received
 from shared.contracts.stages import (
@@ -13,12 +14,19 @@ from shared.contracts.stages import (
 )
 from shared.jobs.store import Command, JobRow, WorkerTransaction
 from shared.messaging.inbox import Inbox
+from shared.storage.tables import InboxRow
+
+
+class Wake(Protocol):
+    """Tells the worker to look; `hurry` when something that it may be working on was cancelled."""
+
+    def __call__(self, *, hurry: bool) -> None: ...
 
 
 class AcceptStage:
     """Accepts a stage command as a job, once."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Wake) -> None:
         self._wake = wake
 
     async def __call__(self, command: Command, tx: WorkerTransaction) -> None:
@@ -28,7 +36,7 @@ class AcceptStage:
             return  # the inbox answers it again
         if command.fence < await tx.newest_fence(command):
             return  # old news: a newer command has been seen
-        await tx.cancel_older(command)
+        superseding = await tx.cancel_older(command)
         assert tx.cause is not None
         cause = {**asdict(tx.cause), "time": tx.cause.time.isoformat()}
         await tx.add_job(
@@ -45,13 +53,13 @@ class AcceptStage:
                 accepted_at=tx.now,
             )
         )
-        tx.after_commit(self._wake)
+        tx.after_commit(partial(self._wake, hurry=superseding))
 
 
 class CancelStage:
     """Stops one attempt: whoever works on it finds out at its next heartbeat, which `wake` hurries."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Wake) -> None:
         self._wake = wake
 
     async def __call__(
@@ -59,7 +67,7 @@ class CancelStage:
     ) -> None:
         await tx.lock("project", command.project_id)
         await tx.cancel(command.run_id, command.fence)
-        tx.after_commit(self._wake)
+        tx.after_commit(partial(self._wake, hurry=True))
 
 
 class WorkerInbox(Inbox[WorkerTransaction]):
@@ -68,27 +76,15 @@ class WorkerInbox(Inbox[WorkerTransaction]):
     The first answer may have been lost with a broker that forgets; the same id makes the second harmless.
     """
 
-    async def handle_together(self, batch: Iterable[Received]) -> None:
-        messages = list(batch)
-        await super().handle_together(messages)
-        await self._answer_again(messages)
-
-    async def handle_alone(self, received: Received) -> None:
-        await super().handle_alone(received)
-        await self._answer_again([received])
-
-    async def _answer_again(self, messages: list[Received]) -> None:
-        commands = [
-            (received.envelope, received.message)
-            for received in messages
-            if isinstance(received.message, RunExecutorStage | RunValidatorStage)
-        ]
-        if not commands:
+    async def answer_repeat(
+        self, received: Received, row: InboxRow, tx: WorkerTransaction, *, answer: bool
+    ) -> None:
+        await super().answer_repeat(received, row, tx, answer=answer)
+        command = received.message
+        if not isinstance(command, RunExecutorStage | RunValidatorStage):
             return
-        async with self.database.transaction() as tx:
-            for envelope, command in commands:
-                await tx.lock("project", command.project_id)
-                known = await tx.job(command.run_id, command.fence)
-                if known is not None and known.result is not None:
-                    tx.caused_by(envelope)
-                    tx.send(StageFinished.model_validate(known.result))
+        await tx.lock("project", command.project_id)
+        known = await tx.job(command.run_id, command.fence)
+        if known is not None and known.result is not None:
+            tx.caused_by(received.envelope)
+            tx.send(StageFinished.model_validate(known.result))

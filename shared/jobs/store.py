@@ -10,13 +10,17 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Identity,
+    Index,
     MetaData,
     UniqueConstraint,
     and_,
     exists,
+    func,
     insert,
     or_,
     select,
+    text,
+    tuple_,
     update,
 )
 from sqlalchemy.orm import aliased
@@ -30,6 +34,7 @@ from shared.storage.database import Transaction
 JOB_TABLES = MetaData()
 
 Command = RunExecutorStage | RunValidatorStage
+_OPEN = ("queued", "leased")
 
 
 class JobRow(SQLModel, table=True):
@@ -40,7 +45,10 @@ class JobRow(SQLModel, table=True):
     """
 
     __tablename__ = "jobs"
-    __table_args__ = (UniqueConstraint("run_id", "stage", "attempt"),)
+    __table_args__ = (
+        UniqueConstraint("run_id", "stage", "attempt"),
+        Index("open_jobs", "accepted_at", "fence", postgresql_where=text("state in ('queued', 'leased')")),
+    )
     metadata = JOB_TABLES
 
     run_id: str = Field(primary_key=True)
@@ -97,17 +105,19 @@ class WorkerTransaction(Transaction):
     async def add_job(self, row: JobRow) -> None:
         await self.session.execute(insert(JobRow), [row.model_dump()])
 
-    async def cancel_older(self, command: Command) -> None:
-        """What is under way below this command's fence and excludes it is superseded."""
-        await self.session.execute(
+    async def cancel_older(self, command: Command) -> bool:
+        """Supersede what is under way below this command's fence and excludes it; whether there was any."""
+        superseded = await self.session.execute(
             update(JobRow)
             .where(
                 _exclude_each_other(JobRow, command.project_id, command.run_id, command.task.stage),
                 col(JobRow.fence) < command.fence,
-                col(JobRow.state).in_(("queued", "leased")),
+                col(JobRow.state).in_(_OPEN),
             )
             .values(state="cancelled")
+            .returning(col(JobRow.fence))
         )
+        return bool(superseded.all())
 
     async def cancel(self, run_id: str, fence: int) -> None:
         await self.session.execute(
@@ -115,13 +125,13 @@ class WorkerTransaction(Transaction):
             .where(
                 col(JobRow.run_id) == run_id,
                 col(JobRow.fence) == fence,
-                col(JobRow.state).in_(("queued", "leased")),
+                col(JobRow.state).in_(_OPEN),
             )
             .values(state="cancelled")
         )
 
-    async def lease(self, worker: str, lease_s: float) -> JobRow | None:
-        """Take the oldest job that nobody works on; its generation grows.
+    async def lease(self, worker: str, lease_s: float, most: int = 1) -> list[JobRow]:
+        """Take the oldest jobs that nobody works on, `most` at the most; the generation of each grows.
 
         A job waits for what it supersedes: that work is being stopped, and must not act beside it.
         """
@@ -132,26 +142,33 @@ class WorkerTransaction(Transaction):
             col(older.state) == "cancelled",
             col(older.lease_until) >= self.now,
         )
-        candidate = await self.session.execute(
-            select(JobRow)
+        free = (
+            select(col(JobRow.run_id), col(JobRow.fence))
             .where(
+                col(JobRow.state).in_(_OPEN),
                 or_(
                     and_(col(JobRow.state) == "queued", ~still_stopping),
                     and_(col(JobRow.state) == "leased", col(JobRow.lease_until) < self.now),
-                )
+                ),
             )
             .order_by(col(JobRow.accepted_at), col(JobRow.fence))
-            .limit(1)
+            .limit(most)
             .with_for_update(skip_locked=True)
         )
-        row = candidate.scalar_one_or_none()
-        if row is not None:
-            row.state = "leased"
-            row.generation += 1
-            row.worker = worker
-            row.lease_until = self.now + timedelta(seconds=lease_s)
-            row.started_at = row.started_at or self.now
-        return row
+        leased = await self.session.execute(
+            update(JobRow)
+            .where(tuple_(col(JobRow.run_id), col(JobRow.fence)).in_(free))
+            .values(
+                state="leased",
+                generation=JobRow.generation + 1,
+                worker=worker,
+                lease_until=self.now + timedelta(seconds=lease_s),
+                started_at=func.coalesce(JobRow.started_at, self.now),
+            )
+            .returning(JobRow)
+            .execution_options(synchronize_session=False)
+        )
+        return sorted(leased.scalars(), key=lambda row: (row.accepted_at, row.fence))
 
     async def extend(self, row: JobRow, lease_s: float) -> bool:
         """Heartbeat. False: it was cancelled, or somebody else has it now."""

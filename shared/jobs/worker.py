@@ -54,7 +54,7 @@ class Worker:
         self._run_stage = run_stage
         self._command = command
         self.name = f"{database.service}@{instance}"
-        self._slots = asyncio.Semaphore(slots)
+        self._slots = slots
         self._lease_s = lease_s
         self._redact = redact
         self._wake = asyncio.Event()
@@ -62,11 +62,12 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
 
-    def wake(self) -> None:
-        """Something was accepted or cancelled: look now, not at the next poll or heartbeat."""
+    def wake(self, *, hurry: bool) -> None:
+        """Something was accepted: look now, not at the next poll; cancelled: not at the next heartbeat."""
         self._wake.set()
-        for hurry in self._hurry:
-            hurry.set()
+        if hurry:
+            for heartbeat in self._hurry:
+                heartbeat.set()
 
     async def start(self) -> None:
         async with self.database.transaction() as tx:
@@ -93,35 +94,32 @@ class Worker:
 
     async def _lease_jobs(self) -> None:
         while True:
-            await self._slots.acquire()
-            row = None
-            try:
-                self._wake.clear()
-                row = await self._lease_one()
-            finally:
-                if row is None:
-                    self._slots.release()
-            if row is not None:
+            self._wake.clear()
+            rows = await self._lease_free_slots()
+            for row in rows:
                 task = asyncio.create_task(self._work(row), name=f"{row.run_id} {row.stage}")
                 self._tasks.add(task)
                 task.add_done_callback(self._worked)
-                continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_S):
-                    await self._wake.wait()
+            if not rows:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_POLL_S):
+                        await self._wake.wait()
 
-    async def _lease_one(self) -> JobRow | None:
+    async def _lease_free_slots(self) -> list[JobRow]:
+        free = self._slots - len(self._tasks)
+        if free <= 0:
+            return []
         try:
             async with self.database.transaction() as tx:
-                return await tx.lease(self.name, self._lease_s)
+                return await tx.lease(self.name, self._lease_s, free)
         except Exception as error:
             # Even a bug must not end the loop: a worker that leases nothing looks healthy for ever.
             log.warning("no job can be leased: %r", error, exc_info=not is_passing(error))
-            return None
+            return []
 
     def _worked(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._slots.release()
+        self._wake.set()
         if not task.cancelled() and task.exception() is not None:
             log.error(
                 "%s broke; its lease runs out and it is done again",

@@ -79,7 +79,7 @@ class Inbox(Generic[T]):
             for received in messages:
                 identity = (received.envelope.source, received.envelope.id)
                 if identity in known:
-                    _answer_repeat(received, known[identity], tx, answer=True)
+                    await self.answer_repeat(received, known[identity], tx, answer=True)
                 else:
                     known[identity] = await self._handle(received, tx)
                     fresh.append(known[identity])
@@ -118,8 +118,19 @@ class Inbox(Generic[T]):
         identity = (received.envelope.source, received.envelope.id)
         row = (await _known(tx, [received])).get(identity)
         if row is not None:
-            _answer_repeat(received, row, tx, answer=answer)
+            await self.answer_repeat(received, row, tx, answer=answer)
         return row
+
+    async def answer_repeat(self, received: Received, row: InboxRow, tx: T, *, answer: bool) -> None:
+        """A message that was handled before came again. Raises `OtherBytes` if it is another one."""
+        if row.digest != received.digest:
+            raise OtherBytes(
+                f"{received.envelope.source} used the id {received.envelope.id} for two messages"
+            )
+        verdict = Verdict.load(row.verdict)
+        if answer and verdict.refusals:
+            # The first answer may have been lost with a broker that forgets; the same id makes it harmless.
+            _refuse(received, verdict, tx)
 
     async def _handle(self, received: Received, tx: T) -> InboxRow:
         tx.caused_by(received.envelope)
@@ -148,15 +159,6 @@ async def _known(tx: Transaction, messages: list[Received]) -> dict[tuple[str, s
         select(InboxRow).where(tuple_(InboxRow.source, InboxRow.id).in_(identities))
     )
     return {(row.source, row.id): row for row in rows.scalars()}
-
-
-def _answer_repeat(received: Received, row: InboxRow, tx: Transaction, *, answer: bool) -> None:
-    if row.digest != received.digest:
-        raise OtherBytes(f"{received.envelope.source} used the id {received.envelope.id} for two messages")
-    verdict = Verdict.load(row.verdict)
-    if answer and verdict.refusals:
-        # The first answer may have been lost with a broker that forgets; the same id makes it harmless.
-        _refuse(received, verdict, tx)
 
 
 def _row(received: Received, verdict: Verdict, tx: Transaction) -> InboxRow:

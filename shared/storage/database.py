@@ -115,7 +115,7 @@ class Database(Generic[T]):
         self.url = url
         self._transaction = transaction
         self.engine = create_async_engine(
-            async_url(url), pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, pool_timeout=30
+            async_url(url), pool_size=pool_size, max_overflow=pool_size, pool_timeout=30
         )
 
     @asynccontextmanager

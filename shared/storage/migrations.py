@@ -94,6 +94,12 @@ def create_job_tables() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True)),
         sa.UniqueConstraint("run_id", "stage", "attempt"),
     )
+    op.create_index(
+        "open_jobs",
+        "jobs",
+        ["accepted_at", "fence"],
+        postgresql_where=sa.text("state in ('queued', 'leased')"),
+    )
     op.create_table(
         "effects",
         sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),

@@ -119,9 +119,9 @@ class World:
             {RunExecutorStage: AcceptStage(self._wake), CancelExecutorStage: CancelStage(self._wake)},
         )
 
-    def _wake(self) -> None:
+    def _wake(self, *, hurry: bool) -> None:
         for worker in self._workers:
-            worker.wake()
+            worker.wake(hurry=hurry)
 
     async def worker(
         self,
@@ -175,8 +175,7 @@ class World:
     async def lease(self, worker: str, lease_s: float) -> JobRow:
         """A lease whose holder does nothing: it has crashed."""
         async with self.database.transaction() as tx:
-            row = await tx.lease(worker, lease_s)
-        assert row is not None
+            (row,) = await tx.lease(worker, lease_s)
         return row
 
 
