@@ -12,7 +12,7 @@ from cli.world import Role
 
 Own = ParamSpec("Own")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the API's document as it is.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Follow the Run live until it ends or waits.")]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="The Run's id, for instance run-1b9d6bcd4f21.")
@@ -33,7 +33,11 @@ _Token = Annotated[
 ]
 _As = Annotated[
     Role | None,
-    typer.Option("--as", help="An identity of the local world.", rich_help_panel="Where, and as whom"),
+    typer.Option(
+        "--as",
+        help="In a local world: as whom.",
+        rich_help_panel="Where, and as whom",
+    ),
 ]
 
 

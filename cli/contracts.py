@@ -7,7 +7,7 @@ import typer
 
 from cli.output import note, say
 
-app = typer.Typer(help="JSON Schemas and AsyncAPI, made from the code.")
+app = typer.Typer(help="The messages as JSON Schemas and AsyncAPI, made from the code.")
 
 _DOCS = Path(__file__).resolve().parents[1] / "docs" / "contracts"
 Folder = Annotated[Path, typer.Option("--folder", help="Where they lie.")]

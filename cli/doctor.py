@@ -33,10 +33,10 @@ class Diagnosis:
 
 
 def doctor(
-    as_json: AsJson = False,
     machine_only: Annotated[
         bool, typer.Option("--machine", help="Only this machine, not the servers that UPGRADES_… name.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look at this machine and at the servers that UPGRADES_… name; exit 1 unless all is well."""
     diagnoses = [*_machine(), *([] if machine_only else _servers())]

@@ -20,7 +20,7 @@ def inbox(
     everything: Annotated[bool, typer.Option("--all", help="Closed notifications too, with why.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What a Project has been told: version, pinned, change, what changed, whether to migrate."""
+    """What a Project has been told of new releases."""
     document = server.read("notifier", "inbox", project, state=None if everything else "open")
     if as_json:
         show_json(document)
@@ -39,7 +39,7 @@ def inbox(
 @asks()
 def outdated(
     server: Server,
-    project: Annotated[str | None, typer.Argument(metavar="[PROJECT]", help="Only this one.")] = None,
+    project: Annotated[str | None, typer.Argument(metavar="PROJECT", help="Only this one.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Which Projects are behind, in which System, by how many versions."""

@@ -1,5 +1,6 @@
 """The command `upgradepath`: its groups, its exit codes, and no traceback for what may be expected."""
 
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -26,8 +27,33 @@ EXIT_CODES = """Exit codes:
 """
 
 
+PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
+    "The Systems Library": {"release": release.app},
+    "A Project's maintainer": {
+        "project": project.app,
+        "inbox": inbox.inbox,
+        "outdated": inbox.outdated,
+        "plan": plan.app,
+        "run": run.app,
+        "version-map": version_map.app,
+    },
+    "An SRE": {
+        "doctor": doctor.doctor,
+        "service": operate.service,
+        "topics": topics.app,
+        "contracts": contracts.app,
+    },
+    "On this machine": {"demo": operate.demo, "dev": operate.dev},
+}
+"""For whom the commands are, in the order in which they are shown."""
+
+
 class _Commands(TyperGroup):
     """Ends every expected error with its words and its exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """As the panels have them; else every group would come after every single command."""
+        return [name for commands in PANELS.values() for name in commands]
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -49,28 +75,21 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="upgradepath",
     cls=_Commands,
-    help="How partner Projects adopt new versions of the Business Systems that they pin.",
+    help="""How partner Projects adopt new versions of the Business Systems that they pin.
+
+    New here? `upgradepath demo` tells the whole story; `upgradepath dev` starts a world to try it in.
+    """,
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for name, group in (
-    ("release", release.app),
-    ("project", project.app),
-    ("plan", plan.app),
-    ("run", run.app),
-    ("version-map", version_map.app),
-    ("topics", topics.app),
-    ("contracts", contracts.app),
-):
-    app.add_typer(group, name=name, no_args_is_help=True)
-app.command("inbox")(inbox.inbox)
-app.command("outdated")(inbox.outdated)
-app.command("service")(operate.service)
-app.command("dev")(operate.dev)
-app.command("demo")(operate.demo)
-app.command("doctor")(doctor.doctor)
+for panel, commands in PANELS.items():
+    for name, command in commands.items():
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, no_args_is_help=True, rich_help_panel=panel)
+        else:
+            app.command(name, rich_help_panel=panel)(command)
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every stage,
 
 
 def service(
-    name: Annotated[ServiceName, typer.Argument(help="Which one of the five.")],
+    name: Annotated[ServiceName, typer.Argument(metavar="SERVICE", help="Which one of the five.")],
     port: Annotated[int, typer.Option(help="Where its HTTP door listens.")] = 8080,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
@@ -53,7 +53,7 @@ def service(
 
 def dev(
     world: Annotated[
-        Path, typer.Option(help="The folder of this world; made when missing.")
+        Path, typer.Option(help="The folder of this world; made if it is missing.")
     ] = DEFAULT_FOLDER,
     verbose: Verbose = False,
 ) -> None:

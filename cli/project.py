@@ -31,7 +31,7 @@ def register(
         typer.Option("--approver", help="Who may approve, for instance mira@acme.example; repeatable."),
     ],
     folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", exists=True, file_okay=False, help="The Project's checkout.")
+        Path, typer.Argument(metavar="FOLDER", exists=True, file_okay=False, help="The Project's checkout.")
     ] = Path(),
     as_json: AsJson = False,
 ) -> None:

@@ -105,7 +105,7 @@ def withdraw(
 @asks("library")
 def list_releases(
     server: Server,
-    system: Annotated[str | None, typer.Argument(metavar="[SYSTEM]", help="Only this System's.")] = None,
+    system: Annotated[str | None, typer.Argument(metavar="SYSTEM", help="Only this System's.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """What is published, the withdrawn releases among it."""

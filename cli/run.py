@@ -22,9 +22,10 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; it stays with the Ru
 Remark = Annotated[str, typer.Option("--remark", help="A remark that stays with the Run.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 NO_REASON = "no reason was given"
+LOOK, DECIDE, WRONG = "Look", "Decide", "When something is wrong, or unwanted"
 
 
-@app.command("start")
+@app.command("start", rich_help_panel=DECIDE)
 @asks()
 def start(
     server: Server,
@@ -35,7 +36,7 @@ def start(
     following: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Opt in: carry out exactly the plan that is shown, up to the approval."""
+    """Opt in: carry out exactly this plan, up to the approval."""
     answer = PlanAnswer.model_validate(server.read("planner", "runs", run, "plan"))
     if plan is not None and plan != answer.digest:
         raise conflict(
@@ -51,14 +52,14 @@ def start(
     answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
 
 
-@app.command("watch")
+@app.command("watch", rich_help_panel=LOOK)
 @asks()
 def watch_run(server: Server, run: RunArgument, as_json: AsJson = False) -> None:
     """Follow a Run until it ends or waits for a person."""
     finish(watch(server, run, as_json), "succeeded")
 
 
-@app.command("show")
+@app.command("show", rich_help_panel=LOOK)
 @asks()
 def show(server: Server, run: RunArgument, as_json: AsJson = False) -> None:
     """A Run with its stages, checks, approvals and proofs."""
@@ -69,7 +70,7 @@ def show(server: Server, run: RunArgument, as_json: AsJson = False) -> None:
     print_run(RunAnswer.model_validate(document).run, utc_now())
 
 
-@app.command("list")
+@app.command("list", rich_help_panel=LOOK)
 @asks()
 def list_runs(
     server: Server,
@@ -101,7 +102,7 @@ def list_runs(
     )
 
 
-@app.command("continue")
+@app.command("continue", rich_help_panel=WRONG)
 @asks()
 def continue_run(server: Server, run: RunArgument, following: Watch = False, as_json: AsJson = False) -> None:
     """A fix was pushed to the upgrade branch: prove that commit, from `apply` on."""
@@ -109,15 +110,15 @@ def continue_run(server: Server, run: RunArgument, following: Watch = False, as_
     answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
 
 
-@app.command("retry")
+@app.command("retry", rich_help_panel=WRONG)
 @asks()
 def retry(server: Server, run: RunArgument, following: Watch = False, as_json: AsJson = False) -> None:
-    """Try the stage that waits once more, with nothing changed."""
+    """Try the stage at which it waits once more, with nothing changed."""
     document = server.command("planner", "runs", run, "retry", body={})
     answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
 
 
-@app.command("sign-off")
+@app.command("sign-off", rich_help_panel=DECIDE)
 @asks()
 def sign_off(
     server: Server,
@@ -128,13 +129,13 @@ def sign_off(
     following: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Answer a check that asks for a person's word."""
+    """Answer a check that asks for a person's word: yes, or --no."""
     body = {"check": check, "accepted": not no, "remark": remark}
     document = server.command("planner", "runs", run, "sign-off", body=body)
     answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
 
 
-@app.command("approve")
+@app.command("approve", rich_help_panel=DECIDE)
 @asks()
 def approve(
     server: Server,
@@ -148,7 +149,7 @@ def approve(
     following: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Deploy exactly this candidate to production: the current one, after showing what it contains."""
+    """Deploy the proven candidate to production, after showing what it contains."""
     if as_json and candidate is None and not yes:
         raise typer.BadParameter("with --json nothing can be asked: give --candidate DIGEST or --yes")
     digest = candidate or current_candidate(server, run, show=not as_json)
@@ -158,7 +159,7 @@ def approve(
     answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
 
 
-@app.command("reject")
+@app.command("reject", rich_help_panel=DECIDE)
 @asks()
 def reject(
     server: Server,
@@ -172,7 +173,7 @@ def reject(
     answer_and_watch(server, document, following=following, as_json=as_json, wanted="rolled-back")
 
 
-@app.command("cancel")
+@app.command("cancel", rich_help_panel=WRONG)
 @asks()
 def cancel(
     server: Server,
@@ -186,7 +187,7 @@ def cancel(
     answer_and_watch(server, document, following=following, as_json=as_json, wanted="cancelled")
 
 
-@app.command("roll-back")
+@app.command("roll-back", rich_help_panel=WRONG)
 @asks()
 def roll_back(
     server: Server,
@@ -199,7 +200,7 @@ def roll_back(
     following: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring code, configuration, schema and version map back to what they were before the Run."""
+    """Bring code, configuration, schema and version map back to what they were; also after the end."""
     if restore_backup and not yes:
         ask(f"Restore {run}'s backup over production, and lose every write made since?")
     body = {"reason": reason, "restore_backup": restore_backup}

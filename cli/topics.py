@@ -55,11 +55,15 @@ def list_topics(bootstrap_servers: Broker = None, as_json: AsJson = False) -> No
 
 @app.command("tail")
 def tail(
-    topic: Annotated[str, typer.Argument(help="Its whole name, or a part that only one topic has.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for what comes.")] = False,
+    topic: Annotated[
+        str, typer.Argument(metavar="TOPIC", help="Its whole name, or a part that only one topic has.")
+    ],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
+    ] = False,
     bootstrap_servers: Broker = None,
 ) -> None:
-    """Every record of a topic from its beginning, one JSON document a line; it joins no group."""
+    """Every record of a topic from its beginning, one JSON document a line; no consumer is disturbed."""
     from shared.messaging.topic_reader import describe, read_topic
 
     found = [known for known in TOPICS if known.name == topic] or [
@@ -78,7 +82,7 @@ def tail(
 
 @app.command("dump")
 def dump(
-    folder: Annotated[Path, typer.Argument(help="Gets one JSON-lines file per topic.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Gets one JSON-lines file per topic.")],
     bootstrap_servers: Broker = None,
 ) -> None:
     """Write what is on every topic to files."""
