@@ -75,6 +75,7 @@ async def test_a_point_of_no_return_is_announced_and_passed_by_consent_only(
 ) -> None:
     await Library(embedded).publish(_without_way_back(tmp_path))
     portal = await portals.open(embedded, "mill")
+    await portal.until_known({"quote-engine": "0.10.0"})
     mira, before = portal.mira, await portal.production()
     planned = await mira.plan("quote-engine")
     plan = await mira.read_plan(planned.id)

@@ -55,7 +55,7 @@ async def test_a_run_by_topic_alone(embedded: Embedded, portals: Portals) -> Non
         ),
     )
     assert registered.project.id == portal.project
-    await mira.told("auth-system", "1.3.0")
+    await portal.until_known({"auth-system": "1.3.0"})
 
     asked = RequestPlan(actor=mira.actor, project=portal.project, systems={"auth-system": None})
     run = (await told(RunChanged, embedded, asked)).run

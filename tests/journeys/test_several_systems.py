@@ -29,8 +29,7 @@ async def test_two_systems_move_together(embedded: Embedded, portals: Portals, t
 
     portal = await portals.open(embedded, "garden")
     mira = portal.mira
-    for system, version in NEW.items():
-        await mira.told(system, version)
+    await portal.until_known(NEW)
     alone = await refusal_of(mira.plan("onboarding-system"))
     assert "notifications-system" in f"{alone.reason} {alone.cure}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,22 @@ class Maintainer(Person):
 
         path = f"/notifier/inbox/{self.project}"
         return Notification.model_validate(of(await self.until(path, lambda found: bool(of(found))))[0])
+
+    async def can_plan(self, wanted: Mapping[str, str], pinned: tuple[str, str]) -> None:
+        """Returns when the planner has read of these versions, and of this Project, what others know already.
+
+        What is asked for is refused in any case, because one of it is `pinned`.
+        """
+        body = {"project": self.project, "systems": {**wanted, **dict([pinned])}}
+        end = time.monotonic() + _WITHIN_S
+        while True:
+            with pytest.raises(Refused) as asked:
+                await self.post("/planner/runs", body)
+            refusals = asked.value.refusals
+            if [each.field for each in refusals] == [f"systems.{pinned[0]}"] and asked.value.status == 409:
+                return
+            assert time.monotonic() < end, f"the planner still says {refusals}"
+            await asyncio.sleep(_POLL_S)
 
     async def pins(self) -> dict[str, str]:
         pins: dict[str, str] = (await self.version_map())["pins"]

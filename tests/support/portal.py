@@ -64,9 +64,16 @@ class Portal:
         return cls(system, partner, made)
 
     async def introduce(self) -> None:
-        """Register the Project; returns when it has been told of the new release."""
+        """Register the Project; returns when it is told of the new release, and can have it planned."""
         await self.register()
-        await self.mira.told(*example.NEW_RELEASE)
+        await self.until_known(dict([example.NEW_RELEASE]))
+
+    async def until_known(self, releases: Mapping[str, str]) -> None:
+        """Returns when notifier and planner have read of the Project and of these releases."""
+        for system, version in releases.items():
+            await self.mira.told(system, version)
+        pinned = next(pin for pin in OLD_PINS.items() if pin[0] not in releases)
+        await self.mira.can_plan(releases, pinned)
 
     async def register(self) -> None:
         """Register the Project as its checkout declares it."""
