@@ -6,7 +6,7 @@ from cli.answers import PlanAnswer, RunAnswer
 from cli.client import Server
 from cli.output import line, note, say, text
 from cli.plan_page import print_summary
-from cli.run_page import latest_records, status_text
+from cli.run_page import latest_records, status_text, verdict
 from shared.contracts.runs import Plan, RunView
 from shared.errors import conflict
 
@@ -45,7 +45,13 @@ def _print_candidate(run: RunView, plan: Plan, digest: str) -> None:
         say(line(f"  migration  {migration.folder}", no_return))
     for record in latest_records(run).values():
         for result in record.results:
-            say(line("  check  ", status_text(result.verdict), f"  {record.stage}: {result.name}"))
+            say(
+                line(
+                    "  check  ",
+                    status_text(verdict(run, record.stage, result)),
+                    f"  {record.stage}: {result.name}",
+                )
+            )
     for sign_off in run.sign_offs:
         say(f"  signed off  {sign_off.subject} by {sign_off.by} {sign_off.remark}".rstrip())
     edited = [file.path for file in plan.files if file.partner_edited]

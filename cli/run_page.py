@@ -28,6 +28,7 @@ _STYLES = {
     "rolled-back": "magenta",
     "cancelled": "magenta",
     "passed": "green",
+    "signed-off": "green",
     "needs-sign-off": "yellow",
 }
 
@@ -58,7 +59,7 @@ def print_run(run: RunView, now: datetime) -> None:
     else:
         table(HEADERS, _stage_rows(run, now), empty="")
     for record in latest_records(run).values():
-        say(*_checks(record.results, only_open=False))
+        say(*_checks(run, record, only_open=False))
         say(
             *(f"  {record.stage}: {step.name} {step.detail} ({step.duration_ms} ms)" for step in record.steps)
         )
@@ -131,13 +132,13 @@ def _foot(run: RunView) -> list[Text]:
         lines.append(line(text("reason     ", "dim"), run.reason))
     record = latest_records(run).get(run.stage)
     if record and run.status not in ENDED:
-        lines += _checks(record.results, only_open=True)
+        lines += _checks(run, record, only_open=True)
         for finding in record.findings:
             lines.append(line(text(f"{finding.kind} ", "bold red"), text(finding.subject, "bold")))
             lines += [text(f"  {part}") for part in finding.detail.splitlines()]
     for proof in run.proof:
-        verdict = text("as before ", "green") if proof.same else text("DIFFERENT ", "bold red")
-        lines.append(line(verdict, f"{proof.what}: {proof.before} / {proof.now}"))
+        same = text("as before ", "green") if proof.same else text("DIFFERENT ", "bold red")
+        lines.append(line(same, f"{proof.what}: {proof.before} / {proof.now}"))
     return [*lines, *_blocked(run)]
 
 
@@ -148,9 +149,16 @@ def _blocked(run: RunView) -> list[Text]:
     return [waits, *(text(f"  {cure}") for cure in run.blocked_by.cures)]
 
 
-def _checks(results: tuple[CheckResult, ...], *, only_open: bool) -> list[Text]:
+def verdict(run: RunView, stage: str, result: CheckResult) -> str:
+    """A check's verdict as it stands now: what needed a sign-off may have it."""
+    signed = f"{stage}/{result.name}" in {sign_off.subject for sign_off in run.sign_offs}
+    return "signed-off" if signed and result.verdict == "needs-sign-off" else result.verdict
+
+
+def _checks(run: RunView, record: StageRecord, *, only_open: bool) -> list[Text]:
+    found = [(verdict(run, record.stage, result), result) for result in record.results]
     return [
-        line("  ", status_text(result.verdict), f"  {result.name} ({result.kind})  {result.detail}".rstrip())
-        for result in results
-        if not (only_open and result.verdict == "passed")
+        line("  ", status_text(stands), f"  {result.name} ({result.kind})  {result.detail}".rstrip())
+        for stands, result in found
+        if not (only_open and stands in {"passed", "signed-off"})
     ]

@@ -188,7 +188,7 @@ def waiting_for_approval() -> RunView:
         commit="2" * 40,
         address="http://127.0.0.1:4711",
         stages=(record("review"), record("prepare"), record("validate", results=checks)),
-        sign_offs=(Approval(by="mira@acme.example", at=NOW, subject="partner-sign-off"),),
+        sign_offs=(Approval(by="mira@acme.example", at=NOW, subject="validate/partner-sign-off"),),
         blocked_by=BlockedBy(
             who="approver",
             what="approval of the candidate",

@@ -59,6 +59,13 @@ def test_approve_shows_the_candidate_and_asks(upgradepath: Type, planned: Servic
     assert command.candidate == documents.CANDIDATE
 
 
+def test_what_is_signed_off_needs_no_sign_off_any_more(upgradepath: Type, planned: Services) -> None:
+    planned.states = [documents.waiting_for_approval()]
+    for shown in (upgradepath("run", "show", RUN), upgradepath("run", "approve", RUN, typed="n\n")):
+        assert "signed-off  " in shown.stdout
+        assert "needs-sign-off" not in shown.stdout
+
+
 def test_nobody_there_to_answer_means_no(upgradepath: Type, planned: Services) -> None:
     planned.states = [documents.waiting_for_approval()]
     assert upgradepath("run", "approve", RUN).exit_code == 1
