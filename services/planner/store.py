@@ -104,7 +104,7 @@ class PlannerTransaction(Transaction):
                 f"Project {project} is not registered",
                 field="project",
                 value=project,
-                cure="register it first: upgradepath project register",
+                cure="register it first: upgradepath project register; just after that, try again",
             )
         return Project.model_validate(row.project), VersionMap.model_validate(row.version_map)
 
