@@ -1,11 +1,11 @@
 """Timers live in the planner's database: deadlines and next tries survive every restart."""
 
 import asyncio
-import contextlib
 import logging
 
 from services.planner.handlers import on_timer
 from services.planner.store import PlannerTransaction
+from shared import background
 from shared.contracts.envelope import Envelope
 from shared.storage.database import Database, is_passing
 
@@ -25,19 +25,15 @@ class Timers:
         self._task = asyncio.create_task(self._run(), name="timers of the planner")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await background.end(self._task)
 
     async def _run(self) -> None:
         while True:
             try:
                 await self.fire_due()
             except Exception as error:
-                if not is_passing(error):
-                    raise
-                log.warning("timers wait, the database does not answer: %r", error)
+                # Even a bug must not end the loop: without timers every retry and deadline is lost.
+                log.warning("timers wait: %r", error, exc_info=not is_passing(error))
             await asyncio.sleep(_POLL_S)
 
     async def fire_due(self) -> None:

@@ -9,6 +9,7 @@ from services.registry.domain.gate import Judgement, judge, misnamed
 from services.registry.domain.history import package_migrations
 from services.registry.handlers import published_alike
 from services.registry.store import PackageCheck, RegistryTransaction
+from shared import background
 from shared.clients.content import ContentStore
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease, Release, ReleasePublished
@@ -41,10 +42,7 @@ class PackageGate:
         self._task = asyncio.create_task(self._run(), name="package gate")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await background.end(self._task)
 
     async def verdict(self, source: str, message_id: str, deadline_s: float) -> Verdict | None:
         """What became of this PublishRelease; None if it is not known within `deadline_s`."""
@@ -59,7 +57,8 @@ class PackageGate:
                 return verdict
             # Another process may be the one that checks it: so never wait for our own gate alone.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(finished.wait(), min(left_s, _POLL_S))
+                async with asyncio.timeout(min(left_s, _POLL_S)):
+                    await finished.wait()
 
     async def check_next(self) -> bool:
         """Check one package; False when none is due."""
@@ -89,7 +88,8 @@ class PackageGate:
                 else:
                     log.warning("packages are not checked, the database does not answer: %r", error)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _POLL_S)
+                async with asyncio.timeout(_POLL_S):
+                    await self._wake.wait()
 
     async def _check(self, check: PackageCheck, tx: RegistryTransaction) -> None:
         command = check.command

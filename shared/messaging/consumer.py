@@ -1,7 +1,6 @@
 """Consuming: a batch of records is one transaction, then the offsets; one poison costs one record."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -11,6 +10,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
+from shared import background
 from shared.contracts.envelope import Received, Unreadable, receive
 from shared.contracts.topics import Topic
 from shared.errors import Retry
@@ -58,13 +58,10 @@ class Consumer(Generic[T]):
 
     async def stop(self) -> None:
         """A batch under way is left undone; whoever reads it next does it."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await background.end(self._task)
+        if self._task is not None:
+            await self.broker.stop()
         self._task = None
-        await self.broker.stop()
 
     async def take(self, records: Sequence[Record]) -> None:
         """Handle records until every one of them is durable; waits while the database is down."""

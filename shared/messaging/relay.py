@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from aiokafka.errors import KafkaError
 from sqlalchemy import delete, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared import background
 from shared.messaging.backoff import delays_s
 from shared.settings import KafkaSettings
 from shared.storage.database import OUTBOX_CHANNEL, Database, is_passing
@@ -45,10 +45,7 @@ class Relay:
         self._task = asyncio.create_task(self._run(), name=f"relay of {self.database.service}")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await background.end(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import tomlkit
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.executor.stages.config_merge import UnreadableConfig, merge_config
@@ -87,6 +87,8 @@ def test_no_new_default_means_not_one_byte_changes(
 
 
 @settings(max_examples=300)
+@example({"a": 1.0, "b": {"a": "x"}}, {}, {"c": False, "b": {"a": 1.0, "b": {"a": 1.0}}}, "dotted")
+@example({"a": 0, "b": {"a": 1.0}}, {}, {"c": False, "b": {"a": 1.0, "b": {"c": 1.0}}}, "dotted")
 @given(CONFIGS, CONFIGS, CONFIGS, STYLES)
 def test_what_is_told_is_what_is_done(
     project: dict[str, Any], old: dict[str, Any], new: dict[str, Any], style: str

@@ -5,6 +5,7 @@ the default goes. One that the Project took out stays out. Comments and order st
 """
 
 import json
+import tomllib
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -49,7 +50,33 @@ def merge_config(
     told = tuple(change for change in changes if change is not None)
     if all(change.kept for change in told):
         return MergedConfig(text, told)
-    return MergedConfig(tomlkit.dumps(document), told)
+    return MergedConfig(_written(document, {key[0] for key in moved}), told)
+
+
+def _written(document: tomlkit.TOMLDocument, touched: set[str]) -> str:
+    """The document's text, which says what the document means.
+
+    tomlkit writes a table's header into the midst of its parent's dotted keys, and what follows would then
+    belong to that table. Where that happens, the touched tables are written out plainly, at the end; and
+    if even that reads otherwise, the whole file is, which costs its comments but no value.
+    """
+    meant = document.unwrap()
+    text = tomlkit.dumps(document)
+    if _says(text, meant):
+        return text
+    for name in touched & document.keys():
+        if isinstance(meant[name], dict):
+            del document[name]
+            document[name] = tomlkit.item(meant[name])
+    text = tomlkit.dumps(document)
+    return text if _says(text, meant) else tomlkit.dumps(meant)
+
+
+def _says(text: str, meant: Mapping[str, Any]) -> bool:
+    try:
+        return tomllib.loads(text) == meant
+    except tomllib.TOMLDecodeError:
+        return False
 
 
 @dataclass(frozen=True)
