@@ -141,7 +141,7 @@ async def publish(command: PublishRelease, package: Package, tx: RegistryTransac
         return known
     if other := misnamed(package, command.system, command.version):
         raise Reject(*other)
-    judgement = judge(package, await tx.library(command.system))
+    judgement = judge(package, await tx.library_of(command.system))
     if judgement.refusals:
         raise Reject(*judgement.refusals)
     manifest = package.manifest
@@ -168,7 +168,7 @@ async def publish(command: PublishRelease, package: Package, tx: RegistryTransac
 
 async def foresee(command: PublishRelease, package: Package, tx: RegistryTransaction) -> Judgement:
     """What `publish` would say of this package now; nothing is changed."""
-    judgement = judge(package, await tx.library(command.system))
+    judgement = judge(package, await tx.library_of(command.system))
     try:
         known = await published_alike(command, tx)
     except Reject as rejection:

@@ -65,7 +65,7 @@ class RegistryTransaction(Transaction):
             found.setdefault(row.system, {})[row.version] = row.release()
         return found
 
-    async def library(self, system: str) -> Library:
+    async def library_of(self, system: str) -> Library:
         """What matters to the next package of `system`."""
         releases = await self._release_rows([system])
         others = await self.session.execute(
