@@ -1,6 +1,5 @@
 """The state of a Run, and what one decision about it is."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -63,10 +62,6 @@ class Run(Proven):
     @property
     def waits_for_registry(self) -> bool:
         return self.blocked_by is not None and self.blocked_by.who == "registry"
-
-    @property
-    def production_branch(self) -> str:
-        return self.registration.definition.environments.production.branch
 
     def with_(self, **changes: object) -> "Run":
         """This Run with some fields changed."""
@@ -143,9 +138,6 @@ class Decision:
 
     run: Run
     sends: tuple[Message, ...] = ()
-
-    def and_send(self, messages: Iterable[Message]) -> "Decision":
-        return Decision(self.run, (*self.sends, *messages))
 
 
 def unchanged(run: Run) -> Decision:

@@ -1,6 +1,6 @@
 """Runs: what a maintainer may ask of one, and what everybody may know of it."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -223,7 +223,6 @@ RunStatus = Literal[
     "rolled-back",
     "cancelled",
 ]
-EndedStatus = Annotated[RunStatus, Field(description="succeeded, rolled-back or cancelled")]
 
 
 class RunView(Contract):
