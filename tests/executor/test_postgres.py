@@ -1,5 +1,7 @@
 """The digest of a schema sees what matters and nothing else."""
 
+import traceback
+
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +13,7 @@ from services.executor.clients.postgres import (
     schema_description,
     schema_digest,
     session,
+    words,
 )
 from shared.clients.database_urls import database_of, place, schema_of, server_url, with_database
 from shared.errors import Retry
@@ -113,3 +116,37 @@ def test_prismas_parameters_are_not_postgresqls() -> None:
     assert schema_of("postgresql://h/x") == "public"
     assert database_of(url) == "my db"
     assert place(url) == "h:1/my db"
+
+
+PERSON = "ann@real.example"
+
+
+@pytest.mark.parametrize(
+    ("statement", "left"),
+    [
+        (f"INSERT INTO people VALUES (2, '{PERSON}')", "people_email_key"),
+        (f"INSERT INTO people VALUES (NULL, 'x{PERSON}')", '"id" of relation "people"'),
+        (f"INSERT INTO people VALUES (3, '{PERSON}x{PERSON}')", "people_email_check"),
+        ("UPDATE people SET id = email::int", "for type integer"),
+        ("SELECT email::json FROM people", "22P02"),
+        ("CREATE TABLE ages (age int); COPY ages FROM PROGRAM 'echo " + PERSON + "'", "for type integer"),
+        (f"DO $$ BEGIN RAISE EXCEPTION 'odd: {PERSON}' USING DETAIL = '{PERSON}'; END $$", "P0001"),
+        (f"DO $$ BEGIN RAISE unique_violation USING MESSAGE = '{PERSON}'; END $$", "23505"),
+    ],
+)
+async def test_an_error_that_leaves_a_session_quotes_no_row(
+    new_database: NewDatabase, statement: str, left: str
+) -> None:
+    url = await new_database()
+    await run(
+        url,
+        "CREATE TABLE people (id int NOT NULL, email text UNIQUE CHECK (length(email) < 20));"
+        f"INSERT INTO people VALUES (1, '{PERSON}')",
+    )
+    with pytest.raises(asyncpg.PostgresError) as caught:
+        await run(url, statement)
+    printed = "".join(traceback.format_exception(caught.value))
+    said = "\n".join(line for line in printed.splitlines() if "asyncpg.exceptions" in line)
+    assert PERSON not in printed
+    assert PERSON not in repr(vars(caught.value))
+    assert left in said + words(caught.value)

@@ -17,6 +17,8 @@ from shared.errors import Retry
 BIN_FOLDER = "UPGRADES_POSTGRES_BIN"
 _DEADLINE_S = 3600.0
 _LOCK_TIMEOUT_S = 30
+_QUOTING = re.compile(r"\b(DETAIL|CONTEXT|STATEMENT|QUERY|LINE \d+|detail|Command was):")
+_VALUE = re.compile(r': ".*"$')
 _USER_SCHEMAS = """
     SELECT nspname FROM pg_namespace n
     WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'upgradepath')
@@ -71,7 +73,7 @@ class Programs:
             "GRANT USAGE ON SCHEMA public TO PUBLIC",
         ]
         commands = [part for line in (*cleared, *made) for part in ("-c", line)]
-        options = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "--single-transaction")
+        options = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "--single-transaction")
         async with locked(url, token):
             await self._run("psql", *options, *commands, "-f", str(script), url=url)
         script.unlink()
@@ -99,10 +101,15 @@ class Programs:
         except DeadlineExceeded as error:
             raise Retry(f"{program} on {place(url)} did not end within {_DEADLINE_S:g} s") from error
         if finished.exit_code != 0:
-            raise Retry(
-                f"{program} on {place(url)} ended with {finished.exit_code}: {finished.output.strip()}"
-            )
+            said = _without_rows(finished.output)
+            raise Retry(f"{program} on {place(url)} ended with {finished.exit_code}: {said}")
         return finished
+
+
+def _without_rows(output: str) -> str:
+    """What a program printed without the lines that quote rows, and without the value that a line ends in."""
+    kept = [line for line in output.strip().splitlines() if not _QUOTING.search(line)]
+    return "\n".join(_VALUE.sub(': "…"', line) for line in kept)
 
 
 def connection_variables(url: str) -> dict[str, str]:

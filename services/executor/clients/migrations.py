@@ -208,7 +208,8 @@ async def _apply_one(table: MigrationTable, migration: Migration) -> None:
         raise Retry(f"{migration.folder} could not run now and changed nothing: {error}") from error
     except asyncpg.PostgresError as error:
         await _after_error(table, migration)
-        await table.fail(row_id, str(error))
+        # The database may keep what quotes its own rows; its first line is what we may show elsewhere.
+        await table.fail(row_id, f"{words(error)}\n{error}")
         raise _no(
             migration.folder,
             words(error),

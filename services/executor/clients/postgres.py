@@ -4,6 +4,7 @@ A URL may carry Prisma's own parameters (`?schema=…`, `connection_limit=…`);
 """
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -35,9 +36,34 @@ TRANSIENT = (
 )
 
 
+_WRONG_DATA = "22"
+_QUOTED = re.compile(r'".*"', re.DOTALL)
+_OWN_WORDS = "the script raised an error in its own words; _prisma_migrations.logs there has them"
+
+
 def words(error: asyncpg.PostgresError) -> str:
-    """The server's message without its detail, which quotes rows: what we answer travels far from them."""
-    return f"{error.args[0]} ({error.sqlstate})"
+    """The server's message with nothing that can be a value of a row: what we answer travels far from them.
+
+    The detail is left out, as are what a message of wrong data quotes (`"ann" is no integer`) and what a
+    script of the user's own raises.
+    """
+    message, code = str(error.args[0]), error.sqlstate
+    if getattr(error, "server_source_function", None) == "exec_stmt_raise":
+        return f"{_OWN_WORDS} ({code})"
+    if code.startswith(_WRONG_DATA):
+        message = _QUOTED.sub('"…"', message)
+    return f"{message} ({code})"
+
+
+def _forget_rows(error: BaseException) -> None:
+    """Leave in an error only what may be said anywhere: logs and answers print what is raised."""
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
+        said = words(error).removesuffix(f" ({error.sqlstate})")
+        for name in ("detail", "hint", "context", "query", "internal_query"):
+            if getattr(error, name, None) is not None:
+                setattr(error, name, None)
+        error.message = said
+        error.args = (said,)
 
 
 def quoted(*names: str) -> str:
@@ -55,7 +81,7 @@ async def session(
     """A connection with deadlines on locks and statements (0 means none).
 
     Raises Retry for what may pass: an unreachable server, a lock that others hold, a deadlock. The database's
-    other errors come through as asyncpg's.
+    other errors come through as asyncpg's, with nothing left in them that can be a value of a row.
     """
     try:
         connection = await asyncpg.connect(
@@ -74,8 +100,14 @@ async def session(
         raise Retry(f"cannot reach the database {place(url)}: {error}") from error
     try:
         yield connection
-    except TRANSIENT as error:
-        raise Retry(f"the database {place(url)} did not let us: {error}") from error
+    except BaseException as error:
+        each: BaseException | None = error
+        while each is not None:
+            _forget_rows(each)
+            each = each.__cause__ or each.__context__
+        if isinstance(error, TRANSIENT):
+            raise Retry(f"the database {place(url)} did not let us: {error}") from error
+        raise
     finally:
         await _close(connection)
 
