@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from cli.output import fail, say
 from cli.world import FOLDER
 from shared.contracts.envelope import explain
-from shared.telemetry import configure_logging
+from shared.telemetry.logs import configure_logging
 
 
 class ServiceName(StrEnum):

@@ -6,17 +6,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse
+from prometheus_client.core import Metric
 from pydantic import SecretStr
 
 from shared.http import problems
+from shared.messaging import gauges
 from shared.messaging.consumer import Consumer
 from shared.messaging.inbox import Inbox
 from shared.messaging.relay import Relay
 from shared.settings import ServiceSettings
 from shared.storage.database import Database
 from shared.storage.migrations import migrate_async
+from shared.telemetry import metrics
 
 
 class Part(Protocol):
@@ -38,10 +41,22 @@ class Service:
     router: APIRouter
     parts: Sequence[Part] = ()
     """Its own background work, started after the consumer and stopped before it."""
+    own_gauges: Sequence[metrics.Gauges] = ()
 
     def __post_init__(self) -> None:
         self.consumer = Consumer(self.name, self.inbox, self.settings.kafka)
         self.relay = Relay(self.database, self.settings.kafka)
+
+    async def gauges(self) -> Sequence[Metric]:
+        """What this service tells at a scrape; when its database is away, that."""
+        asked: list[Metric] = []
+        asking = (gauges.outbox(self.database), gauges.lag(self.consumer), *self.own_gauges)
+        state = await _health(self)
+        if not state.startswith("database"):
+            for ask in asking:
+                asked.extend(await ask())
+        ready: dict[tuple[str, ...], float] = {(self.name,): float(state == "ok")}
+        return [metrics.gauge("ready", "Whether the service does its work.", ("service",), ready), *asked]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Service"]:
@@ -66,9 +81,15 @@ def web_application(services: Sequence[Service], token_key: SecretStr) -> FastAP
 
     @app.get("/health", tags=["health"])
     async def health() -> JSONResponse:
-        """200 when every service's database and broker connection answer, 503 otherwise."""
+        """200 when every service's database and broker answer and its consumer gets somewhere, else 503."""
         report = {service.name: await _health(service) for service in services}
         return JSONResponse(report, 200 if all(state == "ok" for state in report.values()) else 503)
+
+    @app.get("/metrics", tags=["health"], response_class=Response)
+    async def scrape() -> Response:
+        """Everything that Prometheus is to know of this process and its services."""
+        asked = [metric for service in services for metric in await service.gauges()]
+        return Response(metrics.exposition(asked), media_type=metrics.CONTENT_TYPE)
 
     return app
 
@@ -80,4 +101,4 @@ async def _health(service: Service) -> str:
         return f"database: {type(error).__name__}: {error}"
     if not await service.consumer.broker.ping(timeout=2.0):
         return "broker: no answer"
-    return "ok"
+    return service.consumer.trouble() or "ok"

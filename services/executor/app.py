@@ -11,6 +11,7 @@ from shared.application import Service
 from shared.clients.content import ContentStore
 from shared.clients.secrets import Secrets
 from shared.contracts.stages import RunExecutorStage
+from shared.jobs.gauges import open_jobs
 from shared.jobs.handlers import WorkerInbox
 from shared.jobs.store import WorkerTransaction
 from shared.jobs.worker import RunStage, Worker
@@ -38,4 +39,4 @@ def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service
         redact=secrets.redact,
     )
     inbox = WorkerInbox(database, handlers(worker.wake))
-    return Service("executor", settings, database, inbox, router(database), parts=[worker])
+    return Service("executor", settings, database, inbox, router(database), [worker], [open_jobs(database)])

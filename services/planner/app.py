@@ -1,6 +1,7 @@
 """The planner, wired."""
 
 from services.planner.api import router
+from services.planner.gauges import open_runs
 from services.planner.handlers import HANDLERS
 from services.planner.settings import PlannerSettings
 from services.planner.store import PlannerTransaction
@@ -22,4 +23,4 @@ def build(settings: PlannerSettings) -> Service:
     if settings.kafka.embedded:
         parts.append(Reminder(database, PlannerTransaction.open_messages))
     routes = router(inbox, database, ContentStore(settings.content_url))
-    return Service("planner", settings, database, inbox, routes, parts)
+    return Service("planner", settings, database, inbox, routes, parts, [open_runs(database)])

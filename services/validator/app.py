@@ -11,6 +11,7 @@ from shared.application import Service
 from shared.clients.content import ContentStore
 from shared.clients.secrets import Secrets
 from shared.contracts.stages import RunValidatorStage
+from shared.jobs.gauges import open_jobs
 from shared.jobs.handlers import WorkerInbox
 from shared.jobs.store import WorkerTransaction
 from shared.jobs.worker import RunStage, Worker
@@ -34,4 +35,6 @@ def build(settings: ValidatorSettings, stages: RunStage | None = None) -> Servic
         redact=secrets.redact,
     )
     inbox = WorkerInbox(database, handlers(worker.wake))
-    return Service("validator", settings, database, inbox, router(database, content), parts=[worker])
+    return Service(
+        "validator", settings, database, inbox, router(database, content), [worker], [open_jobs(database)]
+    )

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +26,8 @@ from shared.storage.database import Transaction, is_passing
 log = logging.getLogger(__name__)
 
 BATCH_RECORDS = 2000
+BATCH_WITHIN_S = 60.0
+"""A batch that takes longer waits for something: its service is not ready meanwhile."""
 _POLL_MS = 1000
 _STOP_WITHIN_S = 5.0
 
@@ -51,6 +55,8 @@ class Consumer(Generic[T]):
             self._subscriber(topic) for topic in sorted(topics, key=lambda topic: topic.name)
         ]
         self._task: asyncio.Task[None] | None = None
+        self._under_way: dict[TopicPartition, tuple[int, float]] = {}
+        """The first offset of what is being handled, and when it was read by the monotonic clock."""
 
     async def start(self) -> None:
         """Returns at once: a broker or a topic that is not there yet is waited for."""
@@ -73,6 +79,29 @@ class Consumer(Generic[T]):
                 await self._bury(record, str(error))
         if good:
             await self._take_together(good)
+
+    def trouble(self) -> str | None:
+        """Why this consumer gets nowhere, or None when it does."""
+        if self._task is None or self._task.done():
+            return "consumer: not running"
+        longest_s = time.monotonic() - min((began for _, began in self._under_way.values()), default=math.inf)
+        if longest_s > BATCH_WITHIN_S:
+            return f"consumer: the same batch has been under way for {longest_s:.0f} s"
+        return None
+
+    async def lags(self) -> dict[TopicPartition, int]:
+        """Records of each partition that is ours which are not handled yet, as far as the broker has told."""
+        lags: dict[TopicPartition, int] = {}
+        for subscriber in self._subscribers:
+            reading: AIOKafkaConsumer | None = subscriber.consumer
+            if reading is None:
+                continue
+            for partition in reading.assignment():
+                end = reading.highwater(partition)
+                if end is not None:
+                    first, _ = self._under_way.get(partition) or (await reading.position(partition), 0)
+                    lags[partition] = end - first
+        return lags
 
     async def _run(self) -> None:
         for delay_s in delays_s():
@@ -123,7 +152,13 @@ class Consumer(Generic[T]):
             if not records:
                 await progress.check()
                 continue
-            await self.take(records)
+            under_way = {at: (first[0].offset, time.monotonic()) for at, first in polled.items() if first}
+            self._under_way |= under_way
+            try:
+                await self.take(records)
+            finally:
+                for partition in under_way:
+                    del self._under_way[partition]
             try:
                 await consumer.commit(_next_offsets(records))
             except (KafkaError, IllegalStateError) as error:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.contracts.topics import dead_letters
 from shared.storage.database import Database, Transaction
 from shared.storage.tables import InboxRow
+from shared.telemetry.metrics import DEAD_LETTERS
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ async def bury(database: Database[Any], record: Record, reason: str) -> None:
         }
         headers = [*record.headers, *((name, text.encode(errors="replace")) for name, text in about.items())]
         tx.send_raw(dead_letters(database.service), record.key, record.value, headers)
+    DEAD_LETTERS.labels(database.service).inc()
     log.error("dead letter from %s/%d/%d: %s", record.topic, record.partition, record.offset, reason)
 
 

@@ -15,6 +15,7 @@ from shared.contracts.values import Command, Message
 from shared.errors import Reject, conflict
 from shared.storage.database import Database, Transaction
 from shared.storage.tables import InboxRow
+from shared.telemetry.metrics import BATCH_SECONDS, HANDLED
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,11 @@ class Inbox(Generic[T]):
         messages = [received for received in batch if type(received.message) in self.handlers]
         if not messages:
             return
+        with BATCH_SECONDS.labels(self.database.service).time():
+            await self._handle_together(messages)
+        HANDLED.labels(self.database.service).inc(len(messages))
+
+    async def _handle_together(self, messages: list[Received]) -> None:
         async with self.database.transaction() as tx:
             known = await _known(tx, messages)
             fresh = []
