@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from local.process import CannotStart, Child
+from shared.cache import cache_folder
 
 KAFKA_VERSION = "4.4.0"
 _JAVA_AT_LEAST = 17
@@ -87,9 +88,7 @@ def kafka_jars() -> Path:
 
 
 def _jars_folder() -> Path:
-    cache = os.environ.get("UPGRADES_CACHE")
-    root = Path(cache) if cache else Path.home() / ".cache" / "upgradepath"
-    return root.absolute() / f"kafka-{KAFKA_VERSION}" / "lib"
+    return cache_folder() / f"kafka-{KAFKA_VERSION}" / "lib"
 
 
 def _fetch(folder: Path) -> Path:

@@ -1,0 +1,132 @@
+"""Prisma's two WebAssembly packages, fetched once from the npm registry and kept in the cache.
+
+What lies in the cache is the registry's archive itself, checked against the pinned digest whenever it is read.
+"""
+
+import base64
+import hashlib
+import io
+import os
+import re
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from shared.cache import cache_folder, keep
+from shared.errors import Reject, not_found
+
+VERSION = "8.1.0-2.59be4fda12412a79eeb9c2ae727b6aa723593323"
+_REGISTRY = "https://registry.npmjs.org"
+_DOWNLOAD_WITHIN_S = 60.0
+_SETTING = re.compile(r"^\s*(?P<key>[^#;=\s][^=]*?)\s*=\s*(?P<value>.*?)\s*$")
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One package of the scope @prisma; `integrity` is the registry's sha512, `module` the path inside."""
+
+    package: str
+    integrity: str
+    module: str
+
+    @property
+    def file(self) -> str:
+        """The name that `npm pack` gives it."""
+        return f"prisma-{self.package}-{VERSION}.tgz"
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept."""
+        return cache_folder() / "prisma" / self.file
+
+
+PARSER = Archive(
+    "prisma-schema-wasm",
+    "F8LD5fANVr6MYESAgXwjjx43u9mJx/Tbvx+IDa9EhslI8VFBurW9A2kM1BVb+TKXmniwX7H1P08gAlCmoOmpGA==",
+    "package/src/prisma_schema_build_bg.wasm",
+)
+ENGINE = Archive(
+    "schema-engine-wasm",
+    "gwMxP1eCE8q5kRjXqfO4rrPvJ3Y3jQ4ZPQJiGi/Z+ZA48Y+0WVrvZpANMZCynXVSD88Aqf+z8NoMCfRCX9O9bA==",
+    "package/schema_engine_bg.wasm",
+)
+
+
+def module_bytes(archive: Archive) -> bytes:
+    """The WebAssembly module, fetched when the cache has no archive of the pinned digest. Blocks.
+
+    Raises `Reject` when it cannot be had, with the way to bring it here by hand.
+    """
+    data = _kept(archive)
+    if data is None:
+        data = _fetched(archive)
+        try:
+            keep(archive.path, data)
+        except OSError as error:
+            raise _missing(archive, f"it cannot be kept: {error}") from error
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as members:
+        member = members.extractfile(archive.module)
+        assert member is not None, f"{archive.file} has no file {archive.module}"
+        return member.read()
+
+
+def npm_registry() -> str:
+    """The registry that npm would ask for the scope @prisma, without a slash at its end."""
+    settings = _npmrc()
+    named = (
+        settings.get("@prisma:registry")
+        or os.environ.get("NPM_CONFIG_REGISTRY")
+        or os.environ.get("npm_config_registry")
+        or settings.get("registry")
+        or _REGISTRY
+    )
+    return named.rstrip("/")
+
+
+def _npmrc() -> dict[str, str]:
+    file = Path(os.environ.get("NPM_CONFIG_USERCONFIG") or Path.home() / ".npmrc")
+    if not file.is_file():
+        return {}
+    read = (_SETTING.match(line) for line in file.read_text(errors="replace").splitlines())
+    return {
+        one["key"]: _VARIABLE.sub(lambda name: os.environ.get(name[1], name[0]), one["value"])
+        for one in read
+        if one is not None
+    }
+
+
+def _kept(archive: Archive) -> bytes | None:
+    if not archive.path.is_file():
+        return None
+    data = archive.path.read_bytes()
+    return data if _digest(data) == archive.integrity else None
+
+
+def _digest(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha512(data).digest()).decode()
+
+
+def _fetched(archive: Archive) -> bytes:
+    url = f"{npm_registry()}/@prisma/{archive.package}/-/{archive.package}-{VERSION}.tgz"
+    try:
+        answer = httpx.get(url, timeout=_DOWNLOAD_WITHIN_S, follow_redirects=True)
+        answer.raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise _missing(archive, f"{url} could not be fetched: {error}") from error
+    if _digest(answer.content) != archive.integrity:
+        raise _missing(archive, f"{url} is not what was pinned: sha512 {_digest(answer.content)}")
+    return answer.content
+
+
+def _missing(archive: Archive, reason: str) -> Reject:
+    folder = archive.path.parent
+    return not_found(
+        f"Prisma's package @prisma/{archive.package} is not here: {reason}",
+        field="UPGRADES_CACHE",
+        value=folder,
+        cure=f"let this machine reach the npm registry once (npm's own setting `registry` is heeded), or bring"
+        f" the file: cd {folder} && npm pack @prisma/{archive.package}@{VERSION}",
+    )
