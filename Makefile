@@ -26,6 +26,7 @@ $(UV):
 
 .venv/.ready: pyproject.toml uv.lock | $(UV)
 	$(UV) sync --quiet --locked
+	$(UV) run --no-sync python -m shared.prisma
 	@touch $@
 
 demo: setup

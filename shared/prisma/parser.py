@@ -129,10 +129,10 @@ def _imports(instance: Instance) -> dict[str, Callable[..., Any]]:
 
 
 def _pairs(files: Files) -> list[tuple[str, str]]:
-    return [(path, _without_urls(text)) for path, text in files.items()]
+    return [(path, without_urls(text)) for path, text in files.items()]
 
 
-def _without_urls(text: str) -> str:
+def without_urls(text: str) -> str:
     """A datasource without its addresses, which this Prisma refuses and older ones demand; lines stay."""
     lines = text.split("\n")
     inside = False

@@ -1,6 +1,6 @@
 """WebAssembly modules in this process: compiled once, kept compiled, run on one thread.
 
-One thread for all of them, because wasmtime keeps the error of a call back in one place for the whole process.
+One thread for all of them, because wasmtime keeps the error of a callback in one place for the whole process.
 """
 
 import asyncio
@@ -96,8 +96,8 @@ class Instance:
         self._store = wasmtime.Store(compiled.engine)
         linker = wasmtime.Linker(compiled.engine)
         for each in compiled.module.imports:
-            assert isinstance(each.type, wasmtime.FuncType) and each.name is not None
-            linker.define_func(each.module, each.name, each.type, known[str(each.name)])
+            assert isinstance(each.type, wasmtime.FuncType)
+            linker.define_func(each.module, str(each.name), each.type, known[str(each.name)])
         exports: Any = linker.instantiate(self._store, compiled.module).exports(self._store)
         self._exports = exports
         self._memory: wasmtime.Memory = exports["memory"]

@@ -14,6 +14,7 @@ import pytest
 from local.broker import EmbeddedBroker
 from local.ports import free_port
 from shared.messaging.topic_admin import create_topics
+from shared.prisma.archives import ENGINE, PARSER, module_bytes
 from shared.settings import KafkaSettings
 from tests.cli.conftest import Type
 from tests.conftest import PostgresServer
@@ -71,10 +72,24 @@ def wrong(diagnoses: Diagnoses) -> dict[str, str]:
     return {subject: found["cure"] for subject, found in diagnoses.items() if found["cure"]}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def prisma() -> None:
+    """Prisma's packages are in the cache."""
+    for archive in (PARSER, ENGINE):
+        module_bytes(archive)
+
+
 def test_this_machine_is_well(look: Look, right: dict[str, str]) -> None:
     code, found = look("--machine", **right)
     assert (code, wrong(found)) == (0, {})
-    assert list(found) == ["Python", "git", "embedded broker", "embedded PostgreSQL"]
+    assert list(found) == ["Python", "git", "embedded broker", "embedded PostgreSQL", "Prisma's engine"]
+
+
+def test_a_cache_without_prisma_is_not_well(look: Look, tmp_path: Path) -> None:
+    code, found = look("--machine", UPGRADES_CACHE=str(tmp_path))
+    assert code == 1
+    assert list(wrong(found)) == ["Prisma's engine"]
+    assert str(tmp_path) in found["Prisma's engine"]["found"]
 
 
 def test_without_variables_there_are_no_servers_to_look_at(look: Look) -> None:

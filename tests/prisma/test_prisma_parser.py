@@ -22,7 +22,8 @@ async def test_a_schema_of_an_older_prisma_is_valid(prisma: PrismaSchema) -> Non
 
 
 async def test_every_error_has_its_file_and_line(prisma: PrismaSchema) -> None:
-    wrong = "// ünïcödé 🎉\nmodel Älter {\n  id Int @id\n}\nmodel A {\n  id   Int @id\n  name Strin\n  b    Foo\n}\n"
+    odd = "// ünïcödé 🎉\nmodel Älter {\n  id Int @id\n}\n"
+    wrong = odd + "model A {\n  id   Int @id\n  name Strin\n  b    Foo\n}\n"
     with pytest.raises(InvalidSchema) as refused:
         await prisma.validate({"b.prisma": wrong, "a.prisma": DATASOURCE + "model A {\n  id Int @id\n}\n"})
     places = [(each.file, each.line) for each in refused.value.problems]
