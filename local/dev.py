@@ -10,7 +10,8 @@ from pathlib import Path
 from local.broker import EmbeddedBroker
 from local.postgres import EmbeddedPostgres
 from local.world import HOST, World
-from services.processes import build, serving
+from services.processes import build, kept_serving
+from shared.application import Service
 from shared.contracts.topics import SERVICES
 from shared.messaging.topic_admin import create_topics
 from shared.settings import KafkaSettings
@@ -37,12 +38,16 @@ async def running(folder: Path) -> AsyncIterator[Dev]:
             os.environ.update(world.environment(broker.bootstrap_servers, databases, embedded=True))
             os.environ.setdefault("UPGRADES_POSTGRES_BIN", str(postgres.bin_folder))
             await create_topics(KafkaSettings())
-            async with serving([build(name) for name in SERVICES], HOST, world.port):
+            async with kept_serving(_build_all, HOST, world.port):
                 world.announce(broker.bootstrap_servers, postgres.url())
                 yield Dev(world, postgres, broker.bootstrap_servers)
     finally:
         world.withdraw()
         await asyncio.to_thread(postgres.stop)
+
+
+def _build_all() -> list[Service]:
+    return [build(name) for name in SERVICES]
 
 
 def service_databases(postgres: EmbeddedPostgres) -> dict[str, str]:

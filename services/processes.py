@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import logging
+import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
 
@@ -21,6 +25,12 @@ from services.validator import app as validator
 from services.validator.settings import ValidatorSettings
 from shared.application import Service, web_application
 from shared.contracts.topics import SERVICES
+
+log = logging.getLogger(__name__)
+
+EXIT_STUCK = 75
+"""EX_TEMPFAIL: start it again. Its consumer had come to stand still."""
+_STOP_WITHIN_S = 10.0
 
 
 def build(name: str) -> Service:
@@ -88,6 +98,59 @@ async def until_told_to_stop() -> None:
 
 
 async def serve(services: Sequence[Service], host: str, port: int) -> None:
-    """`serving` until the process is told to stop."""
+    """`serving` until the process is told to stop. Raises SystemExit(EXIT_STUCK) for its supervisor."""
     async with serving(services, host, port):
-        await until_told_to_stop()
+        broken = await _until(until_told_to_stop(), services)
+        if broken is not None:
+            log.critical("consuming stands still, the process ends to be started again: %r", broken)
+            # What is deaf may not stop either. What it leaves then is what a crash leaves.
+            hard = threading.Timer(_STOP_WITHIN_S, os._exit, [EXIT_STUCK])
+            hard.daemon = True
+            hard.start()
+    if broken is not None:
+        raise SystemExit(EXIT_STUCK)
+
+
+@asynccontextmanager
+async def kept_serving(
+    build_all: Callable[[], Sequence[Service]], host: str, port: int
+) -> AsyncIterator[None]:
+    """`serving`, under a supervisor: when one of the services is stuck, all are stopped and built anew."""
+    ready, stop = asyncio.Event(), asyncio.Event()
+
+    async def keep() -> None:
+        while not stop.is_set():
+            services = build_all()
+            async with serving(services, host, port):
+                ready.set()
+                broken = await _until(stop.wait(), services)
+                if broken is not None:
+                    log.critical("consuming stands still, all services are started again: %r", broken)
+
+    keeper = asyncio.create_task(keep(), name="keeper of the services")
+    try:
+        await _first(ready.wait(), asyncio.wait({keeper}))
+        if keeper.done():
+            keeper.result()
+        yield
+    finally:
+        stop.set()
+        await keeper
+
+
+async def _until(told_to_stop: Coroutine[Any, Any, object], services: Sequence[Service]) -> Exception | None:
+    """Returns none once told to stop, or what ended a consumer for good."""
+    over = await _first(told_to_stop, *(service.consumer.until_broken() for service in services))
+    return over if isinstance(over, Exception) else None
+
+
+async def _first(*waiting: Coroutine[Any, Any, object]) -> object:
+    """The result of the one that ends first."""
+    tasks = [asyncio.create_task(one) for one in waiting]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -44,7 +44,7 @@ class Service:
     own_gauges: Sequence[metrics.Gauges] = ()
 
     def __post_init__(self) -> None:
-        self.consumer = Consumer(self.name, self.inbox, self.settings.kafka)
+        self.consumer = Consumer(self.name, self.inbox, self.settings.kafka, self.settings.instance)
         self.relay = Relay(self.database, self.settings.kafka)
 
     async def gauges(self) -> Sequence[Metric]:

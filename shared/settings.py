@@ -18,6 +18,9 @@ class KafkaSettings(BaseSettings):
         description="the in-memory broker: it has no idempotent producer, and forgets when it stops",
     )
     session_timeout_ms: int = 6000
+    stuck_after_s: float = Field(
+        default=15, gt=0, description="a consumer that stands still for twice as long ends its process"
+    )
     replication_factor: int = 1
 
     @property

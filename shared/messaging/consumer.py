@@ -19,7 +19,7 @@ from shared.errors import Retry
 from shared.messaging.backoff import delays_s
 from shared.messaging.dead_letters import Record, bury
 from shared.messaging.inbox import Inbox, OtherBytes
-from shared.messaging.progress import Progress
+from shared.messaging.progress import Progress, Stuck
 from shared.settings import KafkaSettings
 from shared.storage.database import Transaction, is_passing
 
@@ -40,12 +40,19 @@ class Consumer(Generic[T]):
 
     Each topic has a FastStream subscriber, which owns the connection and the place in the group, and a loop
     of ours over it: FastStream's own sleeps deaf after each empty poll, and drops what its handler raises.
+
+    `instance` names this process among those of its service, the same over restarts: the group knows it by
+    that name, and gives it its partitions back at once instead of after the session timeout.
     """
 
-    def __init__(self, service: str, inbox: Inbox[T], settings: KafkaSettings) -> None:
+    def __init__(
+        self, service: str, inbox: Inbox[T], settings: KafkaSettings, instance: str | None = None
+    ) -> None:
         self.service = service
         self.inbox = inbox
         self.settings = settings
+        # The embedded broker forgets its groups with everything else.
+        self._instance = None if settings.embedded else instance
         # A topic made by being read would have the wrong number of partitions for good.
         self.broker = KafkaBroker(
             settings.bootstrap_servers, logger=None, allow_auto_create_topics=False, client_id=service
@@ -62,6 +69,12 @@ class Consumer(Generic[T]):
         """Returns at once: a broker or a topic that is not there yet is waited for."""
         self._task = asyncio.create_task(self._run(), name=f"consumer of {self.service}")
 
+    async def until_broken(self) -> BaseException | None:
+        """Returns what ended consuming for good: `Stuck`, or a bug. A new process may help."""
+        assert self._task is not None, "it was not started"
+        await asyncio.wait({self._task})
+        return self._task.exception()
+
     async def stop(self) -> None:
         """A batch under way is left undone; whoever reads it next does it."""
         await background.end(self._task)
@@ -72,11 +85,14 @@ class Consumer(Generic[T]):
     async def take(self, records: Sequence[Record]) -> None:
         """Handle records until every one of them is durable; waits while the database is down."""
         good: list[Readable] = []
+        bad: list[tuple[Record, str]] = []
         for record in records:
             try:
                 good.append((record, receive(record.headers, record.value)))
             except Unreadable as error:
-                await self._bury(record, str(error))
+                bad.append((record, str(error)))
+        if bad:
+            await _until_done(lambda: bury(self.inbox.database, bad))
         if good:
             await self._take_together(good)
 
@@ -112,14 +128,18 @@ class Consumer(Generic[T]):
                 log.warning("the broker does not answer, consuming waits: %s", error)
                 await self.broker.stop()
             await asyncio.sleep(delay_s)
-        async with asyncio.TaskGroup() as group:
-            for subscriber in self._subscribers:
-                group.create_task(self._consume(subscriber))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for subscriber in self._subscribers:
+                    group.create_task(self._consume(subscriber))
+        except ExceptionGroup as broken:
+            raise broken.exceptions[0] from broken
 
     def _subscriber(self, topic: Topic) -> Any:
         return self.broker.subscriber(
             topic.name,
             group_id=topic.group(self.service),
+            group_instance_id=self._instance,
             batch=True,
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
@@ -131,13 +151,15 @@ class Consumer(Generic[T]):
         )
 
     async def _consume(self, subscriber: Any) -> None:
-        """Read one topic for as long as the service runs; what breaks is made anew."""
+        """Read one topic for as long as the service runs; what breaks is made anew. Raises `Stuck`."""
         delays = delays_s()
         while True:
             try:
                 await subscriber.start()
                 delays = delays_s()
                 await self._poll(subscriber.consumer)
+            except Stuck:
+                raise
             except Exception as error:
                 log.warning("consuming %s begins anew: %r", subscriber.topic_names, error)
             finally:
@@ -145,7 +167,7 @@ class Consumer(Generic[T]):
             await asyncio.sleep(next(delays))
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
-        progress = Progress(consumer)
+        progress = Progress(consumer, self.settings.stuck_after_s)
         while True:
             polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_RECORDS)
             records = [record for partition in polled.values() for record in partition]
@@ -188,17 +210,14 @@ class Consumer(Generic[T]):
             try:
                 await self.inbox.handle_alone(received)
             except OtherBytes as error:
-                await bury(self.inbox.database, record, str(error))
+                await bury(self.inbox.database, [(record, str(error))])
             except Exception as error:
                 if is_passing(error) or isinstance(error, Retry):
                     raise
                 log.exception("%s could not be handled", received.envelope.type)
-                await bury(self.inbox.database, record, f"{type(error).__name__}: {error}")
+                await bury(self.inbox.database, [(record, f"{type(error).__name__}: {error}")])
 
         await _until_done(handle)
-
-    async def _bury(self, record: Record, reason: str) -> None:
-        await _until_done(lambda: bury(self.inbox.database, record, reason))
 
 
 async def _until_done(work: Callable[[], Awaitable[None]]) -> None:

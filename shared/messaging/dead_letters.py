@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy.dialects.postgresql import insert
@@ -29,36 +29,50 @@ class Record(Protocol):
     headers: Sequence[tuple[str, bytes | None]]
 
 
-async def bury(database: Database[Any], record: Record, reason: str) -> None:
-    """Put a record into the outbox as a dead letter, once, however often it is read again."""
+async def bury(database: Database[Any], letters: Iterable[tuple[Record, str]]) -> None:
+    """Put records, each with its reason, into the outbox as dead letters: all in one transaction.
+
+    Each is put there once, however often it is read again.
+    """
+    at = {_place(record): (record, reason) for record, reason in letters}
     async with database.transaction() as tx:
-        if not await _first_time(record, tx):
-            return
-        about = {
-            "dead_topic": record.topic,
-            "dead_partition": str(record.partition),
-            "dead_offset": str(record.offset),
-            "dead_reason": reason[:_REASON_CHARACTERS_MAX],
-        }
-        headers = [*record.headers, *((name, text.encode(errors="replace")) for name, text in about.items())]
-        tx.send_raw(dead_letters(database.service), record.key, record.value, headers)
-    DEAD_LETTERS.labels(database.service).inc()
-    log.error("dead letter from %s/%d/%d: %s", record.topic, record.partition, record.offset, reason)
+        fresh = await _first_time([record for record, _ in at.values()], tx)
+        buried = [letter for place, letter in at.items() if place in fresh]
+        for record, reason in buried:
+            tx.send_raw(dead_letters(database.service), record.key, record.value, _headers(record, reason))
+    for record, reason in buried:
+        DEAD_LETTERS.labels(database.service).inc()
+        log.error("dead letter from %s/%d/%d: %s", record.topic, record.partition, record.offset, reason)
 
 
-async def _first_time(record: Record, tx: Transaction) -> bool:
-    digest = hashlib.sha256(repr((record.key, record.value, record.headers)).encode()).hexdigest()
-    seen = insert(InboxRow).values(
-        source=f"{record.topic}/{record.partition}",
-        id=str(record.offset),
-        digest=digest,
-        verdict={},
-        handled_at=tx.now,
-    )
+def _headers(record: Record, reason: str) -> list[tuple[str, bytes | None]]:
+    about = {
+        "dead_topic": record.topic,
+        "dead_partition": str(record.partition),
+        "dead_offset": str(record.offset),
+        "dead_reason": reason[:_REASON_CHARACTERS_MAX],
+    }
+    return [*record.headers, *((name, text.encode(errors="replace")) for name, text in about.items())]
+
+
+def _place(record: Record) -> tuple[str, str]:
+    """Under which a dead letter stands in the inbox: the source, and the id."""
+    return f"{record.topic}/{record.partition}", str(record.offset)
+
+
+async def _first_time(records: Sequence[Record], tx: Transaction) -> set[tuple[str, str]]:
+    """The places of those that were not buried before."""
+    rows = []
+    for record in records:
+        source, offset = _place(record)
+        digest = hashlib.sha256(repr((record.key, record.value, record.headers)).encode()).hexdigest()
+        rows.append({"source": source, "id": offset, "digest": digest, "verdict": {}, "handled_at": tx.now})
+    seen = insert(InboxRow).values(rows)
     # A broker that forgot everything counts its offsets from 0 again: the same place, another record.
     seen = seen.on_conflict_do_update(
         index_elements=["source", "id"],
         set_={"digest": seen.excluded.digest},
         where=_COLUMNS.digest != seen.excluded.digest,
     )
-    return (await tx.session.execute(seen.returning(_COLUMNS.id))).first() is not None
+    found = await tx.session.execute(seen.returning(_COLUMNS.source, _COLUMNS.id))
+    return {(source, offset) for source, offset in found}

@@ -5,18 +5,20 @@ import time
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-STUCK_AFTER_S = 15.0
 _ANSWER_WITHIN_S = 10.0
 
 
 class Stuck(Exception):
-    """Records wait at the broker and none has come for a while: the consumer must be made anew."""
+    """Records wait at the broker and none has come for a while: whoever consumes must be made anew.
+
+    All of it, not the consumer alone: what made it deaf may lie in anything that the process holds.
+    """
 
 
 class Progress:
     """Looks, while nothing comes, whether there is something that ought to have come."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, stuck_after_s: float = STUCK_AFTER_S) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, stuck_after_s: float) -> None:
         self._consumer = consumer
         self._stuck_after_s = stuck_after_s
         self._positions: dict[TopicPartition, int] = {}

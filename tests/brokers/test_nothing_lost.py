@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from shared.contracts.releases import PublishRelease
 from tests.brokers.place import Place, eventually, header, versions
-from tests.brokers.tiny_service import TinyService, publish, wire
+from tests.brokers.tiny_service import TinyService, program, publish, wire
 
 
 class Gate:
@@ -134,12 +132,7 @@ async def test_processes_that_are_killed_again_and_again_lose_nothing(place: Pla
     reader = place.service()
     sent = 0
     for _ in range(2):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(Path(__file__).with_name("tiny_service.py")),
-            *(place.name, place.url, place.settings.bootstrap_servers),
-            str(place.settings.embedded).lower(),
-        )
+        process = await asyncio.create_subprocess_exec(*program(place.name, place.url, place.settings))
         try:
             await place.send(place.commands(range(sent, sent + 200)))
             sent += 200

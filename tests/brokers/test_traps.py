@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from base64 import b64encode
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -29,7 +30,7 @@ from shared.settings import KafkaSettings
 from shared.storage.database import Database
 from shared.storage.tables import InboxRow, OutboxRow
 from tests.brokers.place import Place, eventually, versions
-from tests.brokers.tiny_service import BUGGY, LIBRARY, publish, wire
+from tests.brokers.tiny_service import BUGGY, LIBRARY, program, publish, wire
 
 
 async def test_nack_on_error_one_poison_runs_15446_times(place: Place) -> None:
@@ -144,6 +145,26 @@ async def test_a_rebalance_while_a_handler_works_gives_commit_failed(place: Plac
             go_on.set()
             await eventually(place.committed, lambda offsets: offsets == before + 10)
             assert await first.counted(place.name) == versions(range(10))
+
+
+async def test_a_killed_member_has_its_partitions_again_before_its_session_is_over(
+    kafka_place: Place,
+) -> None:
+    """By static membership: without it, the partitions lie idle until the dead member is given up."""
+    place = kafka_place
+    place.settings = place.settings.model_copy(update={"session_timeout_ms": 20_000})
+    reader = place.service()
+    for number in range(2):
+        began = time.monotonic()
+        process = await asyncio.create_subprocess_exec(*program(place.name, place.url, place.settings, "one"))
+        try:
+            await place.send(place.commands([number]))
+            await eventually(partial(reader.counted_at_least, place.name, number + 1), bool)
+        finally:
+            process.kill()
+            await process.wait()
+    assert time.monotonic() - began < 15
+    await reader.database.close()
 
 
 class StandingStill:

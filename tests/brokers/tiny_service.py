@@ -50,12 +50,19 @@ class CountingTransaction(Transaction):
 class TinyService:
     """Inbox, consumer and relay over a database of its own."""
 
-    def __init__(self, name: str, url: str, settings: KafkaSettings, pause: Pause | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        settings: KafkaSettings,
+        pause: Pause | None = None,
+        instance: str | None = None,
+    ) -> None:
         self.name = name
         self.pause = pause
         self.database = Database(name, url, CountingTransaction, pool_size=4)
         self.inbox = Inbox(self.database, {PublishRelease: self.publish})
-        self.consumer = Consumer(name, self.inbox, settings)
+        self.consumer = Consumer(name, self.inbox, settings, instance)
         self.relay = Relay(self.database, settings)
 
     async def publish(self, command: PublishRelease, tx: CountingTransaction) -> ReleasePublished:
@@ -134,11 +141,15 @@ def wire(message: Message, name: str) -> tuple[bytes, bytes, Headers]:
     return envelope.subject.encode(), to_body(message), to_headers(envelope)
 
 
-async def _main(name: str, url: str, bootstrap_servers: str, embedded: str) -> None:
-    settings = KafkaSettings(
-        bootstrap_servers=bootstrap_servers, embedded=embedded == "true", session_timeout_ms=2000
-    )
-    async with TinyService(name, url, settings).running():
+def program(name: str, url: str, settings: KafkaSettings, instance: str | None = None) -> list[str]:
+    """The command line of a tiny service in a process of its own."""
+    words = (sys.executable, __file__, name, url, settings.model_dump_json(), instance or "")
+    return [*words]
+
+
+async def _main(name: str, url: str, settings: str, instance: str) -> None:
+    kafka = KafkaSettings.model_validate_json(settings)
+    async with TinyService(name, url, kafka, instance=instance or None).running():
         await asyncio.Event().wait()
 
 

@@ -45,3 +45,15 @@ async def test_a_dead_letter_is_written_once_and_another_record_at_its_place_too
     # The embedded broker forgets and counts from 0 again.
     await counting.consumer.take([Kept(b"key", b"another", (), 5)])
     assert await counting.sent() == [DEAD, DEAD]
+
+
+async def test_many_dead_letters_are_one_transaction(counting: Counting) -> None:
+    """What others put among good ones must not delay those by a commit each."""
+    records = [Kept(b"key", b"no JSON", (), number) for number in range(200)]
+    await counting.consumer.take([*records, kept("1.0.0", 200), *records[:20]])
+    assert await counting.counted() == ["1.0.0"]
+    assert (await counting.sent()).count(DEAD) == 200
+    [[transactions]] = await counting.rows(
+        "select count(distinct handled_at) from inbox where source like '%/0'"
+    )
+    assert transactions == 1
