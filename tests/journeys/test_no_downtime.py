@@ -1,4 +1,4 @@
-"""Customers read and write production all the while: no request fails, no write is lost, whatever is deployed."""
+"""Customers read and write production all the while: no request fails, whatever is deployed."""
 
 from __future__ import annotations
 
