@@ -53,9 +53,9 @@ class Customers:
             await asyncio.sleep(_PAUSE_S)
 
     async def _customer(self, number: int) -> None:
-        async with httpx.AsyncClient(
-            base_url=self._portal.example.address, trust_env=False, timeout=30
-        ) as browser:
+        address = self._portal.example.address
+        assert address is not None
+        async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=30) as browser:
             while not self._enough.is_set():
                 await self._round(browser, number)
                 await asyncio.sleep(_PAUSE_S)
