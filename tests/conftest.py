@@ -1,8 +1,9 @@
 """One PostgreSQL for the whole session: embedded, or the one that UPGRADES_TEST_POSTGRES_URL names."""
 
+import itertools
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -11,8 +12,11 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import pytest
 
 from local.postgres import EmbeddedPostgres, postgres_bin_folder
+from services.executor.clients.postgres import create_database, drop_database
 
 POSTGRES_URL = "UPGRADES_TEST_POSTGRES_URL"
+NewDatabase = Callable[[], Awaitable[str]]
+_numbers = itertools.count(1)
 
 
 class PostgresServer(Protocol):
@@ -58,3 +62,19 @@ def postgres() -> Iterator[PostgresServer]:
         EmbeddedPostgres(Path(folder) / "postgres", fsync=False) as server,
     ):
         yield server
+
+
+@pytest.fixture
+async def new_database(postgres: PostgresServer) -> AsyncIterator[NewDatabase]:
+    """Makes an empty database and gives its URL; all of them are dropped afterwards."""
+    made: list[str] = []
+
+    async def make() -> str:
+        name = f"test_{next(_numbers)}"
+        await create_database(postgres.url(), name)
+        made.append(name)
+        return postgres.url(name)
+
+    yield make
+    for name in made:
+        await drop_database(postgres.url(), name)

@@ -1,6 +1,7 @@
 """Prisma's own schema engine in this process: an instance of its module, and an event loop for it."""
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
@@ -8,6 +9,8 @@ from shared.prisma import javascript as js
 from shared.prisma.archives import ENGINE
 from shared.prisma.bindings import EngineHandle, imports
 from shared.prisma.wasm import UNDEFINED, Instance, Undefined, load, on_thread
+
+_TRACE = re.compile(r"^\s+0: \w+::", re.MULTILINE)
 
 
 class EngineError(RuntimeError):
@@ -180,4 +183,6 @@ def _engine_error(reason: Any) -> EngineError:
     if not isinstance(reason, js.Error):
         return EngineError(js.string(reason))
     code = reason.properties.get("code")
-    return EngineError(reason.message.strip(), code if isinstance(code, str) else None)
+    # What follows the message is where in the engine's own code it arose.
+    message = _TRACE.split(reason.message, maxsplit=1)[0].strip()
+    return EngineError(message, code if isinstance(code, str) else None)

@@ -1,12 +1,19 @@
 """What Prisma's engine knows of schemas, migrations and databases: differences, history, losses."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from shared.prisma.engine import SchemaEngine, Session
 from shared.prisma.parser import Files, without_urls
+from shared.prisma.postgres import PostgresSessions
+
+Migrations = Mapping[str, str]
+"""Folder to the text of its migration.sql."""
+
 
 _DATASOURCE = {"upgradepath-datasource.prisma": 'datasource db {\n  provider = "postgresql"\n}\n'}
 _FILTERS: dict[str, list[str]] = {"externalTables": [], "externalEnums": []}
@@ -78,3 +85,105 @@ def _schema(files: Files) -> dict[str, Any]:
     if not any("datasource" in text for text in given.values()):
         given |= _DATASOURCE
     return {"files": [{"path": path, "content": text} for path, text in given.items()]}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A database's history against a folder of migrations. All empty where nothing is to be done or mended.
+
+    `unapplied` are the folder's that the database lacks, `unknown` the database's that the folder lacks.
+    """
+
+    has_table: bool
+    failed: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
+    unapplied: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    diverged_after: str | None = None
+
+    @property
+    def up_to_date(self) -> bool:
+        return not (self.failed or self.edited or self.unapplied or self.unknown)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What the step from the migrations to a schema would do to the rows that exist, in Prisma's words."""
+
+    steps: int
+    warnings: tuple[str, ...]
+    impossible: tuple[str, ...]
+
+
+async def diff_from_migrations(url: str, migrations: Migrations, after: Files) -> str:
+    """The SQL that the migrations lack to make the schema `after`; nothing where they make it.
+
+    They are replayed in a shadow database, made on the URL's server and dropped. Raises `EngineError`.
+    """
+    async with _engine(url) as engine:
+        return await _diff(engine, {"tag": "migrations", **_list(migrations)}, schema_target(after))
+
+
+async def diagnose(url: str, migrations: Migrations) -> Diagnosis:
+    """What Prisma itself says of the database's history; it writes nothing there."""
+    async with _engine(url) as engine:
+        said = await engine.ask(
+            "diagnoseMigrationHistory",
+            {"migrationsList": _list(migrations), "optInToShadowDatabase": False, "filters": _FILTERS},
+        )
+    history = said["history"] or {}
+    return Diagnosis(
+        has_table=bool(said["hasMigrationsTable"]),
+        failed=tuple(said["failedMigrationNames"]),
+        edited=tuple(said["editedMigrationNames"]),
+        unapplied=tuple(history.get("unappliedMigrationNames", ())),
+        unknown=tuple(history.get("unpersistedMigrationNames", ())),
+        diverged_after=history.get("lastCommonMigrationName"),
+    )
+
+
+async def data_loss(url: str, migrations: Migrations, after: Files) -> Losses:
+    """What going from the migrations' schema to `after` would lose, counted in the database's rows.
+
+    The migrations must be those that the database has; they are replayed in a shadow database.
+    """
+    async with _engine(url) as engine:
+        listed = _list(migrations)
+        # The engine evaluates only what it has diagnosed.
+        await engine.ask("devDiagnostic", {"migrationsList": listed, "filters": _FILTERS})
+        said = await engine.ask(
+            "evaluateDataLoss", {"migrationsList": listed, "schema": _schema(after), "filters": _FILTERS}
+        )
+    return Losses(
+        steps=int(said["migrationSteps"]),
+        warnings=tuple(each["message"] for each in said["warnings"]),
+        impossible=tuple(each["message"] for each in said["unexecutableSteps"]),
+    )
+
+
+async def apply_migrations(url: str, migrations: Migrations) -> tuple[str, ...]:
+    """Apply what the database lacks, as `prisma migrate deploy` does; the names of what was applied."""
+    async with _engine(url) as engine:
+        said = await engine.ask("applyMigrations", {"migrationsList": _list(migrations), "filters": _FILTERS})
+    return tuple(said["appliedMigrationNames"])
+
+
+@asynccontextmanager
+async def _engine(url: str) -> AsyncIterator[SchemaEngine]:
+    async with PostgresSessions(url) as sessions:
+        yield SchemaEngine(sessions)
+
+
+def _list(migrations: Migrations) -> dict[str, Any]:
+    return {
+        "baseDir": "prisma/migrations",
+        "lockfile": {"path": "migration_lock.toml", "content": 'provider = "postgresql"\n'},
+        "shadowDbInitScript": "",
+        "migrationDirectories": [
+            {
+                "path": folder,
+                "migrationFile": {"path": "migration.sql", "content": {"tag": "ok", "value": sql}},
+            }
+            for folder, sql in sorted(migrations.items())
+        ],
+    }
