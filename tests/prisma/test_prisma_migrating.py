@@ -102,7 +102,7 @@ async def test_edited_failed_missing_and_strange_migrations_are_named(
     assert (renamed.unknown, renamed.unapplied) == ((SECOND,), ("20250102000000_alias",))
     assert renamed.diverged_after == FIRST
     bad = {**history, "20250103000000_bad": "DROP TABLE nowhere;"}
-    with pytest.raises(EngineError, match="No such table: nowhere$"):
+    with pytest.raises(EngineError, match=r"No such table: nowhere$"):
         await migrating.apply_migrations(url, bad)
     assert (await diagnose(url, bad)).failed == ("20250103000000_bad",)
 
