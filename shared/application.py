@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client.core import Metric
 from pydantic import SecretStr
 
+from shared import crash_points
 from shared.http import problems
 from shared.messaging import gauges
 from shared.messaging.consumer import Consumer
@@ -61,6 +62,7 @@ class Service:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Service"]:
         """Migrate the database, start everything, and stop it in the opposite order."""
+        crash_points.enter(self.name)
         await migrate_async(self.name, self.database.url)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.database.close)

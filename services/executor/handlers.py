@@ -15,6 +15,7 @@ from shared.contracts.tasks import (
     RollBackTask,
     Task,
 )
+from shared.crash_points import inside
 from shared.jobs.handlers import AcceptStage, CancelStage, Wake
 from shared.jobs.job import Job
 from shared.messaging.inbox import Handlers
@@ -27,6 +28,11 @@ def handlers(wake: Wake) -> Handlers:
 
 async def run_stage(tools: Tools, job: Job, task: Task) -> Facts:
     """Do the stage that the task is for. Raises `Failure` for a verdict of no."""
+    with inside(task.stage):
+        return await _stage(tools, job, task)
+
+
+async def _stage(tools: Tools, job: Job, task: Task) -> Facts:
     match task:
         case ReviewTask():
             return await review.run(job, task, tools)

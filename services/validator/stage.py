@@ -21,6 +21,7 @@ from shared.clients.staging import staging_database_url
 from shared.contracts.facts import CheckResult, ChecksFacts
 from shared.contracts.projects import Check, CommandCheck, HttpCheck, LogCheck, SignOffCheck, SqlCheck
 from shared.contracts.tasks import ChecksTask
+from shared.crash_points import around, inside
 from shared.errors import Retry
 from shared.jobs.job import Job
 
@@ -41,8 +42,9 @@ async def run_checks(job: Job, task: ChecksTask, tools: Tools) -> ChecksFacts:
     answer is an error.
     """
     refuse_production_secrets(job.project.definition.environments)
-    async with _staging(job, task, tools) as context:
-        results = await _run_all(task.checks, context)
+    with inside(task.stage):
+        async with _staging(job, task, tools) as context, around("checks"):
+            results = await _run_all(task.checks, context)
     return verdict(job.run_id, task, results)
 
 

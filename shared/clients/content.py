@@ -10,6 +10,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from shared.contracts.values import Digest
+from shared.crash_points import around
 from shared.errors import Retry, not_found
 
 _CHUNK_BYTES = 1 << 20
@@ -38,7 +39,8 @@ class ContentStore:
         """Keep `data`. The same bytes again change nothing."""
         digest = hashlib.sha256(data).hexdigest()
         try:
-            await obstore.put_async(self._store, _key(digest), data, mode="create")
+            async with around("content-put"):
+                await obstore.put_async(self._store, _key(digest), data, mode="create")
         except AlreadyExistsError:
             return digest
         except BaseError as error:
@@ -48,7 +50,8 @@ class ContentStore:
     async def get(self, digest: Digest) -> bytes:
         """The bytes whose sha256 is `digest`."""
         try:
-            found = await obstore.get_async(self._store, _key(digest))
+            async with around("content-get"):
+                found = await obstore.get_async(self._store, _key(digest))
             data = bytes(await found.bytes_async())
         except (NotFoundError, FileNotFoundError):
             raise _missing(digest) from None
@@ -73,7 +76,8 @@ class ContentStore:
         if await self.has(digest):
             return digest
         try:
-            await obstore.put_async(self._store, _key(digest), path)
+            async with around("content-put"):
+                await obstore.put_async(self._store, _key(digest), path)
         except BaseError as error:
             raise Retry(f"the content store does not take {digest}: {error}") from error
         return digest

@@ -12,6 +12,7 @@ from shared.clients.processes import DeadlineExceeded, Finished, run
 from shared.clients.secrets import Secrets
 from shared.contracts.projects import Environment
 from shared.contracts.values import Commit
+from shared.crash_points import around
 
 _SYSTEM_FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin")
 _ADDRESS = re.compile(r"^address=(https?://\S+)\s*$", re.MULTILINE)
@@ -113,14 +114,15 @@ class EnvironmentRunner:
     async def _run(self, command: str, checkout: Path, commit: str, *, survivors: bool = False) -> Finished:
         argv: tuple[str, ...] = getattr(self._environment, command)
         try:
-            finished = await run(
-                argv,
-                cwd=checkout,
-                environment=self.variables(commit),
-                deadline_s=self._environment.deadline_s,
-                survivors=survivors,
-                separate=True,
-            )
+            async with around(command):
+                finished = await run(
+                    argv,
+                    cwd=checkout,
+                    environment=self.variables(commit),
+                    deadline_s=self._environment.deadline_s,
+                    survivors=survivors,
+                    separate=True,
+                )
         except DeadlineExceeded as exceeded:
             said = self._secrets.redact(f"{exceeded}\n{exceeded.output}")
             raise EnvironmentFailed(command, None, said) from None

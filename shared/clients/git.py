@@ -13,6 +13,7 @@ from shared.clients.git_merge import Labels, Merge, merge_commits, merge_trees
 from shared.clients.git_values import Entry, Logged, Moved, RefUpdate
 from shared.clients.processes import Finished
 from shared.contracts.values import Commit
+from shared.crash_points import around
 from shared.errors import Retry
 
 __all__ = ("FILE_MODE", "NO_TREE", "Entry", "Git", "Labels", "Logged", "Merge", "Moved", "RefUpdate")
@@ -56,7 +57,7 @@ class Git:
         """Bring the clone up to date."""
         options = ("--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         arguments = ("fetch", *options, self.remote, *_FETCHED)
-        async with self._fetching:
+        async with self._fetching, around("git-fetch"):
             await git(self.folder, *arguments, deadline_s=REMOTE_DEADLINE_S)
 
     # --- reading ---------------------------------------------------------------------------------
@@ -249,7 +250,8 @@ class Git:
         specs = [f"{update.new or ''}:{update.ref}" for update in wanted]
         options = ("--porcelain", "--atomic", "--no-verify", "--no-recurse-submodules", *leases)
         arguments = ("push", *options, self.remote, *specs)
-        pushed = await git(self.folder, *arguments, deadline_s=REMOTE_DEADLINE_S, accept=(0, 1, 128))
+        async with around("git-push"):
+            pushed = await git(self.folder, *arguments, deadline_s=REMOTE_DEADLINE_S, accept=(0, 1, 128))
         if pushed.exit_code != 0:
             await self._explain(wanted, pushed)
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from shared.crash_points import inside
 from shared.errors import Stale
 from shared.jobs.job import Effect
 from shared.jobs.store import JobRow, WorkerTransaction
@@ -18,13 +19,16 @@ class LeaseJournal:
 
     @asynccontextmanager
     async def effect(self, name: str, detail: str = "", *, production: bool = False) -> AsyncIterator[None]:
-        async with self._database.transaction() as tx:
-            if not await tx.still_mine(self._row):
-                raise Stale(f"{self._row.run_id} {self._row.stage} is not leased to this worker any more")
-            effect = await tx.add_effect(self._row, name, detail, production=production)
-        yield
-        async with self._database.transaction() as tx:
-            await tx.effect_done(effect)
+        with inside(name, "intent"):
+            async with self._database.transaction() as tx:
+                if not await tx.still_mine(self._row):
+                    raise Stale(f"{self._row.run_id} {self._row.stage} is not leased to this worker any more")
+                effect = await tx.add_effect(self._row, name, detail, production=production)
+        with inside(name):
+            yield
+        with inside(name, "outcome"):
+            async with self._database.transaction() as tx:
+                await tx.effect_done(effect)
 
     async def of_run(self) -> list[Effect]:
         async with self._database.transaction() as tx:

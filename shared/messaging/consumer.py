@@ -15,6 +15,7 @@ from faststream.kafka import KafkaBroker
 from shared import background
 from shared.contracts.envelope import Received, Unreadable, receive
 from shared.contracts.topics import Topic
+from shared.crash_points import around
 from shared.errors import Retry
 from shared.messaging.backoff import delays_s
 from shared.messaging.dead_letters import Record, bury
@@ -182,7 +183,8 @@ class Consumer(Generic[T]):
                 for partition in under_way:
                     del self._under_way[partition]
             try:
-                await consumer.commit(_next_offsets(records))
+                async with around("offsets"):
+                    await consumer.commit(_next_offsets(records))
             except (KafkaError, IllegalStateError) as error:
                 # The partition went to another member meanwhile: it reads these again and skips them.
                 log.warning("offsets not committed, the records will be seen again: %s", error)

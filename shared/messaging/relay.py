@@ -13,6 +13,7 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared import background
+from shared.crash_points import reached
 from shared.messaging.backoff import delays_s
 from shared.settings import KafkaSettings
 from shared.storage.database import OUTBOX_CHANNEL, Database, is_passing
@@ -101,6 +102,7 @@ class Relay:
                 ).all()
             if not rows:
                 return
+            reached("produce", "before")
             pending = []
             for row in rows:
                 headers = [
@@ -112,10 +114,12 @@ class Relay:
             for outcome in await asyncio.gather(*pending, return_exceptions=True):
                 if isinstance(outcome, BaseException):
                     raise outcome
+            reached("produce", "after")
             self._delays_s = delays_s()
             async with self.database.engine.begin() as connection:
                 await connection.execute(text("set local synchronous_commit = off"))
                 await connection.execute(delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])))  # type: ignore[union-attr]
+            reached("outbox", "deleted")
 
 
 @asynccontextmanager

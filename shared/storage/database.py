@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 from shared.contracts.envelope import Envelope, seal, to_body, to_headers
 from shared.contracts.topics import Topic
 from shared.contracts.values import Message
+from shared.crash_points import reached
 from shared.storage.tables import OutboxRow
 
 # Beginnings of SQLSTATEs that say nothing about the statement: connection, credentials, no such database,
@@ -128,6 +129,8 @@ class Database(Generic[T]):
                 yield tx
                 await session.flush()
                 await tx.flush_outbox()
+                reached(tx.cause.type if tx.cause else "", "commit", "before")
+            reached(tx.cause.type if tx.cause else "", "commit", "after")
             tx.committed()
 
     @asynccontextmanager

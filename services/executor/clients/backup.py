@@ -12,6 +12,7 @@ from services.executor.clients.migration_table import FencingToken, locked
 from services.executor.clients.postgres import quoted, session
 from shared.clients.database_urls import database_of, place, server_url
 from shared.clients.processes import DeadlineExceeded, Finished, run
+from shared.crash_points import around
 from shared.errors import Retry
 
 BIN_FOLDER = "UPGRADES_POSTGRES_BIN"
@@ -50,7 +51,8 @@ class Programs:
         """
         await self._must_fit(url)
         options = ("--format=custom", "--exclude-schema=upgradepath", f"--file={file}")
-        await self._run("pg_dump", *options, url=url)
+        async with around("dump"):
+            await self._run("pg_dump", *options, url=url)
         listed = await self._run("pg_restore", "--list", str(file), url=url)
         entries = [line for line in listed.output.splitlines() if line and not line.startswith(";")]
         return len(entries)
@@ -74,7 +76,7 @@ class Programs:
         ]
         commands = [part for line in (*cleared, *made) for part in ("-c", line)]
         options = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "--single-transaction")
-        async with locked(url, token):
+        async with locked(url, token), around("restore"):
             await self._run("psql", *options, *commands, "-f", str(script), url=url)
         script.unlink()
 

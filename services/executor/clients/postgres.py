@@ -13,6 +13,7 @@ import asyncpg
 
 from services.executor.clients.catalogue import DESCRIPTION
 from shared.clients.database_urls import place, schema_of, server_url, with_database
+from shared.crash_points import around
 from shared.errors import Retry
 
 Connection: TypeAlias = Any
@@ -145,7 +146,7 @@ def description_digest(lines: tuple[str, ...]) -> str:
 
 async def create_database(admin_url: str, name: str) -> None:
     """Makes an empty database on that server. Raises asyncpg's DuplicateDatabaseError when it is there."""
-    async with session(await _server_of(admin_url)) as connection:
+    async with session(await _server_of(admin_url)) as connection, around("create-database"):
         await connection.execute(f"CREATE DATABASE {quoted(name)}")
 
 
@@ -154,7 +155,8 @@ async def drop_database(admin_url: str, name: str) -> bool:
     async with session(await _server_of(admin_url)) as connection:
         there = await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name)
         if there:
-            await connection.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+            async with around("drop-database"):
+                await connection.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
         return bool(there)
 
 
