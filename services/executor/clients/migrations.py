@@ -21,7 +21,6 @@ from services.executor.clients.migration_table import (
 from services.executor.clients.postgres import TRANSIENT, words
 from shared.contracts.facts import AppliedMigration
 from shared.contracts.stages import Finding
-from shared.crash_points import around
 from shared.errors import Failure, Retry
 
 FOLDER = "prisma/migrations"
@@ -96,8 +95,7 @@ async def apply(
         done = {row.name for row in await table.rows() if row.applied}
         for name in names:
             if name not in done:
-                async with around("migration"):
-                    await _apply_one(table, by_folder[name])
+                await _apply_one(table, by_folder[name])
         rows = {row.name: row for row in await table.rows() if row.applied}
     return [
         AppliedMigration(folder=name, checksum=rows[name].checksum, duration_ms=rows[name].duration_ms)
@@ -123,11 +121,10 @@ async def revert(
         undoing = [row for row in reversed(rows) if row.applied and row.name in by_folder]
         for alone, group in groupby(undoing, key=lambda row: _runs_alone(_down(by_folder[row.name]))):
             batch = [(row, _down(by_folder[row.name])) for row in group]
-            async with around("revert-migrations"):
-                if alone:
-                    await _revert_alone(table, batch)
-                else:
-                    await _revert_batch(table, batch, kept)
+            if alone:
+                await _revert_alone(table, batch)
+            else:
+                await _revert_batch(table, batch, kept)
     return [row.name for row in undoing]
 
 
