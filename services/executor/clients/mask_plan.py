@@ -4,21 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from services.executor.clients.mask_rules import Column, expression
 from services.executor.clients.postgres import Connection, quoted
-from services.executor.clients.prisma import FieldOf, MaskRule, Model
+from services.executor.clients.prisma import RULES, FieldOf, MaskRule, Model
 from shared.contracts.stages import Finding
 from shared.errors import Failure
 
 _COLUMNS = """
     SELECT n.nspname AS schema, c.relname AS table, a.attname AS column, a.attnotnull AS required,
         format_type(a.atttypid, a.atttypmod) AS type, a.attgenerated <> '' AS generated,
-        coalesce(nullif(t.typelem, 0)::oid, t.oid) >= 16384 AND
-            (t.typelem <> 0 OR t.typtype = 'c') AS own_oids,
+        t.typsend = 0 OR CASE t.typtype WHEN 'd' THEN b.oid >= 16384 WHEN 'e' THEN false
+            ELSE coalesce(nullif(t.typelem, 0), t.oid) >= 16384 END AS text_only,
         t.typelem <> 0 AND t.typcategory = 'A' AS many,
         CASE WHEN t.typelem <> 0 AND t.typcategory = 'A' THEN e.typname
              WHEN t.typtype = 'd' THEN b.typname ELSE t.typname END AS kind,
         CASE WHEN t.typelem <> 0 AND t.typcategory = 'A' THEN e.typcategory
-             ELSE t.typcategory END = 'S' AS text
+             ELSE t.typcategory END::text AS category,
+        c.relkind = 'p' AS partitioned,
+        CASE WHEN c.relkind = 'p' THEN (SELECT sum(pg_table_size(p.relid)) FROM pg_partition_tree(c.oid) p)
+             ELSE pg_table_size(c.oid) END::bigint AS bytes
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_type e ON e.oid = t.typelem LEFT JOIN pg_type b ON b.oid = t.typbasetype
@@ -38,24 +42,6 @@ _REFERENCES = """
     AND a.attrelid = c.oid AND a.attnum = pair.own
     AND f.oid = k.confrelid AND fn.oid = f.relnamespace AND fa.attrelid = f.oid AND fa.attnum = pair.theirs
 """
-# What can hold a person's words or address although PostgreSQL does not count it among the strings.
-_TEXT_LIKE = frozenset(
-    {
-        "json",
-        "jsonb",
-        "xml",
-        "bytea",
-        "hstore",
-        "inet",
-        "cidr",
-        "macaddr",
-        "macaddr8",
-        "tsvector",
-        "bit",
-        "varbit",
-    }
-)
-_JSON = frozenset({"json", "jsonb"})
 Key = tuple[str, str, str]
 
 
@@ -69,32 +55,13 @@ class TablePlan:
     query: str
     format: Literal["binary", "text"]
     masked: int
+    partitioned: bool
+    bytes: int
+    """The table's size in production."""
 
     @property
     def label(self) -> str:
         return self.table if self.schema == "public" else f"{self.schema}.{self.table}"
-
-
-@dataclass(frozen=True)
-class _Column:
-    schema: str
-    table: str
-    column: str
-    required: bool
-    type: str
-    generated: bool
-    own_oids: bool
-    many: bool
-    kind: str
-    text: bool
-
-    @property
-    def key(self) -> Key:
-        return (self.schema, self.table, self.column)
-
-    @property
-    def personal(self) -> bool:
-        return self.text or self.kind in _TEXT_LIKE
 
 
 async def plan_copy(source: Connection, models: Sequence[Model], salt: str) -> list[TablePlan]:
@@ -105,14 +72,14 @@ async def plan_copy(source: Connection, models: Sequence[Model], salt: str) -> l
         for each in model.fields
         if each.column is not None
     }
-    columns = [_Column(**dict(record)) for record in await source.fetch(_COLUMNS)]
+    columns = [Column(**dict(record)) for record in await source.fetch(_COLUMNS)]
     findings = [finding for column in columns for finding in _problems(column, known.get(column.key))]
     rules = {key: each.mask for key, (_, each) in known.items()}
     references = [(tuple(row)[:3], tuple(row)[3:]) for row in await source.fetch(_REFERENCES)]
     findings += [_parted(own, theirs, rules) for own, theirs in references if _differ(own, theirs, rules)]
     if findings:
         raise Failure("production's rows cannot be masked as the schema files stand", *findings)
-    tables: dict[tuple[str, str], list[_Column]] = {}
+    tables: dict[tuple[str, str], list[Column]] = {}
     for column in columns:
         tables.setdefault((column.schema, column.table), []).append(column)
     return [_table(schema, table, found, rules, salt) for (schema, table), found in sorted(tables.items())]
@@ -121,60 +88,27 @@ async def plan_copy(source: Connection, models: Sequence[Model], salt: str) -> l
 def _table(
     schema: str,
     table: str,
-    found: Sequence[_Column],
+    found: Sequence[Column],
     rules: dict[Key, MaskRule | None],
     salt: str,
 ) -> TablePlan:
     copied = [column for column in found if not column.generated]
     masks = [(column, rules[column.key]) for column in copied]
-    chosen = ", ".join(_expression(column, rule, salt) for column, rule in masks)
+    chosen = ", ".join(expression(column, rule, salt) for column, rule in masks)
     return TablePlan(
         schema=schema,
         table=table,
         columns=tuple(column.column for column in copied),
-        query=f"SELECT {chosen} FROM {quoted(schema, table)}",
-        # Arrays and rows of the user's own types carry oids, which differ from database to database.
-        format="text" if any(column.own_oids for column in copied) else "binary",
+        # A table that others inherit from would give their rows too, and they are copied by themselves.
+        query=f"SELECT {chosen} FROM {'' if found[0].partitioned else 'ONLY '}{quoted(schema, table)}",
+        format="text" if any(column.text_only for column in copied) else "binary",
         masked=sum(rule not in (None, "keep") for _, rule in masks),
+        partitioned=found[0].partitioned,
+        bytes=found[0].bytes,
     )
 
 
-def _expression(column: _Column, rule: MaskRule | None, salt: str) -> str:
-    name = quoted(column.column)
-    match rule:
-        case None | "keep":
-            return name
-        case "null":
-            return f"NULL::{column.type}"
-        case "email" | "name" | "hash":
-            if column.many:
-                one = _masked("value", column, rule, salt)
-                values = f"unnest({name}) WITH ORDINALITY AS each(value, place)"
-                return (
-                    f"CASE WHEN {name} IS NOT NULL THEN"
-                    f" coalesce((SELECT array_agg({one} ORDER BY place) FROM {values}), '{{}}')"
-                    f"::{column.type} END"
-                )
-            return f"({_masked(name, column, rule, salt)})::{column.type}"
-
-
-def _masked(value: str, column: _Column, rule: Literal["email", "name", "hash"], salt: str) -> str:
-    hashed = f"encode(sha256(convert_to('{salt}' || {value}::text, 'UTF8')), 'hex')"
-    match rule:
-        case "email":
-            masked = f"left({hashed}, 16) || '@example.invalid'"
-        case "name":
-            masked = f"'Person ' || left({hashed}, 8)"
-        case "hash":
-            masked = hashed
-    if column.kind in _JSON:
-        return f"to_json({masked})::{column.kind}"
-    if column.kind == "bytea":
-        return f"convert_to({masked}, 'UTF8')"
-    return f"left({hashed}, 32)" if column.kind == "uuid" else masked
-
-
-def _problems(column: _Column, known: tuple[Model, FieldOf] | None) -> list[Finding]:
+def _problems(column: Column, known: tuple[Model, FieldOf] | None) -> list[Finding]:
     if known is None:
         return [
             _finding(
@@ -192,7 +126,7 @@ def _problems(column: _Column, known: tuple[Model, FieldOf] | None) -> list[Find
             _finding(
                 name,
                 f"It is {column.type} and has no mask rule, so the copy to staging stops here.",
-                f"write `/// @mask email|name|hash|null|keep` above it in {model.file}",
+                f"in {model.file}, model {model.name}, write above {each.name}: /// @mask {_fitting(column)}",
             )
         ]
     if each.mask == "null" and column.required:
@@ -201,16 +135,21 @@ def _problems(column: _Column, known: tuple[Model, FieldOf] | None) -> list[Find
                 name, "Its rule is null, but the column is required.", f"use hash or keep in {model.file}"
             )
         ]
-    maskable = column.text or column.kind in _JSON or column.kind in ("bytea", "uuid")
-    if each.mask in ("email", "name", "hash") and not maskable:
+    if each.mask is not None and not column.takes(each.mask):
         return [
             _finding(
                 name,
                 f"Its rule is {each.mask}, but {column.type} cannot hold one.",
-                f"use null or keep in {model.file}",
+                f"use {_fitting(column)} in {model.file}",
             )
         ]
     return []
+
+
+def _fitting(column: Column) -> str:
+    """The rules that the column takes, as the line to write has them."""
+    rules = [rule for rule in RULES if column.takes(rule) and not (rule == "null" and column.required)]
+    return "|".join(rules)
 
 
 def _differ(own: tuple[str, ...], theirs: tuple[str, ...], rules: dict[Key, MaskRule | None]) -> bool:

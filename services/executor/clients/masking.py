@@ -3,21 +3,25 @@
 The masking is done by production's SELECT inside a read-only snapshot: real data never lands in staging.
 """
 
-import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
 
 from services.executor.clients.mask_plan import TablePlan, plan_copy
-from services.executor.clients.postgres import Connection, quoted, session, words
+from services.executor.clients.postgres import Connection, quoted, schema_description, session
 from services.executor.clients.prisma import Model
+from services.executor.clients.set_aside import SetAside, put_back, set_aside
+from services.executor.clients.table_copy import copy_table, misfit, together
 from shared.clients.database_urls import place
 from shared.contracts.stages import Finding
 from shared.errors import Failure
 
-_CHUNKS_AHEAD = 8
+_LANES_MAX = 4
+"""Tables that are copied at a time: each costs production one connection."""
+_LARGE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -28,42 +32,123 @@ class Copied:
     masked_columns: int
 
 
-async def masked_copy(production: str, staging: str, models: Sequence[Model]) -> Copied:
+class Progress:
+    """How far a copy is. `total_bytes` is production's estimate, which the rows on their way may miss."""
+
+    def __init__(self) -> None:
+        self.total_bytes = 0
+        self.bytes = 0
+        self.tables: list[str] = []
+        """Those that are under way."""
+
+    def moved(self, count: int) -> None:
+        self.bytes += count
+
+
+async def masked_copy(
+    production: str, staging: str, models: Sequence[Model], progress: Progress | None = None
+) -> Copied:
     """Fill staging, whose schema is there already, with production's rows as of one moment.
 
     Values that were equal stay equal within the copy, so joins hold; no two copies give the same values.
     Raises Failure, naming each field and its cure, before a row is read when a text column has no rule, a
     rule does not fit, or production has a column that no schema file knows.
     """
+    progress = progress or Progress()
     salt = secrets.token_hex(16)
-    async with (
-        session(production, statement_timeout_s=0) as source,
-        source.transaction(isolation="repeatable_read", readonly=True),
-    ):
+    async with _reading(production) as source:
         plans = await plan_copy(source, models, salt)
-        async with session(staging, statement_timeout_s=0) as target:
-            await _open_for_copy(target, staging)
+        progress.total_bytes = sum(plan.bytes for plan in plans)
+        before = await schema_description(staging)
+        async with _writing(staging) as target:
             await _empty(target, plans)
-            rows = {plan.label: await _copy(source, target, plan) for plan in plans}
+            large = [plan for plan in plans if plan.bytes >= _LARGE_BYTES and not plan.partitioned]
+            aside = {plan: await set_aside(target, plan.schema, plan.table) for plan in large}
+            lanes = _Lanes(production, staging, progress, aside)
+            rows = await lanes.copy(source, target, plans)
+            await _refer(target, aside)
             await _set_sequences(source, target)
             await _refresh_views(target)
-    return Copied(rows, sum(plan.masked for plan in plans))
+    if any(each.own for each in aside.values()):
+        await _require_as_before(staging, before)
+    return Copied(dict(sorted(rows.items())), sum(plan.masked for plan in plans))
 
 
-async def _open_for_copy(target: Connection, staging: str) -> None:
-    try:
-        # Triggers and foreign keys held for these rows in production; the order of tables is then free.
-        await target.execute("SET session_replication_role = replica")
-    except asyncpg.InsufficientPrivilegeError as error:
-        raise Failure(
-            "staging's role may not load rows without firing triggers",
-            Finding(
-                kind="environment",
-                subject="environments.staging.database",
-                detail=f"{place(staging)}: {error}",
-                cure="as a superuser: GRANT SET ON PARAMETER session_replication_role TO <the staging role>",
-            ),
-        ) from error
+class _Lanes:
+    """Copies tables side by side, the largest first, all of them as of one moment."""
+
+    def __init__(
+        self, production: str, staging: str, progress: Progress, aside: dict[TablePlan, SetAside]
+    ) -> None:
+        self._production = production
+        self._staging = staging
+        self._progress = progress
+        self._aside = aside
+        self._rows: dict[str, int] = {}
+
+    async def copy(
+        self, source: Connection, target: Connection, plans: Sequence[TablePlan]
+    ) -> dict[str, int]:
+        """Rows per table. The two connections are the first lane; another is opened per large table."""
+        waiting = iter(sorted(plans, key=lambda plan: plan.bytes, reverse=True))
+        more = min(_LANES_MAX, sum(plan.bytes >= _LARGE_BYTES for plan in plans)) - 1
+        snapshot: str = await source.fetchval("SELECT pg_export_snapshot()") if more > 0 else ""
+        await together(
+            [
+                self._lane(source, target, waiting),
+                *(self._another_lane(snapshot, waiting) for _ in range(more)),
+            ]
+        )
+        return self._rows
+
+    async def _another_lane(self, snapshot: str, waiting: Iterator[TablePlan]) -> None:
+        async with _reading(self._production, snapshot) as source, _writing(self._staging) as target:
+            await self._lane(source, target, waiting)
+
+    async def _lane(self, source: Connection, target: Connection, waiting: Iterator[TablePlan]) -> None:
+        for plan in waiting:
+            self._progress.tables.append(plan.label)
+            self._rows[plan.label] = await copy_table(source, target, plan, self._progress.moved)
+            if plan in self._aside:
+                try:
+                    await put_back(target, self._aside[plan].own)
+                except asyncpg.IntegrityConstraintViolationError as error:
+                    raise misfit(plan.label, error) from error
+                # Without it the database guesses how long a migration's statements take.
+                await target.execute(f"ANALYZE {quoted(plan.schema, plan.table)}")
+            self._progress.tables.remove(plan.label)
+
+
+@asynccontextmanager
+async def _reading(production: str, snapshot: str = "") -> AsyncIterator[Connection]:
+    """A session inside a read-only snapshot: a new one, or the named one of another session."""
+    async with session(production, statement_timeout_s=0) as source:
+        # Rows that a policy hides from the role would be missing in silence.
+        await source.execute("SET row_security = off")
+        async with source.transaction(isolation="repeatable_read", readonly=True):
+            if snapshot:
+                await source.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+            yield source
+
+
+@asynccontextmanager
+async def _writing(staging: str) -> AsyncIterator[Connection]:
+    async with session(staging, statement_timeout_s=0) as target:
+        try:
+            # Triggers and foreign keys held for these rows in production; the order of tables is then free.
+            await target.execute("SET session_replication_role = replica")
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise Failure(
+                "staging's role may not load rows without firing triggers",
+                Finding(
+                    kind="environment",
+                    subject="environments.staging.database",
+                    detail=f"{place(staging)}: {error}",
+                    cure="as a superuser: GRANT SET ON PARAMETER session_replication_role"
+                    " TO <the staging role>",
+                ),
+            ) from error
+        yield target
 
 
 async def _empty(target: Connection, plans: Sequence[TablePlan]) -> None:
@@ -72,51 +157,21 @@ async def _empty(target: Connection, plans: Sequence[TablePlan]) -> None:
         await target.execute(f"TRUNCATE {', '.join(quoted(plan.schema, plan.table) for plan in plans)}")
 
 
-async def _copy(source: Connection, target: Connection, plan: TablePlan) -> int:
-    """Stream one table; memory stays at a few chunks whatever its size."""
-    if not plan.columns:
-        return 0
-    chunks: asyncio.Queue[bytes | None] = asyncio.Queue(_CHUNKS_AHEAD)
+async def _refer(target: Connection, aside: dict[TablePlan, SetAside]) -> None:
+    """Bring the references back once both of their tables are filled."""
+    for plan, each in aside.items():
+        try:
+            await put_back(target, each.references)
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise misfit(f"those that refer to {plan.label}", error) from error
 
-    async def read() -> None:
-        await source.copy_from_query(plan.query, output=chunks.put, format=plan.format)
-        await chunks.put(None)
 
-    async def arriving() -> AsyncIterator[bytes]:
-        while (chunk := await chunks.get()) is not None:
-            yield chunk
-
-    reading = asyncio.create_task(read())
-    writing = asyncio.create_task(
-        target.copy_to_table(
-            plan.table,
-            schema_name=plan.schema,
-            columns=list(plan.columns),
-            source=arriving(),
-            format=plan.format,
-        )
-    )
-    try:
-        # The first error decides: the side that is left would wait for the other for ever.
-        await asyncio.wait((reading, writing), return_when=asyncio.FIRST_EXCEPTION)
-        for task in (writing, reading):
-            if task.done():
-                task.result()
-        return int(writing.result().split()[-1])
-    except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError) as error:
-        raise Failure(
-            f"the masked rows of {plan.label} do not fit the table",
-            Finding(
-                kind="project-file",
-                subject=plan.label,
-                detail=words(error),
-                cure="give the column another mask rule; a column of few values wants `keep` or `null`",
-            ),
-        ) from error
-    finally:
-        for task in (reading, writing):
-            task.cancel()
-        await asyncio.gather(reading, writing, return_exceptions=True)
+async def _require_as_before(staging: str, before: tuple[str, ...]) -> None:
+    """Nothing that was set aside may be missing: staging would prove less than it says."""
+    after = await schema_description(staging)
+    if after != before:
+        different = "; ".join(sorted(set(before) ^ set(after)))
+        raise RuntimeError(f"staging's schema is not as it was before its rows came: {different}")
 
 
 async def _set_sequences(source: Connection, target: Connection) -> None:
@@ -130,5 +185,9 @@ async def _set_sequences(source: Connection, target: Connection) -> None:
 
 
 async def _refresh_views(target: Connection) -> None:
-    for schema, name in await target.fetch("SELECT schemaname, matviewname FROM pg_matviews"):
-        await target.execute(f"REFRESH MATERIALIZED VIEW {quoted(schema, name)}")
+    # One may read another, which is then older.
+    views = await target.fetch(
+        "SELECT oid::regclass::text AS name FROM pg_class WHERE relkind = 'm' ORDER BY oid"
+    )
+    for (name,) in views:
+        await target.execute(f"REFRESH MATERIALIZED VIEW {name}")
