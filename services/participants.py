@@ -1,10 +1,10 @@
 """Who reads and writes what: reads as the handlers say, writes as the topics' rooms are given."""
 
-from services.executor.handlers import handlers as executor_handlers
+from services.executor.handlers import HANDLERS as EXECUTOR_HANDLERS
 from services.notifier.handlers import HANDLERS as NOTIFIER_HANDLERS
 from services.planner.handlers import HANDLERS as PLANNER_HANDLERS
 from services.registry.handlers import handlers as registry_handlers
-from services.validator.handlers import handlers as validator_handlers
+from services.validator.handlers import HANDLERS as VALIDATOR_HANDLERS
 from shared.contracts.documents import Participant
 from shared.contracts.notifications import NotificationClosed, NotificationReady
 from shared.contracts.refusals import CommandRefused
@@ -48,18 +48,14 @@ def participants() -> tuple[Participant, ...]:
             VALIDATOR_COMMANDS,
             VERSION_MAP_COMMANDS,
         ),
-        _service("executor", executor_handlers(_idle_worker), STAGE_RESULTS),
-        _service("validator", validator_handlers(_idle_worker), STAGE_RESULTS),
+        _service("executor", EXECUTOR_HANDLERS, STAGE_RESULTS),
+        _service("validator", VALIDATOR_HANDLERS, STAGE_RESULTS),
         OUTSIDE,
     )
 
 
 def _service(name: str, handlers: Handlers, *writes: Topic) -> Participant:
     return Participant(name, tuple(handlers), (*writes, dead_letters(name)))
-
-
-def _idle_worker(*, hurry: bool) -> None:
-    """Nobody is woken: only the tables are looked at."""
 
 
 def _idle() -> None:

@@ -9,7 +9,8 @@ from shared.contracts.stages import Outcome, StageFinished
 from shared.contracts.values import RunId
 from shared.errors import not_found
 from shared.http.tokens import WhoAsks, may_see
-from shared.jobs.store import JobRow, WorkerTransaction
+from shared.jobs.store import WorkerTransaction
+from shared.jobs.tables import JobRow
 from shared.storage.database import Database
 
 

@@ -4,7 +4,7 @@ import os
 from functools import partial
 
 from services.executor.api import router
-from services.executor.handlers import handlers, run_stage
+from services.executor.handlers import HANDLERS, run_stage
 from services.executor.settings import ExecutorSettings
 from services.executor.stages.tools import Tools
 from shared.application import Service
@@ -38,5 +38,5 @@ def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service
         lease_s=settings.lease_s,
         redact=secrets.redact,
     )
-    inbox = WorkerInbox(database, handlers(worker.wake))
+    inbox = WorkerInbox(database, HANDLERS, worker)
     return Service("executor", settings, database, inbox, router(database), [worker], [open_jobs(database)])

@@ -16,14 +16,11 @@ from shared.contracts.tasks import (
     Task,
 )
 from shared.crash_points import inside
-from shared.jobs.handlers import AcceptStage, CancelStage, Wake
+from shared.jobs.handlers import accept_stage, cancel_stage
 from shared.jobs.job import Job
 from shared.messaging.inbox import Handlers
 
-
-def handlers(wake: Wake) -> Handlers:
-    """One per message; `wake` tells the worker to look."""
-    return {RunExecutorStage: AcceptStage(wake), CancelExecutorStage: CancelStage(wake)}
+HANDLERS: Handlers = {RunExecutorStage: accept_stage, CancelExecutorStage: cancel_stage}
 
 
 async def run_stage(tools: Tools, job: Job, task: Task) -> Facts:

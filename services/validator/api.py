@@ -13,7 +13,8 @@ from shared.contracts.stages import StageFinished
 from shared.contracts.values import Digest, RunId
 from shared.errors import not_found
 from shared.http.tokens import WhoAsks, may_see
-from shared.jobs.store import JobRow, WorkerTransaction
+from shared.jobs.store import WorkerTransaction
+from shared.jobs.tables import JobRow
 from shared.storage.database import Database
 
 

@@ -4,7 +4,7 @@ import os
 from functools import partial
 
 from services.validator.api import router
-from services.validator.handlers import handlers, run_stage
+from services.validator.handlers import HANDLERS, run_stage
 from services.validator.settings import ValidatorSettings
 from services.validator.stage import Tools
 from shared.application import Service
@@ -34,7 +34,7 @@ def build(settings: ValidatorSettings, stages: RunStage | None = None) -> Servic
         lease_s=settings.lease_s,
         redact=secrets.redact,
     )
-    inbox = WorkerInbox(database, handlers(worker.wake))
+    inbox = WorkerInbox(database, HANDLERS, worker)
     return Service(
         "validator", settings, database, inbox, router(database, content), [worker], [open_jobs(database)]
     )

@@ -4,14 +4,11 @@ from services.validator.stage import Tools, run_checks
 from shared.contracts.facts import ChecksFacts
 from shared.contracts.stages import CancelValidatorStage, RunValidatorStage
 from shared.contracts.tasks import ChecksTask, Task
-from shared.jobs.handlers import AcceptStage, CancelStage, Wake
+from shared.jobs.handlers import accept_stage, cancel_stage
 from shared.jobs.job import Job
 from shared.messaging.inbox import Handlers
 
-
-def handlers(wake: Wake) -> Handlers:
-    """One per message; `wake` tells the worker to look."""
-    return {RunValidatorStage: AcceptStage(wake), CancelValidatorStage: CancelStage(wake)}
+HANDLERS: Handlers = {RunValidatorStage: accept_stage, CancelValidatorStage: cancel_stage}
 
 
 async def run_stage(tools: Tools, job: Job, task: Task) -> ChecksFacts:

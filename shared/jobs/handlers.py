@@ -1,7 +1,11 @@
-"""What a worker's service does with its messages: accept a stage once, and stop it when told."""
+"""What a worker's service does with its messages: accept a stage once, and stop it when told.
 
-from dataclasses import asdict
-from functools import partial
+A job's row is its command's place in the inbox, so nothing else is written for a command.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from shared.contracts.envelope import Received
@@ -12,79 +16,113 @@ from shared.contracts.stages import (
     RunValidatorStage,
     StageFinished,
 )
-from shared.jobs.store import Command, JobRow, WorkerTransaction
-from shared.messaging.inbox import Inbox
-from shared.storage.tables import InboxRow
+from shared.jobs.batch import Batch, Command, NewJob
+from shared.jobs.store import Lease, WorkerTransaction
+from shared.messaging.inbox import Handlers, Inbox, OtherBytes
+from shared.storage.database import Database
+
+log = logging.getLogger(__name__)
 
 
-class Wake(Protocol):
-    """Tells the worker to look; `hurry` when something that it may be working on was cancelled."""
-
-    def __call__(self, *, hurry: bool) -> None: ...
-
-
-class AcceptStage:
+async def accept_stage(command: Command, batch: Batch) -> None:
     """Accepts a stage command as a job, once."""
-
-    def __init__(self, wake: Wake) -> None:
-        self._wake = wake
-
-    async def __call__(self, command: Command, tx: WorkerTransaction) -> None:
-        await tx.lock("project", command.project_id)
-        known = await tx.job(command.run_id, command.fence)
-        if known is not None:
-            return  # the inbox answers it again
-        if command.fence < await tx.newest_fence(command):
-            return  # old news: a newer command has been seen
-        superseding = await tx.cancel_older(command)
-        assert tx.cause is not None
-        cause = {**asdict(tx.cause), "time": tx.cause.time.isoformat()}
-        await tx.add_job(
-            JobRow(
-                run_id=command.run_id,
-                fence=command.fence,
-                project_id=command.project_id,
-                stage=command.task.stage,
-                attempt=command.attempt,
-                state="queued",
-                generation=0,
-                command=command.model_dump(mode="json"),
-                cause=cause,
-                accepted_at=tx.now,
-            )
-        )
-        tx.after_commit(partial(self._wake, hurry=superseding))
+    assert batch.current is not None
+    known = batch.job(command)
+    if known is not None:
+        if known.digest not in {None, batch.current.digest}:
+            raise OtherBytes(f"two commands of {command.run_id} have the fence {command.fence}")
+        if known.result is not None:
+            # The first answer may have been lost with a broker that forgets; the same id makes it harmless.
+            batch.answer_again(known.result)
+        return
+    if command.fence < batch.newest_fence(command):
+        return  # old news: a newer command has been seen
+    batch.add(command)
 
 
-class CancelStage:
-    """Stops one attempt: whoever works on it finds out at its next heartbeat, which `wake` hurries."""
+async def cancel_stage(command: CancelExecutorStage | CancelValidatorStage, batch: Batch) -> None:
+    """Stops one attempt: whoever works on it finds out at its next heartbeat."""
+    batch.cancel((command.run_id, command.fence))
 
-    def __init__(self, wake: Wake) -> None:
-        self._wake = wake
 
-    async def __call__(
-        self, command: CancelExecutorStage | CancelValidatorStage, tx: WorkerTransaction
-    ) -> None:
-        await tx.lock("project", command.project_id)
-        await tx.cancel(command.run_id, command.fence)
-        tx.after_commit(partial(self._wake, hurry=True))
+class Room(Protocol):
+    """Free places of a worker, kept for jobs that are about to be accepted."""
+
+    places: int
+
+    def begin(self, leases: Sequence[Lease]) -> None:
+        """These jobs were given to the worker in a commit that is done."""
+        ...
+
+
+class Worker(Protocol):
+    """Whoever does the jobs of this process."""
+
+    name: str
+    lease_s: float
+
+    def room(self, most: int) -> AbstractContextManager[Room]:
+        """Keep up to `most` free places until the block ends."""
+        ...
+
+    def wake(self, *, hurry: bool) -> None:
+        """Jobs wait; `hurry` when something that is being worked on may have been cancelled."""
+        ...
 
 
 class WorkerInbox(Inbox[WorkerTransaction]):
-    """An inbox in which a repeated stage command is answered again with the result that there is.
+    """Accepts a batch of commands in one transaction, and begins at once what there is room for."""
 
-    The first answer may have been lost with a broker that forgets; the same id makes the second harmless.
-    """
+    def __init__(self, database: Database[WorkerTransaction], handlers: Handlers, worker: Worker) -> None:
+        super().__init__(database, handlers)
+        self._worker = worker
 
-    async def answer_repeat(
-        self, received: Received, row: InboxRow, tx: WorkerTransaction, *, answer: bool
-    ) -> None:
-        await super().answer_repeat(received, row, tx, answer=answer)
-        command = received.message
-        if not isinstance(command, RunExecutorStage | RunValidatorStage):
+    async def handle_alone(self, received: Received) -> None:
+        await self.handle_together([received])
+
+    async def handle_together(self, batch: Iterable[Received]) -> None:
+        messages = [received for received in batch if type(received.message) in self.handlers]
+        if not messages:
             return
-        await tx.lock("project", command.project_id)
-        known = await tx.job(command.run_id, command.fence)
-        if known is not None and known.result is not None:
+        with self._worker.room(len(messages)) as room:
+            async with self.database.transaction() as tx:
+                decided = await self._decide(messages, tx)
+                begun = _begin(decided, room.places)
+                await self._save(decided, tx)
+            room.begin([Lease(job.command, job.received.envelope, 1) for job in begun])
+        hurry = bool(decided.superseding or decided.cancels)
+        if hurry or any(job.state == "queued" for job in decided.new.values()):
+            self._worker.wake(hurry=hurry)
+
+    async def _decide(self, messages: Sequence[Received], tx: WorkerTransaction) -> Batch:
+        commands = [
+            received.message
+            for received in messages
+            if isinstance(received.message, RunExecutorStage | RunValidatorStage)
+        ]
+        if commands:
+            await tx.lock_projects({command.project_id for command in commands})
+        batch = Batch(await tx.known(commands) if commands else {})
+        for received in messages:
+            batch.current = received
+            await self.handlers[type(received.message)](received.message, batch)
+        return batch
+
+    async def _save(self, batch: Batch, tx: WorkerTransaction) -> None:
+        if batch.superseding:
+            await tx.cancel_older(batch.superseding)
+        if batch.cancels:
+            await tx.cancel(batch.cancels)
+        if batch.new:
+            await tx.add_jobs(list(batch.new.values()), self._worker.name, self._worker.lease_s)
+        for received, result in batch.answers_again:
             tx.caused_by(received.envelope)
-            tx.send(StageFinished.model_validate(known.result))
+            tx.send(StageFinished.model_validate_json(result))
+
+
+def _begin(batch: Batch, places: int) -> list[NewJob]:
+    """Give out the places, the oldest job first."""
+    free = [job for job in batch.new.values() if job.alone and not job.cancelled]
+    for job in free[:places]:
+        job.begun = True
+    return free[:places]

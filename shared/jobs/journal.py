@@ -6,24 +6,24 @@ from contextlib import asynccontextmanager
 from shared.crash_points import inside
 from shared.errors import Stale
 from shared.jobs.job import Effect
-from shared.jobs.store import JobRow, WorkerTransaction
+from shared.jobs.store import Lease, WorkerTransaction
 from shared.storage.database import Database
 
 
 class LeaseJournal:
-    """The `Journal` of whoever holds the lease `row`."""
+    """The `Journal` of whoever holds the lease."""
 
-    def __init__(self, database: Database[WorkerTransaction], row: JobRow) -> None:
+    def __init__(self, database: Database[WorkerTransaction], lease: Lease) -> None:
         self._database = database
-        self._row = row
+        self._lease = lease
 
     @asynccontextmanager
     async def effect(self, name: str, detail: str = "", *, production: bool = False) -> AsyncIterator[None]:
         with inside(name, "intent"):
             async with self._database.transaction() as tx:
-                if not await tx.still_mine(self._row):
-                    raise Stale(f"{self._row.run_id} {self._row.stage} is not leased to this worker any more")
-                effect = await tx.add_effect(self._row, name, detail, production=production)
+                if not await tx.still_mine(self._lease):
+                    raise Stale(f"{self._lease} is not leased to this worker any more")
+                effect = await tx.add_effect(self._lease, name, detail, production=production)
         with inside(name):
             yield
         with inside(name, "outcome"):
@@ -32,4 +32,4 @@ class LeaseJournal:
 
     async def of_run(self) -> list[Effect]:
         async with self._database.transaction() as tx:
-            return await tx.effects(self._row.run_id)
+            return await tx.effects(self._lease.command.run_id)

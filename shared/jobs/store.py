@@ -1,239 +1,139 @@
-"""The workers' tables: jobs with their leases, and the effect journal."""
+"""The workers' queries. Whole batches are one statement each: a job's share of a commit is what it costs."""
 
-from datetime import datetime, timedelta
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    ColumnElement,
-    DateTime,
-    Identity,
-    Index,
-    MetaData,
-    UniqueConstraint,
-    and_,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-    text,
-    tuple_,
-    update,
-)
-from sqlalchemy.orm import aliased
-from sqlmodel import Field, SQLModel, col
+from sqlalchemy import TextClause, insert, select, update
+from sqlmodel import col
 
-from shared.contracts.envelope import Envelope
-from shared.contracts.stages import RunExecutorStage, RunValidatorStage, StageFinished
+from shared.contracts.envelope import Envelope, Received
+from shared.contracts.stages import StageFinished
+from shared.jobs import statements
+from shared.jobs.batch import Command, JobKey, Known, NewJob, writes
 from shared.jobs.job import Effect
+from shared.jobs.tables import EffectRow, JobRow
 from shared.storage.database import Transaction
 
-JOB_TABLES = MetaData()
 
-Command = RunExecutorStage | RunValidatorStage
-_OPEN = ("queued", "leased")
+@dataclass(frozen=True, eq=False)
+class Lease:
+    """A job in a worker's hands, until its heartbeats end or somebody takes it away."""
 
+    command: Command
+    cause: Envelope
+    generation: int
 
-class JobRow(SQLModel, table=True):
-    """One attempt of one stage. `state`: queued, leased, finished or cancelled.
+    @property
+    def key(self) -> JobKey:
+        return (self.command.run_id, self.command.fence)
 
-    A cancelled job whose `lease_until` has not passed may still be at work; its worker clears that once
-    the work has stopped.
-    """
-
-    __tablename__ = "jobs"
-    __table_args__ = (
-        UniqueConstraint("run_id", "stage", "attempt"),
-        Index("open_jobs", "accepted_at", "fence", postgresql_where=text("state in ('queued', 'leased')")),
-    )
-    metadata = JOB_TABLES
-
-    run_id: str = Field(primary_key=True)
-    fence: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
-    project_id: str = Field(index=True)
-    stage: str
-    attempt: int
-    state: str
-    generation: int = Field(sa_column=Column(BigInteger, nullable=False))
-    command: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
-    cause: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
-    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
-    worker: str | None = None
-    lease_until: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
-    accepted_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
-    started_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
-
-
-class EffectRow(SQLModel, table=True):
-    """One effect on the world: intended, and perhaps done."""
-
-    __tablename__ = "effects"
-    metadata = JOB_TABLES
-
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
-    run_id: str = Field(index=True)
-    stage: str
-    attempt: int
-    fence: int = Field(sa_column=Column(BigInteger, nullable=False))
-    generation: int = Field(sa_column=Column(BigInteger, nullable=False))
-    name: str
-    production: bool
-    detail: str
-    intended_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
-    done_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
+    def __str__(self) -> str:
+        return f"{self.command.run_id} {self.command.task.stage} attempt {self.command.attempt}"
 
 
 class WorkerTransaction(Transaction):
     """The queries of executor and validator."""
 
-    async def job(self, run_id: str, fence: int) -> JobRow | None:
-        return await self.session.get(JobRow, (run_id, fence), with_for_update=True)
+    # --- accepting -------------------------------------------------------------------------------
 
-    async def newest_fence(self, command: Command) -> int:
-        """The highest fence that this service has seen of what excludes `command`, 0 when none."""
-        newest = await self.session.execute(
-            select(JobRow.fence)  # type: ignore[call-overload]
-            .where(_exclude_each_other(JobRow, command.project_id, command.run_id, command.task.stage))
-            .order_by(col(JobRow.fence).desc())
-            .limit(1)
-        )
-        return newest.scalar_one_or_none() or 0
+    async def lock_projects(self, projects: Iterable[str]) -> None:
+        """Until the commit, nobody else accepts stages of these Projects."""
+        await self._do(statements.LOCK_PROJECTS, projects=list(projects))
 
-    async def add_job(self, row: JobRow) -> None:
-        await self.session.execute(insert(JobRow), [row.model_dump()])
+    async def known(self, commands: Sequence[Command]) -> dict[JobKey, Known]:
+        """What the tables say of each command."""
+        rows = await self._ask(statements.WHAT_IS_KNOWN, **_keys(commands), projects=_projects(commands))
+        return {(run, fence): Known(*facts) for run, fence, *facts in rows}
 
-    async def cancel_older(self, command: Command) -> bool:
-        """Supersede what is under way below this command's fence and excludes it; whether there was any."""
-        superseded = await self.session.execute(
-            update(JobRow)
-            .where(
-                _exclude_each_other(JobRow, command.project_id, command.run_id, command.task.stage),
-                col(JobRow.fence) < command.fence,
-                col(JobRow.state).in_(_OPEN),
-            )
-            .values(state="cancelled")
-            .returning(col(JobRow.fence))
-        )
-        return bool(superseded.all())
-
-    async def cancel(self, run_id: str, fence: int) -> None:
-        await self.session.execute(
-            update(JobRow)
-            .where(
-                col(JobRow.run_id) == run_id,
-                col(JobRow.fence) == fence,
-                col(JobRow.state).in_(_OPEN),
-            )
-            .values(state="cancelled")
+    async def add_jobs(self, new: Sequence[NewJob], worker: str, lease_s: float) -> None:
+        """Make these jobs, those that are `begun` in the hands of `worker`."""
+        commands = [job.command for job in new]
+        await self._do(
+            statements.ADD_JOBS,
+            **_keys(commands),
+            projects=_projects(commands),
+            stages=[command.task.stage for command in commands],
+            attempts=[command.attempt for command in commands],
+            states=[job.state for job in new],
+            digests=[job.received.digest for job in new],
+            commands=[command.model_dump_json() for command in commands],
+            causes=[_cause(job.received) for job in new],
+            worker=worker,
+            lease_s=lease_s,
         )
 
-    async def lease(self, worker: str, lease_s: float, most: int = 1) -> list[JobRow]:
-        """Take the oldest jobs that nobody works on, `most` at the most; the generation of each grows.
-
-        A job waits for what it supersedes: that work is being stopped, and must not act beside it.
-        """
-        older = aliased(JobRow)
-        still_stopping = exists().where(
-            _exclude_each_other(older, col(JobRow.project_id), col(JobRow.run_id), col(JobRow.stage)),
-            col(older.fence) < col(JobRow.fence),
-            col(older.state) == "cancelled",
-            col(older.lease_until) >= self.now,
+    async def cancel_older(self, commands: Sequence[Command]) -> None:
+        """Supersede what is under way below these commands' fences and excludes them."""
+        await self._do(
+            statements.CANCEL_OLDER,
+            **_keys(commands),
+            projects=_projects(commands),
+            writes=[writes(command) for command in commands],
         )
-        free = (
-            select(col(JobRow.run_id), col(JobRow.fence))
-            .where(
-                col(JobRow.state).in_(_OPEN),
-                or_(
-                    and_(col(JobRow.state) == "queued", ~still_stopping),
-                    and_(col(JobRow.state) == "leased", col(JobRow.lease_until) < self.now),
-                ),
-            )
-            .order_by(col(JobRow.accepted_at), col(JobRow.fence))
-            .limit(most)
-            .with_for_update(skip_locked=True)
-        )
-        leased = await self.session.execute(
-            update(JobRow)
-            .where(tuple_(col(JobRow.run_id), col(JobRow.fence)).in_(free))
-            .values(
-                state="leased",
-                generation=JobRow.generation + 1,
-                worker=worker,
-                lease_until=self.now + timedelta(seconds=lease_s),
-                started_at=func.coalesce(JobRow.started_at, self.now),
-            )
-            .returning(JobRow)
-            .execution_options(synchronize_session=False)
-        )
-        return sorted(leased.scalars(), key=lambda row: (row.accepted_at, row.fence))
 
-    async def extend(self, row: JobRow, lease_s: float) -> bool:
-        """Heartbeat. False: it was cancelled, or somebody else has it now."""
-        return await self._change_mine(row, lease_until=self.now + timedelta(seconds=lease_s))
+    async def cancel(self, jobs: Sequence[JobKey]) -> None:
+        await self._do(statements.CANCEL, runs=[run for run, _ in jobs], fences=[fence for _, fence in jobs])
 
-    async def finish(self, row: JobRow, result: StageFinished) -> bool:
-        """Keep the result and answer with it; False when this worker has lost the job."""
-        await self.lock("project", row.project_id)
-        if not await self._change_mine(row, state="finished", result=result.model_dump(mode="json")):
-            return False
-        self.caused_by(Envelope(**{**row.cause, "time": datetime.fromisoformat(row.cause["time"])}))
-        self.send(result)
-        return True
+    # --- leases ----------------------------------------------------------------------------------
 
-    async def let_go(self, row: JobRow) -> None:
-        """The work of a cancelled job has stopped: what supersedes it may begin."""
-        await self.session.execute(
-            update(JobRow)
-            .where(
-                col(JobRow.run_id) == row.run_id,
-                col(JobRow.fence) == row.fence,
-                col(JobRow.generation) == row.generation,
-                col(JobRow.state) == "cancelled",
-            )
-            .values(lease_until=None)
+    async def lease(self, worker: str, lease_s: float, command: type[Command], most: int = 1) -> list[Lease]:
+        """Take the oldest jobs that nobody works on, `most` at the most; the generation of each grows."""
+        rows = await self._ask(statements.LEASE, worker=worker, lease_s=lease_s, most=most)
+        return [
+            Lease(command.model_validate_json(body), _envelope(cause), generation)
+            for body, cause, generation in rows
+        ]
+
+    async def extend(self, leases: Sequence[Lease], lease_s: float) -> set[JobKey]:
+        """Heartbeat. What is missing in the answer was cancelled, or somebody else has it now."""
+        rows = await self._ask(statements.EXTEND, **_held(leases), lease_s=lease_s)
+        return {(run, fence) for run, fence in rows}
+
+    async def finish(self, answers: Sequence[tuple[Lease, StageFinished]]) -> set[JobKey]:
+        """Keep the results and answer with them; what is missing in the answer this worker has lost."""
+        rows = await self._ask(
+            statements.FINISH,
+            **_held([lease for lease, _ in answers]),
+            results=[result.model_dump_json() for _, result in answers],
         )
+        kept = {(run, fence) for run, fence in rows}
+        # No lock keeps a Project's answers in order: the next command is only sent when this answer was read.
+        for lease, result in answers:
+            if lease.key in kept:
+                self.caused_by(lease.cause)
+                self.send(result)
+        return kept
+
+    async def let_go(self, leases: Sequence[Lease]) -> None:
+        """The work of cancelled jobs has stopped: what supersedes them may begin."""
+        await self._do(statements.LET_GO, **_held(leases))
 
     async def free_leases_of(self, worker: str) -> None:
         """This worker does nothing now: what it had leased is anybody's."""
-        mine = col(JobRow.worker) == worker
-        await self.session.execute(
-            update(JobRow).where(mine, col(JobRow.state) == "leased").values(state="queued", lease_until=None)
-        )
-        await self.session.execute(
-            update(JobRow).where(mine, col(JobRow.state) == "cancelled").values(lease_until=None)
-        )
+        await self._do(statements.FREE_LEASES, worker=worker)
 
-    async def _change_mine(self, row: JobRow, **values: Any) -> bool:
-        changed = await self.session.execute(
-            update(JobRow)
-            .where(
-                col(JobRow.run_id) == row.run_id,
-                col(JobRow.fence) == row.fence,
-                col(JobRow.generation) == row.generation,
-                col(JobRow.state) == "leased",
-            )
-            .values(**values)
-            .returning(col(JobRow.run_id))
-        )
-        return changed.scalar_one_or_none() is not None
+    # --- the effect journal ----------------------------------------------------------------------
 
-    async def still_mine(self, row: JobRow) -> bool:
+    async def still_mine(self, lease: Lease) -> bool:
         """Whether this lease is the newest; until the commit nobody takes it away."""
-        return await self._change_mine(row, worker=row.worker)
+        (run, fence), generation = lease.key, lease.generation
+        rows = await self._ask(statements.STILL_MINE, run=run, fence=fence, generation=generation)
+        return bool(rows)
 
-    async def add_effect(self, row: JobRow, name: str, detail: str, *, production: bool) -> int:
+    async def add_effect(self, lease: Lease, name: str, detail: str, *, production: bool) -> int:
         """The intent of an effect; returns its id."""
+        command = lease.command
         added = await self.session.execute(
             insert(EffectRow)
             .values(
-                run_id=row.run_id,
-                stage=row.stage,
-                attempt=row.attempt,
-                fence=row.fence,
-                generation=row.generation,
+                run_id=command.run_id,
+                stage=command.task.stage,
+                attempt=command.attempt,
+                fence=command.fence,
+                generation=lease.generation,
                 name=name,
                 production=production,
                 detail=detail,
@@ -258,18 +158,50 @@ class WorkerTransaction(Transaction):
             for row in rows.scalars()
         ]
 
+    async def touched_production(self, runs: Sequence[str]) -> set[str]:
+        """Which of these Runs have written, or meant to write, to production."""
+        rows = await self._ask(statements.TOUCHED_PRODUCTION, runs=list(runs))
+        return {run for (run,) in rows}
+
+    # --- what the doors show -----------------------------------------------------------------------
+
+    async def job(self, run_id: str, fence: int) -> JobRow | None:
+        return await self.session.get(JobRow, (run_id, fence))
+
     async def jobs_of(self, run_id: str) -> list[JobRow]:
         rows = await self.session.execute(
             select(JobRow).where(col(JobRow.run_id) == run_id).order_by(col(JobRow.fence))
         )
         return list(rows.scalars())
 
+    async def _ask(self, statement: TextClause, **values: Any) -> Sequence[Any]:
+        return (await self.session.execute(statement, values)).all()
 
-def _exclude_each_other(job: type[JobRow], project: Any, run: Any, stage: Any) -> ColumnElement[bool]:
-    """Whether `job` and a job of this project, run and stage may not be under way together.
+    async def _do(self, statement: TextClause, **values: Any) -> None:
+        await self.session.execute(statement, values)
 
-    A review changes nothing, so that of a new Run does not disturb the Run that is under way.
-    """
-    same_run = col(job.run_id) == run
-    both_write = and_(col(job.stage) != "review", stage != "review")
-    return and_(col(job.project_id) == project, or_(same_run, both_write))
+
+def _keys(commands: Sequence[Command]) -> dict[str, list[Any]]:
+    return {
+        "runs": [command.run_id for command in commands],
+        "fences": [command.fence for command in commands],
+    }
+
+
+def _projects(commands: Sequence[Command]) -> list[str]:
+    return [command.project_id for command in commands]
+
+
+def _held(leases: Sequence[Lease]) -> dict[str, list[Any]]:
+    commands = [lease.command for lease in leases]
+    return {**_keys(commands), "generations": [lease.generation for lease in leases]}
+
+
+def _cause(received: Received) -> str:
+    envelope = received.envelope
+    return json.dumps({**vars(envelope), "time": envelope.time.isoformat()})
+
+
+def _envelope(cause: str) -> Envelope:
+    values = json.loads(cause)
+    return Envelope(**{**values, "time": datetime.fromisoformat(values["time"])})

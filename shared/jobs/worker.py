@@ -1,12 +1,14 @@
-"""The worker: leases jobs, runs their stage under a deadline, heartbeats, and answers once."""
+"""The worker: leases jobs, runs their stage under a deadline, keeps them by heartbeats, and answers once."""
 
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
+from shared import background
 from shared.clock import utc_now
 from shared.contracts.facts import Facts
 from shared.contracts.stages import (
@@ -18,17 +20,31 @@ from shared.contracts.stages import (
     Succeeded,
 )
 from shared.errors import Failure, Stale
+from shared.jobs.answers import Answers, Ended
+from shared.jobs.batch import Command
+from shared.jobs.heartbeats import Heartbeats, Held
 from shared.jobs.job import Job
 from shared.jobs.journal import LeaseJournal
 from shared.jobs.redaction import without_secrets
-from shared.jobs.store import Command, JobRow, WorkerTransaction
+from shared.jobs.store import Lease, WorkerTransaction
 from shared.storage.database import Database, is_passing
 
 log = logging.getLogger(__name__)
 
 RunStage = Callable[[Job, Any], Awaitable[Facts]]
 _POLL_S = 1.0
-_HEARTBEATS_PER_LEASE = 5
+
+
+@dataclass
+class Room:
+    """Places that are kept for jobs which are about to be leased."""
+
+    places: int
+    since_s: float
+    _begin: Callable[[Sequence[Lease], float], None]
+
+    def begin(self, leases: Sequence[Lease]) -> None:
+        self._begin(leases, self.since_s)
 
 
 class Worker:
@@ -51,38 +67,45 @@ class Worker:
         redact: Callable[[str], str],
     ) -> None:
         self.database = database
+        self.name = f"{database.service}@{instance}"
+        self.lease_s = lease_s
         self._run_stage = run_stage
         self._command = command
-        self.name = f"{database.service}@{instance}"
         self._slots = slots
-        self._lease_s = lease_s
         self._redact = redact
         self._wake = asyncio.Event()
-        self._hurry: set[asyncio.Event] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.Task[None] | None = None
+        self._jobs_wait = False
+        self._kept_places = 0
+        self._work: set[asyncio.Task[None]] = set()
+        writing = asyncio.Lock()
+        self._heartbeats = Heartbeats(database, lease_s, writing)
+        self._answers = Answers(database, writing, self._wake.set)
+        self._background: list[asyncio.Task[None]] = []
 
     def wake(self, *, hurry: bool) -> None:
-        """Something was accepted: look now, not at the next poll; cancelled: not at the next heartbeat."""
+        """Jobs wait: look when there is room, not at the next poll. `hurry`: something may be cancelled."""
+        self._jobs_wait = True
         self._wake.set()
         if hurry:
-            for heartbeat in self._hurry:
-                heartbeat.set()
+            self._heartbeats.hurry()
 
     async def start(self) -> None:
         async with self.database.transaction() as tx:
             await tx.free_leases_of(self.name)
-        self._loop = asyncio.create_task(self._lease_jobs(), name=f"{self.name} leases")
+        self._background = [
+            asyncio.create_task(self._lease_jobs(), name=f"{self.name} leases"),
+            asyncio.create_task(self._heartbeats.run(), name=f"{self.name} heartbeats"),
+            asyncio.create_task(self._answers.run(), name=f"{self.name} answers"),
+        ]
 
     async def stop(self) -> None:
         """Stop the work where it is; the next lease looks at the world and goes on."""
-        # The loop first: it must not begin what nobody would stop.
-        for tasks in ([self._loop] if self._loop else [], self._tasks):
-            stopping = list(tasks)
-            for task in stopping:
-                task.cancel()
-            await asyncio.gather(*stopping, return_exceptions=True)
+        # The background first: it must not begin what nobody would stop.
+        running, self._background = self._background, []
+        for tasks in (running, list(self._work)):
+            await asyncio.gather(*(background.end(task) for task in tasks))
         try:
+            await self._answers.last()
             async with self.database.transaction() as tx:
                 await tx.free_leases_of(self.name)
         except Exception as error:
@@ -92,34 +115,52 @@ class Worker:
 
     # --- leasing ---------------------------------------------------------------------------------
 
+    @contextmanager
+    def room(self, most: int) -> Iterator[Room]:
+        """Keep up to `most` free places until the block ends; none when the worker does not run."""
+        free = self._slots - len(self._work) - self._kept_places
+        places = max(0, min(most, free)) if self._background else 0
+        self._kept_places += places
+        try:
+            yield Room(places, asyncio.get_running_loop().time(), self._begin)
+        finally:
+            self._kept_places -= places
+
     async def _lease_jobs(self) -> None:
         while True:
             self._wake.clear()
-            rows = await self._lease_free_slots()
-            for row in rows:
-                task = asyncio.create_task(self._work(row), name=f"{row.run_id} {row.stage}")
-                self._tasks.add(task)
-                task.add_done_callback(self._worked)
-            if not rows:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_POLL_S):
-                        await self._wake.wait()
+            await self._lease_free_places()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_S):
+                    await self._wake.wait()
 
-    async def _lease_free_slots(self) -> list[JobRow]:
-        free = self._slots - len(self._tasks)
-        if free <= 0:
-            return []
-        try:
-            async with self.database.transaction() as tx:
-                return await tx.lease(self.name, self._lease_s, free)
-        except Exception as error:
-            # Even a bug must not end the loop: a worker that leases nothing looks healthy for ever.
-            log.warning("no job can be leased: %r", error, exc_info=not is_passing(error))
-            return []
+    async def _lease_free_places(self) -> None:
+        with self.room(self._slots) as room:
+            if not room.places:
+                return
+            self._jobs_wait = False
+            try:
+                async with self.database.transaction() as tx:
+                    leases = await tx.lease(self.name, self.lease_s, self._command, room.places)
+            except Exception as error:
+                # Even a bug must not end the loop: a worker that leases nothing looks healthy for ever.
+                log.warning("no job can be leased: %r", error, exc_info=not is_passing(error))
+                return
+            self._jobs_wait |= len(leases) == room.places
+            room.begin(leases)
+
+    def _begin(self, leases: Sequence[Lease], since_s: float) -> None:
+        for lease in leases:
+            held = Held(lease, until_s=since_s + self.lease_s)
+            held.work = asyncio.create_task(self._do(held), name=str(lease))
+            self._work.add(held.work)
+            self._heartbeats.hold(held)
+            held.work.add_done_callback(self._worked)
 
     def _worked(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._wake.set()
+        self._work.discard(task)
+        if self._jobs_wait:
+            self._wake.set()
         if not task.cancelled() and task.exception() is not None:
             log.error(
                 "%s broke; its lease runs out and it is done again",
@@ -129,41 +170,36 @@ class Worker:
 
     # --- one job ---------------------------------------------------------------------------------
 
-    async def _work(self, row: JobRow) -> None:
-        log.info("%s %s attempt %d: begins", row.run_id, row.stage, row.attempt)
-        work = asyncio.create_task(self._do(row), name=f"{row.run_id} {row.stage} work")
-        beat = asyncio.create_task(self._heartbeat(row), name=f"{row.run_id} {row.stage} heartbeat")
+    async def _do(self, held: Held) -> None:
+        """Work, and hand the result in; what was lost meanwhile is let go once it has stopped."""
+        log.debug("%s: begins", held.lease)
         try:
-            await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
-            ours = work.done()
+            result = await self._result(held.lease)
+        except asyncio.CancelledError:
+            if not held.lost:
+                raise
+            result = None
         finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-            beat.cancel()
-            await asyncio.gather(beat, return_exceptions=True)
-        if ours:
-            work.result()
-            return
-        log.info("%s %s attempt %d: stopped, it is not ours any more", row.run_id, row.stage, row.attempt)
-        async with self.database.transaction() as tx:
-            await tx.let_go(row)
-            tx.after_commit(self._wake.set)
+            self._heartbeats.drop(held)
+        self._answers.give(Ended(held.lease, result))
 
-    async def _do(self, row: JobRow) -> None:
-        command = self._command.model_validate(row.command)
+    async def _result(self, lease: Lease) -> StageFinished:
+        command = lease.command
         job = Job(
             run_id=command.run_id,
             project=command.project,
             stage=command.task.stage,
             attempt=command.attempt,
             fence=command.fence,
-            generation=row.generation,
+            generation=lease.generation,
             deadline_s=command.deadline_s,
-            journal=LeaseJournal(self.database, row),
+            journal=LeaseJournal(self.database, lease),
         )
         started_at = utc_now()
         outcome = without_secrets(await self._verdict(job, command), self._redact)
-        result = StageFinished(
+        if not isinstance(outcome, Succeeded) and job.backup is not None:
+            outcome = outcome.model_copy(update={"backup": job.backup})
+        return StageFinished(
             run_id=command.run_id,
             project_id=command.project_id,
             stage=command.task.stage,
@@ -174,15 +210,6 @@ class Worker:
             started_at=started_at,
             finished_at=utc_now(),
         )
-        while True:
-            try:
-                return await self._answer(row, job, result)
-            except Exception as error:
-                if not is_passing(error):
-                    raise
-                log.warning("%s %s: the answer waits for the database: %r", row.run_id, row.stage, error)
-            # Ends with the lease at the latest: the heartbeat waits for the same database.
-            await asyncio.sleep(_POLL_S)
 
     async def _verdict(self, job: Job, command: Command) -> Outcome:
         deadline = asyncio.timeout(command.deadline_s)
@@ -206,48 +233,3 @@ class Worker:
             trace = self._redact("".join(traceback.format_exception(error)))
             log.warning("%s %s errored\n%s", job.run_id, job.stage, trace)
             return Errored(reason=f"{type(error).__name__}: {error}")
-
-    async def _answer(self, row: JobRow, job: Job, result: StageFinished) -> None:
-        async with self.database.transaction() as tx:
-            outcome = result.outcome
-            if not isinstance(outcome, Succeeded):
-                touched = any(effect.production for effect in await tx.effects(row.run_id))
-                changes = {"touched_production": touched, "backup": job.backup}
-                result = result.model_copy(update={"outcome": outcome.model_copy(update=changes)})
-            answered = await tx.finish(row, result)
-            if not answered:
-                await tx.let_go(row)
-            tx.after_commit(self._wake.set)
-        said = outcome.kind if answered else "superseded, nothing is answered"
-        log.info("%s %s attempt %d: %s", row.run_id, row.stage, row.attempt, said)
-
-    async def _heartbeat(self, row: JobRow) -> None:
-        """Returns once the job is not ours any more: cancelled, taken over, or its lease ran out."""
-        now_s = asyncio.get_running_loop().time
-        hurry = asyncio.Event()
-        self._hurry.add(hurry)
-        try:
-            deadline_s = now_s() + self._lease_s
-            while now_s() < deadline_s:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._lease_s / _HEARTBEATS_PER_LEASE):
-                        await hurry.wait()
-                hurry.clear()
-                begun_s = now_s()
-                try:
-                    # A database that hangs must not make us work on beyond the lease.
-                    async with asyncio.timeout_at(deadline_s), self.database.transaction() as tx:
-                        if not await tx.extend(row, self._lease_s):
-                            return
-                except Exception as error:
-                    log.warning(
-                        "no heartbeat for %s %s: %r",
-                        row.run_id,
-                        row.stage,
-                        error,
-                        exc_info=not is_passing(error),
-                    )
-                else:
-                    deadline_s = begun_s + self._lease_s
-        finally:
-            self._hurry.discard(hurry)

@@ -25,7 +25,9 @@ async def database(postgres: Any) -> AsyncIterator[Database[WorkerTransaction]]:
     await database.close()
 
 
-@pytest.fixture
-async def world(database: Database[WorkerTransaction]) -> AsyncIterator[World]:
+@pytest.fixture(params=["begun at once", "queued"])
+async def world(
+    request: pytest.FixtureRequest, database: Database[WorkerTransaction]
+) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
-        yield World(database, stack)
+        yield World(database, stack, queued=request.param == "queued")

@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
 
+from services.executor.handlers import HANDLERS
 from shared.clock import utc_now
 from shared.contracts.envelope import Received, receive, seal, to_body, to_headers
 from shared.contracts.facts import Facts, RecordFacts
@@ -15,10 +17,11 @@ from shared.contracts.projects import Project, ProjectDefinition
 from shared.contracts.stages import CancelExecutorStage, RunExecutorStage, StageFinished
 from shared.contracts.tasks import RecordTask, ReviewTask, Upgrade
 from shared.contracts.values import Message
-from shared.jobs.handlers import AcceptStage, CancelStage, WorkerInbox
+from shared.jobs.handlers import WorkerInbox
 from shared.jobs.job import Job
-from shared.jobs.store import JobRow, WorkerTransaction
-from shared.jobs.worker import Worker
+from shared.jobs.store import Lease, WorkerTransaction
+from shared.jobs.tables import JobRow
+from shared.jobs.worker import Room, Worker
 from shared.storage.database import Database
 from shared.storage.tables import OutboxRow
 
@@ -107,21 +110,39 @@ async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
             await asyncio.sleep(0.01)
 
 
-class World:
-    """One service's database, and the workers on it."""
+@dataclass
+class Full:
+    """A process without a free place: whatever it accepts waits, and it tells every worker there is."""
 
-    def __init__(self, database: Database[WorkerTransaction], stack: AsyncExitStack) -> None:
+    workers: list[Worker]
+    name: str = "executor@full"
+    lease_s: float = 60
+
+    @contextmanager
+    def room(self, most: int) -> Iterator[Room]:
+        yield Room(0, 0.0, self._begin)
+
+    def _begin(self, leases: Sequence[Lease], since_s: float) -> None:
+        assert not leases
+
+    def wake(self, *, hurry: bool) -> None:
+        for worker in self.workers:
+            worker.wake(hurry=hurry)
+
+
+class World:
+    """One service's database, and the workers on it.
+
+    What is delivered goes to the first worker's process; `queued`, to one that has no place free.
+    """
+
+    def __init__(
+        self, database: Database[WorkerTransaction], stack: AsyncExitStack, *, queued: bool = False
+    ) -> None:
         self.database = database
         self._stack = stack
         self._workers: list[Worker] = []
-        self._inbox = WorkerInbox(
-            database,
-            {RunExecutorStage: AcceptStage(self._wake), CancelExecutorStage: CancelStage(self._wake)},
-        )
-
-    def _wake(self, *, hurry: bool) -> None:
-        for worker in self._workers:
-            worker.wake(hurry=hurry)
+        self._queued = queued
 
     async def worker(
         self,
@@ -145,6 +166,11 @@ class World:
         self._stack.push_async_callback(worker.stop)
         self._workers.append(worker)
         return worker
+
+    @property
+    def _inbox(self) -> WorkerInbox:
+        full = self._queued or not self._workers
+        return WorkerInbox(self.database, HANDLERS, Full(self._workers) if full else self._workers[0])
 
     async def deliver(self, *messages: Message) -> None:
         await self._inbox.handle_together([as_sent(message) for message in messages])
@@ -172,11 +198,11 @@ class World:
             assert row is not None
             return row
 
-    async def lease(self, worker: str, lease_s: float) -> JobRow:
+    async def lease(self, worker: str, lease_s: float) -> Lease:
         """A lease whose holder does nothing: it has crashed."""
         async with self.database.transaction() as tx:
-            (row,) = await tx.lease(worker, lease_s)
-        return row
+            (lease,) = await tx.lease(worker, lease_s, RunExecutorStage)
+        return lease
 
 
 class Obedient:

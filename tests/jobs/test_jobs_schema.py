@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shared.jobs.store import JOB_TABLES
+from shared.jobs.tables import JOB_TABLES
 from shared.storage.database import async_url
 from shared.storage.migrations import migrate_async
 from shared.storage.tables import MESSAGE_TABLES

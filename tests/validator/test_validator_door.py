@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from services.validator.api import router
 from services.validator.app import build
-from services.validator.handlers import handlers, run_stage
+from services.validator.handlers import HANDLERS, run_stage
 from services.validator.settings import ValidatorSettings
 from shared.clock import utc_now
 from shared.contracts.envelope import receive, seal, to_body, to_headers
@@ -55,7 +55,7 @@ async def reported(postgres: Any, staging: Staging) -> AsyncIterator[httpx.Async
         redact=staging.tools.secrets.redact,
     )
     await worker.start()
-    inbox = WorkerInbox(database, handlers(worker.wake))
+    inbox = WorkerInbox(database, HANDLERS, worker)
     failing = CHECKS | {"broken": {"kind": "command", "run": python("raise SystemExit('no')")}}
     for fence, checks in ((1, CHECKS), (2, failing)):
         command = RunValidatorStage(
