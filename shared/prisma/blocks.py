@@ -1,0 +1,196 @@
+"""A schema file taken apart into blocks and members, each with its lines.
+
+The official parser says whether a file is valid, and its data model leaves out what Prisma's client does not
+serve (`@ignore`, `Unsupported`). Who wrote which line, and every column there is, is read here.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Kind = Literal["model", "view", "enum", "type", "datasource", "generator"]
+SCALARS = frozenset(
+    {"String", "Boolean", "Int", "BigInt", "Float", "Decimal", "DateTime", "Json", "Bytes", "Unsupported"}
+)
+_OPENING = re.compile(rf"(?P<kind>{'|'.join(get_args(Kind))})\s+(?P<name>\w+)\s*\{{$")
+_STRING = r'"(?:\\.|[^"\\\n])*"'
+_COMMENT = re.compile(rf"{_STRING}|(?P<doc>///[^\n]*)|(?P<comment>//[^\n]*|/\*.*?\*/)", re.DOTALL)
+_TOKEN = re.compile(rf"{_STRING}|[\w@.]+|\S")
+_EXTENDS = re.compile(r"@extends\s+(?P<owner>\S+)")
+# Of these a block has one; of other attributes it may have several.
+_SINGLE = frozenset({"@@map", "@@schema", "@@id", "@@ignore"})
+
+
+class Unreadable(ValueError):
+    """A file that cannot be taken apart; `line` counts from 1."""
+
+    def __init__(self, path: str, line: int, message: str) -> None:
+        super().__init__(f"{path}:{line}: {message}")
+        self.path, self.line, self.message = path, line, message
+
+
+@dataclass(frozen=True)
+class Member:
+    """A field, a value or an attribute of a block: the lines `first` to `line`, from 0, with its comments.
+
+    `tokens` is what it says, without comments and layout; `docs` the text of its `///` comments.
+    """
+
+    key: str
+    tokens: tuple[str, ...]
+    docs: tuple[str, ...]
+    first: int
+    line: int
+
+    @property
+    def annotations(self) -> tuple[str, ...]:
+        """The `@…` lines of its comments, which say something to us."""
+        return tuple(doc for doc in self.docs if doc.startswith("@"))
+
+    @property
+    def is_attribute(self) -> bool:
+        return self.key.startswith("@@")
+
+    @property
+    def type(self) -> str:
+        """A field's type, without `[]` and `?`."""
+        return self.tokens[1] if len(self.tokens) > 1 else ""
+
+    @property
+    def is_list(self) -> bool:
+        at = 5 if self.type == "Unsupported" else 2
+        return self.tokens[at : at + 2] == ("[", "]")
+
+    @property
+    def is_optional(self) -> bool:
+        return "?" in self.tokens[2:6]
+
+    def argument(self, attribute: str) -> str | None:
+        """The text of `attribute("text")` or `attribute(name: "text")`."""
+        for at, token in enumerate(self.tokens):
+            if token == attribute and self.tokens[at + 1 : at + 2] == ("(",):
+                start = at + (4 if self.tokens[at + 2 : at + 4] == ("name", ":") else 2)
+                text = self.tokens[start] if start < len(self.tokens) else ""
+                return text[1:-1].replace('\\"', '"') if text.startswith('"') else None
+        return None
+
+    def has(self, attribute: str) -> bool:
+        return attribute in self.tokens
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block: `line` opens and `end` closes it, `first` is where its comments begin, all from 0."""
+
+    kind: Kind
+    name: str
+    docs: tuple[str, ...]
+    members: tuple[Member, ...]
+    first: int
+    line: int
+    end: int
+
+    @property
+    def extends(self) -> str | None:
+        """Whose block this reopens, by its `/// @extends`."""
+        found = (_EXTENDS.match(doc) for doc in self.docs)
+        return next((one["owner"] for one in found if one is not None), None)
+
+    @property
+    def fields(self) -> tuple[Member, ...]:
+        return tuple(member for member in self.members if not member.is_attribute)
+
+    def argument(self, attribute: str) -> str | None:
+        """The text of a block attribute such as `@@map`."""
+        found = (member.argument(attribute) for member in self.members if member.key == attribute)
+        return next(found, None)
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """One schema file; `lines` are without their ends."""
+
+    path: str
+    lines: tuple[str, ...]
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class _Line:
+    code: str
+    docs: tuple[str, ...]
+    bare: bool
+    """Neither code nor comment: what stands before it belongs to nothing after it."""
+
+
+def read_fragment(path: str, text: str) -> Fragment:
+    """Take a file apart. What stands outside of blocks is kept as lines. Raises `Unreadable`."""
+    lines = tuple(text.split("\n"))
+    return Fragment(path, lines, tuple(_blocks(path, _read_lines(text))))
+
+
+def _read_lines(text: str) -> list[_Line]:
+    docs: dict[int, list[str]] = {}
+
+    def uncomment(found: re.Match[str]) -> str:
+        if found["doc"] is not None:
+            number = text.count("\n", 0, found.start())
+            docs.setdefault(number, []).append(found["doc"][3:].strip())
+            return ""
+        return found[0] if found["comment"] is None else "\n" * found[0].count("\n")
+
+    code = _COMMENT.sub(uncomment, text).split("\n")
+    return [
+        _Line(line.strip(), tuple(docs.get(number, ())), not raw.strip())
+        for number, (line, raw) in enumerate(zip(code, text.split("\n"), strict=True))
+    ]
+
+
+def _blocks(path: str, lines: list[_Line]) -> Iterator[Block]:
+    number, lead = 0, 0
+    while number < len(lines):
+        opening = _OPENING.match(lines[number].code)
+        if opening is None:
+            if lines[number].code or (lines[number].bare and not _docs(lines[lead : number + 1])):
+                lead = number + 1
+            number += 1
+            continue
+        end = next((at for at in range(number + 1, len(lines)) if lines[at].code == "}"), None)
+        if end is None:
+            raise Unreadable(path, number + 1, f"{opening['kind']} {opening['name']} is never closed")
+        yield Block(
+            kind=_kind(opening["kind"]),
+            name=opening["name"],
+            docs=_docs(lines[lead : number + 1]),
+            members=tuple(_members(lines, number + 1, end)),
+            first=lead,
+            line=number,
+            end=end,
+        )
+        number = lead = end + 1
+
+
+def _members(lines: list[_Line], start: int, end: int) -> Iterator[Member]:
+    first = start
+    for number in range(start, end):
+        if lines[number].code:
+            tokens = tuple(_TOKEN.findall(lines[number].code))
+            yield Member(_key(tokens), tokens, _docs(lines[first : number + 1]), first, number)
+            first = number + 1
+
+
+def _key(tokens: tuple[str, ...]) -> str:
+    name = tokens[0]
+    return name if name in _SINGLE or not name.startswith("@@") else " ".join(tokens)
+
+
+def _docs(lines: list[_Line]) -> tuple[str, ...]:
+    return tuple(doc for line in lines for doc in line.docs)
+
+
+def _kind(word: str) -> Kind:
+    for kind in get_args(Kind):
+        if kind == word:
+            return kind  # type: ignore[no-any-return]
+    raise AssertionError(word)
