@@ -4,6 +4,7 @@ import os
 from functools import partial
 
 from services.executor.api import router
+from services.executor.freeze import Freezer
 from services.executor.handlers import HANDLERS, run_stage
 from services.executor.settings import ExecutorSettings
 from services.executor.stages.tools import Tools
@@ -28,6 +29,7 @@ def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service
         content=ContentStore(settings.content_url),
         secrets=secrets,
         folder=settings.work_folder / "executor",
+        freeze=Freezer(database),
     )
     worker = Worker(
         database,

@@ -1,8 +1,10 @@
 """What the executor does with its messages, and which stage each task is for."""
 
+from services.executor.freeze import hold_deploys
 from services.executor.stages import apply, deploy, migrate, prepare, record, review, roll_back
 from services.executor.stages.tools import Tools
 from shared.contracts.facts import Facts
+from shared.contracts.freezes import HoldDeploys
 from shared.contracts.stages import CancelExecutorStage, RunExecutorStage
 from shared.contracts.tasks import (
     ApplyTask,
@@ -20,7 +22,11 @@ from shared.jobs.handlers import accept_stage, cancel_stage
 from shared.jobs.job import Job
 from shared.messaging.inbox import Handlers
 
-HANDLERS: Handlers = {RunExecutorStage: accept_stage, CancelExecutorStage: cancel_stage}
+HANDLERS: Handlers = {
+    RunExecutorStage: accept_stage,
+    CancelExecutorStage: cancel_stage,
+    HoldDeploys: hold_deploys,
+}
 
 
 async def run_stage(tools: Tools, job: Job, task: Task) -> Facts:

@@ -7,9 +7,11 @@ from fastapi import APIRouter, Body, Query
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field, JsonValue, create_model
 
+from services.planner.recovery import FleetState
 from services.planner.run import Run
 from services.planner.store import PlannerTransaction
 from shared.clients.content import ContentStore
+from shared.contracts.freezes import FreezeDeploys, ThawDeploys
 from shared.contracts.runs import (
     ApproveCandidate,
     CancelRun,
@@ -17,6 +19,7 @@ from shared.contracts.runs import (
     Plan,
     RejectCandidate,
     RequestPlan,
+    ResumeRun,
     RetryStage,
     RollBackRun,
     RunView,
@@ -40,6 +43,12 @@ class PlanRequest(BaseModel):
     systems: dict[SystemName, Version | None] = Field(min_length=1)
 
 
+class FleetReason(BaseModel):
+    """Why deploys are frozen, or are not any more."""
+
+    reason: str = Field(min_length=1, max_length=2000)
+
+
 class RunState(BaseModel):
     """A Run and how often it has changed."""
 
@@ -61,6 +70,7 @@ def router(
     routes = APIRouter()
     _add_reads(routes, database, content)
     _add_commands(routes, inbox, database)
+    _add_fleet(routes, inbox, database)
     return routes
 
 
@@ -154,7 +164,28 @@ def _add_commands(
     add("approve", ApproveCandidate, "Deploy exactly this candidate to production.")
     add("reject", RejectCandidate, "Do not deploy: roll back.")
     add("cancel", CancelRun, "Stop before production is written.")
+    add("resume", ResumeRun, "An SRE: go on from here or an earlier stage, behind a new fence.")
     add("roll-back", RollBackRun, "Bring everything back to what it was before the Run.")
+
+
+def _add_fleet(
+    routes: APIRouter, inbox: Inbox[PlannerTransaction], database: Database[PlannerTransaction]
+) -> None:
+    @routes.get("/freeze")
+    async def freeze(_: WhoAsks) -> FleetState:
+        """Whether deploys are frozen: by whom, why, since when."""
+        async with database.transaction() as tx:
+            return await tx.fleet()
+
+    @routes.post("/freeze", response_model=FleetState)
+    async def freeze_deploys(body: FleetReason, who: WhoAsks, key: IdempotencyKey = None) -> JsonValue:
+        """Let no deploy start from now on, of whatever Project. The first word stands."""
+        return await perform(inbox, FreezeDeploys(actor=who, reason=body.reason), key)
+
+    @routes.post("/thaw", response_model=FleetState)
+    async def thaw_deploys(body: FleetReason, who: WhoAsks, key: IdempotencyKey = None) -> JsonValue:
+        """Let deploys start again; those that wait go on by themselves."""
+        return await perform(inbox, ThawDeploys(actor=who, reason=body.reason), key)
 
 
 def _body_model(command: type[BaseModel], fields: set[str]) -> type[BaseModel]:

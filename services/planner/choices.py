@@ -3,16 +3,17 @@
 from datetime import datetime
 
 from services.planner.domain import (
+    begin_deploy,
     begin_roll_back,
     enter,
     go_on_after_checks,
-    hold_map,
     sign_off_subject,
     unanswered,
 )
 from services.planner.plans import Releases, choose_upgrades
 from services.planner.run import Decision, Run
 from services.planner.stages import cancel_command
+from shared.contracts.freezes import Freeze
 from shared.contracts.projects import Project
 from shared.contracts.runs import (
     Approval,
@@ -24,7 +25,7 @@ from shared.contracts.runs import (
     SignOff,
     StartRun,
 )
-from shared.contracts.values import Actor, RunId
+from shared.contracts.values import Actor, RunId, StageName
 from shared.contracts.version_maps import Pins, VersionMap
 from shared.errors import Reject, conflict, forbidden, invalid
 
@@ -71,7 +72,7 @@ def start(
 ) -> Decision:
     """Opt in. One Project has one started Run at a time."""
     if run.status != "planned":
-        raise _wrong_state(run, "start", "only a Run whose plan is ready can be started")
+        raise wrong_state(run, "start", "only a Run whose plan is ready can be started")
     if active is not None:
         raise conflict(
             f"Project {run.project} has a started Run already: {active}",
@@ -101,21 +102,39 @@ def continue_(run: Run, now: datetime, fence: int) -> Decision:
     """A fix lies on the upgrade branch: prove that commit, from `apply` on."""
     waits = run.status == "waiting" and run.blocked_by is not None
     if not waits or run.stage not in _FIXABLE:
-        raise _wrong_state(
+        raise wrong_state(
             run, "continue", "a Run goes on from `apply` when it waits after a failed or proven stage"
         )
-    fresh = run.with_(candidate=None, approval=None, sign_offs=(), checked=(), migrated=None)
-    return enter(fresh, "apply", now, fence)
+    return enter(unproven(run, "apply"), "apply", now, fence)
 
 
-def retry(run: Run, now: datetime, fence: int) -> Decision:
+def unproven(run: Run, stage: StageName) -> Run:
+    """The Run without what this stage and later ones had proven, and without the words given for it."""
+    match stage:
+        case "prepare" | "apply" | "migrate":
+            return run.with_(candidate=None, approval=None, sign_offs=(), checked=(), migrated=None)
+        case "validate" | "check-workflows":
+            kept = () if stage == "validate" else ("validate",)
+            return run.with_(
+                candidate=None,
+                approval=None,
+                sign_offs=tuple(word for word in run.sign_offs if word.subject.partition("/")[0] in kept),
+                checked=tuple(facts for facts in run.checked if facts.stage in kept),
+            )
+        case _:
+            return run
+
+
+def retry(run: Run, now: datetime, fence: int, freeze: Freeze | None) -> Decision:
     """The same stage once more, with nothing changed."""
     record = run.record_of(run.stage)
     stuck = record is not None and record.status in {"failed", "errored"}
     if run.ended or not stuck or run.waits_for_registry:
-        raise _wrong_state(run, "retry", "only a stage that failed or errored can be tried again")
+        raise wrong_state(run, "retry", "only a stage that failed or errored can be tried again")
     if run.stage == "deploy" and run.approval is None:
-        raise _wrong_state(run, "retry", "a deploy needs an approval of its candidate first")
+        raise wrong_state(run, "retry", "a deploy needs an approval of its candidate first")
+    if run.stage == "deploy":
+        return begin_deploy(run, now, fence, freeze)
     return enter(run, run.stage, now, fence)
 
 
@@ -140,7 +159,14 @@ def sign_off(run: Run, command: SignOff, now: datetime, fence: int) -> Decision:
     return go_on_after_checks(run.with_(sign_offs=(*run.sign_offs, word)), now, fence)
 
 
-def approve(run: Run, command: ApproveCandidate, releases: Releases, now: datetime, fence: int) -> Decision:
+def approve(
+    run: Run,
+    command: ApproveCandidate,
+    releases: Releases,
+    now: datetime,
+    fence: int,
+    freeze: Freeze | None,
+) -> Decision:
     """An approver's word for exactly this candidate: the Run may write to production."""
     _only_approvers(run, command.actor)
     _awaits_approval(run, "approve")
@@ -153,10 +179,7 @@ def approve(run: Run, command: ApproveCandidate, releases: Releases, now: dateti
         )
     _refuse_withdrawn(run, releases)
     word = Approval(by=command.actor.id, at=now, subject=command.candidate, remark=command.remark)
-    approved = run.with_(approval=word)
-    if run.holds_map:
-        return enter(approved, "deploy", now, fence)
-    return hold_map(approved.with_(stage="deploy", attempt=0), now, fence)
+    return begin_deploy(run.with_(approval=word, stage="deploy", attempt=0), now, fence, freeze)
 
 
 def reject(run: Run, command: RejectCandidate, now: datetime, fence: int) -> Decision:
@@ -169,9 +192,9 @@ def reject(run: Run, command: RejectCandidate, now: datetime, fence: int) -> Dec
 def cancel(run: Run, command: CancelRun, now: datetime, fence: int) -> Decision:
     """Stop, as long as production has not been written."""
     if run.deploy_began or run.recorded or run.status == "rolling-back" or run.ended:
-        raise _wrong_state(run, "cancel", "production may have been written: use roll-back")
+        raise wrong_state(run, "cancel", "production may have been written: use roll-back")
     if run.waits_for_registry:
-        raise _wrong_state(run, "cancel", "the registry is about to answer: wait for it, then roll back")
+        raise wrong_state(run, "cancel", "the registry is about to answer: wait for it, then roll back")
     reason = f"cancelled by {command.actor.id}: {command.reason}"
     if run.record_of("prepare") is None:
         sends = (cancel_command(run),) if run.is_running else ()
@@ -197,9 +220,9 @@ def roll_back(
     stuck = run.blocked_by is not None
     begun = run.record_of("prepare") is not None and not run.ended
     if not begun or (run.status == "rolling-back" and not stuck):
-        raise _wrong_state(run, "roll back", "there is nothing to undo")
+        raise wrong_state(run, "roll back", "there is nothing to undo")
     if run.waits_for_registry or (run.stage == "record" and not stuck):
-        raise _wrong_state(run, "roll back", "the registry is about to answer: wait for it, then roll back")
+        raise wrong_state(run, "roll back", "the registry is about to answer: wait for it, then roll back")
     return begin_roll_back(
         consenting, reason, now, fence, ending=run.ending if run.status == "rolling-back" else "rolled-back"
     )
@@ -217,7 +240,7 @@ def _only_approvers(run: Run, actor: Actor) -> None:
 def _awaits_approval(run: Run, verb: str) -> None:
     waits = run.blocked_by is not None and run.blocked_by.who == "approver" and run.status == "waiting"
     if not waits or run.candidate is None or run.stage != "check-workflows":
-        raise _wrong_state(run, verb, "there is no candidate that awaits an approval")
+        raise wrong_state(run, verb, "there is no candidate that awaits an approval")
 
 
 def _refuse_withdrawn(run: Run, releases: Releases) -> None:
@@ -232,7 +255,8 @@ def _refuse_withdrawn(run: Run, releases: Releases) -> None:
             )
 
 
-def _wrong_state(run: Run, verb: str, why: str) -> Reject:
+def wrong_state(run: Run, verb: str, why: str) -> Reject:
+    """The refusal of what a Run in this state cannot do; the cures are what it waits for."""
     cures = run.blocked_by.cures if run.blocked_by else ()
     return conflict(
         f"cannot {verb} {run.id}, which is {run.status} at {run.stage}: {why}",

@@ -14,6 +14,8 @@ has free: whoever sends a command takes it, and whatever carries an older one is
 
 from datetime import datetime, timedelta
 
+from services.planner.cures import cures, resume, ways_on
+from services.planner.open_commands import map_command
 from services.planner.plans import Releases, build_candidate, build_plan
 from services.planner.run import Decision, Run, unchanged
 from services.planner.stages import DEADLINES_S, after, branch_name, cancel_command, stage_command
@@ -28,14 +30,17 @@ from shared.contracts.facts import (
     ReviewFacts,
     RollBackFacts,
 )
+from shared.contracts.freezes import Freeze
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.runs import PlanReady, StageRecord
 from shared.contracts.stages import Errored, Failed, StageFinished, Succeeded
 from shared.contracts.values import StageName
-from shared.contracts.version_maps import HoldVersionMap, RecordVersionMap, ReleaseVersionMap, VersionMap
+from shared.contracts.version_maps import VersionMap
 
 ATTEMPTS_MAX = 3
 RETRY_DELAYS_S = (2.0, 10.0)
+ASK_DELAYS_S = (5.0, 15.0, 60.0, 300.0)
+"""When the registry is asked again, and how long it may be silent after that before an SRE has to look."""
 GRACE_S = 60.0
 """How much longer than its worker the planner waits for a stage: a lease may have to run out first."""
 
@@ -55,6 +60,8 @@ def enter(run: Run, stage: StageName, now: datetime, fence: int, tries: int = 1)
         tries=tries,
         blocked_by=None,
         wake_at=now + timedelta(seconds=DEADLINES_S[stage] + GRACE_S),
+        asked=0,
+        awaits_thaw=False,
         deploy_began=run.deploy_began or stage == "deploy",
         branch=branch_name(run.id) if stage == "prepare" else run.branch,
     )
@@ -102,7 +109,7 @@ def _go_on(run: Run, facts: Facts, now: datetime, fence: int, releases: Releases
             return go_on_after_checks(run.with_(checked=(*others, facts)), now, fence)
         case DeployFacts():
             changed = run.with_(deployed=facts, deployed_commit=facts.commit, backup=facts.backup)
-            return _record(changed, now, fence)
+            return ask_registry(changed.with_(stage="record", attempt=1), now, fence)
         case RecordFacts():
             return Decision(run.with_(address=None).ended_as("succeeded", now))
         case RollBackFacts():
@@ -157,31 +164,43 @@ def sign_off_subject(run: Run, check: str) -> str:
 # --- the version map: held before production is touched, recorded after ---------------------------
 
 
-def hold_map(run: Run, now: datetime, fence: int) -> Decision:
-    """Nobody else may change the pins from here on; the answer lets the Run go on."""
-    pins = run.pins_after if run.recorded else run.pins_before
-    command = HoldVersionMap(
-        actor=run.last_decider, project=run.project, run_id=run.id, fence=fence, expected_pins=pins
-    )
-    return Decision(run.waiting_for_registry("the version map to be held", fence), (command,))
+def begin_deploy(run: Run, now: datetime, fence: int, freeze: Freeze | None) -> Decision:
+    """Hold the map, then deploy. While deploys are frozen it waits, and then begins by itself."""
+    if freeze is not None:
+        return Decision(run.waiting_for_thaw(freeze))
+    if not run.holds_map:
+        return ask_registry(run, now, fence)
+    return enter(run, "deploy", now, fence)
 
 
-def _record(run: Run, now: datetime, fence: int) -> Decision:
-    """Write the pins: the new ones after a deploy, the old ones after the rollback of a recorded Run."""
-    pins = run.pins_before if run.status == "rolling-back" else run.pins_after
-    changed = run if run.status == "rolling-back" else run.with_(stage="record", attempt=1)
-    command = RecordVersionMap(
-        actor=run.last_decider, project=run.project, run_id=run.id, fence=fence, pins=pins
-    )
-    return Decision(changed.waiting_for_registry("the version map to be recorded", fence), (command,))
+def ask_registry(run: Run, now: datetime, fence: int, asked: int = 0) -> Decision:
+    """Send what the Run needs of the registry; asked again with the same fence it is the same command."""
+    command = map_command(run, fence)
+    wanted = {"HoldVersionMap": "held", "RecordVersionMap": "recorded", "ReleaseVersionMap": "released"}
+    what = f"the version map to be {wanted[type(command).__name__]}"
+    wake_at = now + timedelta(seconds=ASK_DELAYS_S[min(asked, len(ASK_DELAYS_S) - 1)])
+    return Decision(run.waiting_for_registry(what, fence, asked + 1, wake_at), (command,))
 
 
-def on_map_held(run: Run, version_map: VersionMap, now: datetime, fence: int) -> Decision:
+def _registry_is_silent(run: Run, now: datetime) -> Decision:
+    """Ask again: the question or the answer may be lost. Then an SRE looks; the answer still counts."""
+    if run.asked < len(ASK_DELAYS_S):
+        return ask_registry(run, now, run.fence, run.asked)
+    assert run.blocked_by is not None
+    what = f"the registry has not answered, asked {run.asked} times: {run.blocked_by.what}"
+    return Decision(run.waiting_for("sre", what, resume(run)).with_(asked=run.asked))
+
+
+def on_map_held(
+    run: Run, version_map: VersionMap, now: datetime, fence: int, freeze: Freeze | None
+) -> Decision:
     """The registry holds the map for this Run: production may be written."""
     if version_map.held_by != run.id or not run.waits_for_registry or run.holds_map:
         return unchanged(run)
     held = run.with_(holds_map=True)
-    return enter(held, "roll-back" if run.status == "rolling-back" else "deploy", now, fence)
+    if run.status == "rolling-back":
+        return enter(held, "roll-back", now, fence)
+    return begin_deploy(held, now, fence, freeze)
 
 
 def on_map_let_go(run: Run, version_map: VersionMap, now: datetime, fence: int) -> Decision:
@@ -216,7 +235,7 @@ def begin_roll_back(
     sends = (cancel_command(run),) if run.is_running else ()
     stopped = run.stopped(now).with_(status="rolling-back", reason=reason, ending=ending, candidate=None)
     if run.recorded and not run.holds_map:
-        onward = hold_map(stopped.with_(stage="roll-back", attempt=0), now, fence)
+        onward = ask_registry(stopped.with_(stage="roll-back", attempt=0), now, fence)
     else:
         onward = enter(stopped, "roll-back", now, fence)
     return Decision(onward.run, (*sends, *onward.sends))
@@ -224,12 +243,7 @@ def begin_roll_back(
 
 def _rolled_back(run: Run, now: datetime, fence: int) -> Decision:
     """The proof is there; let the version map go, if the Run holds it."""
-    if not run.holds_map:
-        return Decision(run.ended_as(run.ending, now))
-    if run.recorded:
-        return _record(run, now, fence)
-    command = ReleaseVersionMap(actor=run.last_decider, project=run.project, run_id=run.id, fence=fence)
-    return Decision(run.waiting_for_registry("the version map to be released", fence), (command,))
+    return ask_registry(run, now, fence) if run.holds_map else Decision(run.ended_as(run.ending, now))
 
 
 def _on_failed(run: Run, outcome: Failed, now: datetime, fence: int) -> Decision:
@@ -238,26 +252,7 @@ def _on_failed(run: Run, outcome: Failed, now: datetime, fence: int) -> Decision
     # What fails in `record` is the tidying of staging: no reason to undo what customers use already.
     if undo and run.stage not in {"review", "record", "roll-back"}:
         return begin_roll_back(run, f"{run.stage} failed: {outcome.reason}", now, fence)
-    return Decision(run.waiting_for("maintainer", outcome.reason, *_cures(run, outcome)))
-
-
-def _cures(run: Run, outcome: Failed) -> tuple[str, ...]:
-    """What the worker advises, and what may be done anyway."""
-    return tuple(dict.fromkeys((*(finding.cure for finding in outcome.findings), *_ways_on(run))))
-
-
-def _ways_on(run: Run) -> tuple[str, ...]:
-    again, fixed = f"upgradepath run retry {run.id}", f"upgradepath run continue {run.id}"
-    undo, stop = (f"upgradepath run {verb} {run.id} --reason …" for verb in ("roll-back", "cancel"))
-    match run.stage:
-        case "review" | "prepare":
-            return (again, stop)
-        case "record":
-            return (again, undo)
-        case "roll-back":
-            return (again,)
-        case _:
-            return (fixed, again, undo)
+    return Decision(run.waiting_for("maintainer", outcome.reason, *cures(run, outcome)))
 
 
 # --- time and technical errors -------------------------------------------------------------------
@@ -273,15 +268,21 @@ def _retry_later(run: Run, outcome: Errored, now: datetime) -> Decision:
 
 def _park(run: Run, reason: str) -> Decision:
     what = f"{run.stage} errored {run.tries} times: {reason}"
-    return Decision(run.waiting_for("sre", what, *_ways_on(run)))
+    return Decision(run.waiting_for("sre", what, *ways_on(run)))
 
 
-def on_timer(run: Run, now: datetime, fence: int) -> Decision:
-    """A try is due, or a stage has not answered in time, which is an error like any other."""
+def on_timer(run: Run, now: datetime, fence: int, freeze: Freeze | None) -> Decision:
+    """A try is due, or somebody has not answered in time, which is an error like any other."""
+    if run.awaits_thaw:
+        return unchanged(run) if freeze is not None else begin_deploy(run, now, fence, freeze)
     if run.ended or run.wake_at is None or run.wake_at > now:
         return unchanged(run)
+    if run.waits_for_registry:
+        return _registry_is_silent(run, now)
     record = run.record_of(run.stage)
     if record is not None and record.status == "waiting-for-retry":
+        if run.stage == "deploy" and freeze is not None:
+            return begin_deploy(run, now, fence, freeze)
         return enter(run, run.stage, now, fence, tries=run.tries + 1)
     silent = Errored(reason=f"no answer within {DEADLINES_S[run.stage] + GRACE_S:g} s")
     recorded = run.with_outcome(silent, now)

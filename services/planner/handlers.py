@@ -1,8 +1,10 @@
 """One function per message: load, ask the domain, save."""
 
-from services.planner import choices, domain
+from services.planner import choices, domain, recovery
+from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
 from services.planner.store import PlannerTransaction
+from shared.contracts.freezes import FLEET, Freeze, FreezeDeploys, ThawDeploys
 from shared.contracts.projects import ProjectRegistered
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import ReleasePublished, ReleaseWithdrawn
@@ -12,6 +14,7 @@ from shared.contracts.runs import (
     ContinueRun,
     RejectCandidate,
     RequestPlan,
+    ResumeRun,
     RetryStage,
     RollBackRun,
     RunView,
@@ -34,6 +37,7 @@ OnRun = (
     | RejectCandidate
     | CancelRun
     | RollBackRun
+    | ResumeRun
 )
 
 
@@ -75,11 +79,11 @@ async def _decide(run: Run, command: OnRun, tx: PlannerTransaction) -> Decision:
         case ContinueRun():
             return choices.continue_(run, now, fence)
         case RetryStage():
-            return choices.retry(run, now, fence)
+            return choices.retry(run, now, fence, await _freeze(run, tx))
         case SignOff():
             return choices.sign_off(run, command, now, fence)
         case ApproveCandidate():
-            return choices.approve(run, command, await tx.releases(), now, fence)
+            return choices.approve(run, command, await tx.releases(), now, fence, await _freeze(run, tx))
         case RejectCandidate():
             return choices.reject(run, command, now, fence)
         case CancelRun():
@@ -88,6 +92,27 @@ async def _decide(run: Run, command: OnRun, tx: PlannerTransaction) -> Decision:
             _, version_map = await tx.registration(run.project)
             active = await tx.active_run(run.project)
             return choices.roll_back(run, command, version_map, active, now, fence)
+        case ResumeRun():
+            _, version_map = await tx.registration(run.project)
+            return recovery.resume(run, command, version_map, now, fence, await _freeze(run, tx))
+
+
+async def _freeze(run: Run, tx: PlannerTransaction) -> Freeze | None:
+    """What forbids a deploy to start; asked only where one might."""
+    return (await tx.fleet()).freeze if run.stage in {"check-workflows", "deploy"} else None
+
+
+async def on_fleet_command(command: FreezeDeploys | ThawDeploys, tx: PlannerTransaction) -> FleetState:
+    """What concerns every Project."""
+    await tx.lock("fleet", FLEET)
+    state = await tx.fleet()
+    match command:
+        case FreezeDeploys():
+            changed, sends = recovery.freeze(state, command, tx.now)
+        case ThawDeploys():
+            changed, sends = recovery.thaw(state, command, tx.now)
+    await tx.save_fleet(changed, sends)
+    return changed
 
 
 async def on_stage_finished(result: StageFinished, tx: PlannerTransaction) -> None:
@@ -123,12 +148,13 @@ async def on_version_map(
     if active is None:
         return
     run = await tx.run(active)
-    await tx.save(run, _on_map(run, event.version_map, tx, await tx.next_fence(row.id)))
+    await tx.save(run, await _on_map(run, event.version_map, tx))
 
 
-def _on_map(run: Run, version_map: VersionMap, tx: PlannerTransaction, fence: int) -> Decision:
+async def _on_map(run: Run, version_map: VersionMap, tx: PlannerTransaction) -> Decision:
+    fence = await tx.next_fence(run.project)
     if version_map.held_by is not None:
-        return domain.on_map_held(run, version_map, tx.now, fence)
+        return domain.on_map_held(run, version_map, tx.now, fence, await _freeze(run, tx))
     return domain.on_map_let_go(run, version_map, tx.now, fence)
 
 
@@ -148,7 +174,7 @@ async def on_timer(run_id: str, project: str, tx: PlannerTransaction) -> None:
     """A Run's timer has come."""
     await tx.lock("project", project)
     run = await tx.run(run_id)
-    await tx.save(run, domain.on_timer(run, tx.now, await tx.next_fence(project)))
+    await tx.save(run, domain.on_timer(run, tx.now, await tx.next_fence(project), await _freeze(run, tx)))
 
 
 def _authorise(actor: Actor, project: str) -> None:
@@ -172,6 +198,7 @@ HANDLERS: dict[type[Message], Handler] = {
             RejectCandidate,
             CancelRun,
             RollBackRun,
+            ResumeRun,
         ),
         on_run_command,
     ),
@@ -183,4 +210,6 @@ HANDLERS: dict[type[Message], Handler] = {
     VersionMapHeld: on_version_map,
     VersionMapReleased: on_version_map,
     CommandRefused: on_refused,
+    FreezeDeploys: on_fleet_command,
+    ThawDeploys: on_fleet_command,
 }

@@ -2,52 +2,20 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from pydantic import Field
-
-from shared.contracts.facts import (
-    ApplyFacts,
-    ChecksFacts,
-    DeployFacts,
-    MigrateFacts,
-    PrepareFacts,
-    RollBackFacts,
-)
-from shared.contracts.projects import Project
-from shared.contracts.runs import BlockedBy, Plan, RunView, StageRecord
+from shared.contracts.facts import ChecksFacts, DeployFacts, RollBackFacts
+from shared.contracts.freezes import Freeze
+from shared.contracts.run_state import RunOrigin, RunWork
+from shared.contracts.runs import BlockedBy, Plan, RunChanged, RunView, StageRecord
 from shared.contracts.stages import Errored, Failed, Succeeded
-from shared.contracts.tasks import Upgrade
-from shared.contracts.values import Actor, Commit, Digest, Message, StageName
-from shared.contracts.version_maps import Pins
+from shared.contracts.values import Actor, Contract, Message, StageName
 
 
-class Proven(RunView):
-    """What the stages brought back, as long as it holds."""
-
-    prepared: PrepareFacts | None = None
-    applied: ApplyFacts | None = None
-    migrated: MigrateFacts | None = None
-    checked: tuple[ChecksFacts, ...] = ()
-    deployed: DeployFacts | None = None
-
-
-class Run(Proven):
+class Run(RunView, RunWork, RunOrigin):
     """A Run, whole. Its `RunView` part is what everybody may see."""
 
-    registration: Project = Field(description="as it was when the plan was asked for")
-    upgrades: tuple[Upgrade, ...]
-    pins_after: Pins
     plan_document: Plan | None = None
-    base: Commit | None = Field(default=None, description="production's head that the branch contains")
-    production_schema: Digest | None = Field(default=None, description="before the Run")
-    tries: int = Field(default=0, description="of the present stage, since somebody last decided")
-    deploy_began: bool = False
-    holds_map: bool = False
-    recorded: bool = Field(default=False, description="the version map names the new pins")
-    backup: Digest | None = None
-    restore_backup: bool = False
-    ending: str = Field(default="succeeded", description="the status in which it will end")
-    wake_at: datetime | None = Field(default=None, description="when its deadline or its next try is due")
 
     @property
     def ended(self) -> bool:
@@ -61,7 +29,8 @@ class Run(Proven):
 
     @property
     def waits_for_registry(self) -> bool:
-        return self.blocked_by is not None and self.blocked_by.who == "registry"
+        """It has asked the registry for something, and goes on with the answer, however late that comes."""
+        return self.asked > 0
 
     def with_(self, **changes: object) -> "Run":
         """This Run with some fields changed."""
@@ -69,7 +38,16 @@ class Run(Proven):
 
     def view(self) -> RunView:
         """What everybody may see."""
-        return RunView.model_construct(**{name: getattr(self, name) for name in RunView.model_fields})
+        return RunView.model_construct(**self._part(RunView))
+
+    def changed(self, revision: int) -> RunChanged:
+        """The event that says how the Run stands: what it was opened with stands in the first one only."""
+        origin = RunOrigin.model_construct(**self._part(RunOrigin)) if revision == 1 else None
+        work = RunWork.model_construct(**self._part(RunWork))
+        return RunChanged.model_construct(run=self.view(), revision=revision, work=work, origin=origin)
+
+    def _part(self, part: type[Contract]) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in part.model_fields}
 
     def record_of(self, stage: StageName) -> StageRecord | None:
         """The newest record of a stage."""
@@ -114,16 +92,29 @@ class Run(Proven):
         return self.with_(
             status=self.status if self.status in {"planned", "rolling-back"} else "waiting",
             wake_at=None,
+            asked=0,
+            awaits_thaw=False,
             blocked_by=BlockedBy.model_validate({"who": who, "what": what, "cures": cures}),
         )
 
-    def waiting_for_registry(self, what: str, fence: int) -> "Run":
-        """A version-map command is on its way."""
+    def waiting_for_registry(self, what: str, fence: int, asked: int, wake_at: datetime) -> "Run":
+        """A version-map command is on its way, for the `asked`th time."""
         status = "rolling-back" if self.status == "rolling-back" else "running"
-        return self.waiting_for("registry", what).with_(status=status, fence=fence)
+        return self.waiting_for("registry", what).with_(
+            status=status, fence=fence, asked=asked, wake_at=wake_at
+        )
+
+    def waiting_for_thaw(self, freeze: Freeze) -> "Run":
+        """It deploys by itself as soon as the freeze is over."""
+        what = (
+            f"deploys are frozen by {freeze.by} since {freeze.since:%Y-%m-%d %H:%M:%S} UTC: {freeze.reason}"
+        )
+        return self.waiting_for("sre", what, "upgradepath freeze off --reason …").with_(awaits_thaw=True)
 
     def ended_as(self, status: str, now: datetime) -> "Run":
-        return self.with_(status=status, ended_at=now, blocked_by=None, wake_at=None)
+        return self.with_(
+            status=status, ended_at=now, blocked_by=None, wake_at=None, asked=0, awaits_thaw=False
+        )
 
     @property
     def last_decider(self) -> Actor:

@@ -91,7 +91,7 @@ def _task(run: Run, stage: StageName) -> Task:
             return ApplyTask(
                 branch=branch_name(run.id),
                 upgrades=run.upgrades,
-                again=run.record_of("apply") is not None,
+                again=run.attempt > 1,
                 merged_base=run.base,
             )
         case "migrate":

@@ -3,16 +3,18 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, MetaData, select, text
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, MetaData, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field, SQLModel, col
 
+from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
 from shared.contracts.catalogue import BY_TYPE
 from shared.contracts.envelope import Envelope
+from shared.contracts.freezes import FLEET
 from shared.contracts.projects import Project
 from shared.contracts.releases import Release
-from shared.contracts.runs import Plan, RunChanged
+from shared.contracts.runs import Plan
 from shared.contracts.stages import RunExecutorStage, RunValidatorStage
 from shared.contracts.values import Message
 from shared.contracts.version_maps import HoldVersionMap, RecordVersionMap, ReleaseVersionMap, VersionMap
@@ -58,6 +60,7 @@ class RunRow(SQLModel, table=True):
         Index("runs_of_a_project", "project", "requested_at"),
         Index("runs_by_plan", "plan"),
         Index("runs_with_a_timer", "wake_at", postgresql_where=text("wake_at is not null")),
+        Index("runs_that_await_thaw", "id", postgresql_where=text("awaits_thaw")),
         # One started Run per Project at a time, whatever the code believes.
         Index("one_started_run", "project", unique=True, postgresql_where=text("started and not ended")),
     )
@@ -71,9 +74,20 @@ class RunRow(SQLModel, table=True):
     revision: int = Field(sa_column=Column(BigInteger, nullable=False))
     plan: str | None = None
     wake_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
+    awaits_thaw: bool = False
     requested_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
     state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     open_command: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+
+
+class FleetRow(SQLModel, table=True):
+    """What concerns every Project: one row at most, while deploys are frozen or were once."""
+
+    __tablename__ = "fleet"
+    metadata = PLANNER_TABLES
+
+    id: str = Field(primary_key=True)
+    state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
 
 
 class PlannerTransaction(Transaction):
@@ -167,11 +181,30 @@ class PlannerTransaction(Transaction):
         return plan
 
     async def due(self) -> list[tuple[str, str]]:
-        """(Run, Project) of every Run whose timer has come."""
-        rows = await self.session.execute(
-            select(col(RunRow.id), col(RunRow.project)).where(col(RunRow.wake_at) <= self.now).limit(100)
-        )
+        """(Run, Project) of every Run whose timer has come, or that waits for a freeze which is over."""
+        due = col(RunRow.wake_at) <= self.now
+        if (await self.fleet()).freeze is None:
+            due = or_(due, col(RunRow.awaits_thaw))
+        rows = await self.session.execute(select(col(RunRow.id), col(RunRow.project)).where(due).limit(100))
         return [(row[0], row[1]) for row in rows.all()]
+
+    async def fleet(self) -> FleetState:
+        """Whether deploys are frozen."""
+        found = await self.session.execute(select(col(FleetRow.state)).where(col(FleetRow.id) == FLEET))
+        state = found.scalar_one_or_none()
+        return FleetState() if state is None else FleetState.model_validate(state)
+
+    async def save_fleet(self, state: FleetState, sends: tuple[Message, ...]) -> None:
+        """Keep it and tell of it; nothing if nothing is told. The fleet's lock must be held."""
+        if not sends:
+            return
+        document = state.model_dump(mode="json")
+        statement = insert(FleetRow).values(id=FLEET, state=document)
+        await self.session.execute(
+            statement.on_conflict_do_update(index_elements=["id"], set_={"state": document})
+        )
+        for message in sends:
+            self.send(message)
 
     async def next_fence(self, project: str) -> int:
         """The next number of the Project; `save` takes it when the decision used it."""
@@ -194,6 +227,7 @@ class PlannerTransaction(Transaction):
             "revision": revision,
             "plan": run.plan,
             "wake_at": run.wake_at,
+            "awaits_thaw": run.awaits_thaw,
             "requested_at": run.requested_at,
             "state": run.model_dump(mode="json", by_alias=True),
             "open_command": self._open(run, decision, row),
@@ -205,7 +239,7 @@ class PlannerTransaction(Transaction):
                 setattr(row, name, value)
         for message in decision.sends:
             self.send(message, correlation_id=run.id)
-        self.send(RunChanged(run=run.view(), revision=revision), correlation_id=run.id)
+        self.send(run.changed(revision), correlation_id=run.id)
 
     def _open(self, run: Run, decision: Decision, row: RunRow | None) -> dict[str, Any] | None:
         for message in decision.sends:
@@ -221,7 +255,7 @@ class PlannerTransaction(Transaction):
         )
         messages: list[Message] = []
         for row in rows.scalars():
-            messages.append(RunChanged(run=Run.model_validate(row.state).view(), revision=row.revision))
+            messages.append(Run.model_validate(row.state).changed(row.revision))
             if row.open_command is not None:
                 messages.append(BY_TYPE[row.open_command["type"]].model_validate(row.open_command["body"]))
         return messages

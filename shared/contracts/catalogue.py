@@ -1,6 +1,7 @@
 """All messages by their CloudEvents type: what the wire, the schemas and the tests are made from."""
 
 from shared.contracts import (
+    freezes,
     notifications,
     projects,
     refusals,
@@ -35,8 +36,14 @@ MESSAGES: tuple[type[Message], ...] = (
     runs.RejectCandidate,
     runs.CancelRun,
     runs.RollBackRun,
+    runs.ResumeRun,
     runs.PlanReady,
     runs.RunChanged,
+    freezes.FreezeDeploys,
+    freezes.ThawDeploys,
+    freezes.DeploysFrozen,
+    freezes.DeploysThawed,
+    freezes.HoldDeploys,
     stages.RunExecutorStage,
     stages.RunValidatorStage,
     stages.CancelExecutorStage,

@@ -37,6 +37,11 @@ class Envelope:
     correlation_id: str | None = None
     causation_id: str | None = None
     traceparent: str | None = None
+    causation_source: str | None = None
+    """With `causation_id` and `causation_digest`: what a rebuilt inbox knows of the cause."""
+    causation_digest: str | None = None
+    digest: str | None = None
+    """The sha256 of the body's bytes, once it has been read; it does not travel."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ def seal(
         correlation_id=run,
         causation_id=cause.id if cause else None,
         traceparent=cause.traceparent if cause else None,
+        causation_source=cause.source if cause else None,
+        causation_digest=cause.digest if cause else None,
     )
 
 
@@ -91,6 +98,8 @@ def to_headers(envelope: Envelope) -> Headers:
         "ce_time": envelope.time.isoformat(),
         "ce_correlationid": envelope.correlation_id,
         "ce_causationid": envelope.causation_id,
+        "ce_causationsource": envelope.causation_source,
+        "ce_causationdigest": envelope.causation_digest,
         "ce_traceparent": envelope.traceparent,
         "content-type": CONTENT_TYPE,
     }
@@ -122,6 +131,7 @@ def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> 
         raise Unreadable(explain(error)) from error
     except ValueError as error:
         raise Unreadable(f"ce_time is no RFC 3339 time: {texts.get('ce_time')!r}") from error
+    digest = hashlib.sha256(body).hexdigest()
     envelope = Envelope(
         id=texts["ce_id"],
         source=texts["ce_source"],
@@ -131,8 +141,11 @@ def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> 
         correlation_id=texts.get("ce_correlationid"),
         causation_id=texts.get("ce_causationid"),
         traceparent=texts.get("ce_traceparent"),
+        causation_source=texts.get("ce_causationsource"),
+        causation_digest=texts.get("ce_causationdigest"),
+        digest=digest,
     )
-    return Received(envelope, message, hashlib.sha256(body).hexdigest())
+    return Received(envelope, message, digest)
 
 
 def explain(error: ValidationError) -> str:

@@ -15,6 +15,7 @@ from shared.contracts.facts import (
     VersionNotes,
 )
 from shared.contracts.notifications import ChangeType
+from shared.contracts.run_state import RunOrigin, RunWork
 from shared.contracts.stages import Finding
 from shared.contracts.tasks import Upgrade
 from shared.contracts.topics import RUN_COMMANDS, RUN_EVENTS, Topic
@@ -94,6 +95,13 @@ class CancelRun(_OnRun):
     """Stop before production is written; staging and branch are taken away."""
 
     reason: str = Field(min_length=1)
+
+
+class ResumeRun(_OnRun):
+    """An SRE's word: go on with a stuck Run, from this stage or an earlier one, behind a new fence."""
+
+    from_stage: StageName | None = Field(default=None, description="none: the stage at which it stands")
+    reason: str = Field(min_length=1, max_length=2000)
 
 
 class RollBackRun(_OnRun):
@@ -213,6 +221,15 @@ class Approval(Contract):
     remark: str = ""
 
 
+class Resumption(Contract):
+    """That an SRE made the Run go on, and why."""
+
+    by: str
+    at: Timestamp
+    stage: StageName = Field(description="from which it went on")
+    reason: str
+
+
 RunStatus = Literal[
     "planning",
     "planned",
@@ -226,7 +243,7 @@ RunStatus = Literal[
 
 
 class RunView(Contract):
-    """A Run as everybody may see it; the whole state after the event."""
+    """A Run as everybody may see it."""
 
     id: RunId
     project: ProjectId
@@ -247,6 +264,7 @@ class RunView(Contract):
     sign_offs: tuple[Approval, ...] = ()
     approval: Approval | None = None
     proof: tuple[Proof, ...] = ()
+    resumptions: tuple[Resumption, ...] = Field(default=(), exclude_if=lambda resumptions: not resumptions)
     reason: str | None = Field(default=None, description="why it was cancelled or rolled back")
     requested_by: str
     requested_at: Timestamp
@@ -254,11 +272,15 @@ class RunView(Contract):
 
 
 class RunChanged(Message):
-    """A Run is in another state than before."""
+    """A Run is in another state than before: with the first of them and the plan, this is all of it."""
 
     topic: ClassVar[Topic] = RUN_EVENTS
     run: RunView
     revision: int = Field(ge=1, description="of the Run")
+    work: RunWork | None = Field(default=None, description="what the planner keeps besides")
+    origin: RunOrigin | None = Field(
+        default=None, description="with revision 1 alone", exclude_if=lambda origin: origin is None
+    )
 
     def key(self) -> str:
         return self.run.project

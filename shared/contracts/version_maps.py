@@ -63,6 +63,9 @@ class ReleaseVersionMap(_VersionMapCommand):
 class _VersionMapEvent(Message):
     topic: ClassVar[Topic] = VERSION_MAP_EVENTS
     version_map: VersionMap
+    fence: int = Field(
+        default=0, description="of the command that caused it", exclude_if=lambda fence: not fence
+    )
 
     def key(self) -> str:
         return self.version_map.project

@@ -24,11 +24,13 @@ IdempotencyKey = Annotated[
 
 async def perform(inbox: Inbox[Any], command: Command, key: str | None) -> JsonValue:
     """Handle `command` as the message `key` of its actor. Raises `Reject`."""
+    digest = canonical_digest(to_body(command).decode())
     envelope = Envelope(
         id=key or str(uuid.uuid4()),
         source=f"/http/{command.actor.id}",
         type=command.type_name(),
         subject=command.key(),
         time=utc_now(),
+        digest=digest,
     )
-    return await inbox.perform(envelope, command, canonical_digest(to_body(command).decode()))
+    return await inbox.perform(envelope, command, digest)

@@ -12,11 +12,15 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant
 
 from services.planner.domain import ATTEMPTS_MAX
+from services.planner.open_commands import open_command
+from services.planner.stages import STAGES
+from shared.contracts.freezes import DeploysFrozen, DeploysThawed
 from shared.contracts.stages import Errored, Failed, RunExecutorStage, RunValidatorStage
 from shared.contracts.tasks import DeployTask
+from shared.contracts.values import Message
 from shared.contracts.version_maps import RecordVersionMap
 from tests.support.planner_examples import MIRA
-from tests.support.planner_machine import CURE, VERBS, PlannerMachine, command_of
+from tests.support.planner_machine import CURE, VERBS, PlannerMachine, of_cure
 from tests.support.planner_world import MapCommand
 
 _TO_THE_END = 150
@@ -25,11 +29,22 @@ _TO_THE_END = 150
 class Runs(PlannerMachine):
     """The laws, in what may happen."""
 
+    frozen = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Message] = []
+
     @invariant()
     def what_was_sent_was_allowed(self) -> None:
         for message in self.world.sent[self.seen :]:
+            if isinstance(message, DeploysFrozen | DeploysThawed):
+                self.frozen = isinstance(message, DeploysFrozen)
             if isinstance(message, RunExecutorStage | RunValidatorStage | MapCommand):
+                if isinstance(message, MapCommand) and message in self.asked:
+                    continue  # asked again, it is the same question
                 self.fences.append(message.fence)
+                self.asked.append(message)
             if isinstance(message, RunExecutorStage | RunValidatorStage):
                 run = self.world.run(message.run_id)
                 assert message.task.stage == "review" or run.plan is not None, "nothing before the opt-in"
@@ -41,6 +56,7 @@ class Runs(PlannerMachine):
         self.seen = len(self.world.sent)
 
     def _law_of_deploy(self, command: RunExecutorStage, task: DeployTask) -> None:
+        assert not self.frozen, "no deploy starts while they are frozen"
         run = self.world.run(command.run_id)
         assert run.approval is not None
         assert run.approval.by in run.registration.approvers
@@ -65,11 +81,18 @@ class Runs(PlannerMachine):
                 assert run.wake_at is not None
             elif run.waits_for_registry:
                 assert isinstance(self.world.open_command(run_id), MapCommand)
+                assert run.wake_at is not None or (run.blocked_by is not None and run.blocked_by.who == "sre")
             elif run.blocked_by is not None:
                 assert run.blocked_by.what
                 assert run.blocked_by.cures
             else:
                 assert run.wake_at is not None, "only a timer is left"
+
+    @invariant()
+    def what_a_run_has_open_follows_from_its_state(self) -> None:
+        """Asked again from the state alone, it is the same command, byte for byte."""
+        for run_id in self.world.runs:
+            assert open_command(self.world.run(run_id)) == self.world.open_command(run_id)
 
     @invariant()
     def every_cure_that_is_named_is_accepted(self) -> None:
@@ -80,7 +103,7 @@ class Runs(PlannerMachine):
                 if said is None or run.status == "planned":
                     continue  # a plan may have to wait for another Run
                 assert said["run"] == run_id
-                self.world.fork().tell(command_of(run, said["verb"], said["rest"]))
+                self.world.fork().tell(of_cure(run, said))
 
     @invariant()
     def nothing_begins_before_somebody_opts_in(self) -> None:
@@ -104,6 +127,7 @@ class Runs(PlannerMachine):
             return
         for _ in range(_TO_THE_END):
             open_runs = [run_id for run_id, row in self.world.runs.items() if row.started and not row.ended]
+            self.an_sre_thaws()
             if not open_runs and not self.world.to_registry and not self.world.from_registry:
                 break
             self.one_step(open_runs[0] if open_runs else next(iter(self.world.runs)))
@@ -138,6 +162,10 @@ def _say(verb: str, machine: Runs) -> None:
     machine.anything(1, verb, MIRA)
 
 
+def _resume(stage: str, machine: Runs) -> None:
+    machine.an_sre_resumes(1, stage)
+
+
 DISTURBANCES: dict[str, Callable[[Runs], object]] = {
     **{verb: partial(_say, verb) for verb in VERBS},
     "a cancel, and a roll-back after it": lambda machine: (
@@ -148,6 +176,14 @@ DISTURBANCES: dict[str, Callable[[Runs], object]] = {
     "a failure that touched production": lambda machine: machine.a_worker_says_no(1, True, Failed),
     "an error that touched production": lambda machine: machine.a_worker_says_no(1, True, Errored),
     "errors": lambda machine: machine.a_stage_errs_again_and_again(1, 2 * ATTEMPTS_MAX),
+    "a freeze": lambda machine: machine.an_sre_freezes(),
+    "a freeze and a thaw": lambda machine: (
+        machine.an_sre_freezes(),
+        machine.go_on(1, 3),
+        machine.an_sre_thaws(),
+    ),
+    "silence of everybody": lambda machine: [machine.time_passes(400.0) for _ in range(8)],
+    **{f"resume from {stage}": partial(_resume, stage) for stage in (*STAGES, "roll-back")},
     "silence": lambda machine: machine.time_passes(4000.0),
     "the registry refuses": _refuse_the_map,
     "another digest": lambda machine: (

@@ -8,12 +8,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from services.planner.domain import ATTEMPTS_MAX
 from services.planner.run import Run
+from services.planner.stages import STAGES
+from shared.contracts.freezes import FreezeDeploys, ThawDeploys
 from shared.contracts.runs import (
     ApproveCandidate,
     CancelRun,
     ContinueRun,
     RejectCandidate,
     RequestPlan,
+    ResumeRun,
     RetryStage,
     RollBackRun,
     SignOff,
@@ -33,7 +36,7 @@ from shared.errors import Reject
 from tests.support.planner_examples import MIRA, OTTO, PROJECT, SRE, digest, project
 from tests.support.planner_world import World
 
-CURE = re.compile(r"upgradepath run (?P<verb>[a-z-]+) (?P<run>run-[0-9a-f]{12})(?P<rest>.*)")
+CURE = re.compile(r"upgradepath (?:run|replay) (?P<verb>[a-z-]+) (?P<run>run-[0-9a-f]{12})(?P<rest>.*)")
 _FINDING = Finding(kind="check", subject="sign-in-page", detail="500 instead of 200", cure="look at the log")
 _NUMBER = st.integers(min_value=0, max_value=30)
 
@@ -56,13 +59,21 @@ def command_of(run: Run, verb: str, rest: str = "", by: Any = MIRA) -> Command:
             return RejectCandidate(**on, reason="not now")
         case "cancel":
             return CancelRun(**on, reason="not now")
+        case "resume":
+            stage = rest.removeprefix(" --from ") if rest.startswith(" --from ") else None
+            return ResumeRun(**on, from_stage=stage, reason="the worker's machine is gone")
         case "roll-back":
             return RollBackRun(**on, reason="it misbehaves", restore_backup="--restore-backup" in rest)
         case _:
             raise AssertionError(f"no such verb: {verb}")
 
 
-VERBS = ("start", "continue", "retry", "sign-off", "approve", "reject", "cancel", "roll-back")
+VERBS = ("start", "continue", "retry", "sign-off", "approve", "reject", "cancel", "roll-back", "resume")
+
+
+def of_cure(run: Run, said: re.Match[str]) -> Command:
+    """The command that a cure names, by somebody who may say it."""
+    return command_of(run, said["verb"], said["rest"], by=SRE if said["verb"] == "resume" else MIRA)
 
 
 class PlannerMachine(RuleBasedStateMachine):
@@ -117,6 +128,7 @@ class PlannerMachine(RuleBasedStateMachine):
         accepted = self._say(command_of(run, verb, by=by))
         assert not (accepted and ended) or (verb == "roll-back" and run.status == "succeeded")
         assert not (accepted and by != MIRA and verb in {"approve", "reject", "sign-off"})
+        assert not (accepted and by != SRE and verb == "resume")
         if accepted and verb == "continue":
             fresh = self.world.run(run.id)
             assert (fresh.candidate, fresh.approval, fresh.sign_offs) == (None, None, ())
@@ -136,6 +148,29 @@ class PlannerMachine(RuleBasedStateMachine):
         command = command_of(self._pick(number), verb)
         name = "plan" if verb == "start" else "candidate"
         assert not self._say(command.model_copy(update={name: digest("what he has read")}))
+
+    @precondition(lambda self: self.world.runs)
+    @rule(number=_NUMBER, stage=st.sampled_from(("review", *STAGES[1:], "roll-back")))
+    def an_sre_resumes(self, number: int, stage: str) -> None:
+        """From a stage that the Run has come to, and never over what production may have seen."""
+        run = self._pick(number)
+        if not self._say(command_of(run, "resume", f" --from {stage}", by=SRE)):
+            return
+        fresh = self.world.run(run.id)
+        assert [word.stage for word in fresh.resumptions[len(run.resumptions) :]] == [stage]
+        assert stage == run.stage or STAGES.index(stage) < STAGES.index(run.stage)
+        assert stage == run.stage or not run.recorded
+        assert stage == run.stage or not (run.stage == "deploy" and run.is_running)
+        assert fresh.fence > run.fence or fresh.awaits_thaw
+
+    @rule()
+    def an_sre_freezes(self) -> None:
+        self._say(FreezeDeploys(actor=SRE, reason="the database moves tonight"))
+
+    @rule()
+    def an_sre_thaws(self) -> None:
+        self._say(ThawDeploys(actor=SRE, reason="it has moved"))
+        self.world.wait_s(0.0)
 
     # --- what workers, the registry and the clock do ----------------------------------------------
 
@@ -234,9 +269,11 @@ class PlannerMachine(RuleBasedStateMachine):
             self._answer(command, None)
         elif run.wake_at is not None:
             self.world.wait_s(max(0.0, (run.wake_at - self.world.now).total_seconds()))
+        elif run.awaits_thaw:
+            self.an_sre_thaws()
         elif run.blocked_by is not None:
             cures = [said for cure in run.blocked_by.cures if (said := CURE.fullmatch(cure))]
-            return bool(cures) and self._say(command_of(run, cures[0]["verb"], cures[0]["rest"]))
+            return bool(cures) and self._say(of_cure(run, cures[0]))
         else:
             return False
         return True

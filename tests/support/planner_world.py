@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.planner.handlers import HANDLERS, on_timer
+from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
 from services.planner.store import PlannerTransaction, ProjectRow, RunRow
 from shared.contracts.catalogue import BY_TYPE
@@ -14,7 +15,6 @@ from shared.contracts.envelope import Envelope, seal
 from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.refusals import CommandRefused, Refusal
 from shared.contracts.releases import Release
-from shared.contracts.runs import RunChanged
 from shared.contracts.stages import Outcome, RunExecutorStage, RunValidatorStage, StageFinished
 from shared.contracts.values import Message
 from shared.contracts.version_maps import (
@@ -53,6 +53,8 @@ class World:
     """The registry's version map, which the planner hears of later."""
     to_registry: list[MapCommand] = field(default_factory=list)
     from_registry: list[Message] = field(default_factory=list)
+    handled_by_registry: set[str] = field(default_factory=set)
+    fleet: FleetState = field(default_factory=FleetState)
     number: int = 0
 
     def __post_init__(self) -> None:
@@ -72,13 +74,15 @@ class World:
         other.runs, other.sent = dict(self.runs), list(self.sent)
         other.projects = {name: copy.deepcopy(row) for name, row in self.projects.items()}
         other.to_registry, other.from_registry = list(self.to_registry), list(self.from_registry)
+        other.handled_by_registry = set(self.handled_by_registry)
         return other
 
     def wait_s(self, seconds: float) -> None:
         """Let time pass, and fire the timers that are due then."""
         self.now += timedelta(seconds=seconds)
         for row in list(self.runs.values()):
-            if row.wake_at is not None and row.wake_at <= self.now:
+            due = row.wake_at is not None and row.wake_at <= self.now
+            if due or (row.awaits_thaw and self.fleet.freeze is None):
                 _at_once(on_timer(row.id, row.project, MemoryTransaction(self, None)))
 
     def run(self, run_id: str) -> Run:
@@ -100,6 +104,10 @@ class World:
     def registry_works(self, refuse: bool = False) -> None:
         """The registry handles its oldest command; the planner has not heard of it yet."""
         command = self.to_registry.pop(0)
+        name = f"{type(command).__name__} {command.identity()}"
+        if name in self.handled_by_registry:
+            return  # its inbox knows the command
+        self.handled_by_registry.add(name)
         held = self.truth.held_by
         fits = held in {None, command.run_id}
         if isinstance(command, HoldVersionMap):
@@ -167,6 +175,13 @@ class MemoryTransaction(PlannerTransaction):
         assert len(rows) <= 1, "one started Run per Project at a time"
         return rows[0].id if rows else None
 
+    async def fleet(self) -> FleetState:
+        return self.world.fleet
+
+    async def save_fleet(self, state: FleetState, sends: tuple[Message, ...]) -> None:
+        self.world.fleet = state
+        self.world.sent += sends
+
     async def run(self, run_id: str, project: str | None = None) -> Run:
         return self.world.run(run_id)
 
@@ -188,12 +203,13 @@ class MemoryTransaction(PlannerTransaction):
             revision=known.revision + 1 if known else 1,
             plan=run.plan,
             wake_at=run.wake_at,
+            awaits_thaw=run.awaits_thaw,
             requested_at=run.requested_at,
             state=state,
             open_command=self._open(run, decision, known),
         )
         self.world.sent += decision.sends
-        self.world.sent.append(RunChanged(run=run.view(), revision=self.world.runs[run.id].revision))
+        self.world.sent.append(run.changed(self.world.runs[run.id].revision))
         self.world.to_registry += [message for message in decision.sends if isinstance(message, MapCommand)]
 
 

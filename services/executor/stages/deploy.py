@@ -18,7 +18,7 @@ from shared.contracts.facts import DeployFacts
 from shared.contracts.stages import Finding
 from shared.contracts.tasks import DeployTask
 from shared.contracts.values import Commit, Digest
-from shared.errors import Failure
+from shared.errors import Failure, Retry
 from shared.jobs.job import Job
 
 _APPROVE_AGAIN = "request a new plan, or `upgradepath run continue` and approve the new candidate"
@@ -30,6 +30,7 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
     Raises Failure (drift) before any write when something of the candidate has moved, and Failure for what
     says no on the way; the journal knows whether production was written by then.
     """
+    await _require_thawed(job, tools)
     git = await tools.git(job)
     url = production_url(job, tools)
     commit = await merge_commit(git, job, task)
@@ -38,6 +39,8 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
 
     steps = Steps(job, production=True)
     job.backup = await _backup(job, tools, url, steps)
+    # A dump may take long: ask once more, right before the first write.
+    await _require_thawed(job, tools)
     expanding = [each.folder for each in task.migrations if not each.contracting]
     contracting = [each.folder for each in task.migrations if each.contracting]
     await _migrate(job, url, history, expanding, "expand", steps)
@@ -54,6 +57,15 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
         address=address,
         steps=steps.done,
     )
+
+
+async def _require_thawed(job: Job, tools: Tools) -> None:
+    """Raises `Retry` while deploys are frozen; one that has written to production goes on all the same."""
+    if any(effect.production for effect in await job.journal.of_run()):
+        return
+    freeze = await tools.freeze()
+    if freeze is not None:
+        raise Retry(f"deploys are frozen by {freeze.by}: {freeze.reason}")
 
 
 async def _require_unmoved(

@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.clients.content import ContentStore
 from shared.clients.git import Git
 from shared.clients.secrets import Secrets
+from shared.contracts.freezes import Freeze
 from shared.contracts.stages import Finding
 from shared.contracts.tasks import Upgrade
 from shared.contracts.values import Digest
@@ -29,6 +31,11 @@ class Packages:
         return f"Upgrade {self.upgrade.system} {self.upgrade.from_version} to {self.upgrade.to_version}"
 
 
+async def never_frozen() -> Freeze | None:
+    """Deploys may start."""
+    return None
+
+
 @dataclass(frozen=True)
 class Tools:
     """The doors of a worker; `folder` is scratch and may vanish between two stages."""
@@ -36,6 +43,8 @@ class Tools:
     content: ContentStore
     secrets: Secrets
     folder: Path
+    freeze: Callable[[], Awaitable[Freeze | None]] = never_frozen
+    """What forbids deploys to start now."""
 
     async def git(self, job: Job) -> Git:
         """The Project's clone, up to date with its remote."""

@@ -72,7 +72,7 @@ def _hold(command: HoldVersionMap, standing: Standing) -> Event:
         )
     if held.held_by == command.run_id:
         return standing.event
-    return VersionMapHeld(version_map=_next(held, held_by=command.run_id))
+    return VersionMapHeld(version_map=_next(held, held_by=command.run_id), fence=command.fence)
 
 
 def _record(command: RecordVersionMap, standing: Standing, now: datetime) -> Event:
@@ -82,7 +82,7 @@ def _record(command: RecordVersionMap, standing: Standing, now: datetime) -> Eve
         return standing.event
     _must_hold(held, command.run_id)
     recorded_now = {"run_id": command.run_id, "pins": command.pins, "recorded_at": now}
-    return VersionMapRecorded(version_map=_next(held, held_by=None, **recorded_now))
+    return VersionMapRecorded(version_map=_next(held, held_by=None, **recorded_now), fence=command.fence)
 
 
 def _release(command: ReleaseVersionMap, standing: Standing) -> Event:
@@ -90,7 +90,7 @@ def _release(command: ReleaseVersionMap, standing: Standing) -> Event:
     if isinstance(standing.event, VersionMapReleased) and standing.holder == command.run_id:
         return standing.event
     _must_hold(held, command.run_id)
-    return VersionMapReleased(version_map=_next(held, held_by=None))
+    return VersionMapReleased(version_map=_next(held, held_by=None), fence=command.fence)
 
 
 def _next(version_map: VersionMap, **changes: object) -> VersionMap:
