@@ -5,7 +5,7 @@ Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kaf
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -40,7 +40,7 @@ class Envelope:
     causation_source: str | None = None
     """With `causation_id` and `causation_digest`: what a rebuilt inbox knows of the cause."""
     causation_digest: str | None = None
-    digest: str | None = None
+    digest: str | None = field(default=None, compare=False)
     """The sha256 of the body's bytes, once it has been read; it does not travel."""
 
 

@@ -16,6 +16,7 @@ from services.executor.stages.tools import Tools
 from shared.clients.content import ContentStore
 from shared.clients.secrets import Secrets
 from shared.contracts.facts import Facts
+from shared.contracts.freezes import HoldDeploys
 from shared.contracts.stages import CancelExecutorStage, RunExecutorStage
 from shared.contracts.tasks import ChecksTask
 from shared.contracts.values import Actor
@@ -73,6 +74,6 @@ async def test_the_service_reads_its_commands_and_nothing_else(postgres: Any, tm
         database_url=postgres.url("executor"), content_url="memory:///", token_key=KEY, work_folder=tmp_path
     )
     service = build(settings)
-    assert set(service.inbox.handlers) == {RunExecutorStage, CancelExecutorStage}
+    assert set(service.inbox.handlers) == {RunExecutorStage, CancelExecutorStage, HoldDeploys}
     assert (service.name, len(service.parts)) == ("executor", 1)
     await service.database.close()

@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.contracts.documents import file_name
 from shared.contracts.facts import CheckResult
+from shared.contracts.freezes import DeploysFrozen, DeploysThawed, FreezeDeploys, HoldDeploys, ThawDeploys
 from shared.contracts.notifications import Notification, NotificationClosed, NotificationReady
 from shared.contracts.projects import Project, ProjectRegistered, RegisterProject
 from shared.contracts.releases import PublishRelease, ReleasePublished, ReleaseWithdrawn, WithdrawRelease
@@ -18,6 +19,7 @@ from shared.contracts.runs import (
     ContinueRun,
     RejectCandidate,
     RequestPlan,
+    ResumeRun,
     RetryStage,
     RollBackRun,
     RunChanged,
@@ -38,7 +40,13 @@ Named = tuple[str, Message]
 def examples() -> dict[str, Message]:
     """By file name: `<Type>.v1.json`, and `<Type>.v1.<what is special>.json` beside it."""
     found: dict[str, Message] = {}
-    for variant, message in (*_journey(), *_of_people(), *_of_the_registry(), *_of_workers()):
+    for variant, message in (
+        *_journey(),
+        *_of_operators(),
+        *_of_people(),
+        *_of_the_registry(),
+        *_of_workers(),
+    ):
         plain = file_name(type(message))
         found.setdefault(plain, message)
         if variant:
@@ -98,6 +106,30 @@ def _sent(world: World) -> Iterator[Named]:
             yield "", message
 
 
+def _of_operators() -> Iterator[Named]:
+    """What follows from an SRE's word; and a Run's whole state, in its first event and in a later one."""
+    world = World()
+    world.tell(FreezeDeploys(actor=SRE, reason="the database moves tonight"))
+    world.tell(ThawDeploys(actor=SRE, reason="it has moved"))
+    run_id = world.tell(RequestPlan(actor=MIRA, project=PROJECT, systems={"auth-system": None})).id
+    on: dict[str, Any] = {"project": PROJECT, "run_id": run_id}
+    for step in range(4):
+        command = world.stage_command(run_id)
+        assert command is not None
+        world.tell(world.result(command))
+        if step == 0:
+            world.tell(StartRun(**on, actor=MIRA, plan=world.run(run_id).plan))
+    world.tell(ResumeRun(**on, actor=SRE, from_stage="migrate", reason="its worker's machine is gone"))
+    for message in world.sent:
+        if isinstance(message, DeploysFrozen | DeploysThawed):
+            yield "", message
+        elif isinstance(message, HoldDeploys):
+            yield "" if message.freeze else "thawed", message
+    changes = [message for message in world.sent if isinstance(message, RunChanged)]
+    yield "opened", changes[0]
+    yield "resumed", changes[-1]
+
+
 def _of_people() -> Iterator[Named]:
     on: dict[str, Any] = {"actor": MIRA, "project": PROJECT, "run_id": "run-1b9d6bcd4f21"}
     yield "", RequestPlan(actor=MIRA, project=PROJECT, systems={"auth-system": "1.3.0", "quote-engine": None})
@@ -107,6 +139,10 @@ def _of_people() -> Iterator[Named]:
     yield "", CancelRun(**on, reason="planned for the wrong Project")
     yield "", PublishRelease(actor=LENA, system="auth-system", version="1.3.0", package=digest("package"))
     yield "", WithdrawRelease(actor=LENA, system="auth-system", version="1.3.0", reason="it leaks sessions")
+    resumed = ResumeRun(**{**on, "actor": SRE}, from_stage="migrate", reason="its worker's machine is gone")
+    yield "", resumed
+    yield "", FreezeDeploys(actor=SRE, reason="the database moves tonight")
+    yield "", ThawDeploys(actor=SRE, reason="it has moved")
     yield "", RegisterProject(actor=MIRA, project=_registered(), pins=PINS)
 
 
@@ -142,6 +178,7 @@ def _of_the_registry() -> Iterator[Named]:
     yield "", let_go
     held = World().truth.model_copy(update={"revision": 5, "held_by": "run-1b9d6bcd4f21"})
     yield "", VersionMapHeld(version_map=held)
+    yield "fenced", VersionMapHeld(version_map=held, fence=12)
     yield "", VersionMapReleased(version_map=held.model_copy(update={"revision": 6, "held_by": None}))
     yield "", refused(let_go)
 
