@@ -1,5 +1,6 @@
 """Whether deploys may start: what the planner said last, in the database that all executors share."""
 
+from functools import partial
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Column, MetaData, select
@@ -7,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field, SQLModel, col
 
 from shared.contracts.freezes import FLEET, Freeze, HoldDeploys
+from shared.jobs.batch import Batch
 from shared.jobs.store import WorkerTransaction
 from shared.storage.database import Database
 
@@ -24,8 +26,13 @@ class FreezeRow(SQLModel, table=True):
     freeze: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
 
-async def hold_deploys(message: HoldDeploys, tx: WorkerTransaction) -> None:
-    """Keep the planner's word; older news is dropped."""
+async def hold_deploys(message: HoldDeploys, batch: Batch) -> None:
+    """The planner's word is kept with what else the batch changes."""
+    batch.also.append(partial(keep, message))
+
+
+async def keep(message: HoldDeploys, tx: WorkerTransaction) -> None:
+    """Keep it for every executor; older news is dropped."""
     document = None if message.freeze is None else message.freeze.model_dump(mode="json")
     values = {"revision": message.revision, "freeze": document}
     await tx.session.execute(

@@ -4,8 +4,9 @@ Handled together or one by one, a sequence of commands comes to the same: whatev
 changed, a later one sees.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from shared.contracts.envelope import Received
 from shared.contracts.stages import RunExecutorStage, RunValidatorStage
@@ -62,6 +63,8 @@ class Batch:
     """Commands below which open jobs of the tables are cancelled."""
     cancels: list[JobKey] = field(default_factory=list)
     answers_again: list[tuple[Received, str]] = field(default_factory=list)
+    also: list[Callable[[Any], Awaitable[None]]] = field(default_factory=list)
+    """What a service keeps besides jobs: each is given the transaction in which the batch is saved."""
     _of_project: dict[str, list[NewJob]] = field(default_factory=dict)
     _newest_of_run: dict[str, int] = field(default_factory=dict)
     _newest_write: dict[str, int] = field(default_factory=dict)

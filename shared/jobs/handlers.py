@@ -115,6 +115,8 @@ class WorkerInbox(Inbox[WorkerTransaction]):
             await tx.cancel(batch.cancels)
         if batch.new:
             await tx.add_jobs(list(batch.new.values()), self._worker.name, self._worker.lease_s)
+        for keep in batch.also:
+            await keep(tx)
         for received, result in batch.answers_again:
             tx.caused_by(received.envelope)
             tx.send(StageFinished.model_validate_json(result))

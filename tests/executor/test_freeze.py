@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from local.postgres import postgres_bin_folder
-from services.executor.freeze import Freezer, hold_deploys
+from services.executor.freeze import Freezer, keep
 from services.executor.stages import deploy
 from shared.contracts.freezes import Freeze, HoldDeploys
 from shared.errors import Retry
@@ -36,7 +36,7 @@ async def test_the_newest_word_stands_in_whatever_order_they_come(postgres: Post
             (FREEZE, 5, FREEZE),
         ):
             async with database.transaction() as tx:
-                await hold_deploys(HoldDeploys(freeze=freeze, revision=revision), tx)
+                await keep(HoldDeploys(freeze=freeze, revision=revision), tx)
             assert await ask() == stands
     finally:
         await database.close()
