@@ -14,8 +14,12 @@ import typer
 from pydantic import ValidationError
 
 from cli.asking import AsJson
-from cli.output import show_json, table, text
+from cli.client import Server
+from cli.freeze import read_freeze
+from cli.output import show_json, table, text, when
+from cli.world import NoAnswer, announced_world
 from shared.contracts.envelope import explain
+from shared.errors import Reject
 
 GIT_AT_LEAST = (2, 38)
 BROKER = "UPGRADES_KAFKA_BOOTSTRAP_SERVERS"
@@ -39,7 +43,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Look at this machine and at the servers that UPGRADES_… name; exit 1 unless all is well."""
-    diagnoses = [*_machine(), *([] if machine_only else _servers())]
+    diagnoses = [*_machine(), *([] if machine_only else [*_servers(), *_deploys()])]
     if as_json:
         show_json([diagnosis.__dict__ for diagnosis in diagnoses])
     else:
@@ -145,6 +149,23 @@ def _servers() -> Iterator[Diagnosis]:
     length = len(os.environ.get(TOKEN_KEY, ""))
     cure = None if length >= 32 else f"set {TOKEN_KEY} to at least 32, for instance: openssl rand -hex 32"
     yield Diagnosis("token key", f"{length} characters", cure)
+
+
+def _deploys() -> Iterator[Diagnosis]:
+    """Whether deploys are frozen, where somebody has said at which URL the services are."""
+    if not os.environ.get("UPGRADEPATH_URL") and announced_world() is None:
+        return
+    try:
+        with Server(url=None, token=None, wanted=None, default="sre") as server:
+            freeze = read_freeze(server).freeze
+    except (NoAnswer, Reject) as error:
+        yield Diagnosis("deploys", str(error), "start the services, or say who asks: UPGRADEPATH_TOKEN")
+        return
+    if freeze is None:
+        yield Diagnosis("deploys", "not frozen")
+        return
+    found = f"frozen by {freeze.by} since {when(freeze.since)} UTC: {freeze.reason}"
+    yield Diagnosis("deploys", found, "when it is over: upgradepath freeze off --reason …")
 
 
 async def _broker() -> list[Diagnosis]:

@@ -7,7 +7,20 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from cli import contracts, doctor, inbox, operate, plan, project, release, run, topics, version_map
+from cli import (
+    contracts,
+    doctor,
+    freeze,
+    inbox,
+    operate,
+    plan,
+    project,
+    release,
+    replay,
+    run,
+    topics,
+    version_map,
+)
 from cli.output import fail, refuse
 from cli.world import NoAnswer
 from shared.contracts.envelope import explain
@@ -41,6 +54,8 @@ PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
         "doctor": doctor.doctor,
         "service": operate.service,
         "topics": topics.app,
+        "freeze": freeze.app,
+        "replay": replay.app,
         "contracts": contracts.app,
     },
     "On this machine": {"demo": operate.demo, "dev": operate.dev},

@@ -63,6 +63,8 @@ def print_run(run: RunView, now: datetime) -> None:
         say(
             *(f"  {record.stage}: {step.name} {step.detail} ({step.duration_ms} ms)" for step in record.steps)
         )
+    for word in run.resumptions:
+        say(f"resumed from {word.stage} by {word.by}, {when(word.at)}: {word.reason}")
     for sign_off in run.sign_offs:
         say(f"signed off {sign_off.subject} by {sign_off.by}, {when(sign_off.at)} {sign_off.remark}".rstrip())
     if run.approval:

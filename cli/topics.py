@@ -3,35 +3,22 @@
 The broker's client is imported where it is used: the other commands start without it.
 """
 
-import asyncio
 import json
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.asking import AsJson
-from cli.output import note, say, show_json, table, text
-from cli.world import NoAnswer, announced_world
+from cli.backlog import dead, lag
+from cli.broker import Broker, broker_settings, with_broker
+from cli.output import say, show_json, table, text
 from shared.contracts.topics import TOPICS
-from shared.errors import not_found
 
 if TYPE_CHECKING:
     from shared.messaging.topic_admin import TopicState
-    from shared.settings import KafkaSettings
-
-T = TypeVar("T")
 
 app = typer.Typer(help="The Kafka topics: make them, see how they stand, read what is on them.")
-
-Broker = Annotated[
-    str | None,
-    typer.Option(
-        "--bootstrap-servers",
-        help="The broker; else UPGRADES_KAFKA_BOOTSTRAP_SERVERS, else the local world's.",
-    ),
-]
 
 
 @app.command("create")
@@ -39,7 +26,7 @@ def create(bootstrap_servers: Broker = None, as_json: AsJson = False) -> None:
     """Make every topic that is missing, with its partitions and retention; change none that is there."""
     from shared.messaging.topic_admin import create_topics
 
-    _show(_run(create_topics(_settings(bootstrap_servers))), as_json)
+    _show(with_broker(create_topics(broker_settings(bootstrap_servers))), as_json)
 
 
 @app.command("list")
@@ -47,7 +34,7 @@ def list_topics(bootstrap_servers: Broker = None, as_json: AsJson = False) -> No
     """How each topic stands at the broker; exit 1 when one is missing or differs."""
     from shared.messaging.topic_admin import describe_topics
 
-    states = _run(describe_topics(_settings(bootstrap_servers)))
+    states = with_broker(describe_topics(broker_settings(bootstrap_servers)))
     _show(states, as_json)
     if any(state.state in {"missing", "differs"} for state in states):
         raise typer.Exit(1)
@@ -74,10 +61,10 @@ def tail(
         raise typer.BadParameter(f"{topic!r} names {len(found)} topics; choose one of: {names}")
 
     async def print_all() -> None:
-        async for record in read_topic(_settings(bootstrap_servers), found[0], follow=follow):
+        async for record in read_topic(broker_settings(bootstrap_servers), found[0], follow=follow):
             typer.echo(json.dumps(describe(record), ensure_ascii=False))
 
-    _run(print_all())
+    with_broker(print_all())
 
 
 @app.command("dump")
@@ -88,38 +75,13 @@ def dump(
     """Write what is on every topic to files."""
     from shared.messaging.topic_reader import dump_topics
 
-    counts = _run(dump_topics(_settings(bootstrap_servers), folder))
+    counts = with_broker(dump_topics(broker_settings(bootstrap_servers), folder))
     for topic, count in counts.items():
         say(f"{count:>6}  {folder / topic}.jsonl")
 
 
-def _settings(bootstrap_servers: str | None) -> "KafkaSettings":
-    from shared.settings import KafkaSettings
-
-    world = announced_world()
-    if bootstrap_servers:
-        return KafkaSettings(bootstrap_servers=bootstrap_servers)
-    settings = KafkaSettings()
-    if "bootstrap_servers" in settings.model_fields_set or world is None or world.bootstrap_servers is None:
-        return settings
-    note(f"the local world's broker: {world.bootstrap_servers}")
-    return KafkaSettings(bootstrap_servers=world.bootstrap_servers, embedded=True)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
-
-    try:
-        return asyncio.run(work)
-    except UnknownTopicOrPartitionError as error:
-        raise not_found(
-            str(error.args[0]), field="topic", cure="make it: upgradepath topics create"
-        ) from error
-    except (KafkaError, OSError) as error:
-        raise NoAnswer(
-            f"the broker does not answer: {error!r}",
-            "start it, or say where it is: --bootstrap-servers or UPGRADES_KAFKA_BOOTSTRAP_SERVERS",
-        ) from error
+app.command("lag")(lag)
+app.command("dead")(dead)
 
 
 def _show(states: "list[TopicState]", as_json: bool) -> None:

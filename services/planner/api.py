@@ -43,6 +43,13 @@ class PlanRequest(BaseModel):
     systems: dict[SystemName, Version | None] = Field(min_length=1)
 
 
+class ProjectKnown(BaseModel):
+    """A Project that the planner has read of, and the newest version map of it that it has."""
+
+    project: ProjectId
+    map_revision: int
+
+
 class FleetReason(BaseModel):
     """Why deploys are frozen, or are not any more."""
 
@@ -124,6 +131,14 @@ def _add_reads(routes: APIRouter, database: Database[PlannerTransaction], conten
         """The whole change as a unified diff."""
         plan = _plan_of((await _visible(database, run_id, who))[0]).plan
         return (await content.get(plan.diff)).decode(errors="replace")
+
+    @routes.get("/projects/{project}")
+    async def knows_project(project: ProjectId, who: WhoAsks) -> ProjectKnown:
+        """Whether the planner has read of this Project: then a plan can be asked for."""
+        may_see(who, project)
+        async with database.transaction() as tx:
+            _, version_map = await tx.registration(project)
+        return ProjectKnown(project=project, map_revision=version_map.revision)
 
     @routes.get("/plans/{digest}")
     async def plan_by_digest(digest: str, who: WhoAsks) -> Plan:

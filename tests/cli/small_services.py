@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import SecretStr
 
 from shared.contracts import runs
+from shared.contracts.freezes import FreezeDeploys, ThawDeploys
 from shared.contracts.projects import RegisterProject
 from shared.contracts.releases import PublishRelease, WithdrawRelease
 from shared.contracts.runs import RunView
@@ -30,6 +31,7 @@ RUN_COMMANDS: dict[str, type[Command]] = {
     "reject": runs.RejectCandidate,
     "cancel": runs.CancelRun,
     "roll-back": runs.RollBackRun,
+    "resume": runs.ResumeRun,
 }
 ACTORS = {
     "library": Actor(id="lib@innopo.example", role="library"),
@@ -46,13 +48,17 @@ class Services:
     """What the doors answer, and what they were told. `states` are a Run's, each seen once."""
 
     url: str = ""
-    documents: dict[str, Any] = field(default_factory=dict)
+    documents: dict[str, Any] = field(
+        default_factory=lambda: {"planner/freeze": {"freeze": None, "revision": 0}}
+    )
     states: list[RunView] = field(default_factory=list)
     refuse: Reject | None = None
     statuses: list[int] = field(default_factory=list)
     uploads: list[bytes] = field(default_factory=list)
     commands: list[tuple[Command, str]] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
+    late: int = 0
+    """How often the planner has not read of a Project yet."""
 
     def forget(self) -> None:
         vars(self).update(vars(Services(url=self.url)))
@@ -77,6 +83,9 @@ def build(services: Services) -> FastAPI:
     @app.get("/{path:path}")
     async def read(path: str, request: Request, who: WhoAsks) -> Any:
         services.queries.append(str(request.url.query))
+        if path.startswith("planner/projects/") and services.late:
+            services.late -= 1
+            raise not_found(f"there is no {path} yet", field="path", value=path, cure="try again")
         if path not in services.documents:
             raise not_found(f"there is no {path}", field="path", value=path, cure="look at the list")
         document = services.documents[path]
@@ -113,6 +122,8 @@ def _add_registry(app: FastAPI, services: Services) -> None:
     async def register(body: Annotated[dict[str, Any], Body()], who: WhoAsks, key: IdempotencyKey) -> Any:
         command = RegisterProject(actor=who, **body)
         services.take(command, key)
+        name = body["project"]["id"]
+        services.documents |= {f"notifier/inbox/{name}": [], f"planner/projects/{name}": {}}
         return {"project": body["project"], "revision": 1}
 
 
@@ -131,6 +142,17 @@ def _add_planner(app: FastAPI, services: Services) -> None:
                 f"there is no {run_id}", field="run_id", value=run_id, cure="upgradepath run list"
             )
         return services.seen(after_revision)
+
+    @app.post("/planner/{verb}")
+    async def fleet(
+        verb: str, body: Annotated[dict[str, Any], Body()], who: WhoAsks, key: IdempotencyKey
+    ) -> Any:
+        command = {"freeze": FreezeDeploys, "thaw": ThawDeploys}[verb]
+        services.take(command(actor=who, **body), key)
+        frozen = {"by": who.id, "reason": body["reason"], "since": "2026-03-01T12:00:00Z"}
+        state = {"freeze": frozen if verb == "freeze" else None, "revision": 1}
+        services.documents["planner/freeze"] = state
+        return state
 
     @app.post("/planner/runs/{run_id}/{verb}")
     async def act(

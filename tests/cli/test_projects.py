@@ -48,6 +48,13 @@ def test_register_reads_the_folder(
     assert command.pins["auth-system"] == "1.2.4"
 
 
+def test_register_waits_until_a_plan_can_be_asked_for(upgradepath: Type, services: Services) -> None:
+    services.late = 3
+    result = upgradepath("project", "register", str(EXAMPLE), *REGISTRATION)
+    assert (result.exit_code, services.late) == (0, 0)
+    assert "not read of it yet" not in result.stderr
+
+
 def test_register_says_every_mistake_of_the_folder(upgradepath: Type, tmp_path: Path) -> None:
     missing = upgradepath("project", "register", str(tmp_path), *REGISTRATION)
     assert missing.exit_code == 1
