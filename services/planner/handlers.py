@@ -4,7 +4,7 @@ from services.planner import choices, domain, recovery
 from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
 from services.planner.store import PlannerTransaction
-from shared.contracts.freezes import FLEET, Freeze, FreezeDeploys, ThawDeploys
+from shared.contracts.freezes import Freeze, FreezeDeploys, ThawDeploys
 from shared.contracts.projects import ProjectRegistered
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import ReleasePublished, ReleaseWithdrawn
@@ -43,7 +43,6 @@ OnRun = (
 
 async def request_plan(command: RequestPlan, tx: PlannerTransaction) -> RunView:
     _authorise(command.actor, command.project)
-    await tx.lock("project", command.project)
     project, version_map = await tx.registration(command.project)
     assert tx.cause is not None
     opened = choices.request_plan(
@@ -62,7 +61,6 @@ async def request_plan(command: RequestPlan, tx: PlannerTransaction) -> RunView:
 async def on_run_command(command: OnRun, tx: PlannerTransaction) -> RunView:
     """Every command about a Run that is there."""
     _authorise(command.actor, command.project)
-    await tx.lock("project", command.project)
     run = await tx.run(command.run_id, command.project)
     decision = await _decide(run, command, tx)
     await tx.save(run, decision)
@@ -104,7 +102,6 @@ async def _freeze(run: Run, tx: PlannerTransaction) -> Freeze | None:
 
 async def on_fleet_command(command: FreezeDeploys | ThawDeploys, tx: PlannerTransaction) -> FleetState:
     """What concerns every Project."""
-    await tx.lock("fleet", FLEET)
     state = await tx.fleet()
     match command:
         case FreezeDeploys():
@@ -116,7 +113,6 @@ async def on_fleet_command(command: FreezeDeploys | ThawDeploys, tx: PlannerTran
 
 
 async def on_stage_finished(result: StageFinished, tx: PlannerTransaction) -> None:
-    await tx.lock("project", result.project_id)
     run = await tx.run(result.run_id, result.project_id)
     releases = await tx.releases() if result.stage == "review" else {}
     fence = await tx.next_fence(run.project)
@@ -128,26 +124,19 @@ async def on_release(event: ReleasePublished | ReleaseWithdrawn, tx: PlannerTran
 
 
 async def on_project_registered(event: ProjectRegistered, tx: PlannerTransaction) -> None:
-    await tx.lock("project", event.project.id)
-    row = await tx.project_row(event.project.id)
-    if event.revision > row.revision:
-        row.revision = event.revision
-        row.project = event.project.model_dump(mode="json", by_alias=True)
+    await tx.keep_project(event.project, event.revision)
 
 
 async def on_version_map(
     event: VersionMapRecorded | VersionMapHeld | VersionMapReleased, tx: PlannerTransaction
 ) -> None:
-    await tx.lock("project", event.version_map.project)
-    row = await tx.project_row(event.version_map.project)
-    if event.version_map.revision <= row.map_revision:
-        return
-    row.map_revision = event.version_map.revision
-    row.version_map = event.version_map.model_dump(mode="json")
-    active = await tx.active_run(row.id)
+    project = event.version_map.project
+    if not await tx.keep_map(event.version_map):
+        return  # old news
+    active = await tx.active_run(project)
     if active is None:
         return
-    run = await tx.run(active)
+    run = await tx.run(active, project)
     await tx.save(run, await _on_map(run, event.version_map, tx))
 
 
@@ -160,11 +149,10 @@ async def _on_map(run: Run, version_map: VersionMap, tx: PlannerTransaction) -> 
 
 async def on_refused(event: CommandRefused, tx: PlannerTransaction) -> None:
     """The registry refused a command; it is ours if a started Run waits for just that answer."""
-    await tx.lock("project", event.subject)
     active = await tx.active_run(event.subject)
     if active is None:
         return
-    run = await tx.run(active)
+    run = await tx.run(active, event.subject)
     if event.command_id != derived_id(event.command, f"{run.id}/{run.fence}"):
         return
     await tx.save(run, domain.on_map_refused(run, event, tx.now, await tx.next_fence(run.project)))
@@ -172,8 +160,7 @@ async def on_refused(event: CommandRefused, tx: PlannerTransaction) -> None:
 
 async def on_timer(run_id: str, project: str, tx: PlannerTransaction) -> None:
     """A Run's timer has come."""
-    await tx.lock("project", project)
-    run = await tx.run(run_id)
+    run = await tx.run(run_id, project)
     await tx.save(run, domain.on_timer(run, tx.now, await tx.next_fence(project), await _freeze(run, tx)))
 
 

@@ -1,25 +1,24 @@
 """A handler is one transaction: skip repeats, handle, remember the verdict, send, commit."""
 
+import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, JsonValue
-from sqlalchemy import insert, select, tuple_
-from sqlalchemy.exc import IntegrityError
 
 from shared.contracts.envelope import Envelope, Received
 from shared.contracts.refusals import CommandRefused, Refusal
 from shared.contracts.values import Command, Message
 from shared.errors import Reject, conflict
-from shared.storage.database import Database, Transaction
-from shared.storage.tables import InboxRow
+from shared.storage.database import Database, Outrun, Transaction, is_passing, is_repeat
+from shared.storage.messages import InboxEntry
 from shared.telemetry.metrics import BATCH_SECONDS, HANDLED
 
 log = logging.getLogger(__name__)
 
-_RACES_MAX = 3
+_RACES_MAX = 5
 
 T = TypeVar("T", bound=Transaction)
 Handler = Callable[[Any, Any], Awaitable[BaseModel | None]]
@@ -37,13 +36,17 @@ class Verdict:
     answer: JsonValue = None
     refusals: tuple[Refusal, ...] = ()
 
-    def stored(self) -> dict[str, Any]:
-        return {"answer": self.answer, "refusals": [refusal.model_dump() for refusal in self.refusals]}
+    def stored(self) -> str:
+        return json.dumps({"answer": self.answer, "refusals": [one.model_dump() for one in self.refusals]})
 
     @classmethod
-    def load(cls, stored: Mapping[str, Any]) -> "Verdict":
-        refusals = tuple(Refusal.model_validate(refusal) for refusal in stored.get("refusals", ()))
-        return cls(stored.get("answer"), refusals)
+    def load(cls, stored: str) -> "Verdict":
+        verdict = json.loads(stored)
+        refusals = tuple(Refusal.model_validate(refusal) for refusal in verdict.get("refusals", ()))
+        return cls(verdict.get("answer"), refusals)
+
+
+_ANSWERED_NOTHING = Verdict().stored()
 
 
 class Inbox(Generic[T]):
@@ -78,108 +81,119 @@ class Inbox(Generic[T]):
             await self._handle_together(messages)
         HANDLED.labels(self.database.service).inc(len(messages))
 
-    async def _handle_together(self, messages: list[Received]) -> None:
-        async with self.database.transaction() as tx:
-            known = await _known(tx, messages)
-            fresh = []
+    async def handle_alone(self, received: Received) -> None:
+        """Handle one message in its own transaction; a refusal is answered by `CommandRefused`."""
+        if type(received.message) in self.handlers:
+            await self._judge(received, answer=True)
+
+    async def _handle_together(self, messages: Sequence[Received]) -> None:
+        if self.database.memory is None or not await self._handled_from_memory(messages):
+            await self._handle_all(messages, from_memory=False)
+
+    async def _handled_from_memory(self, messages: Sequence[Received]) -> bool:
+        """False: one came again, or memory was out of date, or one is bad, so the database must be asked."""
+        try:
+            await self._handle_all(messages, from_memory=True)
+        except Exception as error:
+            if is_passing(error) and not isinstance(error, Outrun):
+                raise
+            log.debug("a batch of %d is handled with a look at the database: %r", len(messages), error)
+            return False
+        return True
+
+    async def _handle_all(self, messages: Sequence[Received], *, from_memory: bool) -> None:
+        """From memory, that none of them was handled before is not asked but proven by the commit."""
+        async with self.database.transaction(from_memory=from_memory) as tx:
+            known = {} if from_memory else await _known(tx, messages)
+            await tx.preload([received.message for received in messages])
             for received in messages:
                 identity = (received.envelope.source, received.envelope.id)
                 if identity in known:
                     await self.answer_repeat(received, known[identity], tx, answer=True)
                 else:
                     known[identity] = await self._handle(received, tx)
-                    fresh.append(known[identity])
-            await _remember(fresh, tx)
-
-    async def handle_alone(self, received: Received) -> None:
-        """Handle one message in its own transaction; a refusal is answered by `CommandRefused`."""
-        if type(received.message) in self.handlers:
-            await self._judge(received, answer=True)
 
     async def _judge(self, received: Received, *, answer: bool) -> Verdict:
         races = 0
         while True:
             try:
                 return await self._judge_once(received, answer=answer)
-            except IntegrityError:
-                # Somebody else handled the same message at the same moment: look again.
+            except Exception as error:
+                # Somebody else handled the same message, or changed the same thing, at the same moment.
                 races += 1
-                if races > _RACES_MAX:
+                if races > _RACES_MAX or not (is_repeat(error) or isinstance(error, Outrun)):
                     raise
 
     async def _judge_once(self, received: Received, *, answer: bool) -> Verdict:
         try:
             async with self.database.transaction(received.envelope) as tx:
-                row = await self._repeat(received, tx, answer=answer)
-                if row is None:
-                    row = await self._handle(received, tx)
-                    await _remember([row], tx)
-                return Verdict.load(row.verdict)
+                entry = await self._repeat(received, tx, answer=answer)
+                if entry is None:
+                    await tx.preload([received.message])
+                    entry = await self._handle(received, tx)
         except Reject as rejection:
             if not isinstance(received.message, Command):
                 raise
             return await self._remember_refusal(received, rejection, answer=answer)
+        return Verdict.load(entry.verdict)
 
-    async def _repeat(self, received: Received, tx: T, *, answer: bool) -> InboxRow | None:
+    async def _repeat(self, received: Received, tx: T, *, answer: bool) -> InboxEntry | None:
         identity = (received.envelope.source, received.envelope.id)
-        row = (await _known(tx, [received])).get(identity)
-        if row is not None:
-            await self.answer_repeat(received, row, tx, answer=answer)
-        return row
+        entry = (await _known(tx, [received])).get(identity)
+        if entry is not None:
+            await self.answer_repeat(received, entry, tx, answer=answer)
+        return entry
 
-    async def answer_repeat(self, received: Received, row: InboxRow, tx: T, *, answer: bool) -> None:
+    async def answer_repeat(self, received: Received, entry: InboxEntry, tx: T, *, answer: bool) -> None:
         """A message that was handled before came again. Raises `OtherBytes` if it is another one."""
-        if row.digest != received.digest:
+        if entry.digest != received.digest:
             raise OtherBytes(
                 f"{received.envelope.source} used the id {received.envelope.id} for two messages"
             )
-        verdict = Verdict.load(row.verdict)
+        verdict = Verdict.load(entry.verdict)
         if answer and verdict.refusals:
             # The first answer may have been lost with a broker that forgets; the same id makes it harmless.
             _refuse(received, verdict, tx)
 
-    async def _handle(self, received: Received, tx: T) -> InboxRow:
+    async def _handle(self, received: Received, tx: T) -> InboxEntry:
         tx.caused_by(received.envelope)
         answer = await self.handlers[type(received.message)](received.message, tx)
-        # The next message of the batch reads what this one wrote, not what the session remembers.
-        await tx.session.flush()
-        tx.session.expunge_all()
-        stored = None if answer is None else answer.model_dump(mode="json", by_alias=True)
-        return _row(received, Verdict(answer=stored), tx)
+        await tx.handled()
+        entry = _entry(received, _ANSWERED_NOTHING if answer is None else _answered(answer))
+        tx.remember(entry)
+        return entry
 
     async def _remember_refusal(self, received: Received, rejection: Reject, *, answer: bool) -> Verdict:
         async with self.database.transaction(received.envelope) as tx:
-            row = await self._repeat(received, tx, answer=answer)
-            if row is not None:
-                return Verdict.load(row.verdict)
+            entry = await self._repeat(received, tx, answer=answer)
+            if entry is not None:
+                return Verdict.load(entry.verdict)
             verdict = Verdict(refusals=rejection.refusals)
-            await _remember([_row(received, verdict, tx)], tx)
+            tx.remember(_entry(received, verdict.stored()))
             if answer:
                 _refuse(received, verdict, tx)
             return verdict
 
 
-async def _known(tx: Transaction, messages: list[Received]) -> dict[tuple[str, str], InboxRow]:
-    identities = [(received.envelope.source, received.envelope.id) for received in messages]
-    rows = await tx.session.execute(
-        select(InboxRow).where(tuple_(InboxRow.source, InboxRow.id).in_(identities))
+async def _known(tx: Transaction, messages: Sequence[Received]) -> dict[tuple[str, str], InboxEntry]:
+    rows = await tx.fetch(
+        "select source, id, digest, verdict::text from inbox"
+        " join unnest($1::text[], $2::text[]) as asked (source, id) using (source, id)",
+        [received.envelope.source for received in messages],
+        [received.envelope.id for received in messages],
     )
-    return {(row.source, row.id): row for row in rows.scalars()}
+    return {
+        (source, name): InboxEntry(source, name, digest, verdict) for source, name, digest, verdict in rows
+    }
 
 
-def _row(received: Received, verdict: Verdict, tx: Transaction) -> InboxRow:
-    return InboxRow(
-        source=received.envelope.source,
-        id=received.envelope.id,
-        digest=received.digest,
-        verdict=verdict.stored(),
-        handled_at=tx.now,
-    )
+def _entry(received: Received, verdict: str) -> InboxEntry:
+    return InboxEntry(received.envelope.source, received.envelope.id, received.digest, verdict)
 
 
-async def _remember(rows: list[InboxRow], tx: Transaction) -> None:
-    if rows:
-        await tx.session.execute(insert(InboxRow), [row.model_dump() for row in rows])
+def _answered(answer: BaseModel) -> str:
+    """The same as `Verdict(answer=…).stored()`, without the way over a dictionary."""
+    return f'{{"answer":{answer.model_dump_json(by_alias=True)},"refusals":[]}}'
 
 
 def _refuse(received: Received, verdict: Verdict, tx: Transaction) -> None:

@@ -16,7 +16,8 @@ from shared import background
 from shared.crash_points import reached
 from shared.messaging.backoff import delays_s
 from shared.settings import KafkaSettings
-from shared.storage.database import OUTBOX_CHANNEL, Database, is_passing
+from shared.storage.database import Database, is_passing
+from shared.storage.messages import OUTBOX_CHANNEL
 from shared.storage.tables import OutboxRow
 
 log = logging.getLogger(__name__)

@@ -1,15 +1,15 @@
 """One service's database: its engine, and the transaction that a handler is."""
 
-import base64
+import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import asyncpg
-from sqlalchemy import insert, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
@@ -17,7 +17,10 @@ from shared.contracts.envelope import Envelope, seal, to_body, to_headers
 from shared.contracts.topics import Topic
 from shared.contracts.values import Message
 from shared.crash_points import reached
-from shared.storage.tables import OutboxRow
+from shared.storage.clock import DatabaseClock
+from shared.storage.lane import Lane
+from shared.storage.messages import NOTIFY, InboxEntry, RawHeaders, inbox_part, outbox_part, stored_headers
+from shared.storage.statement import Part, joined
 
 # Beginnings of SQLSTATEs that say nothing about the statement: connection, credentials, no such database,
 # a standby that only reads, resources, operator, system, and the conflicts that are to be tried again.
@@ -26,27 +29,57 @@ _PASSING = ("08", "28", "3D000", "25006", "53", "57", "58", "40001", "40P01", "5
 BODY_BYTES_MAX = 1_000_000
 """Of a message: the topics take 1 MiB, headers included."""
 
-OUTBOX_CHANNEL = "outbox"
 
-RawHeaders = Iterable[tuple[str, bytes | None]]
+class Outrun(Exception):
+    """Somebody else changed meanwhile what this transaction had read: nothing was done, look again."""
 
 
 class Transaction:
-    """One commit: state, inbox and outbox together. Services add their queries in a subclass."""
+    """One commit: state, inbox and outbox together. Services add their queries in a subclass.
 
-    def __init__(self, session: AsyncSession, service: str, now: datetime, cause: Envelope | None) -> None:
-        self.session = session
-        self.service = service
+    What is sent and remembered is written at the end, with the subclass's own `parts`, by one statement. If
+    nobody asked for `session` before, that statement is the whole transaction, in one round trip.
+    """
+
+    def __init__(
+        self,
+        database: "Database[Any]",
+        now: datetime,
+        cause: Envelope | None,
+        from_memory: bool = False,
+    ) -> None:
+        self.database = database
+        self.from_memory = from_memory
+        """What is remembered is believed until the commit; else the database is asked."""
+        self.service = database.service
         self.now = now
         """The database's clock at the start of the transaction."""
         self.cause = cause
+        self._session: AsyncSession | None = None
         self._ordinal = 0
-        self._outgoing: list[dict[str, object]] = []
+        self._outgoing: list[tuple[str, bytes | None, bytes | None, str]] = []
+        self._handled: list[InboxEntry] = []
         self._after_commit: list[Callable[[], None]] = []
 
     @property
     def source(self) -> str:
         return f"/upgrades/{self.service}"
+
+    @property
+    def session(self) -> AsyncSession:
+        """For what is not on the hot path: from its first statement on, a transaction is open."""
+        if self._session is None:
+            self._session = AsyncSession(self.database.engine, expire_on_commit=False, autoflush=False)
+        return self._session
+
+    async def fetch(self, sql: str, *args: object) -> Sequence[Any]:
+        """The rows of one statement with `$1`, `$2`, …; it sees what this transaction has written so far."""
+        if self._session is None:
+            return await self.database.lane.fetch(sql, *args)
+        await self._session.flush()
+        connection = await self._session.connection()
+        result = await connection.exec_driver_sql(sql, args)
+        return result.all() if result.returns_rows else ()
 
     def caused_by(self, cause: Envelope) -> None:
         """From here on, what is sent is sent because of `cause`."""
@@ -54,11 +87,17 @@ class Transaction:
         self._ordinal = 0
 
     def send(
-        self, message: Message, *, topic: Topic | None = None, correlation_id: str | None = None
+        self,
+        message: Message,
+        *,
+        topic: Topic | None = None,
+        correlation_id: str | None = None,
+        body: bytes | None = None,
     ) -> Envelope:
         """Put a message into the outbox. It leaves after the commit, in order, once.
 
-        Raises ValueError when its body has more than BODY_BYTES_MAX bytes.
+        `body` is the message's JSON for whoever has it already. Raises ValueError when it has more than
+        BODY_BYTES_MAX bytes.
         """
         envelope = seal(
             message,
@@ -69,7 +108,7 @@ class Transaction:
             correlation_id=correlation_id,
         )
         self._ordinal += 1
-        body = to_body(message)
+        body = to_body(message) if body is None else body
         if len(body) > BODY_BYTES_MAX:
             # In the outbox it would be refused for good, and everything behind it would wait.
             raise ValueError(f"{envelope.type} has {len(body)} bytes: big things go to the content store")
@@ -78,10 +117,11 @@ class Transaction:
 
     def send_raw(self, topic: Topic, key: bytes | None, body: bytes | None, headers: RawHeaders) -> None:
         """Put bytes into the outbox as they are: for dead letters."""
-        encoded = [
-            [name, None if value is None else base64.b64encode(value).decode()] for name, value in headers
-        ]
-        self._outgoing.append({"topic": topic.name, "key": key, "body": body, "headers": encoded})
+        self._outgoing.append((topic.name, key, body, stored_headers(headers)))
+
+    def remember(self, handled: InboxEntry) -> None:
+        """Put a message into the inbox. Another of its source and id there breaks the commit."""
+        self._handled.append(handled)
 
     async def lock(self, kind: str, subject: str) -> None:
         """Until the commit, nobody else works on this subject: its revisions and messages keep order."""
@@ -94,15 +134,72 @@ class Transaction:
         """Call `wake` once this transaction is durable; it must not fail."""
         self._after_commit.append(wake)
 
-    async def flush_outbox(self) -> None:
-        if self._outgoing:
-            await self.session.execute(insert(OutboxRow), self._outgoing)
-            await self.session.execute(text(f"select pg_notify('{OUTBOX_CHANNEL}', '')"))
-            self._outgoing = []
+    # --- for subclasses --------------------------------------------------------------------------
 
-    def committed(self) -> None:
+    @classmethod
+    def new_memory(cls) -> Any:
+        """What is to be remembered between transactions; None for nothing."""
+        return None
+
+    async def preload(self, messages: Sequence[Message]) -> None:
+        """Read at once whatever these messages, which come next, will need."""
+
+    async def handled(self) -> None:
+        """A message of several has been handled: the next one must see what it wrote."""
+        if self._session is not None:
+            await self._session.flush()
+            # It reads what was written, not what the session remembers.
+            self._session.expunge_all()
+
+    def guard(self) -> Part | None:
+        """A query of whether all that was read is still so; locks what it names until the commit."""
+        return None
+
+    def parts(self) -> list[Part]:
+        """What is to be written at the end."""
+        return []
+
+    def settled(self, durable: bool) -> None:
+        """The end: what was written is durable, or else it is not, or nobody knows."""
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    async def write(self) -> None:
+        """Write everything that waits for it. Raises `Outrun`, then nothing may be committed."""
+        if self._session is not None:
+            await self._session.flush()
+        parts = [*self.parts(), *inbox_part(self._handled), *outbox_part(self._outgoing)]
+        guard = self.guard()
+        if not parts and guard is None:
+            return
+        statement = joined(guard, parts, NOTIFY if self._outgoing else "")
+        self._outgoing, self._handled = [], []
+        [row] = await self.fetch(statement.sql, *statement.args)
+        if not row[0]:
+            raise Outrun("somebody else was faster")
+
+    async def commit(self) -> None:
+        at = self.cause.type if self.cause else ""
+        try:
+            if self._session is None:
+                reached(at, "commit", "before")
+                await self.write()
+            else:
+                await self.write()
+                reached(at, "commit", "before")
+                await self._session.commit()
+        except BaseException:
+            self.settled(False)
+            raise
+        reached(at, "commit", "after")
+        self.settled(True)
         for wake in self._after_commit:
             wake()
+
+    async def close(self) -> None:
+        """What was not committed is rolled back, even if the task is cancelled meanwhile."""
+        if self._session is not None:
+            await asyncio.shield(asyncio.ensure_future(self._session.close()))
 
 
 T = TypeVar("T", bound=Transaction)
@@ -115,23 +212,25 @@ class Database(Generic[T]):
         self.service = service
         self.url = url
         self._transaction = transaction
+        self.memory = transaction.new_memory()
+        """What this process remembers between transactions, if the service does."""
         self.engine = create_async_engine(
             async_url(url), pool_size=pool_size, max_overflow=pool_size, pool_timeout=30
         )
+        self.lane = Lane(url.replace("postgresql+asyncpg:", "postgresql:", 1), pool_size)
+        self.clock = DatabaseClock(self.lane)
 
     @asynccontextmanager
-    async def transaction(self, cause: Envelope | None = None) -> AsyncIterator[T]:
-        """Begin, yield, commit; roll back on any exception."""
-        async with AsyncSession(self.engine, expire_on_commit=False, autoflush=False) as session:
-            async with session.begin():
-                now = (await session.execute(text("select now()"))).scalar_one()
-                tx = self._transaction(session, self.service, now, cause)
-                yield tx
-                await session.flush()
-                await tx.flush_outbox()
-                reached(tx.cause.type if tx.cause else "", "commit", "before")
-            reached(tx.cause.type if tx.cause else "", "commit", "after")
-            tx.committed()
+    async def transaction(
+        self, cause: Envelope | None = None, *, from_memory: bool = False
+    ) -> AsyncIterator[T]:
+        """Begin, yield, commit; roll back on any exception. Raises `Outrun` when somebody was faster."""
+        tx = self._transaction(self, await self.clock.now(), cause, from_memory)
+        try:
+            yield tx
+            await tx.commit()
+        finally:
+            await tx.close()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
@@ -145,6 +244,7 @@ class Database(Generic[T]):
             await connection.execute(text("select 1"))
 
     async def close(self) -> None:
+        await self.lane.close()
         await self.engine.dispose()
 
 
@@ -158,6 +258,8 @@ def async_url(url: str) -> str:
 
 def is_passing(error: BaseException) -> bool:
     """Whether the database, not the statement, is at fault: the same again may succeed."""
+    if isinstance(error, Outrun):
+        return True
     if isinstance(error, DBAPIError):
         if error.connection_invalidated or isinstance(error, InterfaceError):
             return True
@@ -170,3 +272,8 @@ def is_passing(error: BaseException) -> bool:
     return type(error) is OSError or isinstance(
         error, (ConnectionError, TimeoutError, PoolTimeout, socket.gaierror, asyncpg.InterfaceError)
     )
+
+
+def is_repeat(error: BaseException) -> bool:
+    """Whether something is there already that was to be new: somebody did the same at the same moment."""
+    return isinstance(error, IntegrityError | asyncpg.UniqueViolationError)

@@ -14,6 +14,7 @@ from hypothesis.stateful import invariant
 from services.planner.domain import ATTEMPTS_MAX
 from services.planner.open_commands import open_command
 from services.planner.stages import STAGES
+from services.planner.store.statements import is_started
 from shared.contracts.freezes import DeploysFrozen, DeploysThawed
 from shared.contracts.stages import Errored, Failed, RunExecutorStage, RunValidatorStage
 from shared.contracts.tasks import DeployTask
@@ -70,8 +71,8 @@ class Runs(PlannerMachine):
 
     @invariant()
     def every_run_goes_on_or_says_for_whom_it_waits(self) -> None:
-        for run_id, row in self.world.runs.items():
-            run, command = self.world.run(run_id), row.open_command
+        for run_id, run in self.world.runs.items():
+            command = self.world.open_command(run_id)
             if run.ended:
                 assert (command, run.wake_at, run.blocked_by) == (None, None, None)
                 assert run.ended_at is not None
@@ -126,12 +127,14 @@ class Runs(PlannerMachine):
         if not hasattr(self, "world"):
             return
         for _ in range(_TO_THE_END):
-            open_runs = [run_id for run_id, row in self.world.runs.items() if row.started and not row.ended]
+            open_runs = [
+                run_id for run_id, run in self.world.runs.items() if is_started(run) and not run.ended
+            ]
             self.an_sre_thaws()
             if not open_runs and not self.world.to_registry and not self.world.from_registry:
                 break
             self.one_step(open_runs[0] if open_runs else next(iter(self.world.runs)))
-        assert not [row.status for row in self.world.runs.values() if row.started and not row.ended]
+        assert not [run.status for run in self.world.runs.values() if is_started(run) and not run.ended]
         assert self.world.truth.held_by is None
 
 

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from services.planner.domain import ATTEMPTS_MAX
 from services.planner.run import Run
 from services.planner.stages import STAGES
+from services.planner.store.statements import is_started
 from shared.contracts.freezes import FreezeDeploys, ThawDeploys
 from shared.contracts.runs import (
     ApproveCandidate,
@@ -96,7 +97,7 @@ class PlannerMachine(RuleBasedStateMachine):
 
     def _pick(self, number: int) -> Run:
         """Mostly the Run that was started: there the most can happen."""
-        started = [run_id for run_id, row in self.world.runs.items() if row.started and not row.ended]
+        started = [run_id for run_id, run in self.world.runs.items() if is_started(run) and not run.ended]
         ids = started if started and number % 4 else sorted(self.world.runs)
         return self.world.run(ids[number % len(ids)])
 

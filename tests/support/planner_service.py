@@ -104,11 +104,11 @@ class PlannerService:
 
     async def view(self, run_id: str) -> RunView:
         async with self.database.transaction() as tx:
-            return (await tx.run(run_id)).view()
+            return (await tx.run_with_revision(run_id))[0].view()
 
     async def open_command(self, run_id: str) -> Message | None:
         async with self.database.transaction() as tx:
-            await tx.run(run_id)
+            await tx.run_with_revision(run_id)
             for message in await tx.open_messages():
                 if getattr(message, "run_id", None) == run_id:
                     return message

@@ -9,13 +9,15 @@ from typing import Any
 from services.planner.handlers import HANDLERS, on_timer
 from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
-from services.planner.store import PlannerTransaction, ProjectRow, RunRow
-from shared.contracts.catalogue import BY_TYPE
+from services.planner.store import PlannerTransaction
+from services.planner.store.memory import KnownProject
+from services.planner.store.statements import is_started
 from shared.contracts.envelope import Envelope, seal
 from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.refusals import CommandRefused, Refusal
 from shared.contracts.releases import Release
 from shared.contracts.stages import Outcome, RunExecutorStage, RunValidatorStage, StageFinished
+from shared.contracts.topics import Topic
 from shared.contracts.values import Message
 from shared.contracts.version_maps import (
     HoldVersionMap,
@@ -46,8 +48,7 @@ class World:
     registration: Project = field(default_factory=project)
     known: dict[tuple[str, str], Release] = field(default_factory=releases)
     now: datetime = NOON
-    runs: dict[str, RunRow] = field(default_factory=dict)
-    projects: dict[str, ProjectRow] = field(default_factory=dict)
+    projects: dict[str, KnownProject] = field(default_factory=dict)
     sent: list[Message] = field(default_factory=list)
     truth: VersionMap = field(default_factory=version_map)
     """The registry's version map, which the planner hears of later."""
@@ -69,10 +70,10 @@ class World:
         return _at_once(HANDLERS[type(message)](message, MemoryTransaction(self, envelope)))
 
     def fork(self) -> "World":
-        """The same world once more, to try something in it. Rows of Runs are replaced, never changed."""
+        """The same world once more, to try something in it. Runs are replaced, never changed."""
         other = copy.copy(self)
-        other.runs, other.sent = dict(self.runs), list(self.sent)
-        other.projects = {name: copy.deepcopy(row) for name, row in self.projects.items()}
+        other.sent = list(self.sent)
+        other.projects = {name: known.copy() for name, known in self.projects.items()}
         other.to_registry, other.from_registry = list(self.to_registry), list(self.from_registry)
         other.handled_by_registry = set(self.handled_by_registry)
         return other
@@ -80,18 +81,25 @@ class World:
     def wait_s(self, seconds: float) -> None:
         """Let time pass, and fire the timers that are due then."""
         self.now += timedelta(seconds=seconds)
-        for row in list(self.runs.values()):
-            due = row.wake_at is not None and row.wake_at <= self.now
-            if due or (row.awaits_thaw and self.fleet.freeze is None):
-                _at_once(on_timer(row.id, row.project, MemoryTransaction(self, None)))
+        for run in self.runs.values():
+            due = run.wake_at is not None and run.wake_at <= self.now
+            if due or (run.awaits_thaw and self.fleet.freeze is None):
+                _at_once(on_timer(run.id, run.project, MemoryTransaction(self, None)))
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        return {name: kept.run for known in self.projects.values() for name, kept in known.runs.items()}
 
     def run(self, run_id: str) -> Run:
-        return Run.model_validate(self.runs[run_id].state)
+        return self.runs[run_id]
 
     def open_command(self, run_id: str) -> Message | None:
         """What a Run has asked for, as long as nobody has answered."""
-        kept = self.runs[run_id].open_command
-        return BY_TYPE[kept["type"]].model_validate(kept["body"]) if kept else None
+        run = self.run(run_id)
+        if run.ended or not (run.is_running or run.waits_for_registry):
+            return None
+        asked = (one for one in reversed(self.sent) if isinstance(one, StageCommand | MapCommand))
+        return next(command for command in asked if command.run_id == run_id)
 
     def stage_command(self, run_id: str) -> StageCommand | None:
         command = self.open_command(run_id)
@@ -150,30 +158,17 @@ def refused(command: MapCommand) -> CommandRefused:
 
 
 class MemoryTransaction(PlannerTransaction):
-    """The planner's transaction without a database: the same rows, kept in the world."""
+    """The planner's transaction without a database: what it holds is the world's."""
 
     def __init__(self, world: World, cause: Envelope | None) -> None:
         self.world = world
         self.now = world.now
         self.cause = cause
+        self._changed: dict[str, None] = {}
+        self._changed_runs: dict[str, str] = {}
 
-    async def lock(self, kind: str, subject: str) -> None:
-        """Nobody else is there."""
-
-    async def project_row(self, project: str) -> ProjectRow:
-        return self.world.projects.setdefault(project, ProjectRow(id=project))
-
-    async def registration(self, project: str) -> tuple[Project, VersionMap]:
-        row = self.world.projects[project]
-        return Project.model_validate(row.project), VersionMap.model_validate(row.version_map)
-
-    async def releases(self) -> dict[tuple[str, str], Release]:
-        return self.world.known
-
-    async def active_run(self, project: str) -> str | None:
-        rows = [row for row in self.world.runs.values() if row.started and not row.ended]
-        assert len(rows) <= 1, "one started Run per Project at a time"
-        return rows[0].id if rows else None
+    async def known_project(self, project: str) -> KnownProject:
+        return self.world.projects.setdefault(project, KnownProject(project))
 
     async def fleet(self) -> FleetState:
         return self.world.fleet
@@ -182,35 +177,31 @@ class MemoryTransaction(PlannerTransaction):
         self.world.fleet = state
         self.world.sent += sends
 
-    async def run(self, run_id: str, project: str | None = None) -> Run:
-        return self.world.run(run_id)
+    async def releases(self) -> dict[tuple[str, str], Release]:
+        return self.world.known
 
     async def save(self, before: Run | None, decision: Decision) -> None:
         run = decision.run
-        if run == before and not decision.sends:
-            return
-        row = await self.project_row(run.project)
-        row.fence = max(row.fence, run.fence)
-        known = self.world.runs.get(run.id)
-        state = run.model_dump(mode="json", by_alias=True)
-        assert Run.model_validate(state) == run, "a Run that is stored is the same Run"
-        self.world.runs[run.id] = RunRow(
-            id=run.id,
-            project=run.project,
-            status=run.status,
-            started=run.record_of("prepare") is not None,
-            ended=run.ended,
-            revision=known.revision + 1 if known else 1,
-            plan=run.plan,
-            wake_at=run.wake_at,
-            awaits_thaw=run.awaits_thaw,
-            requested_at=run.requested_at,
-            state=state,
-            open_command=self._open(run, decision, known),
+        assert Run.model_validate_json(run.model_dump_json(by_alias=True)) == run, (
+            "what is stored is the same"
         )
-        self.world.sent += decision.sends
-        self.world.sent.append(run.changed(self.world.runs[run.id].revision))
-        self.world.to_registry += [message for message in decision.sends if isinstance(message, MapCommand)]
+        await super().save(before, decision)
+        started = [one.id for one in self.world.runs.values() if is_started(one) and not one.ended]
+        known = await self.known_project(run.project)
+        assert started == ([known.active] if known.active else []), "one started Run per Project at a time"
+
+    def send(
+        self,
+        message: Message,
+        *,
+        topic: Topic | None = None,
+        correlation_id: str | None = None,
+        body: bytes | None = None,
+    ) -> Envelope:
+        self.world.sent.append(message)
+        if isinstance(message, MapCommand):
+            self.world.to_registry.append(message)
+        return seal(message, source="/upgrades/planner", now=self.now, cause=self.cause)
 
 
 def _at_once(handled: Awaitable[Any]) -> Any:

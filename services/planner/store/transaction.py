@@ -1,0 +1,300 @@
+"""How Projects, Runs and releases are loaded and saved."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlmodel import col
+
+from services.planner.open_commands import open_command
+from services.planner.recovery import FleetState
+from services.planner.run import Decision, Run
+from services.planner.store import statements
+from services.planner.store.memory import KeptRun, KnownProject, KnownReleases, Memory
+from services.planner.store.tables import RunRow
+from shared.contracts.projects import Project
+from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdrawn
+from shared.contracts.runs import Plan
+from shared.contracts.values import Message
+from shared.contracts.version_maps import VersionMap
+from shared.errors import Reject, not_found
+from shared.storage.database import Transaction
+from shared.storage.statement import Part
+
+
+class PlannerTransaction(Transaction):
+    """The planner's queries, over Projects that are held in memory until the commit.
+
+    Handlers change what is held here; one statement writes it at the end, if nobody else has changed one of
+    these Projects meanwhile. So no lock is needed: who comes second raises `Outrun` and is done again.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._projects: dict[str, KnownProject] = {}
+        self._changed: dict[str, None] = {}
+        self._changed_runs: dict[str, str] = {}
+        """The Project of each."""
+        self._releases: KnownReleases | None = None
+        self._book_revision = 0
+        self._changed_releases: KnownReleases = {}
+        self._fleet: FleetState | None = None
+        self._fleet_revision = 0
+
+    @classmethod
+    def new_memory(cls) -> Memory:
+        return Memory()
+
+    @property
+    def memory(self) -> Memory:
+        memory: Memory = self.database.memory
+        return memory
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def preload(self, messages: Sequence[Message]) -> None:
+        keys = {message.key() for message in messages if not isinstance(message, _ABOUT_RELEASES)}
+        await self._load(keys)
+        runs = {getattr(message, "run_id", None): message.key() for message in messages}
+        await self._load_runs([run for run, key in runs.items() if run and run not in self._held(key).runs])
+
+    async def known_project(self, project: str) -> KnownProject:
+        """What is known of a Project, to be changed by way of this transaction only."""
+        if project not in self._projects:
+            await self._load([project])
+        return self._projects[project]
+
+    async def registration(self, project: str) -> tuple[Project, VersionMap]:
+        """A registered Project with its pins. Raises `Reject` when it is not known."""
+        known = await self.known_project(project)
+        if known.project is None or known.version_map is None:
+            raise not_found(
+                f"Project {project} is not registered",
+                field="project",
+                value=project,
+                cure="register it first: upgradepath project register; just after that, try again",
+            )
+        return known.project, known.version_map
+
+    async def releases(self) -> dict[tuple[str, str], Release]:
+        return {name: release for name, (release, _) in (await self._known_releases()).items()}
+
+    async def active_run(self, project: str) -> str | None:
+        """The Project's started Run that has not ended."""
+        return (await self.known_project(project)).active
+
+    async def run(self, run_id: str, project: str) -> Run:
+        """A Run, to be changed. Raises `Reject` when there is none of that id in that Project."""
+        known = await self.known_project(project)
+        if run_id not in known.runs:
+            await self._load_runs([run_id])
+        if run_id not in known.runs:
+            raise _no_run(run_id, project)
+        return known.runs[run_id].run
+
+    async def run_with_revision(self, run_id: str) -> tuple[Run, int]:
+        """A Run as it is now, to be looked at, and how often it has changed. Raises `Reject` if unknown."""
+        for _, _, revision, state in await self.fetch(statements.RUNS, [run_id]):
+            return Run.model_validate_json(state), revision
+        raise _no_run(run_id)
+
+    async def runs(self, project: str | None, status: str | None, most: int = 200) -> list[Run]:
+        """Newest first."""
+        query = select(RunRow).order_by(col(RunRow.requested_at).desc()).limit(most)
+        if project is not None:
+            query = query.where(col(RunRow.project) == project)
+        if status is not None:
+            query = query.where(col(RunRow.status) == status)
+        rows = await self.session.execute(query)
+        return [Run.model_validate(row.state) for row in rows.scalars()]
+
+    async def plan(self, digest: str) -> Plan:
+        found = await self.session.execute(select(RunRow).where(col(RunRow.plan) == digest).limit(1))
+        row = found.scalar_one_or_none()
+        plan = Run.model_validate(row.state).plan_document if row is not None else None
+        if plan is None:
+            raise not_found("there is no such plan", field="plan", value=digest, cure="upgradepath run list")
+        return plan
+
+    async def due(self) -> list[tuple[str, str]]:
+        """(Run, Project) of every Run whose timer has come, or that waits for a freeze which is over."""
+        thawed = (await self.fleet()).freeze is None
+        rows = await self.fetch(statements.DUE, self.now, thawed)
+        return [(run, project) for run, project in rows]
+
+    async def fleet(self) -> FleetState:
+        """Whether deploys are frozen."""
+        if self._fleet is None:
+            known = self.memory.fleet if self.from_memory else None
+            if known is None:
+                rows = await self.fetch(statements.FLEET_STATE)
+                known = FleetState.model_validate_json(rows[0][0]) if rows else FleetState()
+            self._fleet, self._fleet_revision = known, known.revision
+        return self._fleet
+
+    async def next_fence(self, project: str) -> int:
+        """The next number of the Project; `save` takes it when the decision used it."""
+        return (await self.known_project(project)).fence + 1
+
+    async def open_messages(self) -> list[Message]:
+        """For every Run that has not ended: its last event and its open command, as they were sent."""
+        rows = await self.session.execute(
+            select(RunRow).where(col(RunRow.ended).is_(False)).order_by(col(RunRow.requested_at))
+        )
+        messages: list[Message] = []
+        for row in rows.scalars():
+            run = Run.model_validate(row.state)
+            messages.append(run.changed(row.revision))
+            command = open_command(run)
+            if command is not None:
+                messages.append(command)
+        return messages
+
+    # --- changing --------------------------------------------------------------------------------
+
+    async def keep_release(self, release: Release, revision: int) -> None:
+        """Keep what the registry tells; older news is dropped."""
+        known, name = await self._known_releases(), (release.system, release.version)
+        if name not in known or known[name][1] < revision:
+            self._releases = {**known, name: (release, revision)}
+            self._changed_releases[name] = (release, revision)
+
+    async def keep_project(self, project: Project, revision: int) -> None:
+        """Keep what the registry tells; older news is dropped."""
+        known = await self.known_project(project.id)
+        if revision > known.revision:
+            known.project, known.revision, known.project_is_new = project, revision, True
+            self._changed[project.id] = None
+
+    async def keep_map(self, version_map: VersionMap) -> bool:
+        """Keep what the registry tells; False for older news, which is dropped."""
+        known = await self.known_project(version_map.project)
+        if version_map.revision <= known.map_revision:
+            return False
+        known.version_map, known.map_revision, known.map_is_new = version_map, version_map.revision, True
+        self._changed[known.id] = None
+        return True
+
+    async def save_fleet(self, state: FleetState, sends: tuple[Message, ...]) -> None:
+        """Keep it and tell of it; nothing if nothing is told."""
+        if sends:
+            self._fleet = state
+        for message in sends:
+            self.send(message)
+
+    async def save(self, before: Run | None, decision: Decision) -> None:
+        """State, timers, `RunChanged` and everything that is to be sent: one commit."""
+        run = decision.run
+        if (run is before or run == before) and not decision.sends:
+            return
+        known = await self.known_project(run.project)
+        known.fence = max(known.fence, run.fence)
+        kept = known.runs.get(run.id)
+        revision = kept.revision + 1 if kept else 1
+        for message in decision.sends:
+            self.send(message, correlation_id=run.id)
+        self.send(run.changed(revision), correlation_id=run.id)
+        known.runs[run.id] = KeptRun(run, revision, is_new=kept.is_new if kept else True)
+        if statements.is_started(run):
+            known.active = None if run.ended else run.id
+        self._changed[known.id] = None
+        self._changed_runs[run.id] = run.project
+
+    # --- the commit ------------------------------------------------------------------------------
+
+    def guard(self) -> Part | None:
+        book = None if self._releases is None else self._book_revision
+        fleet = None if self._fleet is None else self._fleet_revision
+        if not self._projects and book is None and fleet is None:
+            return None
+        return statements.guard(list(self._projects.values()), book, fleet)
+
+    def parts(self) -> list[Part]:
+        runs = [self._projects[project].runs[run] for run, project in self._changed_runs.items()]
+        return [
+            *statements.write_projects([self._projects[name] for name in self._changed]),
+            *statements.write_runs(runs),
+            *(statements.write_releases(self._changed_releases) if self._changed_releases else ()),
+            *([statements.write_fleet(self._fleet)] if self._fleet and self._fleet_has_changed() else ()),
+        ]
+
+    def _fleet_has_changed(self) -> bool:
+        return self._fleet is not None and self._fleet.revision != self._fleet_revision
+
+    def settled(self, durable: bool) -> None:
+        if not durable:
+            for name in self._projects:
+                self.memory.forget(name)
+            self.memory.releases = self.memory.fleet = None
+            return
+        for name, known in self._projects.items():
+            self.memory.keep(known, changed=name in self._changed)
+        if self._fleet is not None:
+            self.memory.fleet = self._fleet
+        if self._releases is not None:
+            self.memory.keep_releases(
+                self._releases, self._book_revision + (1 if self._changed_releases else 0)
+            )
+
+    # --- loading ---------------------------------------------------------------------------------
+
+    def _held(self, project: str) -> KnownProject:
+        return self._projects.get(project) or KnownProject(project)
+
+    async def _load(self, projects: Sequence[str] | set[str]) -> None:
+        missing = []
+        for name in sorted(projects):
+            known = self.memory.recall(name) if self.from_memory else None
+            if known is None:
+                missing.append(name)
+            else:
+                self._projects[name] = known
+        if not missing:
+            return
+        self._projects |= {name: KnownProject(name) for name in missing}
+        for row in await self.fetch(statements.PROJECTS, missing):
+            name, version, project, revision, version_map, map_revision, fence, *active = row
+            known = self._projects[name]
+            known.version, known.revision, known.map_revision, known.fence = (
+                version,
+                revision,
+                map_revision,
+                fence,
+            )
+            known.project = None if project is None else Project.model_validate_json(project)
+            known.version_map = None if version_map is None else VersionMap.model_validate_json(version_map)
+            known.active, run_revision, state = active
+            if known.active is not None:
+                known.runs[known.active] = KeptRun(Run.model_validate_json(state), run_revision)
+
+    async def _load_runs(self, runs: Sequence[str]) -> None:
+        """Those of them that belong to Projects which are held."""
+        for project, name, revision, state in await self.fetch(statements.RUNS, runs) if runs else ():
+            if project in self._projects:
+                kept = KeptRun(Run.model_validate_json(state), revision)
+                self._projects[project].runs.setdefault(name, kept)
+
+    async def _known_releases(self) -> KnownReleases:
+        if self._releases is None and self.from_memory and self.memory.releases is not None:
+            self._releases, self._book_revision = self.memory.releases, self.memory.book_revision
+        if self._releases is None:
+            rows = await self.fetch(statements.RELEASES)
+            self._book_revision = rows[0][0]
+            self._releases = {
+                (system, version): (Release.model_validate_json(release), revision)
+                for _, system, version, revision, release in rows
+                if system is not None
+            }
+        return self._releases
+
+
+_ABOUT_RELEASES = (ReleasePublished, ReleaseWithdrawn)
+
+
+def _no_run(run_id: str, project: str | None = None) -> Reject:
+    return not_found(
+        f"there is no Run {run_id}" + (f" in Project {project}" if project else ""),
+        field="run_id",
+        value=run_id,
+        cure="list them: upgradepath run list",
+    )
