@@ -13,24 +13,21 @@ class DatabaseClock:
     """All processes of a service see one time, their database's, whatever their own clocks say.
 
     It is asked every ten seconds at the most, and in between it goes on with the time since the start of
-    the machine, which no one sets. The error is what the answer took, some milliseconds at the worst.
+    the machine, which no one sets. It is behind by what the answer took, and never ahead.
     """
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
-        self._asked_at_s = -_TRUSTED_S
-        self._then = datetime.fromtimestamp(0, UTC)
+        self._read_at_s = -_TRUSTED_S
+        self._read = datetime.fromtimestamp(0, UTC)
 
     async def now(self) -> datetime:
         """Raises what the driver raises when the database is not there."""
-        since_s = _uptime_s() - self._asked_at_s
+        since_s = _uptime_s() - self._read_at_s
         if not 0 <= since_s < _TRUSTED_S:
-            asked_at_s = _uptime_s()
             [row] = await self._lane.fetch("select clock_timestamp()")
-            self._then, self._asked_at_s = row[0], asked_at_s
-            since_s = _uptime_s() - asked_at_s
-            return self._then
-        return self._then + timedelta(seconds=since_s)
+            self._read, self._read_at_s, since_s = row[0], _uptime_s(), 0.0
+        return self._read + timedelta(seconds=since_s)
 
 
 def _uptime_s() -> float:
