@@ -253,7 +253,7 @@ async def test_sqlmodel_table_true_skips_validation_and_edits_in_place_are_not_s
     service = place.service()
     async with service.database.transaction() as tx:
         tx.send(publish(place.name, 1))
-        await tx.flush_outbox()
+        await tx.write()
         row = (await tx.session.execute(select(OutboxRow))).scalars().one()
         assert [
             "ce_subject",
