@@ -36,17 +36,20 @@ class Verdict:
     answer: JsonValue = None
     refusals: tuple[Refusal, ...] = ()
 
-    def stored(self) -> str:
-        return json.dumps({"answer": self.answer, "refusals": [one.model_dump() for one in self.refusals]})
+    def stored(self) -> dict[str, Any]:
+        return {"answer": self.answer, "refusals": [refusal.model_dump() for refusal in self.refusals]}
 
     @classmethod
-    def load(cls, stored: str) -> "Verdict":
-        verdict = json.loads(stored)
-        refusals = tuple(Refusal.model_validate(refusal) for refusal in verdict.get("refusals", ()))
-        return cls(verdict.get("answer"), refusals)
+    def load(cls, stored: Mapping[str, Any]) -> "Verdict":
+        refusals = tuple(Refusal.model_validate(refusal) for refusal in stored.get("refusals", ()))
+        return cls(stored.get("answer"), refusals)
+
+    @classmethod
+    def of(cls, entry: InboxEntry) -> "Verdict":
+        return cls.load(json.loads(entry.verdict))
 
 
-_ANSWERED_NOTHING = Verdict().stored()
+_ANSWERED_NOTHING = json.dumps(Verdict().stored())
 
 
 class Inbox(Generic[T]):
@@ -135,7 +138,7 @@ class Inbox(Generic[T]):
             if not isinstance(received.message, Command):
                 raise
             return await self._remember_refusal(received, rejection, answer=answer)
-        return Verdict.load(entry.verdict)
+        return Verdict.of(entry)
 
     async def _repeat(self, received: Received, tx: T, *, answer: bool) -> InboxEntry | None:
         identity = (received.envelope.source, received.envelope.id)
@@ -150,7 +153,7 @@ class Inbox(Generic[T]):
             raise OtherBytes(
                 f"{received.envelope.source} used the id {received.envelope.id} for two messages"
             )
-        verdict = Verdict.load(entry.verdict)
+        verdict = Verdict.of(entry)
         if answer and verdict.refusals:
             # The first answer may have been lost with a broker that forgets; the same id makes it harmless.
             _refuse(received, verdict, tx)
@@ -167,9 +170,9 @@ class Inbox(Generic[T]):
         async with self.database.transaction(received.envelope) as tx:
             entry = await self._repeat(received, tx, answer=answer)
             if entry is not None:
-                return Verdict.load(entry.verdict)
+                return Verdict.of(entry)
             verdict = Verdict(refusals=rejection.refusals)
-            tx.remember(_entry(received, verdict.stored()))
+            tx.remember(_entry(received, json.dumps(verdict.stored())))
             if answer:
                 _refuse(received, verdict, tx)
             return verdict
