@@ -105,7 +105,7 @@ def _project_columns(some: Sequence[KnownProject]) -> tuple[list[object], ...]:
 
 def write_runs(changed: Sequence[KeptRun]) -> list[Part]:
     """New Runs are added, the others overwritten."""
-    names = "id, project, status, started, ended, revision, plan, wake_at, requested_at, state, open_command"
+    names = "id, project, status, started, ended, revision, plan, wake_at, requested_at, awaits_thaw, state"
     columns = (
         "unnest($1::text[], $2::text[], $3::text[], $4::bool[], $5::bool[], $6::bigint[], $7::text[],"
         " $8::timestamptz[], $9::timestamptz[], $10::bool[], $11::text[])"
