@@ -10,7 +10,8 @@ from types import MappingProxyType
 import asyncpg
 
 from local.world import World
-from services.executor.clients.migrations import apply, read_migrations
+from services.executor.clients.migration_files import read_migrations
+from services.executor.clients.migrations import apply
 from services.executor.clients.postgres import create_database
 from shared.clients.database_urls import with_database
 from shared.clients.environments import EnvironmentRunner

@@ -10,7 +10,8 @@ from shared.contracts.values import SystemName, Version
 from shared.errors import Reject
 from shared.versions import parse_constraint
 
-MIGRATION_FOLDER = re.compile(r"\d{14}_[a-z0-9_]+")
+# Real histories have spaces, capitals and umlauts in them; only the order by name must be the order of time.
+MIGRATION_FOLDER = re.compile(r'\d[^/\\"\x00-\x1f\x7f]{0,199}')
 
 
 def _constraint(text: str) -> str:

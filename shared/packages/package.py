@@ -1,6 +1,7 @@
 """A package read whole: pure, safe against what a stranger may put into an archive, all mistakes at once."""
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +20,8 @@ NOTES: Final = "MIGRATION.md"
 SCHEMA: Final = "prisma/schema.prisma"
 FILES: Final = "files/"
 MIGRATIONS: Final = "prisma/migrations/"
-_TIMESTAMP_CHARACTERS = 14
+_TIMESTAMP = re.compile(r"^\d+[_ -]*")
+_TITLE_CHARACTERS = 150
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ class Migration:
     checksum: Digest
 
     @property
-    def identity(self) -> str:
-        """The name without the timestamp: what the migration is called in every Project."""
-        return self.name[_TIMESTAMP_CHARACTERS + 1 :]
+    def title(self) -> str:
+        """The name without the timestamp, cut to what still fits when a Project names the folder."""
+        return _TIMESTAMP.sub("", self.name)[:_TITLE_CHARACTERS] or self.name
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class _Reading:
         found: list[Migration] = []
         for name in folders:
             if not MIGRATION_FOLDER.fullmatch(name):
-                cure = "name it <YYYYMMDDHHMMSS>_<snake_name>, in small letters, digits and underscores"
+                cure = "begin it with digits, as <YYYYMMDDHHMMSS>_<name>; up to 200 characters"
                 self._refuse("this is no name of a migration", f"{MIGRATIONS}{name}", cure)
                 continue
             up, down = f"{MIGRATIONS}{name}/migration.sql", f"{MIGRATIONS}{name}/down.sql"
@@ -146,12 +148,6 @@ class _Reading:
                 self._refuse("the migration is empty", up, "write its SQL, or remove the folder")
             checksum = hashlib.sha256(sql.encode()).hexdigest()
             found.append(Migration(name, sql, self._text(down) if down in self._members else None, checksum))
-        identities: dict[str, str] = {}
-        for migration in found:
-            first = identities.setdefault(migration.identity, migration.name)
-            if first != migration.name:
-                reason = f"it is called like {first}; without the timestamp a name may occur once"
-                self._refuse(reason, f"{MIGRATIONS}{migration.name}", "give it a name of its own")
         return tuple(found)
 
     def _refuse_strangers(self) -> None:

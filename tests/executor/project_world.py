@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.executor.clients import migrations
-from services.executor.clients.migrations import read_migrations
+from services.executor.clients.migration_files import read_migrations
 from services.executor.clients.postgres import session
 from services.executor.stages import migrate, prepare
 from services.executor.stages.tools import Tools

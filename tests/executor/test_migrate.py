@@ -91,8 +91,11 @@ async def test_a_migration_of_nobody_is_refused(tmp_path: Path, new_database: Ne
     await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     path = "prisma/migrations/20260401000000_mine/migration.sql"
     commit = await world.commit(BRANCH, {path: b"SELECT 1"}, "Mine")
-    with pytest.raises(Failure, match="neither the upgrade's nor in production"):
+    with pytest.raises(Failure, match="production cannot take") as caught:
         await migrate.run(world.job("migrate"), world.migrate_task(commit), world.tools)
+    (found,) = caught.value.outcome.findings
+    assert found.subject == "20260401000000_mine"
+    assert "take it off the branch" in found.cure
 
 
 async def test_a_push_to_the_branch_meanwhile_is_named(tmp_path: Path, new_database: NewDatabase) -> None:

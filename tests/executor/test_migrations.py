@@ -1,5 +1,6 @@
 """Migrations run as Prisma runs them, stop where Prisma would go on, and can be undone."""
 
+import asyncio
 import hashlib
 from itertools import count
 from typing import Any
@@ -9,10 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.executor.clients.migrations import Migration, applied, apply, read_migrations, revert
+from services.executor.clients.migration_files import Migration, read_migrations
+from services.executor.clients.migrations import Patience, applied, apply
 from services.executor.clients.postgres import schema_digest, session
+from services.executor.clients.reverting import revert
 from shared.errors import Failure, Retry, Stale
 from tests.executor.conftest import NewDatabase
+from tests.jobs.job_world import until
 
 TOKEN = (1, 1)
 
@@ -27,7 +31,7 @@ STATUS = migration(
     "ALTER TABLE users ADD COLUMN status text; UPDATE users SET status = 'active' -- the end",
     "ALTER TABLE users DROP COLUMN status",
 )
-BROKEN = migration("3_broken", "CREATE TABLE half (); SELECT 1 / 0")
+BROKEN = migration("3_broken", "CREATE TABLE half ();\nSELECT 1 / 0 AS zero")
 INDEX = migration(
     "3_index",
     "CREATE UNIQUE INDEX CONCURRENTLY users_email ON users (email);",
@@ -46,6 +50,18 @@ async def rows(url: str) -> list[dict[str, Any]]:
         return [
             dict(r) for r in await connection.fetch("SELECT * FROM _prisma_migrations ORDER BY started_at")
         ]
+
+
+async def until_waited_for(url: str, table: str) -> None:
+    """Returns when somebody waits for a lock on the table."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = $1::regclass AND NOT granted"
+
+    async with session(url) as connection:
+
+        async def waited() -> object:
+            return await connection.fetchval(waiting, table)
+
+        await until(waited)
 
 
 async def test_what_is_applied_is_skipped(new_database: NewDatabase) -> None:
@@ -70,16 +86,16 @@ async def test_only_the_wanted_ones_run_in_the_wanted_order(new_database: NewDat
 
 async def test_a_failed_script_leaves_nothing_but_its_log(new_database: NewDatabase) -> None:
     url = await new_database()
-    with pytest.raises(Failure, match="division by zero"):
-        await apply(url, [USERS, STATUS, BROKEN], TOKEN)
-    failed = (await rows(url))[-1]
-    assert failed["finished_at"] is None
-    assert "division by zero" in failed["logs"]
+    for _ in range(2):
+        with pytest.raises(Failure, match="3_broken failed: division by zero"):
+            await apply(url, [USERS, STATUS, BROKEN], TOKEN)
+        # Prisma would find nothing to resolve, and could go on with a corrected one.
+        assert list(await applied(url)) == [row["migration_name"] for row in await rows(url)]
     async with session(url) as connection:
         assert await connection.fetchval("SELECT to_regclass('half')") is None
-    with pytest.raises(Failure) as caught:
-        await apply(url, [USERS, STATUS, BROKEN], TOKEN)
-    assert "P3009" in caught.value.outcome.findings[0].detail
+        failures = await connection.fetch("SELECT migration_name, logs FROM upgradepath.failure")
+    assert [failure["migration_name"] for failure in failures] == ["3_broken"] * 2
+    assert "division by zero" in failures[0]["logs"]
 
 
 async def test_an_edited_and_a_missing_migration_are_refused_together(new_database: NewDatabase) -> None:
@@ -94,8 +110,10 @@ async def test_an_edited_and_a_missing_migration_are_refused_together(new_databa
 async def test_a_full_database_without_a_history_is_refused(new_database: NewDatabase) -> None:
     url = await new_database()
     await execute(url, "CREATE TABLE somebodys ()")
-    with pytest.raises(Failure, match="P3005"):
+    with pytest.raises(Failure) as caught:
         await apply(url, [USERS], TOKEN)
+    assert "P3005" in caught.value.outcome.findings[0].detail
+    assert await apply(f"{url}?schema=beside", [USERS], TOKEN)
 
 
 async def test_a_held_table_is_tried_again_and_then_works(new_database: NewDatabase) -> None:
@@ -107,11 +125,15 @@ async def test_a_held_table_is_tried_again_and_then_works(new_database: NewDatab
     await transaction.start()
     await holder.execute("LOCK TABLE users IN ACCESS SHARE MODE")
     with pytest.raises(Retry, match="2_status"):
-        await apply(url, [USERS, impatient], TOKEN)
+        await apply(url, [USERS, impatient], TOKEN, patience=Patience(tries=2, first_s=0.01))
+    assert list(await applied(url)) == ["1_users"]
+
+    waiting = asyncio.create_task(apply(url, [USERS, impatient], TOKEN))
+    await until_waited_for(url, "users")
     await transaction.rollback()
     await holder.close()
-    await apply(url, [USERS, impatient], TOKEN)
-    assert [row["rolled_back_at"] is None for row in await rows(url)] == [True, False, True]
+    await waiting
+    assert list(await applied(url)) == ["1_users", "2_status"]
 
 
 async def test_prismas_lock_keeps_us_out(new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +176,7 @@ async def test_prismas_own_interrupted_row_is_not_guessed_at(new_database: NewDa
     await execute(
         url, "INSERT INTO _prisma_migrations (id, checksum, migration_name) VALUES ('its', 'c', '2_status')"
     )
-    with pytest.raises(Failure, match="does not fit") as caught:
+    with pytest.raises(Failure, match="do not fit") as caught:
         await apply(url, [USERS, STATUS], TOKEN)
     assert "interrupted" in caught.value.outcome.findings[0].detail
 
@@ -175,6 +197,111 @@ async def test_an_index_is_built_outside_a_transaction_and_cleaned_when_it_fails
     assert await schema_digest(url) != before
     assert await revert(url, [INDEX], TOKEN, kept=KEPT) == ["3_index"]
     assert await schema_digest(url) == before
+
+
+PARTED = migration(
+    "2_parted",
+    "ALTER TABLE users ADD COLUMN status text;\nCOMMIT;\n"
+    "BEGIN;\nUPDATE users SET status = 'active';\nINSERT INTO users VALUES (9, 'nine');\nEND;\n"
+    "INSERT INTO users SELECT id + 1, 'ten' FROM users WHERE id = 9; -- the end",
+)
+
+
+async def test_a_script_with_transactions_of_its_own_goes_on_after_the_last_that_is_committed(
+    new_database: NewDatabase,
+) -> None:
+    url = await new_database()
+    await apply(url, [USERS], TOKEN)
+    # Only the third transaction stumbles over it.
+    await execute(url, "INSERT INTO users VALUES (10, 'in the way')")
+    with pytest.raises(Failure, match="duplicate key") as caught:
+        await apply(url, [USERS, PARTED], TOKEN)
+    assert "2 of its own transactions are committed" in caught.value.outcome.findings[0].cure
+    with pytest.raises(Failure, match="do not fit") as caught:
+        await apply(url, [USERS, PARTED], TOKEN)
+    assert "P3009" in caught.value.outcome.findings[0].detail
+    # As a killed worker leaves it: no verdict, two of three committed.
+    await execute(url, "UPDATE _prisma_migrations SET logs = NULL; DELETE FROM users WHERE id = 10")
+    await apply(url, [USERS, PARTED], TOKEN)
+    assert list(await applied(url)) == ["1_users", "2_parted"]
+    async with session(url) as connection:
+        found = await connection.fetch("SELECT id, status FROM users ORDER BY id")
+    assert [tuple(each) for each in found] == [(9, None), (10, None)]
+
+
+async def test_a_syntax_error_is_told_with_its_line_in_the_whole_script(new_database: NewDatabase) -> None:
+    url = await new_database()
+    wrong = migration("2_wrong", "SELECT 1;\nCOMMIT;\nSELECT 2;\nSELECT FROM WHERE;\n")
+    with pytest.raises(Failure, match="line 4: syntax error"):
+        await apply(url, [wrong], TOKEN)
+
+
+@pytest.mark.parametrize("after", ["intent", "half", "whole"])
+@pytest.mark.parametrize("schema", ["public", "Beside it"])
+async def test_an_index_build_that_was_killed_is_settled(
+    new_database: NewDatabase, after: str, schema: str
+) -> None:
+    url = await new_database()
+    table = migration("1_t", f'CREATE SCHEMA IF NOT EXISTS "{schema}"; CREATE TABLE "{schema}".t (x int)')
+    await apply(url, [table], TOKEN)
+    build = f'CREATE INDEX CONCURRENTLY IF NOT EXISTS "By X" ON "{schema}"."t" (x)'
+    index = migration("2_index", build, f'DROP INDEX CONCURRENTLY "{schema}"."By X"')
+    await execute(
+        url,
+        "INSERT INTO upgradepath.attempt (id) VALUES ('ours'); INSERT INTO _prisma_migrations (id, checksum,"
+        f" migration_name, started_at) VALUES ('ours', '{index.checksum}', '2_index', clock_timestamp())",
+    )
+    before = await schema_digest(url)
+    if after != "intent":
+        await execute(url, build)
+    if after == "half":
+        spoil = "UPDATE pg_index SET indisvalid = false FROM pg_class WHERE oid = indexrelid"
+        await execute(url, f"{spoil} AND relname = 'By X'")
+    await apply(url, [table, index], TOKEN)
+    assert list(await applied(url)) == ["1_t", "2_index"]
+    assert [row["id"] == "ours" for row in await rows(url)] == [False, after == "whole"]
+    async with session(url) as connection:
+        assert await connection.fetchval(
+            "SELECT indisvalid FROM pg_index JOIN pg_class ON oid = indexrelid WHERE relname = 'By X'"
+        )
+    assert await revert(url, [index], TOKEN, kept={}) == ["2_index"]
+    assert await schema_digest(url) == before
+
+
+async def test_an_invalid_index_of_others_is_not_taken_for_the_one_that_is_wanted(
+    new_database: NewDatabase,
+) -> None:
+    url = await new_database()
+    await apply(url, [USERS], TOKEN)
+    await execute(url, "CREATE INDEX by_mail ON users (email)")
+    await execute(url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'by_mail'::regclass")
+    wanted = migration("2_index", "CREATE INDEX CONCURRENTLY IF NOT EXISTS by_mail ON users (email)")
+    await apply(url, [USERS, wanted], TOKEN)
+    async with session(url) as connection:
+        assert await connection.fetchval(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'by_mail'::regclass"
+        )
+
+
+async def test_settings_of_a_script_end_with_it(new_database: NewDatabase) -> None:
+    url = await new_database()
+    dumped = migration(
+        "1_dumped",
+        "SELECT pg_catalog.set_config('search_path', '', false); SET statement_timeout = '1ms';"
+        " CREATE TABLE public.dumped (); SET statement_timeout = 0; SET ROLE pg_monitor",
+    )
+    after = migration("2_after", 'CREATE TABLE "nach dem Schlüssel" ()')
+    await apply(url, [dumped, after], TOKEN)
+    async with session(url) as connection:
+        assert await connection.fetchval("SELECT to_regclass('public.\"nach dem Schlüssel\"') IS NOT NULL")
+
+
+async def test_what_takes_longer_than_it_may_is_a_verdict(new_database: NewDatabase) -> None:
+    url = await new_database()
+    slow = migration("1_slow", "SET statement_timeout = '20ms'; SELECT pg_sleep(30)")
+    with pytest.raises(Failure, match="statement timeout") as caught:
+        await apply(url, [slow], TOKEN)
+    assert "SET statement_timeout" in caught.value.outcome.findings[0].cure
 
 
 async def test_undoing_goes_backwards_and_keeps_the_rows(new_database: NewDatabase) -> None:
@@ -280,4 +407,5 @@ async def test_a_failure_does_not_tell_what_rows_hold(new_database: NewDatabase)
         told = caught.value.outcome.model_dump_json()
         assert "could not create unique index" in told
         assert "ann@" not in told
-    assert "ann@real.example" in (await rows(url))[-1]["logs"]
+    async with session(url) as connection:
+        assert "ann@real.example" in await connection.fetchval("SELECT logs FROM upgradepath.failure LIMIT 1")

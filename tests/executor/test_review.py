@@ -1,12 +1,15 @@
 """Review tells what an upgrade would change, and changes nothing."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from services.executor.clients import migrations
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages import review
+from services.executor.stages.project_tree import migrations_at
 from shared.clients.secrets import Secrets
 from shared.contracts.facts import ReviewFacts
 from shared.contracts.stages import Finding
@@ -32,9 +35,16 @@ class ReviewWorld:
 
 
 async def reviewing(
-    folder: Path, database: str, files: Mapping[str, str | bytes | None] | None = None
+    folder: Path,
+    database: str,
+    files: Mapping[str, str | bytes | None] | None = None,
+    *,
+    migrated: bool = True,
 ) -> ReviewWorld:
-    return ReviewWorld(await make_merge_world(folder, files), database)
+    world = await make_merge_world(folder, files)
+    if migrated:
+        await migrations.apply(database, await migrations_at(world.remote, await world.head("main")), (0, 0))
+    return ReviewWorld(world, database)
 
 
 async def failed(world: ReviewWorld) -> tuple[Finding, ...]:
@@ -155,4 +165,34 @@ async def test_a_package_that_is_not_what_the_plan_says_is_named(
 
 async def test_a_production_that_does_not_answer_is_an_error_not_a_verdict(tmp_path: Path) -> None:
     with pytest.raises(Retry):
-        await (await reviewing(tmp_path, "postgresql://nobody@127.0.0.1:9/none")).review()
+        await (await reviewing(tmp_path, "postgresql://nobody@127.0.0.1:9/none", migrated=False)).review()
+
+
+async def test_what_production_cannot_take_is_told_before_anything_is_done(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    made = await reviewing(tmp_path, await new_database(), migrated=False)
+    assert [finding.subject for finding in await failed(made)] == [
+        "20260401000000_auth-system_init",
+        "20260501000059_crm",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("20250101000001_gone", "has it no more"),
+        ("20250202000000_init", "calls it 20250101000000_init"),
+        ("20270101000000_later", "20260301120000_user_status of the new package stands before"),
+    ],
+)
+async def test_a_package_that_tells_another_history_than_what_is_installed_is_refused(
+    tmp_path: Path, new_database: NewDatabase, name: str, told: str
+) -> None:
+    init = "prisma/migrations/20260401000000_auth-system_init"
+    checksum = hashlib.sha256(b"CREATE TABLE users (id int);").hexdigest()
+    source = f'system = "auth-system"\nname = "{name}"\nchecksum = "{checksum}"\n'
+    if "gone" in name or "later" in name:
+        source = source.replace(checksum, "0" * 64)
+    findings = await failed(await reviewing(tmp_path, await new_database(), {f"{init}/source.toml": source}))
+    assert any(told in finding.detail for finding in findings)

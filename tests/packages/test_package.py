@@ -57,7 +57,7 @@ contract = ["20260301000000_user_status"]
     assert package.migration_notes == {"1.3.0": "", "0.0.1": ""}
     assert package.files["static/logo.png"] == ("100644", b"\x89PNG\x00")
     init, status = package.migrations
-    assert (init.identity, init.down_sql, status.down_sql) == ("init", "DROP TABLE users;", None)
+    assert (init.title, init.down_sql, status.down_sql) == ("init", "DROP TABLE users;", None)
     # Prisma compares the checksum of the very bytes, line ends included.
     assert init.checksum == hashlib.sha256(b"CREATE TABLE users;\r\n").hexdigest()
     assert [package.contracting(migration) for migration in package.migrations] == [False, True]
@@ -115,10 +115,6 @@ def test_every_mistake_is_told_at_once() -> None:
         ({f"{INIT}/down.sql": "x"}, f"{INIT}/migration.sql"),
         ({f"{INIT}/migration.sql": " \n"}, f"{INIT}/migration.sql"),
         ({"prisma/migrations/init/migration.sql": "x"}, "prisma/migrations/init"),
-        (
-            {f"{INIT}/migration.sql": "x", "prisma/migrations/20270101000000_init/migration.sql": "x"},
-            "prisma/migrations/20270101000000_init",
-        ),
         ({f"{INIT}/migration.sql": "x", f"{INIT}/notes.txt": "x"}, f"{INIT}/notes.txt"),
         ({"system.toml": "name = "}, "system.toml"),
     ],
@@ -203,3 +199,16 @@ def test_a_heading_inside_a_code_block_is_text() -> None:
     text = "## 1.3.0\n```\n## not a version\n```\n"
     files = a_package(more={"CHANGELOG.md": text, "MIGRATION.md": "## 1.3.0\n"})
     assert "not a version" in read_package(packed(files)).changelog["1.3.0"]
+
+
+def test_the_folder_names_of_real_histories_are_taken_as_they_are() -> None:
+    names = ["0_init", "20250101000000_init", "20250102000000_init", "20250103 Add Müller's (Table) & more"]
+    package = read_package(
+        packed(a_package(more={f"prisma/migrations/{n}/migration.sql": "x" for n in names}))
+    )
+    assert [(each.name, each.title) for each in package.migrations] == [
+        ("0_init", "init"),
+        ("20250101000000_init", "init"),
+        ("20250102000000_init", "init"),
+        ("20250103 Add Müller's (Table) & more", "Add Müller's (Table) & more"),
+    ]

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from services.executor.clients import migrations
+from services.executor.clients import migration_files, migrations
 from services.executor.clients.postgres import schema_description
 from shared.prisma import migrating
 from shared.prisma.engine import EngineError
@@ -45,8 +45,8 @@ async def history() -> Migrations:
     return {FIRST: await diff({}, FILES), SECOND: 'ALTER TABLE "users" ADD COLUMN "nick" TEXT;\n'}
 
 
-def as_ours(history: Migrations) -> tuple[migrations.Migration, ...]:
-    return migrations.read_migrations(
+def as_ours(history: Migrations) -> tuple[migration_files.Migration, ...]:
+    return migration_files.read_migrations(
         {f"prisma/migrations/{folder}/migration.sql": sql.encode() for folder, sql in history.items()}
     )
 

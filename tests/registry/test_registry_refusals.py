@@ -88,9 +88,13 @@ PACKAGES: dict[str, tuple[Mapping[str, str], Refused]] = {
         next_minor(changed={EARLIER: "select 1;"}),
         Refused("invalid", EARLIER.rsplit("/", 1)[0], "stands before", "give it a later timestamp"),
     ),
-    "two migrations of one name": (
-        next_minor(changed={"prisma/migrations/20250601000000_init/migration.sql": "select 1;"}),
-        Refused("invalid", "prisma/migrations/20250601000000_init", "called like", "a name of its own"),
+    "a migration that psql could run and PostgreSQL cannot": (
+        next_minor(changed={LATER: "select 1;\n\\echo done"}),
+        Refused("invalid", f"{LATER}:2", "is psql's", "leave it out"),
+    ),
+    "an index built concurrently beside something else": (
+        next_minor(changed={LATER: "select 1; create index concurrently i on t (x)"}),
+        Refused("invalid", f"{LATER}:1", "cannot run in a transaction", "a migration of its own"),
     ),
     "an empty migration": (
         next_minor(changed={LATER: " \n"}),

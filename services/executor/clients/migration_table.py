@@ -11,12 +11,32 @@ from datetime import datetime
 
 import asyncpg
 
-from services.executor.clients.postgres import Connection, quoted, session
+from services.executor.clients.postgres import Connection, literal, quoted, session
 from shared.clients.database_urls import schema_of
 from shared.errors import Retry, Stale
 
 _ADVISORY_LOCK = 72707369
 _ADVISORY_LOCK_TIMEOUT_S = 10.0
+# Who asks for a table's lock makes all others wait behind it: ask shortly, and again.
+_LOCK_TIMEOUT_S = 1.0
+# A killed worker's statement must not go on for hours with nobody there to see its end.
+_NOTICE_A_DEAD_WORKER = "SET client_connection_check_interval = '1s'"
+_AS_CONNECTED = "RESET SESSION AUTHORIZATION; RESET ALL"
+_OUR_TABLES = """
+    CREATE SCHEMA IF NOT EXISTS upgradepath;
+    CREATE TABLE IF NOT EXISTS upgradepath.fence (fence bigint, generation bigint);
+    CREATE TABLE IF NOT EXISTS upgradepath.attempt (
+        id varchar(36) PRIMARY KEY,
+        parts integer NOT NULL DEFAULT 0,
+        found boolean NOT NULL DEFAULT false
+    );
+    CREATE TABLE IF NOT EXISTS upgradepath.failure (
+        migration_name text NOT NULL,
+        checksum varchar(64) NOT NULL,
+        failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        logs text NOT NULL
+    );
+"""
 
 FencingToken = tuple[int, int]
 """The planner's fence first, the lease's generation second."""
@@ -34,7 +54,11 @@ class Row:
     rolled_back_at: datetime | None
     logs: str | None
     ours: bool
-    """We wrote it, so it is finished exactly when its script was committed."""
+    """We began it, as something that is not one transaction; `parts` and `found` are of such rows only."""
+    parts: int
+    """How many of the script's own transactions are committed."""
+    found: bool
+    """The index that the script builds was there before it began."""
 
     @property
     def applied(self) -> bool:
@@ -53,20 +77,24 @@ class Row:
 class MigrationTable:
     """The table of one database, over a session that holds Prisma's lock and our fence."""
 
-    def __init__(self, connection: Connection, schema: str) -> None:
+    def __init__(self, connection: Connection, schema: str, as_connected: str = _AS_CONNECTED) -> None:
         self.connection = connection
         self.schema = schema
         self.name = quoted(schema, "_prisma_migrations")
+        self._as_connected = as_connected
 
     async def is_there(self) -> bool:
         return bool(await self.connection.fetchval("SELECT to_regclass($1) IS NOT NULL", self.name))
 
     async def create(self) -> None:
+        """Makes the table as Prisma makes it, unless it is there."""
+        if await self.is_there():
+            return
         if self.schema != "public":
             await self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(self.schema)}")
         await self.connection.execute(
             f"""
-            CREATE TABLE IF NOT EXISTS {self.name} (
+            CREATE TABLE {self.name} (
                 id varchar(36) PRIMARY KEY NOT NULL,
                 checksum varchar(64) NOT NULL,
                 finished_at timestamptz,
@@ -84,38 +112,80 @@ class MigrationTable:
         if not await self.is_there():
             return []
         known = await self.connection.fetchval("SELECT to_regclass('upgradepath.attempt') IS NOT NULL")
-        ours = "EXISTS (SELECT FROM upgradepath.attempt a WHERE a.id = m.id)" if known else "false"
+        attempt = "upgradepath.attempt" if known else "(SELECT '' AS id, 0 AS parts, false AS found)"
         records = await self.connection.fetch(
-            f"SELECT id, migration_name AS name, checksum, started_at, finished_at, rolled_back_at, logs,"
-            f" {ours} AS ours FROM {self.name} m ORDER BY started_at, migration_name"
+            f"SELECT m.id, migration_name AS name, checksum, started_at, finished_at, rolled_back_at, logs,"
+            f" a.id IS NOT NULL AS ours, coalesce(a.parts, 0) AS parts, coalesce(a.found, false) AS found"
+            f" FROM {self.name} m LEFT JOIN {attempt} a USING (id) ORDER BY started_at, migration_name"
         )
         return [Row(**dict(record)) for record in records]
 
-    async def start(self, row_id: str, folder: str, checksum: str) -> None:
-        async with self.connection.transaction():
-            await self.connection.execute("INSERT INTO upgradepath.attempt (id) VALUES ($1)", row_id)
-            await self.connection.execute(
-                f"INSERT INTO {self.name} (id, checksum, migration_name, started_at)"
-                " VALUES ($1, $2, $3, clock_timestamp())",
-                row_id,
-                checksum,
-                folder,
-            )
+    def recording(self, row_id: str, folder: str, checksum: str) -> str:
+        """What ends a script that is one transaction: script and row become true in one commit."""
+        # now() is when the transaction began, which is when the script did.
+        return (
+            f"{self._as_connected};"
+            f" INSERT INTO {self.name} (id, checksum, migration_name, started_at, finished_at,"
+            f" applied_steps_count) VALUES ('{row_id}', '{checksum}', {literal(folder)}, now(),"
+            " clock_timestamp(), 1)"
+        )
+
+    async def start(self, row_id: str, folder: str, checksum: str, *, found: bool) -> None:
+        """Begin what is not one transaction; a crash leaves the row, which says how far it came."""
+        await self.connection.execute(
+            f"INSERT INTO upgradepath.attempt (id, found) VALUES ('{row_id}', {found});"
+            f" INSERT INTO {self.name} (id, checksum, migration_name, started_at)"
+            f" VALUES ('{row_id}', '{checksum}', {literal(folder)}, clock_timestamp())"
+        )
+
+    def progress(self, row_id: str, parts: int) -> str:
+        """What ends each of a script's own transactions but the last."""
+        return f"UPDATE upgradepath.attempt SET parts = {parts} WHERE id = '{row_id}'"
 
     def finishing(self, row_id: str) -> str:
-        """The statement that finishes a row, for the end of a script: both become true in one commit."""
+        """What ends the last of a script's own transactions."""
         return (
-            f"UPDATE {self.name} SET finished_at = clock_timestamp(),"
+            f"{self._as_connected};"
+            f" UPDATE {self.name} SET finished_at = clock_timestamp(),"
             f" applied_steps_count = applied_steps_count + 1 WHERE id = '{row_id}'"
         )
 
+    async def settle_session(self) -> None:
+        """After an error: no transaction, and the settings as they were, whatever the script did to them."""
+        await self.connection.execute(f"ROLLBACK; {self._as_connected}")
+
     async def fail(self, row_id: str, logs: str) -> None:
+        """Leave the row as Prisma leaves a failed one (P3009): something of the script was kept."""
         await self.connection.execute(f"UPDATE {self.name} SET logs = $2 WHERE id = $1", row_id, logs)
+
+    async def forget(self, row_id: str) -> None:
+        """Nothing of the script is there, and no row: Prisma diagnoses even those marked rolled back."""
+        await self.connection.execute(f"DELETE FROM {self.name} WHERE id = '{row_id}'")
 
     async def roll_back(self, row_id: str) -> None:
         await self.connection.execute(
             f"UPDATE {self.name} SET rolled_back_at = clock_timestamp() WHERE id = $1", row_id
         )
+
+    async def keep_log(self, folder: str, checksum: str, logs: str) -> None:
+        """The whole of an error stays in the database whose rows it may quote."""
+        await self.connection.execute(
+            "INSERT INTO upgradepath.failure (migration_name, checksum, logs) VALUES ($1, $2, $3)",
+            folder,
+            checksum,
+            logs,
+        )
+
+    async def user_tables(self) -> int:
+        """How many tables the user has in this schema, as Prisma counts them (P3005)."""
+        count = await self.connection.fetchval(
+            "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind IN ('r', 'p') AND c.relname <> '_prisma_migrations' AND n.nspname = $1"
+            " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass"
+            " AND d.objid = c.oid AND d.deptype = 'e')",
+            self.schema,
+        )
+        return int(count)
 
 
 @asynccontextmanager
@@ -131,7 +201,7 @@ async def locked(url: str, token: FencingToken) -> AsyncIterator[MigrationTable]
 
     Raises Retry when somebody else migrates for longer than 10 s, Stale when a newer token was here.
     """
-    async with session(url) as connection:
+    async with session(url, lock_timeout_s=_LOCK_TIMEOUT_S) as connection:
         async with connection.transaction():
             await connection.execute(f"SET LOCAL lock_timeout = '{_ADVISORY_LOCK_TIMEOUT_S:g}s'")
             try:
@@ -140,16 +210,24 @@ async def locked(url: str, token: FencingToken) -> AsyncIterator[MigrationTable]
                 raise Retry("somebody else is migrating this database: the advisory lock is taken") from error
         # Held by the session, so it ends with the connection, whatever happens to us.
         await _pass_fence(connection, token)
-        yield MigrationTable(connection, schema_of(url))
+        yield MigrationTable(connection, schema_of(url), await _as_connected(connection))
+
+
+async def _as_connected(connection: Connection) -> str:
+    """What brings a session back to how we want it, between two scripts."""
+    try:
+        await connection.execute(_NOTICE_A_DEAD_WORKER)
+    except asyncpg.PostgresError:
+        # Before PostgreSQL 14, or on a system that cannot tell: the statement ends by itself.
+        return _AS_CONNECTED
+    return f"{_AS_CONNECTED}; {_NOTICE_A_DEAD_WORKER}"
 
 
 async def _pass_fence(connection: Connection, token: FencingToken) -> None:
     async with connection.transaction():
-        await connection.execute(
-            "CREATE SCHEMA IF NOT EXISTS upgradepath;"
-            "CREATE TABLE IF NOT EXISTS upgradepath.fence (fence bigint, generation bigint);"
-            "CREATE TABLE IF NOT EXISTS upgradepath.attempt (id varchar(36) PRIMARY KEY);"
-        )
+        # Asked first, as IF NOT EXISTS wants the right to create also where there is nothing to create.
+        if not await connection.fetchval("SELECT to_regclass('upgradepath.failure') IS NOT NULL"):
+            await connection.execute(_OUR_TABLES)
         row = await connection.fetchrow("SELECT fence, generation FROM upgradepath.fence")
         if row is None:
             await connection.execute("INSERT INTO upgradepath.fence VALUES ($1, $2)", *token)
@@ -157,13 +235,3 @@ async def _pass_fence(connection: Connection, token: FencingToken) -> None:
             raise Stale(f"the database was passed by {tuple(row)}, which is newer than {token}")
         else:
             await connection.execute("UPDATE upgradepath.fence SET fence = $1, generation = $2", *token)
-
-
-async def user_tables(connection: Connection) -> int:
-    """How many tables of the user there are, Prisma's own and ours not counted."""
-    count = await connection.fetchval(
-        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.relkind IN ('r', 'p') AND c.relname <> '_prisma_migrations'"
-        " AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'upgradepath')"
-    )
-    return int(count)

@@ -1,66 +1,34 @@
-"""Apply and revert migrations as `prisma migrate` would, and say no where it would silently go on."""
+"""Apply migrations as `prisma migrate deploy` would, and say no where it would silently go on."""
 
-import hashlib
-import re
+import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import asyncpg
 
-from services.executor.clients import losses
-from services.executor.clients.migration_table import (
-    FencingToken,
-    MigrationTable,
-    Row,
-    locked,
-    reading,
-    user_tables,
-)
-from services.executor.clients.postgres import TRANSIENT, words
+from services.executor.clients import index_builds
+from services.executor.clients.migration_files import Migration
+from services.executor.clients.migration_table import FencingToken, MigrationTable, Row, locked, reading
+from services.executor.clients.misfits import finding, misfits, script_faults
+from services.executor.clients.postgres import LOCKED, TRANSIENT, words
 from shared.contracts.facts import AppliedMigration
 from shared.contracts.stages import Finding
 from shared.errors import Failure, Retry
+from shared.messaging.backoff import delays_s
+from shared.sql_script import IndexBuild, Part, read_script
 
-FOLDER = "prisma/migrations"
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
-_ALONE = re.compile(r"\bINDEX\s+CONCURRENTLY\b|\bVACUUM\b", re.IGNORECASE)
-_NAME = r'(?:"(?:[^"]|"")+"|\w+)'
-_INDEX = re.compile(
-    rf"\b(CREATE|DROP)\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?"
-    rf"({_NAME}(?:\.{_NAME})?)",
-    re.IGNORECASE,
-)
+# It waits for others' transactions and nobody waits for it, so it may take its time.
+_ALONE = "SET lock_timeout = '600s'; SET statement_timeout = 0"
 
 
 @dataclass(frozen=True)
-class Migration:
-    """One folder of `prisma/migrations`; the checksum is the sha256, in hexadecimal, of migration.sql."""
+class Patience:
+    """How often a script that meets others' locks is tried, and its first and its longest pause."""
 
-    folder: str
-    sql: str
-    checksum: str
-    down_sql: str | None = None
-
-
-def read_migrations(files: Mapping[str, bytes]) -> tuple[Migration, ...]:
-    """The migrations among a repository's files (path to content), in Prisma's order: by folder name."""
-    found = []
-    for path in sorted(files):
-        folder, _, name = path.removeprefix(FOLDER + "/").rpartition("/")
-        if path.startswith(FOLDER + "/") and name == "migration.sql" and folder and "/" not in folder:
-            down = files.get(f"{FOLDER}/{folder}/down.sql")
-            content = files[path]
-            found.append(
-                Migration(
-                    folder=folder,
-                    sql=content.decode(),
-                    checksum=hashlib.sha256(content).hexdigest(),
-                    down_sql=None if down is None else down.decode(),
-                )
-            )
-    return tuple(found)
+    tries: int = 8
+    first_s: float = 0.2
+    longest_s: float = 5.0
 
 
 async def applied(url: str) -> dict[str, str]:
@@ -69,232 +37,196 @@ async def applied(url: str) -> dict[str, str]:
         return {row.name: row.checksum for row in await table.rows() if row.applied}
 
 
-async def misfits(url: str, history: Sequence[Migration]) -> list[Finding]:
-    """What `apply` would refuse in the database's past; writes nothing."""
+async def unfit(url: str, history: Sequence[Migration], run: Collection[str]) -> list[Finding]:
+    """What `apply` of the Run's folders would refuse, all of it; writes nothing."""
     async with reading(url) as table:
-        return _misfits(await table.rows(), {migration.folder: migration for migration in history})
+        return await _unfit(table, await table.rows(), _by_folder(history), run)
 
 
 async def apply(
-    url: str, history: Sequence[Migration], token: FencingToken, *, wanted: Sequence[str] | None = None
+    url: str,
+    history: Sequence[Migration],
+    token: FencingToken,
+    *,
+    wanted: Sequence[str] | None = None,
+    run: Collection[str] | None = None,
+    patience: Patience = Patience(),
 ) -> list[AppliedMigration]:
     """Apply the wanted migrations (all of `history` when none are named) that are not applied yet, in order.
 
-    `history` is the whole folder of the Project. Returns the wanted ones, also those applied before.
+    `history` is the whole folder of the Project; `run` names what the Run brings beside the wanted ones, now
+    or at another time (what is not applied, when none are named). Returns the wanted ones, also those applied
+    before. After a crash it goes on where it was.
     Raises Failure for a migration that fails or a history that does not fit, Retry for a lock that others
     hold, Stale for a token older than the database has seen.
     """
-    by_folder = {migration.folder: migration for migration in history}
+    by_folder = _by_folder(history)
     names = list(by_folder) if wanted is None else list(wanted)
     async with locked(url, token) as table:
-        await _require_history(table, by_folder)
+        rows = await table.rows()
+        done = {row.name for row in rows if row.applied}
+        found = await _unfit(table, rows, by_folder, by_folder.keys() - done if run is None else run)
+        if found:
+            raise Failure("the migrations do not fit what is in the database", *found)
         await table.create()
-        for row in await table.rows():
-            if row.unfinished and row.name in by_folder:
-                await _settle(table, row, by_folder[row.name])
-        done = {row.name for row in await table.rows() if row.applied}
+        begun = {row.name: row for row in rows if row.unfinished}
         for name in names:
             if name not in done:
-                await _apply_one(table, by_folder[name])
-        rows = {row.name: row for row in await table.rows() if row.applied}
+                await _apply_one(table, by_folder[name], begun.get(name), patience)
+        after = {row.name: row for row in await table.rows() if row.applied}
     return [
-        AppliedMigration(folder=name, checksum=rows[name].checksum, duration_ms=rows[name].duration_ms)
+        AppliedMigration(folder=name, checksum=after[name].checksum, duration_ms=after[name].duration_ms)
         for name in names
     ]
 
 
-async def revert(
-    url: str, migrations: Sequence[Migration], token: FencingToken, *, kept: losses.Tables
-) -> list[str]:
-    """Undo those of the migrations that are applied, newest first; returns their folders.
-
-    Nothing is undone when a table or column of `kept` would lose rows or values: Failure (data-loss) names
-    them. Every applied migration must have a down.sql. Rows of failed tries are marked as rolled back.
-    """
-    by_folder = {migration.folder: migration for migration in migrations}
-    async with locked(url, token) as table:
-        rows = await table.rows()
-        for row in rows:
-            if row.unfinished and row.name in by_folder:
-                await _drop_invalid_index(table, by_folder[row.name].sql)
-                await table.roll_back(row.id)
-        undoing = [row for row in reversed(rows) if row.applied and row.name in by_folder]
-        for alone, group in groupby(undoing, key=lambda row: _runs_alone(_down(by_folder[row.name]))):
-            batch = [(row, _down(by_folder[row.name])) for row in group]
-            if alone:
-                await _revert_alone(table, batch)
-            else:
-                await _revert_batch(table, batch, kept)
-    return [row.name for row in undoing]
+def _by_folder(history: Sequence[Migration]) -> dict[str, Migration]:
+    return {migration.folder: migration for migration in history}
 
 
-def _down(migration: Migration) -> str:
-    assert migration.down_sql is not None, f"{migration.folder} has no way back"
-    return migration.down_sql
-
-
-async def _require_history(table: MigrationTable, by_folder: Mapping[str, Migration]) -> None:
-    """Refuse a database whose past the folder does not tell."""
-    rows = await table.rows()
-    if not rows and not await table.is_there() and await user_tables(table.connection):
-        raise _no(
-            "_prisma_migrations",
-            "The database is not empty and has no migration table (P3005).",
-            "baseline it: prisma migrate resolve --applied <each migration that it has>",
-        )
-    findings = _misfits(rows, by_folder)
-    if findings:
-        raise Failure("the database's migration history does not fit the repository's", *findings)
-
-
-def _misfits(rows: Sequence[Row], by_folder: Mapping[str, Migration]) -> list[Finding]:
-    return [finding for row in rows if (finding := _misfit(row, by_folder)) is not None]
-
-
-def _misfit(row: Row, by_folder: Mapping[str, Migration]) -> Finding | None:
-    known = by_folder.get(row.name)
-    if row.unfinished and (row.logs is not None or not row.ours or known is None):
-        return _finding(
-            row.name,
-            f"It failed before and is not resolved (P3009): {_first_line(row.logs)}",
-            f"look at what it left, then prisma migrate resolve --rolled-back {row.name} (or --applied)",
-        )
-    if not row.applied:
-        return None
-    if known is None:
-        return _finding(
-            row.name,
-            "It is applied to the database, but the repository has no such folder.",
-            f"bring back {FOLDER}/{row.name}, as it was when it ran",
-        )
-    if known.checksum != row.checksum:
-        return _finding(
-            row.name,
-            f"It was edited after it was applied: sha256 {known.checksum}, but {row.checksum} ran.",
-            f"restore {FOLDER}/{row.name}/migration.sql and put the change into a new migration",
-        )
-    return None
-
-
-def _first_line(logs: str | None) -> str:
-    # The rest may quote rows, and what we answer travels far from them.
-    return next(iter((logs or "").strip().splitlines()), "it was interrupted")
-
-
-async def _settle(table: MigrationTable, row: Row, migration: Migration) -> None:
-    """Our own try ended in a crash: only an index build outside a transaction can have left something."""
-    if _runs_alone(migration.sql):
-        await _drop_invalid_index(table, migration.sql)
-        if await _index_is_so(table, migration.sql):
-            await table.connection.execute(table.finishing(row.id))
-            return
-    await table.roll_back(row.id)
-
-
-async def _apply_one(table: MigrationTable, migration: Migration) -> None:
-    row_id = str(uuid.uuid4())
-    await table.start(row_id, migration.folder, migration.checksum)
-    try:
-        if _runs_alone(migration.sql):
-            await table.connection.execute(migration.sql)
-            await table.connection.execute(table.finishing(row_id))
-        else:
-            # One simple query is one transaction: after a crash the row says what became of the script.
-            await table.connection.execute(f"{migration.sql}\n;\n{table.finishing(row_id)}")
-    except TRANSIENT as error:
-        if not table.connection.is_closed():
-            await _after_error(table, migration)
-            await table.roll_back(row_id)
-        raise Retry(f"{migration.folder} could not run now and changed nothing: {error}") from error
-    except asyncpg.PostgresError as error:
-        await _after_error(table, migration)
-        # The database may keep what quotes its own rows; its first line is what we may show elsewhere.
-        await table.fail(row_id, f"{words(error)}\n{error}")
-        raise _no(
-            migration.folder,
-            words(error),
-            "correct the migration, or the rows that it stumbles over; nothing of it was kept",
-        ) from error
-    await table.connection.execute("RESET ALL")
-
-
-async def _after_error(table: MigrationTable, migration: Migration) -> None:
-    # A script may have opened a transaction of its own and left it broken.
-    await table.connection.execute("ROLLBACK")
-    await table.connection.execute("RESET ALL")
-    await _drop_invalid_index(table, migration.sql)
-
-
-async def _revert_batch(table: MigrationTable, batch: Sequence[tuple[Row, str]], kept: losses.Tables) -> None:
-    connection = table.connection
-    async with connection.transaction():
-        await losses.freeze(connection, kept)
-        before = await losses.count(connection, kept)
-        for row, down_sql in batch:
-            try:
-                await connection.execute(down_sql)
-            except asyncpg.PostgresError as error:
-                if isinstance(error, TRANSIENT):
-                    raise
-                raise _no(
-                    row.name,
-                    f"Its down.sql failed: {words(error)}",
-                    "run roll-back --restore-backup, or correct the rows that it stumbles over",
-                ) from error
-            # After each, so that the finding names the one that loses.
-            lost = losses.losses(before, await losses.count(connection, kept))
-            if lost:
-                raise Failure(
-                    f"undoing {row.name} would lose data: {'; '.join(lost)}",
-                    *(_data_loss(row.name, what) for what in lost),
-                )
-            await table.roll_back(row.id)
-
-
-async def _revert_alone(table: MigrationTable, batch: Sequence[tuple[Row, str]]) -> None:
-    for row, down_sql in batch:
-        if not await _index_is_so(table, down_sql):
-            await table.connection.execute(down_sql)
-        await table.roll_back(row.id)
-
-
-def _data_loss(subject: str, what: str) -> Finding:
-    return Finding(
-        kind="data-loss",
-        subject=subject,
-        detail=f"Its down.sql would lose {what}.",
-        cure="run roll-back --restore-backup: it brings back the backup and loses what was written since",
+async def _unfit(
+    table: MigrationTable, rows: Sequence[Row], by_folder: Mapping[str, Migration], run: Collection[str]
+) -> list[Finding]:
+    found = misfits(rows, by_folder, run)
+    if not rows and not await table.is_there() and await table.user_tables():
+        cure = "baseline it: prisma migrate resolve --applied <each migration that it has>"
+        found = [
+            finding("_prisma_migrations", "The schema is not empty and has no such table (P3005).", cure)
+        ]
+    done = {row.name for row in rows if row.applied}
+    return found + script_faults(
+        [each for name, each in by_folder.items() if name in run and name not in done]
     )
 
 
-def _runs_alone(sql: str) -> bool:
-    """Whether PostgreSQL takes the script only outside a transaction."""
-    return _ALONE.search(_COMMENT.sub(" ", sql)) is not None
+async def _apply_one(
+    table: MigrationTable, migration: Migration, begun: Row | None, patience: Patience
+) -> None:
+    script = read_script(migration.sql)
+    parts = script.parts()
+    if script.alone is not None:
+        await _apply_alone(table, migration, script.alone.index_build, begun, patience)
+    elif len(parts) == 1:
+        await _apply_whole(table, migration, parts[0], patience)
+    else:
+        await _apply_parts(table, migration, parts, begun, patience)
 
 
-async def _drop_invalid_index(table: MigrationTable, sql: str) -> None:
-    """An interrupted CREATE INDEX CONCURRENTLY leaves an index that is never used but always written."""
-    for verb, name in _INDEX.findall(_COMMENT.sub(" ", sql)):
-        if verb.upper() == "CREATE" and await table.connection.fetchval(
-            "SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)", name
-        ):
-            await table.connection.execute(f"DROP INDEX CONCURRENTLY {name}")
+async def _apply_whole(table: MigrationTable, migration: Migration, part: Part, patience: Patience) -> None:
+    """One simple query is one transaction: after a crash the row says what became of the script."""
+    recording = table.recording(str(uuid.uuid4()), migration.folder, migration.checksum)
+    try:
+        await _run(table, migration, part, recording, patience)
+    except asyncpg.PostgresError as error:
+        raise await _failed(table, migration, error, part, kept="nothing of it was kept") from error
 
 
-async def _index_is_so(table: MigrationTable, sql: str) -> bool:
-    """Whether the index that the script makes (drops) is there (gone) already."""
-    named = _INDEX.findall(_COMMENT.sub(" ", sql))
-    if not named:
-        return False
-    verb, name = named[0]
-    there = await table.connection.fetchval("SELECT to_regclass($1) IS NOT NULL", name)
-    wanted: bool = verb.upper() == "CREATE"
-    return bool(there) is wanted
+async def _apply_parts(
+    table: MigrationTable,
+    migration: Migration,
+    parts: Sequence[Part],
+    begun: Row | None,
+    patience: Patience,
+) -> None:
+    """The script's own transactions one by one, each with the note that it is done."""
+    row_id, committed = (str(uuid.uuid4()), 0) if begun is None else (begun.id, begun.parts)
+    if begun is None:
+        await table.start(row_id, migration.folder, migration.checksum, found=False)
+    for number, part in enumerate(parts[committed:], committed + 1):
+        last = number == len(parts)
+        note = table.finishing(row_id) if last else table.progress(row_id, number)
+        try:
+            await _run(table, migration, part, note, patience)
+        except asyncpg.PostgresError as error:
+            kept = f"{number - 1} of its own transactions are committed" if number > 1 else "nothing was kept"
+            failure = await _failed(table, migration, error, part, kept=kept)
+            if number > 1:
+                await table.fail(row_id, failure.outcome.reason)
+            else:
+                await table.forget(row_id)
+            raise failure from error
 
 
-def _finding(subject: str, detail: str, cure: str) -> Finding:
-    return Finding(kind="migration", subject=subject, detail=detail, cure=cure)
+async def _run(
+    table: MigrationTable, migration: Migration, part: Part, note: str, patience: Patience
+) -> None:
+    sql = f"{part.sql}\n;\n{note}" + ("; COMMIT" if part.committed else "")
+    await patiently(table, migration.folder, lambda: table.connection.execute(sql), patience)
 
 
-def _no(subject: str, detail: str, cure: str) -> Failure:
-    return Failure(f"migration {subject} failed: {detail}", _finding(subject, detail, cure))
+async def _apply_alone(
+    table: MigrationTable,
+    migration: Migration,
+    build: IndexBuild | None,
+    begun: Row | None,
+    patience: Patience,
+) -> None:
+    """One statement outside a transaction: the row is begun before it and finished after it."""
+    connection = table.connection
+    await connection.execute(_ALONE)
+    if begun is not None:
+        if build is not None and await index_builds.settle(connection, build, found=begun.found):
+            await connection.execute(table.finishing(begun.id))
+            return
+        await table.forget(begun.id)
+    row_id = str(uuid.uuid4())
+    found = build is not None and await index_builds.is_there(connection, build)
+    await table.start(row_id, migration.folder, migration.checksum, found=found)
+
+    async def run_it() -> None:
+        await connection.execute(_ALONE)
+        if build is not None and build.creates:
+            # Of ours or of anybody's: with IF NOT EXISTS it would be taken for the index that is wanted.
+            await index_builds.drop_invalid(connection, build)
+        await connection.execute(migration.sql)
+
+    try:
+        await patiently(table, migration.folder, run_it, patience)
+    except asyncpg.PostgresError as error:
+        failure = await _failed(table, migration, error, None, kept="what it left is taken away")
+        if build is not None and build.creates:
+            await index_builds.drop_invalid(connection, build)
+        await table.forget(row_id)
+        raise failure from error
+    await connection.execute(table.finishing(row_id))
+
+
+async def patiently(
+    table: MigrationTable, folder: str, run: Callable[[], Awaitable[object]], patience: Patience = Patience()
+) -> None:
+    """Run what is one transaction, again while others hold what it needs. Raises Retry in the end."""
+    pauses_s = delays_s(patience.first_s, patience.longest_s)
+    for tries_left in reversed(range(patience.tries)):
+        try:
+            await run()
+        except LOCKED as error:
+            await table.settle_session()
+            if not tries_left:
+                raise Retry(
+                    f"{folder} waits for a lock that others hold, and changed nothing: {error}"
+                ) from error
+        except asyncpg.QueryCanceledError:
+            raise
+        except TRANSIENT as error:
+            raise Retry(f"{folder} could not run now: {error}") from error
+        else:
+            return
+        await asyncio.sleep(next(pauses_s))
+
+
+async def _failed(
+    table: MigrationTable, migration: Migration, error: asyncpg.PostgresError, part: Part | None, *, kept: str
+) -> Failure:
+    """The verdict of a script that PostgreSQL refused; the session is as before it."""
+    await table.settle_session()
+    said = words(error)
+    await table.keep_log(migration.folder, migration.checksum, f"{said}\n{error}")
+    position = getattr(error, "position", None)
+    if position is not None:
+        before = migration.sql[: (part.start if part else 0) + int(position)]
+        said = f"line {before.count(chr(10)) + 1}: {said}"
+    if isinstance(error, asyncpg.QueryCanceledError):
+        cure = "split it into smaller steps, or SET statement_timeout in it, if it did not end in its time"
+    else:
+        cure = f"correct the migration, or the rows that it stumbles over; {kept}"
+    return Failure(f"migration {migration.folder} failed: {said}", finding(migration.folder, said, cure))

@@ -22,24 +22,28 @@ Connection: TypeAlias = Any
 LOCK_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 10.0
+# Somebody else holds what we need.
+LOCKED = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.ObjectInUseError,
+)
 # Somebody else holds something, or the server is going, coming or full: the same again may succeed.
 TRANSIENT = (
     ConnectionError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
+    *LOCKED,
     asyncpg.QueryCanceledError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
-    asyncpg.ObjectInUseError,
 )
 
 
 _WRONG_DATA = "22"
 _QUOTED = re.compile(r'".*"', re.DOTALL)
-_OWN_WORDS = "the script raised an error in its own words; _prisma_migrations.logs there has them"
+_OWN_WORDS = "the script raised an error in its own words; upgradepath.failure there has them"
 
 
 def words(error: asyncpg.PostgresError) -> str:
@@ -70,6 +74,11 @@ def _forget_rows(error: BaseException) -> None:
 def quoted(*names: str) -> str:
     """An identifier, qualified when several names are given, quoted for SQL."""
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
+
+
+def literal(text: str) -> str:
+    """A text quoted for SQL, with standard_conforming_strings as the server has it by default."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 @asynccontextmanager

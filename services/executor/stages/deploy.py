@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from services.executor.clients import migrations
 from services.executor.clients.backup import Programs
-from services.executor.clients.migrations import Migration
+from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages.deploy_commit import merge_commit
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.live import LiveProduction
 from services.executor.stages.project_tree import kept_ref, migrations_at, temporary_folder
+from services.executor.stages.readiness import unready
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
 from services.executor.stages.tools import Tools
@@ -41,14 +42,12 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
     job.backup = await _backup(job, tools, url, steps)
     # A dump may take long: ask once more, right before the first write.
     await _require_thawed(job, tools)
-    expanding = [each.folder for each in task.migrations if not each.contracting]
-    contracting = [each.folder for each in task.migrations if each.contracting]
-    await _migrate(job, url, history, expanding, "expand", steps)
+    await _migrate(job, task, url, history, steps, contracting=False)
     await _push(job, git, task, commit, steps)
     async with LiveProduction(job, tools, git, commit) as production:
         address = await production.bring_up(steps)
-        if contracting:
-            await _migrate(job, url, history, contracting, "contract", steps)
+        if any(each.contracting for each in task.migrations):
+            await _migrate(job, task, url, history, steps, contracting=True)
             await production.must_be_healthy(steps)
     return DeployFacts(
         commit=commit,
@@ -90,7 +89,7 @@ async def _require_unmoved(
                 f"Its digest was {task.production_schema} when the candidate was proven, now it is {digest}."
             )
             findings.append(_drift("production's schema", detail, _APPROVE_AGAIN))
-    findings += await migrations.misfits(url, history)
+    findings += await unready(url, history, ours)
     if findings:
         reasons = ", ".join(dict.fromkeys(finding.subject for finding in findings))
         raise Failure(f"not what was approved any more: {reasons}", *findings)
@@ -135,11 +134,19 @@ async def _backup(job: Job, tools: Tools, url: str, steps: Steps) -> Digest:
 
 
 async def _migrate(
-    job: Job, url: str, history: Sequence[Migration], folders: Sequence[str], name: str, steps: Steps
+    job: Job,
+    task: DeployTask,
+    url: str,
+    history: Sequence[Migration],
+    steps: Steps,
+    *,
+    contracting: bool,
 ) -> None:
+    folders = [each.folder for each in task.migrations if each.contracting is contracting]
     if folders:
-        async with steps.step(name, ", ".join(folders)):
-            await migrations.apply(url, history, job.fencing_token, wanted=folders)
+        run = [each.folder for each in task.migrations]
+        async with steps.step("contract" if contracting else "expand", ", ".join(folders)):
+            await migrations.apply(url, history, job.fencing_token, wanted=folders, run=run)
 
 
 async def _push(job: Job, git: Git, task: DeployTask, commit: Commit, steps: Steps) -> None:

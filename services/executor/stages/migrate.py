@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import asyncpg
 
 from services.executor.clients import migrations
+from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.migration_table import Row, reading
-from services.executor.clients.migrations import FOLDER, Migration
 from services.executor.clients.postgres import create_database, drop_database, schema_digest
 from services.executor.stages import staging
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.numbering import installed_files
 from services.executor.stages.project_tree import RUN_TRAILER, kept_ref, migrations_at
+from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.staging import StagingDatabase, production_url, staging_database
 from services.executor.stages.tools import Tools
 from shared.clients.git import Git
@@ -22,8 +23,6 @@ from shared.contracts.values import Commit
 from shared.errors import Failure, Retry
 from shared.jobs.job import Job
 
-_LOCK_FILE = "prisma/migrations/migration_lock.toml"
-
 
 async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     """Safe to repeat: what is on the branch and in staging's database already stays as it is."""
@@ -32,13 +31,14 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     history = await migrations_at(git, commit)
     wanted = in_order(task.migrations)
     before = tuple(migration for migration in history if migration.folder not in wanted)
-    await _require_known(production_url(job, tools), before)
+    await require_ready(production_url(job, tools), history, wanted, where="production")
 
     database = staging_database(job, tools)
     if not await _fits(database, history, before):
         database, _ = await staging.rebuild(job, tools, git, commit, before)
+    await require_ready(database.url, history, wanted, where="staging")
     async with job.journal.effect("migrate-staging", ", ".join(wanted)):
-        done = await migrations.apply(database.url, history, job.fencing_token, wanted=wanted)
+        done = await migrations.apply(database.url, history, job.fencing_token, wanted=wanted, run=wanted)
     await _prove(job, database, history)
     async with job.journal.effect("activate-staging", commit):
         address = await staging.activate(job, tools, git, commit)
@@ -61,7 +61,7 @@ async def _install(job: Job, git: Git, task: MigrateTask, tools: Tools) -> Commi
     """Commit the folders that the branch lacks, and push. A folder that is there is the maintainer's word."""
     there = await git.paths(task.commit, FOLDER)
     missing = [each for each in task.migrations if f"{FOLDER}/{each.folder}/migration.sql" not in there]
-    await _require_postgresql(git, task.commit)
+    await require_postgresql(git, task.commit)
     head = await git.head(task.branch)
     if not missing:
         commit = task.commit
@@ -111,39 +111,6 @@ async def _planned(
     return planned
 
 
-async def _require_postgresql(git: Git, commit: Commit) -> None:
-    lock = await git.show(commit, _LOCK_FILE)
-    if lock is not None and b'"postgresql"' not in lock:
-        raise Failure(
-            "the Project's migrations are not for PostgreSQL (P3019)",
-            Finding(
-                kind="migration",
-                subject=_LOCK_FILE,
-                detail=lock.decode(errors="replace"),
-                cure='only provider = "postgresql" can be upgraded',
-            ),
-        )
-
-
-async def _require_known(production: str, before: tuple[Migration, ...]) -> None:
-    """A migration that is neither the upgrade's nor in production would never reach production."""
-    done = await migrations.applied(production)
-    strangers = [each.folder for each in before if each.folder not in done]
-    if strangers:
-        raise Failure(
-            "the branch has migrations that are neither the upgrade's nor in production",
-            *(
-                Finding(
-                    kind="migration",
-                    subject=folder,
-                    detail="The upgrade would not bring it to production.",
-                    cure="apply it to production first (prisma migrate deploy), or take it off the branch",
-                )
-                for folder in strangers
-            ),
-        )
-
-
 async def _fits(
     database: StagingDatabase, history: tuple[Migration, ...], before: tuple[Migration, ...]
 ) -> bool:
@@ -159,8 +126,10 @@ async def _fits(
 
 
 def _unfit(row: Row, checksums: dict[str, str]) -> bool:
-    failed = row.unfinished and row.logs is not None
-    return failed or (row.applied and checksums.get(row.name) != row.checksum)
+    edited = checksums.get(row.name) != row.checksum
+    if row.unfinished:
+        return row.logs is not None or not row.ours or edited
+    return row.applied and edited
 
 
 async def _prove(job: Job, database: StagingDatabase, history: tuple[Migration, ...]) -> None:

@@ -1,7 +1,7 @@
 """Which migrations an upgrade brings, and under which names they stand in the Project. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,6 +10,7 @@ from shared.contracts.facts import PlannedMigration
 from shared.contracts.stages import Finding
 from shared.contracts.values import Digest, SystemName
 from shared.errors import Failure
+from shared.packages.package import Package
 
 MIGRATIONS = "prisma/migrations"
 SOURCE = "source.toml"
@@ -28,7 +29,7 @@ class Source:
 
     @property
     def identity(self) -> tuple[SystemName, str]:
-        return (self.system, _identity(self.name))
+        return (self.system, self.name)
 
 
 def write_source(migration: PlannedMigration) -> str:
@@ -41,7 +42,8 @@ def plan_migrations(
 ) -> tuple[PlannedMigration, ...]:
     """The migrations that are not installed yet, in the order of plan and package, stamped after the last.
 
-    Raises `Failure` when an installed one is not what the package says it is.
+    Raises `Failure` with every installed one that is edited, missing or renamed in its package, and every
+    new one that the package puts before an installed one.
     """
     known = {source.identity: source for source in sources}
     stamp = max((matched["stamp"] for name in folders if (matched := _STAMPED.fullmatch(name))), default=None)
@@ -49,18 +51,17 @@ def plan_migrations(
     differing: list[Finding] = []
     for packages in upgrades:
         system = packages.upgrade.system
+        installed = [source for source in sources if source.system == system]
+        differing += _differing(installed, packages.new)
         for migration in packages.new.migrations:
-            there = known.get((system, migration.identity))
-            if there is not None:
-                if there.checksum != migration.checksum:
-                    differing.append(_differs(there))
+            if (system, migration.name) in known:
                 continue
-            stamp = migration.name[:14] if stamp is None else _after(stamp)
+            stamp = _first(migration.name) if stamp is None else _after(stamp)
             planned.append(
                 PlannedMigration(
                     system=system,
                     name=migration.name,
-                    folder=f"{stamp}_{system}_{migration.identity}",
+                    folder=f"{stamp}_{system}_{migration.title}",
                     checksum=migration.checksum,
                     reversible=migration.down_sql is not None,
                     contracting=packages.new.contracting(migration),
@@ -85,9 +86,9 @@ def installed_files(migrations: Iterable[PlannedMigration]) -> Mapping[str, byte
     return files
 
 
-def _identity(name: str) -> str:
-    """A migration's name without its timestamp."""
-    return name.partition("_")[2]
+def _first(name: str) -> str:
+    """The timestamp of the first migration of a Project that has none."""
+    return name[:14] if _STAMPED.fullmatch(name) else datetime.min.replace(year=2000).strftime(_FORMAT)
 
 
 def _after(stamp: str) -> str:
@@ -98,10 +99,33 @@ def _after(stamp: str) -> str:
         return f"{int(stamp) + 1:014d}"
 
 
-def _differs(source: Source) -> Finding:
-    return Finding(
-        kind="migration",
-        subject=source.folder,
-        detail=f"{SOURCE} says checksum {source.checksum}, and the new package of {source.system} another",
-        cure=f"restore {source.name} as {source.system} published it, or ask who publishes {source.system}",
-    )
+def _differing(installed: Sequence[Source], package: Package) -> Iterator[Finding]:
+    """Where the package does not tell the same history as what was installed from earlier ones."""
+    has = {migration.name: migration for migration in package.migrations}
+    names = {source.name for source in installed}
+    last = max(names, default="")
+    ask = f"ask who publishes {package.system} to correct it"
+    for source in installed:
+        there = has.get(source.name)
+        if there is not None and there.checksum != source.checksum:
+            detail = f"{SOURCE} says checksum {source.checksum}, and the new package has another"
+            yield _finding(source.folder, detail, f"restore {source.name} as it was published, or {ask}")
+        elif there is None:
+            twin = next(
+                (
+                    one.name
+                    for one in package.migrations
+                    if one.checksum == source.checksum and one.name not in names
+                ),
+                None,
+            )
+            told = "has it no more" if twin is None else f"calls it {twin}, and would apply it again"
+            yield _finding(source.folder, f"The new package {told}: it was {source.name}.", ask)
+    for name in has:
+        if name not in names and name < last:
+            detail = f"{name} of the new package stands before {last}, which is installed already."
+            yield _finding(name, detail, f"{ask}: it needs a later timestamp")
+
+
+def _finding(subject: str, detail: str, cure: str) -> Finding:
+    return Finding(kind="migration", subject=subject, detail=detail, cure=cure)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from services.executor.clients.losses import Tables
-from services.executor.clients.migrations import FOLDER, Migration, read_migrations
+from services.executor.clients.migration_files import FOLDER, Migration, read_migrations
 from services.executor.clients.prisma import Model, read_models
 from shared.clients.git import Git
 from shared.contracts.stages import Finding

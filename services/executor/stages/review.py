@@ -1,5 +1,6 @@
 """Review: what would the upgrade change? It writes nothing but a diff into the content store."""
 
+from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages.agreement import require_pins, require_registered
 from services.executor.stages.impact import impacts, read_rules
@@ -11,7 +12,9 @@ from services.executor.stages.numbering import (
     installed_files,
     plan_migrations,
 )
-from services.executor.stages.project_tree import files_below
+from services.executor.stages.project_tree import files_below, migrations_at
+from services.executor.stages.readiness import require_postgresql, require_ready
+from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Packages, Tools
 from shared.clients.git import Git
 from shared.contracts.facts import PlannedMigration, ReviewFacts, VersionNotes
@@ -33,11 +36,10 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
     await require_registered(git, head, job.project)
     await require_pins(git, head, task.pins)
     upgrades = [await tools.packages(upgrade) for upgrade in task.upgrades]
-    production_schema = await schema_digest(
-        tools.secrets.resolve(definition.environments.production.database)
-    )
+    production_schema = await schema_digest(production_url(job, tools))
     merged = await merge_all(git, head, upgrades, job.project.id)
     migrations = await _migrations(git, head, upgrades)
+    await _require_ready(job, tools, git, head, migrations)
     rules = await files_below(git, head, definition.workflows.rules)
     readable = {path: _decoded(path, data) for path, data in rules.items() if path.endswith(".toml")}
     return ReviewFacts(
@@ -84,6 +86,17 @@ async def _migrations(git: Git, head: Commit, upgrades: list[Packages]) -> tuple
     folders = {path.split("/")[2] for path in files if path.count("/") > 2}
     sources = [_source(path, data) for path, data in files.items() if path.endswith(f"/{SOURCE}")]
     return plan_migrations(folders, sources, upgrades)
+
+
+async def _require_ready(
+    job: Job, tools: Tools, git: Git, head: Commit, planned: tuple[PlannedMigration, ...]
+) -> None:
+    """Nothing is planned that production could not take: the maintainer hears it before anything is done."""
+    await require_postgresql(git, head)
+    brought = [Migration(each.folder, each.sql, each.checksum, each.down_sql) for each in planned]
+    history = [*await migrations_at(git, head), *brought]
+    run = [each.folder for each in planned]
+    await require_ready(production_url(job, tools), history, run, where="production")
 
 
 def _source(path: str, data: bytes) -> Source:

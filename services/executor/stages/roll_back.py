@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from services.executor.clients import migrations
+from services.executor.clients import migrations, reverting
 from services.executor.clients.backup import Programs
-from services.executor.clients.migrations import Migration
+from services.executor.clients.migration_files import Migration
 from services.executor.stages import staging
 from services.executor.stages.deploy_commit import Deployed, find_deployed, revert_commit
 from services.executor.stages.drift import moved_finding
@@ -118,7 +118,7 @@ async def _undo_schema(
     if ours:
         kept = await tables_at(git, task.base)
         async with steps.step("undo migrations", ", ".join(each.folder for each in reversed(ours))):
-            await migrations.revert(url, ours, job.fencing_token, kept=kept)
+            await reverting.revert(url, ours, job.fencing_token, kept=kept)
 
 
 async def _restore(

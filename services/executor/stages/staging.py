@@ -6,7 +6,7 @@ import asyncpg
 
 from services.executor.clients import migrations
 from services.executor.clients.masking import Copied, masked_copy
-from services.executor.clients.migrations import Migration
+from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import (
     create_database,
     description_digest,

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import PackageMigration, Release
-from shared.packages.package import MIGRATIONS, Package
+from shared.packages.package import MIGRATIONS, Migration, Package
+from shared.sql_script import read_script
 from shared.versions import precedence
 
 
@@ -27,6 +28,10 @@ def changed_history(package: Package, before: Release | None, patched: Release |
     if before is not None:
         yield from _kept(checksums, before)
         yield from _appended(list(checksums), before)
+    published = set() if before is None else {migration.name for migration in before.migrations}
+    for migration in package.migrations:
+        if migration.name not in published:
+            yield from _readable(migration)
     if patched is not None:
         known = {migration.name for migration in patched.migrations}
         cure = f"publish it as {precedence(patched.version).bump_minor()}"
@@ -55,6 +60,13 @@ def _appended(names: list[str], before: Release) -> Iterator[Refusal]:
         if name not in known and name < last:
             reason = f"this new migration stands before {last} of {before.version}, which is applied already"
             yield _refusal(reason, name, "give it a later timestamp")
+
+
+def _readable(migration: Migration) -> Iterator[Refusal]:
+    """What PostgreSQL or Prisma would stumble over, found by reading; rows and schema are a plan's matter."""
+    for name, sql in (("migration.sql", migration.sql), ("down.sql", migration.down_sql or "")):
+        for fault in read_script(sql).faults():
+            yield _refusal(fault.reason, f"{migration.name}/{name}:{fault.line}", fault.cure)
 
 
 def _refusal(reason: str, name: str, cure: str) -> Refusal:

@@ -1,0 +1,147 @@
+"""What a server lacks for migrations to run, found before any of them does."""
+
+from collections.abc import Iterator, Sequence
+
+from services.executor.clients.migration_files import Migration
+from services.executor.clients.misfits import finding
+from services.executor.clients.postgres import Connection, session
+from services.executor.clients.script_needs import Extension, Needs, Provided, needs_of
+from shared.clients.database_urls import schema_of
+from shared.contracts.stages import Finding
+
+# Not superusers, but providers let them create extensions.
+_ADMINISTRATORS = ["rds_superuser", "cloudsqlsuperuser", "azure_pg_admin", "alloydbsuperuser", "doadmin"]
+_SERVER = """
+    SELECT current_user AS role, current_database() AS database, pg_is_in_recovery() AS standby,
+        current_setting('transaction_read_only')::bool AS read_only,
+        current_setting('server_version_num')::int / 10000 AS version,
+        r.rolsuper OR EXISTS (SELECT FROM pg_roles a WHERE a.rolname = ANY($2::text[])
+            AND pg_has_role(a.oid, 'MEMBER')) AS administrator,
+        has_database_privilege(current_database(), 'CREATE') AS may_create,
+        to_regnamespace(quote_ident($1)) IS NOT NULL AS has_schema,
+        coalesce(has_schema_privilege(to_regnamespace(quote_ident($1))::oid, 'CREATE'), false) AS may_fill,
+        to_regnamespace('upgradepath') IS NOT NULL AS has_ours
+    FROM pg_roles r WHERE r.rolname = current_user
+"""
+_EXTENSIONS = """
+    SELECT e.name, e.installed_version,
+        coalesce((to_jsonb(v) ->> 'trusted')::bool, false) OR NOT v.superuser AS trusted
+    FROM pg_available_extensions e
+    LEFT JOIN pg_available_extension_versions v ON v.name = e.name AND v.version = e.default_version
+    WHERE e.name = ANY($1::text[]) OR e.installed_version IS NOT NULL
+"""
+_RIGHTS = """
+    SELECT w.name, w.wanted, r.rolname AS owner
+    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (name, wanted, place)
+    JOIN pg_class c ON c.oid = to_regclass(w.name) JOIN pg_roles r ON r.oid = c.relowner
+    WHERE NOT CASE w.wanted WHEN 'owner' THEN pg_has_role(c.relowner, 'USAGE')
+        ELSE has_table_privilege(c.oid, w.wanted) END
+    ORDER BY w.place
+"""
+_THERE = {
+    "type": "SELECT to_regtype($1) IS NOT NULL",
+    "operator class": "SELECT EXISTS (SELECT FROM pg_opclass WHERE opcname = $1)",
+    "function": "SELECT EXISTS (SELECT FROM pg_proc WHERE proname = $1)",
+}
+
+
+async def lacking(url: str, pending: Sequence[Migration]) -> list[Finding]:
+    """Why the server, the database or the role there cannot run these, each with its cure; writes nothing.
+
+    A standby or read-only database, extensions that are not installed or not permitted, a version too old for
+    what is written, privileges. Raises Retry when the database cannot be asked.
+    """
+    if not pending:
+        return []
+    needs, schema = needs_of(pending), schema_of(url)
+    async with session(url) as connection:
+        server = await connection.fetchrow(_SERVER, schema, _ADMINISTRATORS)
+        return [
+            *_of_server(server, schema, needs),
+            *await _of_extensions(connection, server, needs),
+            *await _of_rights(connection, server["role"], schema, needs),
+        ]
+
+
+def _of_server(server: dict[str, object], schema: str, needs: Needs) -> Iterator[Finding]:
+    role, database = server["role"], server["database"]
+    if server["standby"] or server["read_only"]:
+        what = "a standby" if server["standby"] else "read-only"
+        yield finding(f"{database}", f"The database is {what}.", "name the primary's URL in the secret")
+        return
+    for (written, version), place in needs.versions.items():
+        if int(str(server["version"])) < version:
+            detail = f"{written} needs PostgreSQL {version}, and the server is {server['version']}."
+            yield finding(place, detail, "upgrade the server, or ask for a release without it")
+    grant = f'GRANT CREATE ON DATABASE "{database}" TO "{role}"'
+    if not server["may_create"]:
+        if not server["has_ours"]:
+            cure = f'{grant}, or CREATE SCHEMA upgradepath AUTHORIZATION "{role}"'
+            yield finding("schema upgradepath", f"{role} may not create our schema in {database}.", cure)
+        if not server["has_schema"]:
+            yield finding(f"schema {schema}", f"{role} may not create it in {database}.", grant)
+        for place in needs.new_schemas.values():
+            yield finding(place, f"{role} may not create a schema in {database}.", grant)
+    if server["has_schema"] and not server["may_fill"]:
+        cure = f'GRANT CREATE ON SCHEMA "{schema}" TO "{role}"'
+        yield finding(f"schema {schema}", f"{role} may not create anything in it.", cure)
+
+
+async def _of_extensions(connection: Connection, server: dict[str, object], needs: Needs) -> list[Finding]:
+    if not needs.extensions and not needs.provided:
+        return []
+    named = [extension.name for extension in needs.extensions]
+    rows = await connection.fetch(_EXTENSIONS, named + [each.extension for each in needs.provided])
+    known = {row["name"]: row for row in rows}
+    there = {row["name"] for row in rows if row["installed_version"] is not None}
+    found: list[Finding] = []
+    for extension in needs.extensions:
+        found += _of_extension(extension, server, known.get(extension.name), there)
+        there.add(extension.name)
+    for each in needs.provided:
+        if each.extension not in there and not await connection.fetchval(_THERE[each.kind], each.thing):
+            found.append(_not_provided(each, each.extension in known))
+            there.add(each.extension)
+    return found
+
+
+def _of_extension(
+    extension: Extension, server: dict[str, object], row: dict[str, object] | None, there: set[str]
+) -> Iterator[Finding]:
+    name, place = extension.name, extension.place
+    if name in there:
+        if not extension.if_not_exists:
+            yield finding(place, f"Extension {name} is there already.", "write IF NOT EXISTS")
+        return
+    if row is None:
+        cure = f"install the package that brings {name} on the database server, then request a new plan"
+        yield finding(place, f"Extension {name} is not available on the server.", cure)
+        return
+    if not server["administrator"] and not (row["trusted"] and server["may_create"]):
+        cure = f'let a superuser run CREATE EXTENSION "{name}" there, then request a new plan'
+        yield finding(place, f"{server['role']} is not permitted to create extension {name}.", cure)
+
+
+def _not_provided(each: Provided, available: bool) -> Finding:
+    cure = f"run CREATE EXTENSION {each.extension} there, then request a new plan"
+    if not available:
+        cure = f"install the package that brings {each.extension} on the database server, then {cure}"
+    detail = f"The {each.kind} {each.thing} comes with extension {each.extension}, which is not installed."
+    return finding(each.place, detail, cure)
+
+
+async def _of_rights(connection: Connection, role: str, schema: str, needs: Needs) -> list[Finding]:
+    table = f'"{schema}"._prisma_migrations'
+    wanted = {(table, right): table for right in ("SELECT", "INSERT", "UPDATE", "DELETE")} | needs.rights
+    names, rights = zip(*wanted, strict=True)
+    found = []
+    for row in await connection.fetch(_RIGHTS, names, rights):
+        place = wanted[row["name"], row["wanted"]]
+        if row["wanted"] == "owner":
+            detail = f"{role} does not own {row['name']}; {row['owner']} does."
+            cure = f'GRANT "{row["owner"]}" TO "{role}", or ALTER … OWNER TO "{role}"'
+        else:
+            detail = f"{role} lacks {row['wanted']} on {row['name']}."
+            cure = f'GRANT {row["wanted"]} ON {row["name"]} TO "{role}"'
+        found.append(finding(place, detail, cure))
+    return found

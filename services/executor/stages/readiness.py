@@ -1,0 +1,47 @@
+"""Whether a database can take the upgrade's migrations, asked before anything is applied to it."""
+
+import re
+from collections.abc import Collection, Sequence
+
+from services.executor.clients import migrations, preflight
+from services.executor.clients.migration_files import FOLDER, Migration
+from shared.clients.git import Git
+from shared.contracts.stages import Finding
+from shared.contracts.values import Commit
+from shared.errors import Failure
+
+_LOCK_FILE = f"{FOLDER}/migration_lock.toml"
+_POSTGRESQL = re.compile(rb'^\s*provider\s*=\s*"postgres(ql)?"', re.MULTILINE)
+
+
+async def unready(url: str, history: Sequence[Migration], run: Collection[str]) -> list[Finding]:
+    """Everything for which the Run's folders could not be applied there, each with its cure; writes nothing.
+
+    `history` is the whole folder, with what the Run brings. Raises Retry when the database cannot be asked.
+    """
+    found = await migrations.unfit(url, history, run)
+    done = await migrations.applied(url)
+    pending = [each for each in history if each.folder in run and each.folder not in done]
+    return found + await preflight.lacking(url, pending)
+
+
+async def require_ready(url: str, history: Sequence[Migration], run: Collection[str], *, where: str) -> None:
+    """Raise Failure with all of `unready`; `where` is whose database it is, for people."""
+    found = await unready(url, history, run)
+    if found:
+        raise Failure(f"{where} cannot take the upgrade's migrations", *found)
+
+
+async def require_postgresql(git: Git, commit: Commit) -> None:
+    """Raise Failure when Prisma keeps these migrations for another database (P3019)."""
+    lock = await git.show(commit, _LOCK_FILE)
+    if lock is not None and _POSTGRESQL.search(lock) is None:
+        raise Failure(
+            "the Project's migrations are not for PostgreSQL (P3019)",
+            Finding(
+                kind="migration",
+                subject=_LOCK_FILE,
+                detail=lock.decode(errors="replace"),
+                cure='only provider = "postgresql" can be upgraded',
+            ),
+        )
