@@ -4,6 +4,7 @@ Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kaf
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +18,8 @@ from shared.ids import derived_id
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = "application/json"
 _REQUIRED = ("ce_specversion", "ce_id", "ce_source", "ce_type")
+
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -61,10 +64,12 @@ def seal(
     cause: Envelope | None = None,
     ordinal: int = 0,
     correlation_id: str | None = None,
+    traceparent: str | None = None,
 ) -> Envelope:
     """The envelope of a message that `source` sends because of `cause`, as its `ordinal`th message.
 
-    The id is derived from the message's identity, or else from its cause: the same again is the same.
+    The id is derived from the message's identity, or else from its cause: the same again is the same. It
+    belongs to the trace of its cause, unless `traceparent` names another.
     """
     identity = message.identity()
     parts = (
@@ -81,10 +86,21 @@ def seal(
         time=now,
         correlation_id=run,
         causation_id=cause.id if cause else None,
-        traceparent=cause.traceparent if cause else None,
         causation_source=cause.source if cause else None,
         causation_digest=cause.digest if cause else None,
+        traceparent=traceparent or (trace_of(cause) if cause else None),
     )
+
+
+def trace_of(envelope: Envelope) -> str:
+    """The trace that a message belongs to; one that names none begins one, the same at every reading.
+
+    Source of the form: https://www.w3.org/TR/trace-context/#traceparent-header
+    """
+    if envelope.traceparent and _TRACEPARENT.fullmatch(envelope.traceparent):
+        return envelope.traceparent
+    digest = hashlib.sha256(f"{envelope.source} {envelope.id}".encode()).hexdigest()
+    return f"00-{digest[:32]}-{digest[32:48]}-01"
 
 
 def to_headers(envelope: Envelope) -> Headers:

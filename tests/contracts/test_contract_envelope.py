@@ -1,5 +1,6 @@
 """The envelope: what is sealed is read again, and every kind of unreadable record is named."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -7,7 +8,15 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from shared.contracts.envelope import Envelope, Unreadable, receive, seal, to_body, to_headers
+from shared.contracts.envelope import (
+    Envelope,
+    Unreadable,
+    receive,
+    seal,
+    to_body,
+    to_headers,
+    trace_of,
+)
 from shared.contracts.runs import ContinueRun
 from shared.contracts.values import Message
 from tests.support.golden_messages import examples
@@ -20,8 +29,12 @@ TIMES = st.datetimes(min_value=datetime(2020, 1, 1), timezones=st.just(UTC))
 HeaderList = list[tuple[str, bytes | None]]
 
 
+def record_message() -> Message:
+    return ContinueRun(actor=MIRA, project=PROJECT, run_id="run-1b9d6bcd4f21")
+
+
 def record() -> tuple[HeaderList, bytes]:
-    message = ContinueRun(actor=MIRA, project=PROJECT, run_id="run-1b9d6bcd4f21")
+    message = record_message()
     return list(to_headers(seal(message, source="/test", now=NOON))), to_body(message)
 
 
@@ -77,6 +90,17 @@ def test_an_id_is_derived_from_the_identity_or_else_from_the_cause(
     same = example[1].identity() is not None or (first.source, first.id) == (second.source, second.id)
     assert (made(first, ordinal) == made(second, ordinal)) == same
     assert (made(first, ordinal) == made(first, ordinal + 1)) == (example[1].identity() is not None)
+
+
+@given(first=causes(), second=causes())
+def test_what_follows_from_a_message_belongs_to_its_trace(first: Envelope, second: Envelope) -> None:
+    """A cause that names no trace, or a broken one, begins one of its own, which is always the same."""
+    begun = seal(record_message(), source="/test", now=NOON, cause=first)
+    assert begun.traceparent == seal(record_message(), source="/other", now=NOON, cause=first).traceparent
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", begun.traceparent or "")
+    assert seal(record_message(), source="/test", now=NOON, cause=begun).traceparent == begun.traceparent
+    if (first.source, first.id) != (second.source, second.id):
+        assert trace_of(second) != trace_of(first)
 
 
 def test_headers_that_are_not_ours_are_left_alone() -> None:
