@@ -13,16 +13,6 @@ from typing import Any
 
 import uvicorn
 
-from services.executor import app as executor
-from services.executor.settings import ExecutorSettings
-from services.notifier import app as notifier
-from services.notifier.settings import NotifierSettings
-from services.planner import app as planner
-from services.planner.settings import PlannerSettings
-from services.registry import app as registry
-from services.registry.settings import RegistrySettings
-from services.validator import app as validator
-from services.validator.settings import ValidatorSettings
 from shared.application import Service, web_application
 from shared.contracts.topics import SERVICES
 
@@ -36,19 +26,35 @@ _STOP_WITHIN_S = 10.0
 def build(name: str) -> Service:
     """The service of that name, with the settings that the environment gives.
 
-    Raises pydantic's ValidationError that names the variables which are missing or wrong.
+    Raises pydantic's ValidationError that names the variables which are missing or wrong. Only this one is
+    imported: the others' rooms would take memory in a process of its own.
     """
     match name:
         case "registry":
-            return registry.build(RegistrySettings())
+            from services.registry.app import build as build_registry
+            from services.registry.settings import RegistrySettings
+
+            return build_registry(RegistrySettings())
         case "notifier":
-            return notifier.build(NotifierSettings())
+            from services.notifier.app import build as build_notifier
+            from services.notifier.settings import NotifierSettings
+
+            return build_notifier(NotifierSettings())
         case "planner":
-            return planner.build(PlannerSettings())
+            from services.planner.app import build as build_planner
+            from services.planner.settings import PlannerSettings
+
+            return build_planner(PlannerSettings())
         case "executor":
-            return executor.build(ExecutorSettings())
+            from services.executor.app import build as build_executor
+            from services.executor.settings import ExecutorSettings
+
+            return build_executor(ExecutorSettings())
         case "validator":
-            return validator.build(ValidatorSettings())
+            from services.validator.app import build as build_validator
+            from services.validator.settings import ValidatorSettings
+
+            return build_validator(ValidatorSettings())
         case _:
             raise ValueError(f"there is no service {name!r}; there are {', '.join(SERVICES)}")
 

@@ -19,7 +19,7 @@ from shared.messaging.inbox import Inbox
 from shared.messaging.relay import Relay
 from shared.settings import ServiceSettings
 from shared.storage.database import Database
-from shared.storage.migrations import migrate_async
+from shared.storage.schema_version import bring_up_to_date
 from shared.telemetry import metrics
 
 
@@ -63,9 +63,9 @@ class Service:
     async def running(self) -> AsyncIterator["Service"]:
         """Migrate the database, start everything, and stop it in the opposite order."""
         crash_points.enter(self.name)
-        await migrate_async(self.name, self.database.url)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.database.close)
+            await bring_up_to_date(self.name, self.database.engine)
             parts: tuple[Part, ...] = (self.relay, self.consumer, *self.parts)
             for part in parts:
                 await part.start()

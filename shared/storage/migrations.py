@@ -7,6 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command, context, op
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from shared.storage.database import async_url
@@ -19,11 +20,21 @@ _ALEMBIC = threading.Lock()
 
 def migrate(service: str, url: str) -> None:
     """Bring the database of `service` to its newest schema. Blocks; safe to call by several at once."""
-    config = Config()
-    config.set_main_option("script_location", str(_SERVICES / service / "migrations"))
+    config = _config(service)
     config.attributes["url"] = url
     with _ALEMBIC:
         command.upgrade(config, "head")
+
+
+def head(service: str) -> str | None:
+    """The revision that a database of `service` has once everything is applied."""
+    return ScriptDirectory.from_config(_config(service)).get_current_head()
+
+
+def _config(service: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_SERVICES / service / "migrations"))
+    return config
 
 
 async def migrate_async(service: str, url: str) -> None:

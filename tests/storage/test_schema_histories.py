@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from sqlalchemy import Connection, inspect
 
+from shared.contracts.topics import SERVICES
 from shared.storage.database import Database, Transaction
-from shared.storage.migrations import migrate_async
+from shared.storage.migrations import head, migrate_async
+from shared.storage.schema_version import newest
 from shared.storage.tables import MESSAGE_TABLES
 from tests.conftest import PostgresServer
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 async def test_several_at_once_migrate_one_database(postgres: PostgresServer) -> None:
@@ -21,6 +29,36 @@ async def test_several_at_once_migrate_one_database(postgres: PostgresServer) ->
         names = await connection.run_sync(lambda plain: set(inspect(plain).get_table_names()))
     await database.close()
     assert {"inbox", "outbox", "jobs", "effects", "alembic_version"} <= names
+
+
+START = """
+import asyncio, sys
+from shared.storage.database import Database, Transaction
+from shared.storage.schema_version import bring_up_to_date
+
+async def start():
+    database = Database("executor", sys.argv[1], Transaction)
+    await bring_up_to_date("executor", database.engine)
+    await database.close()
+
+asyncio.run(start())
+print("alembic" in sys.modules)
+"""
+
+
+async def test_only_the_start_that_changes_the_schema_loads_what_changes_it(postgres: PostgresServer) -> None:
+    postgres.create_database("started_twice")
+    for loaded in ("True", "False"):
+        command = [sys.executable, "-c", START, postgres.url("started_twice")]
+        started = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        assert started.stdout.strip() == loaded
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_newest_file_is_the_head_of_the_history(service: str) -> None:
+    assert newest(service) == head(service)
 
 
 async def test_the_message_tables_are_those_that_the_code_knows(postgres: PostgresServer) -> None:
