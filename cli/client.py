@@ -1,21 +1,29 @@
-"""One conversation with the services: a GET or a command, and every way it can end."""
+"""One conversation with the services: a GET or a command, and every way it can end.
+
+httpx is imported by whoever asks: `upgradepath service` is the same program, and has nobody to ask.
+"""
+
+from __future__ import annotations
 
 import time
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-import httpx
 from pydantic import ValidationError
 
 from cli.world import NoAnswer, Place, Role, find_place
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject
 
+if TYPE_CHECKING:
+    import httpx
+
 # A publish waits up to 60 s for its verdict, and a long poll up to 20 s.
-_TIMEOUT = httpx.Timeout(90, connect=5)
+_ANSWER_WITHIN_S = 90.0
+_CONNECT_WITHIN_S = 5.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # A restart of the service, or of a proxy before it, is over by then.
 _PAUSE_S = 0.5
@@ -33,7 +41,7 @@ class Server:
         self._place: Place | None = None
         self._http: httpx.Client | None = None
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Server:
         return self
 
     def __exit__(
@@ -83,6 +91,8 @@ class Server:
         json: Mapping[str, object] | None = None,
         content: bytes | None = None,
     ) -> httpx.Response:
+        import httpx
+
         path = "/" + "/".join(quote(segment, safe="") for segment in segments)
         http = self._connection()
         request = http.build_request(
@@ -106,6 +116,8 @@ class Server:
         return response
 
     def _send_twice(self, http: httpx.Client, request: httpx.Request) -> httpx.Response:
+        import httpx
+
         # The second try carries the same Idempotency-Key: if the first one arrived, it is answered alike.
         try:
             return http.send(request)
@@ -114,6 +126,8 @@ class Server:
             return http.send(request)
 
     def _connection(self) -> httpx.Client:
+        import httpx
+
         if self._http is None:
             place = self.place
             headers = {"Accept": "application/json, application/problem+json, text/plain"}
@@ -123,8 +137,9 @@ class Server:
                 host = urlsplit(place.url).hostname
                 # What listens on this machine is never behind a proxy.
                 trust = host not in _LOOPBACK
+                timeout = httpx.Timeout(_ANSWER_WITHIN_S, connect=_CONNECT_WITHIN_S)
                 self._http = httpx.Client(
-                    base_url=place.url, headers=headers, timeout=_TIMEOUT, trust_env=trust
+                    base_url=place.url, headers=headers, timeout=timeout, trust_env=trust
                 )
             except (httpx.InvalidURL, ValueError, UnicodeError) as error:
                 raise NoAnswer(
