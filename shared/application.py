@@ -21,6 +21,7 @@ from shared.settings import ServiceSettings
 from shared.storage.database import Database
 from shared.storage.schema_version import bring_up_to_date
 from shared.telemetry import metrics
+from shared.telemetry.traces import configure_tracing, stop_tracing
 
 
 class Part(Protocol):
@@ -65,6 +66,9 @@ class Service:
         crash_points.enter(self.name)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.database.close)
+            if self.settings.otlp_endpoint is not None:
+                configure_tracing(self.name, self.settings.otlp_endpoint)
+                stack.callback(stop_tracing, self.name)
             await bring_up_to_date(self.name, self.database.engine)
             parts: tuple[Part, ...] = (self.relay, self.consumer, *self.parts)
             for part in parts:

@@ -43,6 +43,7 @@ class ServiceSettings(BaseSettings):
         default_factory=socket.gethostname, description="this process, stable over restarts"
     )
     database_pool: int = 8
+    otlp_endpoint: str | None = Field(default=None, description="where traces go: http://collector:4318")
 
 
 class WorkerSettings(ServiceSettings):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from shared.contracts.envelope import release_trace
 from shared.contracts.facts import ChecksFacts, DeployFacts, RollBackFacts
 from shared.contracts.freezes import Freeze
 from shared.contracts.run_state import RunOrigin, RunWork
@@ -16,6 +17,11 @@ class Run(RunView, RunWork, RunOrigin):
     """A Run, whole. Its `RunView` part is what everybody may see."""
 
     plan_document: Plan | None = None
+
+    @property
+    def traceparent(self) -> str:
+        """That of the Release which it adopts; of several, of the first."""
+        return release_trace(*next(iter(self.systems.items())))
 
     @property
     def ended(self) -> bool:

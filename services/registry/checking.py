@@ -11,6 +11,7 @@ from services.registry.handlers import published_alike
 from services.registry.store import PackageCheck, RegistryTransaction
 from shared import background
 from shared.clients.content import ContentStore
+from shared.contracts.envelope import release_trace
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease, Release, ReleasePublished
 from shared.errors import Reject, Retry, invalid
@@ -162,7 +163,7 @@ async def publish(command: PublishRelease, package: Package, tx: RegistryTransac
         revision=await tx.next_revision(command.system),
     )
     await tx.add_release(event, package)
-    tx.send(event)
+    tx.send(event, traceparent=release_trace(command.system, command.version))
     return event
 
 

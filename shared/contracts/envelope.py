@@ -99,7 +99,19 @@ def trace_of(envelope: Envelope) -> str:
     """
     if envelope.traceparent and _TRACEPARENT.fullmatch(envelope.traceparent):
         return envelope.traceparent
-    digest = hashlib.sha256(f"{envelope.source} {envelope.id}".encode()).hexdigest()
+    return _traceparent(f"{envelope.source} {envelope.id}")
+
+
+def release_trace(system: str, version: str) -> str:
+    """The trace of a Release, from its publication to the record of every Run that adopts it.
+
+    Anybody can tell it who knows the Release: nothing has to be kept or carried for it.
+    """
+    return _traceparent(f"release {system} {version}")
+
+
+def _traceparent(of: str) -> str:
+    digest = hashlib.sha256(of.encode()).hexdigest()
     return f"00-{digest[:32]}-{digest[32:48]}-01"
 
 

@@ -28,6 +28,7 @@ from shared.jobs.journal import LeaseJournal
 from shared.jobs.redaction import without_secrets
 from shared.jobs.store import Lease, WorkerTransaction
 from shared.storage.database import Database, is_passing
+from shared.telemetry.traces import span
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +197,8 @@ class Worker:
             journal=LeaseJournal(self.database, lease),
         )
         started_at = utc_now()
-        outcome = without_secrets(await self._verdict(job, command), self._redact)
+        with span(self.database.service, f"{job.stage} attempt {job.attempt}", lease.cause):
+            outcome = without_secrets(await self._verdict(job, command), self._redact)
         if not isinstance(outcome, Succeeded) and job.backup is not None:
             outcome = outcome.model_copy(update={"backup": job.backup})
         return StageFinished(

@@ -15,6 +15,7 @@ from shared.errors import Reject, conflict
 from shared.storage.database import Database, Outrun, Transaction, is_passing, is_repeat
 from shared.storage.messages import InboxEntry
 from shared.telemetry.metrics import BATCH_SECONDS, HANDLED
+from shared.telemetry.traces import span
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,8 @@ class Inbox(Generic[T]):
 
     async def _handle(self, received: Received, tx: T) -> InboxEntry:
         tx.caused_by(received.envelope)
-        answer = await self.handlers[type(received.message)](received.message, tx)
+        with span(self.database.service, received.envelope.type, received.envelope):
+            answer = await self.handlers[type(received.message)](received.message, tx)
         await tx.handled()
         entry = _entry(received, _ANSWERED_NOTHING if answer is None else _answered(answer))
         tx.remember(entry)

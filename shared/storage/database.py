@@ -92,9 +92,12 @@ class Transaction:
         *,
         topic: Topic | None = None,
         correlation_id: str | None = None,
+        traceparent: str | None = None,
         body: bytes | None = None,
     ) -> Envelope:
         """Put a message into the outbox. It leaves after the commit, in order, once.
+
+        It belongs to the run and the trace of its cause unless others are named.
 
         `body` is the message's JSON for whoever has it already. Raises ValueError when it has more than
         BODY_BYTES_MAX bytes.
@@ -106,6 +109,7 @@ class Transaction:
             cause=self.cause,
             ordinal=self._ordinal,
             correlation_id=correlation_id,
+            traceparent=traceparent,
         )
         self._ordinal += 1
         body = to_body(message) if body is None else body

@@ -6,8 +6,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from shared.contracts.envelope import release_trace
+from shared.contracts.releases import ReleasePublished
 from shared.contracts.runs import PlanReady, RunChanged, RunView
-from shared.contracts.topics import RUN_EVENTS, VERSION_MAP_EVENTS
+from shared.contracts.stages import RunExecutorStage, RunValidatorStage, StageFinished
+from shared.contracts.topics import RELEASE_EVENTS, RUN_EVENTS, TOPICS, VERSION_MAP_EVENTS
 from shared.contracts.version_maps import VersionMapHeld, VersionMapRecorded
 from tests.journeys.conftest import Portals
 from tests.support.people import Refused
@@ -48,6 +51,7 @@ async def test_from_the_release_to_the_version_map(system: System, portals: Port
     await _deployed(portal, done, before.head, users)
     await _recorded(portal, done)
     await portal.assert_no_staging(done)
+    await _one_trace(portal, done)
     await _nothing_leaked(portal, done)
 
 
@@ -140,6 +144,26 @@ async def _recorded(portal: Portal, done: RunView) -> None:
     await portal.mira.told("auth-system", "1.3.0", "adopted")
     behind = await portal.mira.get("/notifier/outdated", project=portal.project)
     assert "auth-system" not in {each["system"] for each in behind}
+
+
+async def _one_trace(portal: Portal, done: RunView) -> None:
+    """From the Release to the record, whatever the services said of it bears one trace id."""
+    (name, version), *_ = done.systems.items()
+    published = await messages(portal.system, RELEASE_EVENTS, name)
+    said = [
+        each
+        for topic in TOPICS
+        for each in await messages(portal.system, topic, portal.project)
+        if each.envelope.correlation_id == done.id and each.envelope.source.startswith("/upgrades/")
+    ]
+    kinds = {type(each.message) for each in said}
+    assert {RunExecutorStage, RunValidatorStage, StageFinished, RunChanged, VersionMapRecorded} <= kinds
+    said += [
+        each
+        for each in published
+        if isinstance(each.message, ReleasePublished) and each.message.release.version == version
+    ]
+    assert {each.envelope.traceparent for each in said} == {release_trace(name, version)}
 
 
 async def _nothing_leaked(portal: Portal, done: RunView) -> None:

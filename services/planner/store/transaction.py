@@ -191,9 +191,8 @@ class PlannerTransaction(Transaction):
         known.fence = max(known.fence, run.fence)
         kept = known.runs.get(run.id)
         revision = kept.revision + 1 if kept else 1
-        for message in decision.sends:
-            self.send(message, correlation_id=run.id)
-        self.send(run.changed(revision), correlation_id=run.id)
+        for message in (*decision.sends, run.changed(revision)):
+            self.send(message, correlation_id=run.id, traceparent=run.traceparent)
         known.runs[run.id] = KeptRun(run, revision, is_new=kept.is_new if kept else True)
         if statements.is_started(run):
             known.active = None if run.ended else run.id
