@@ -196,6 +196,7 @@ class MemoryTransaction(PlannerTransaction):
         *,
         topic: Topic | None = None,
         correlation_id: str | None = None,
+        traceparent: str | None = None,
         body: bytes | None = None,
     ) -> Envelope:
         self.world.sent.append(message)
