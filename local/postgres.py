@@ -10,8 +10,9 @@ import stat
 import subprocess
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 from urllib.parse import quote
 
@@ -53,6 +54,7 @@ class EmbeddedPostgres:
     The folder holds data/, postgres.log and the superuser's password (random, so that no other user of the
     machine gets in). It starts again after a stop, a crash or a SIGKILL. `port` None takes a free one, which
     stays the same over `stop` and `start`. `fsync` False trades safety against a power cut for speed.
+    `variables` are more of the server's environment.
     A dead owner's server may take `owner_gone_within_s` to end before the folder counts as in use.
     Every method blocks; call them by `asyncio.to_thread` from a running loop.
     Raises CannotStart when it cannot run here or the folder is in use.
@@ -65,12 +67,14 @@ class EmbeddedPostgres:
         port: int | None = None,
         fsync: bool = True,
         owner_gone_within_s: float = 15.0,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.folder = folder.resolve()
         self.port = port if port is not None else free_port()
         self.bin_folder = postgres_bin_folder()
         self._fsync = fsync
         self._owner_gone_within_s = owner_gone_within_s
+        self._variables = variables
         self._data = self.folder / "data"
         self._log = self.folder / "postgres.log"
         self._password_file = self.folder / "password"
@@ -82,6 +86,11 @@ class EmbeddedPostgres:
         """The server's process. Only while it runs."""
         assert self._child is not None, "it does not run"
         return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the server has been started and has not ended by itself."""
+        return self._child is not None and self._child.running
 
     def url(self, database: str = "postgres") -> str:
         """`postgresql://…` of that database as the superuser. FileNotFoundError before the first start."""
@@ -188,7 +197,7 @@ class EmbeddedPostgres:
             log=self._log,
             cwd=self.folder,
             # No PG… variable of ours is meant for this server.
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **self._variables},
             death_signal=signal.SIGINT,
             user=self._user,
         )

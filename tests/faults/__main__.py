@@ -1,0 +1,55 @@
+"""`python -m tests.faults`: try as long as you like to make the system lose, double or stick something."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+from local import kafka
+from tests.faults.session import session
+
+
+def main() -> None:
+    """Exits 0 when the books are right, 1 when something is lost, doubled or stuck, 3 when it cannot run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--injections", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=200, help="at least so many")
+    parser.add_argument("--real", type=int, default=8, help="Projects with real stages among them")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--faketime", type=Path, default=None, help="libfaketime.so.1, for clock jumps")
+    parser.add_argument("--keep", type=Path, default=None, help="where logs and data stay")
+    given = parser.parse_args()
+    if (reason := kafka.availability()) is not None:
+        print(f"the rig needs Apache Kafka: {reason}", file=sys.stderr)
+        raise SystemExit(3)
+    # It says of every broker that we kill that it is away.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
+    print(f"seed {seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="upgradepath-faults-") as temporary:
+        folder = given.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        report = asyncio.run(
+            session(
+                folder,
+                seed=seed,
+                injections=given.injections,
+                runs=given.runs,
+                real=given.real,
+                faketime=given.faketime,
+                say=lambda line: print(line, flush=True),
+            )
+        )
+        print("\n".join(report.lines()))
+        (folder / "findings.json").write_text(json.dumps(report.ledger.findings, indent=2))
+    raise SystemExit(1 if report.ledger.findings else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""Five services as processes, two executors among them, on Apache Kafka and PostgreSQL: to be ill-treated."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+
+from local import example
+from local.dev import service_databases
+from local.kafka import ApacheKafka
+from local.ports import free_port
+from local.postgres import EmbeddedPostgres
+from local.process import Child
+from local.world import World
+from shared import background
+from shared.clients.content import ContentStore
+from shared.contracts.projects import Project
+from shared.messaging.topic_admin import create_topics
+from shared.packages.archive import pack_folder
+from shared.project_file import read_project_file, read_version_map
+from shared.settings import KafkaSettings
+from tests.faults.armed import Armed
+from tests.faults.load import SRE, Load
+from tests.faults.program import NOWHERE
+
+ROOT = Path(__file__).resolve().parents[2]
+PROCESSES = ("registry", "notifier", "planner", "executor-1", "executor-2", "validator")
+OLD_PINS = dict(example.FIRST_RELEASES)
+UPGRADE = dict([example.NEW_RELEASE])
+_POLL_S = 0.05
+_CONTENT_MIB, _DATABASE_MIB = 256, 1024
+
+
+class Kept:
+    """A process that is started again whenever it ends."""
+
+    def __init__(self, name: str, spawn: Callable[[], Child]) -> None:
+        self.name = name
+        self.starts = 0
+        self._spawn = spawn
+        self._child: Child | None = None
+        self._task = asyncio.create_task(self._keep(), name=f"keeper of {name}")
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Nothing happens to one that is not running."""
+        if self._child is not None and self._child.running:
+            os.kill(self._child.pid, number)
+
+    async def stop(self) -> None:
+        await background.end(self._task)
+        if self._child is not None:
+            self.send_signal(signal.SIGCONT)
+            await asyncio.to_thread(self._child.stop, signal.SIGTERM, patience_s=10)
+
+    async def _keep(self) -> None:
+        while True:
+            self._child = await asyncio.to_thread(self._spawn)
+            self.starts += 1
+            while self._child.running:  # noqa: ASYNC110  a process sets no event
+                await asyncio.sleep(_POLL_S)
+
+
+class Disk:
+    """A folder that is a small disk of its own, where the machine lets us mount one."""
+
+    def __init__(self, folder: Path, size_mib: int) -> None:
+        self.folder = folder
+        self._size_mib = size_mib
+        self.mounted = False
+        folder.mkdir(parents=True)
+
+    def __enter__(self) -> Disk:
+        options = ["-t", "tmpfs", "-o", f"size={self._size_mib}m", "tmpfs", str(self.folder)]
+        self.mounted = os.geteuid() == 0 and _succeeds("mount", *options)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.mounted:
+            _succeeds("umount", "--lazy", str(self.folder))
+
+    def fill(self) -> None:
+        """Until `free`, nothing more can be written there."""
+        with (self.folder / "filler").open("wb", buffering=0) as filler:
+            try:
+                while filler.write(b"\0" * (1 << 20)):
+                    pass
+            except OSError:
+                return
+
+    def free(self) -> None:
+        (self.folder / "filler").unlink(missing_ok=True)
+
+
+def _succeeds(*argv: str) -> bool:
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
+class Clock:
+    """What time it is for PostgreSQL and the services: the machine's, unless libfaketime moves it.
+
+    Monotonic time goes on as it is, as it does when somebody sets a machine's clock.
+    """
+
+    def __init__(self, library: Path | None, folder: Path) -> None:
+        self._file = folder / "clock"
+        self.variables: dict[str, str] = {}
+        if library is not None:
+            self.variables = {
+                "LD_PRELOAD": str(library.resolve()),
+                "FAKETIME_TIMESTAMP_FILE": str(self._file),
+                "FAKETIME_CACHE_DURATION": "1",
+                "DONT_FAKE_MONOTONIC": "1",
+            }
+            self.jump(0)
+
+    def jump(self, offset_s: int) -> None:
+        """From now on it is that much later than it is."""
+        draft = self._file.with_suffix(".new")
+        draft.write_text(f"{offset_s:+d}\n")
+        draft.chmod(0o644)
+        draft.replace(self._file)
+
+
+class Rig:
+    """A system, its people, and a hand on everything that can break."""
+
+    def __init__(self, folder: Path, *, faketime: Path | None = None) -> None:
+        folder.chmod(0o755)
+        self.folder = folder
+        self.world = World.open(folder / "world")
+        self.clock = Clock(faketime, folder)
+        self.points = Armed(folder / "points")
+        self.database_disk = Disk(folder / "database", _DATABASE_MIB)
+        self.postgres = EmbeddedPostgres(folder / "database" / "postgres", variables=self.clock.variables)
+        self.kafka = ApacheKafka(folder / "kafka")
+        self.settings = KafkaSettings(bootstrap_servers=self.kafka.bootstrap_servers)
+        self.load = Load(self.settings)
+        self.disk = Disk(self.world.folder / "content" / "sha256", _CONTENT_MIB)
+        self.processes: dict[str, Kept] = {}
+        self.databases: dict[str, str] = {}
+        self.real: dict[str, example.Example] = {}
+        self.spare: list[str] = []
+        """Registered Projects with no-op stages that nobody has upgraded."""
+        self._registered = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Rig]:
+        """Everything is started, and the releases are out; at the end it is all stopped."""
+        async with AsyncExitStack() as stack:
+            for disk in (self.disk, self.database_disk):
+                stack.enter_context(disk)
+            await asyncio.to_thread(self.postgres.start)
+            stack.push_async_callback(asyncio.to_thread, self.postgres.stop)
+            await self._keep_the_log_small()
+            await stack.enter_async_context(self.kafka)
+            await create_topics(self.settings)
+            self.databases = await asyncio.to_thread(service_databases, self.postgres)
+            for name in PROCESSES:
+                self.processes[name] = Kept(name, self._spawner(name))
+                stack.push_async_callback(self.processes[name].stop)
+            await stack.enter_async_context(self.load.running())
+            content = ContentStore((self.world.folder / "content").as_uri())
+            for system, version in (*example.FIRST_RELEASES, example.NEW_RELEASE):
+                package = await content.put(pack_folder(example.package_folder(system, version)))
+                await self.load.publish(system, version, package)
+            yield self
+
+    async def _keep_the_log_small(self) -> None:
+        """The database's disk is small, and its write-ahead log must not fill it before we do."""
+        connection = await asyncpg.connect(self.postgres.url())
+        try:
+            await connection.execute("alter system set max_wal_size = '128MB'")
+            await connection.execute("select pg_reload_conf()")
+        finally:
+            await connection.close()
+
+    def _spawner(self, name: str) -> Callable[[], Child]:
+        service, port = name.partition("-")[0], free_port()
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("UPGRADE")},
+            **self.world.environment(self.kafka.bootstrap_servers, self.databases, embedded=False),
+            **self.points.variables,
+            **self.clock.variables,
+            "UPGRADES_INSTANCE": name,
+            # Another machine has another disk: nothing that the next worker needs may lie on it.
+            "UPGRADES_WORK_FOLDER": str(self.world.folder / "work" / name),
+            "UPGRADES_POSTGRES_BIN": str(self.postgres.bin_folder),
+            "UPGRADES_JOB_SLOTS": "16",
+            "UPGRADES_LEASE_S": "5",
+        }
+
+        def spawn() -> Child:
+            return Child(
+                [sys.executable, "-m", "tests.faults.program", service, str(port)],
+                log=self.folder / f"{name}.log",
+                cwd=ROOT,
+                env=environment,
+            )
+
+        return spawn
+
+    # --- Projects --------------------------------------------------------------------------------
+
+    async def register_no_ops(self, count: int) -> None:
+        """Projects whose stages do nothing; they are spare when this returns."""
+        definition = read_project_file((example.EXAMPLES / "project" / "upgradepath.toml").read_text())
+        names = [f"none-{self._registered + number}" for number in range(count)]
+        self._registered += count
+        projects = [
+            Project(
+                id=name,
+                repository=NOWHERE,
+                definition=definition.model_copy(update={"id": name}),
+                approvers=(SRE.id,),
+            )
+            for name in names
+        ]
+        await self.load.register(*projects, pins=OLD_PINS)
+        self.spare += names
+
+    async def register_real(self, partner: str) -> str:
+        """The example's portal, live in production; the Project's id."""
+        made = await example.set_up(self.world, self.postgres.url(), partner=partner)
+        name = f"{partner}-portal"
+        definition = read_project_file((made.checkout / "upgradepath.toml").read_text())
+        project = Project(
+            id=name, repository=str(made.repository), definition=definition, approvers=(SRE.id,)
+        )
+        pins = read_version_map((made.checkout / "version-map.yaml").read_text())
+        await self.load.register(project, pins=pins)
+        self.real[name] = made
+        return name
+
+    async def take_down(self) -> None:
+        """Stop the portals."""
+        for made in self.real.values():
+            await example.destroy(self.world, made.checkout)
+
+    # --- what breaks -----------------------------------------------------------------------------
+
+    async def start_postgres(self) -> None:
+        await asyncio.to_thread(self.postgres.start)
+
+    async def kill_postgres(self) -> None:
+        await asyncio.to_thread(self.postgres.kill)
+
+    async def settled(self, within_s: float) -> bool:
+        """Whether every Run has ended or waits for a person who has nothing more to say, within that time."""
+        end = time.monotonic() + within_s
+        while any(asked.ended_s is None for asked in self.load.asked.values()):
+            if time.monotonic() > end:
+                return False
+            await asyncio.sleep(_POLL_S)
+        return True

@@ -1,0 +1,185 @@
+"""A session of the rig: a load of Runs, injections drawn from a seed, and the ledger at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.injections import Kind, draw, inflict
+from tests.faults.ledger import Ledger, audit
+from tests.faults.load import Asked
+from tests.faults.rig import UPGRADE, Rig
+
+_IN_FLIGHT_MAX = 24
+_SETTLED_WITHIN_S = 420.0
+_REGISTERED_AT_ONCE = 40
+_POLL_S = 0.05
+
+
+@dataclass
+class Injection:
+    """One harm; `probe` is a Run that was asked for at the moment when it began."""
+
+    number: int
+    kind: str
+    what: str
+    undone_s: float
+    probe: Asked
+
+    @property
+    def recovery_s(self) -> float | None:
+        """From the end of the harm to the end of that Run, the Run's own work included."""
+        return None if self.probe.ended_s is None else max(0.0, self.probe.ended_s - self.undone_s)
+
+
+@dataclass
+class Report:
+    """What was done, how long it took to be well again, and what the ledger says."""
+
+    seed: int
+    alone_s: list[float]
+    injections: list[Injection] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
+    runs: int = 0
+    real_runs: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    helped: list[str] = field(default_factory=list)
+    starts: dict[str, int] = field(default_factory=dict)
+    points: list[str] = field(default_factory=list)
+    took_s: float = 0.0
+
+    def lines(self) -> list[str]:
+        """For people."""
+        recoveries = [one.recovery_s for one in self.injections if one.recovery_s is not None]
+        kinds: dict[str, list[float]] = defaultdict(list)
+        for one in self.injections:
+            kinds[one.kind].append(one.recovery_s if one.recovery_s is not None else float("inf"))
+        return [
+            f"seed {self.seed}: {len(self.injections)} injections over {self.runs} runs"
+            f" ({self.real_runs} real) in {self.took_s:.0f} s",
+            f"a run alone, nothing injected: p50 {_quantile(self.alone_s, 0.5):.2f} s",
+            f"well again after an injection: p50 {_quantile(recoveries, 0.5):.2f} s,"
+            f" p99 {_quantile(recoveries, 0.99):.2f} s, longest {max(recoveries, default=0):.2f} s",
+            *(
+                f"  {kind:<22}{len(times):>5}   p50 {_quantile(times, 0.5):6.2f} s"
+                f"   p99 {_quantile(times, 0.99):6.2f} s"
+                for kind, times in sorted(kinds.items())
+            ),
+            f"ended as {self.statuses}; started {self.starts}",
+            f"crash points fired: {len(self.points)} distinct",
+            f"helped by people {len(self.helped)} times",
+            *(f"  {line:.300}" for line in self.helped[:20]),
+            f"{self.ledger.messages} messages, {self.ledger.repeats} of them repeats",
+            f"lost {len(self.ledger.lost)}, doubled {len(self.ledger.doubled)},"
+            f" stuck {len(self.ledger.stuck)}",
+            *(f"  {line:.400}" for line in self.ledger.findings),
+        ]
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+async def session(
+    folder: Path,
+    *,
+    seed: int,
+    injections: int,
+    runs: int,
+    real: int = 0,
+    faketime: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """At least `runs` Runs, with `real` Projects upgraded among them, while all that is injected."""
+    rig = Rig(folder, faketime=faketime)
+    chance = random.Random(seed)
+    began = time.monotonic()
+    async with rig.running():
+        await rig.register_no_ops(min(max(runs, injections), _REGISTERED_AT_ONCE) + 4)
+        for number in range(real):
+            await rig.register_real(f"real{number}")
+        try:
+            report = Report(seed, [await _alone(rig) for _ in range(3)])
+            say(f"all is up after {time.monotonic() - began:.0f} s; {rig_says(rig)}")
+            for project in rig.real:
+                rig.load.ask(project, UPGRADE, undo=chance.random() < 0.5)
+            await _inject(rig, chance, report, injections, runs, say)
+            rig.points.disarm(rig.points.waiting())
+            say("no more injections; until everything is at rest")
+            await rig.settled(_SETTLED_WITHIN_S)
+            await _at_rest(rig)
+            report.ledger = await audit(rig)
+        finally:
+            await rig.take_down()
+        _count(rig, report)
+    report.took_s = time.monotonic() - began
+    return report
+
+
+def rig_says(rig: Rig) -> str:
+    """What this machine does not allow."""
+    kinds = {
+        "disk full": rig.disk.mounted,
+        "clock jumps (no libfaketime was named)": bool(rig.clock.variables),
+    }
+    missing = [name for name, there in kinds.items() if not there]
+    return f"not possible here: {', '.join(missing)}" if missing else "every kind is possible here"
+
+
+async def _alone(rig: Rig) -> float:
+    asked = rig.load.ask(rig.spare.pop(), UPGRADE)
+    await rig.load.until(lambda: asked.ended_s is not None, 120)
+    assert asked.took_s is not None
+    return asked.took_s
+
+
+async def _inject(
+    rig: Rig, chance: random.Random, report: Report, injections: int, runs: int, say: Callable[[str], None]
+) -> None:
+    registering: asyncio.Task[None] | None = None
+    for number in range(max(injections, runs)):
+        while len(_open(rig)) >= _IN_FLIGHT_MAX or not rig.spare:
+            if not rig.spare and (registering is None or registering.done()):
+                registering = asyncio.create_task(rig.register_no_ops(_REGISTERED_AT_ONCE))
+            await asyncio.sleep(_POLL_S)
+        probe = rig.load.ask(rig.spare.pop(), UPGRADE)
+        if number >= injections:
+            continue
+        kind: Kind = draw(rig, chance)
+        what = await inflict(rig, kind, chance)
+        report.injections.append(Injection(number, kind.name, what, time.monotonic(), probe))
+        say(f"{number:>5} {kind.name}: {what}; {len(_open(rig))} runs under way")
+        await asyncio.sleep(chance.choice((0.0, 0.1, 0.5)))
+    if registering is not None:
+        await registering
+
+
+def _open(rig: Rig) -> list[Asked]:
+    return [asked for asked in rig.load.asked.values() if asked.ended_s is None]
+
+
+async def _at_rest(rig: Rig) -> None:
+    """Nothing is unsent and nothing unread, or the time is up: then the ledger names it."""
+    for _ in range(60):
+        found = await audit(rig)
+        if not found.stuck:
+            return
+        await asyncio.sleep(1)
+
+
+def _count(rig: Rig, report: Report) -> None:
+    asked = list(rig.load.asked.values())
+    report.runs = len(asked)
+    report.real_runs = sum(one.project in rig.real for one in asked)
+    for one in asked:
+        status = one.run.status if one.run else "unknown"
+        report.statuses[status] = report.statuses.get(status, 0) + 1
+    report.helped = rig.load.helped
+    report.starts = {name: kept.starts for name, kept in rig.processes.items()}
+    report.points = rig.points.fired()
