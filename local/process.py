@@ -38,8 +38,8 @@ def _renew_spawner() -> None:
 os.register_at_fork(after_in_child=_renew_spawner)
 
 
-def _end_with(parent_pid: int, death_signal: signal.Signals) -> None:
-    """Runs in the child before the program does: the kernel sends it death_signal when our process ends."""
+def die_with(parent_pid: int, death_signal: signal.Signals) -> None:
+    """Called in a child: from here on the kernel sends it death_signal when its parent ends."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
     if os.getppid() != parent_pid:
@@ -75,7 +75,7 @@ class Child:
             cwd=cwd,
             env=dict(env),
             start_new_session=True,
-            preexec_fn=partial(_end_with, os.getpid(), death_signal),
+            preexec_fn=partial(die_with, os.getpid(), death_signal),
             user=user,
             group=user,
             extra_groups=None if user is None else [],

@@ -53,10 +53,11 @@ async def _staging(job: Job, task: ChecksTask, tools: Tools) -> AsyncIterator[Co
     """Everything that the checks need, in a folder of its own that is gone afterwards."""
     environment = job.project.definition.environments.staging
     database_url = staging_database_url(tools.secrets.resolve(environment.database), job.run_id)
-    # Named by the attempt, so that a redo finds what a crash left there.
-    folder = tools.folder / "checks" / f"{job.run_id}-{job.fence}"
+    # Of this lease alone: one that was lost may still be tidying up beside us, and must not take ours away.
+    folder = tools.folder / "checks" / f"{job.run_id}-{job.fence}-{job.generation}"
     try:
-        await asyncio.to_thread(_remove, folder)
+        for left in (tools.folder / "checks").glob(f"{job.run_id}-*"):
+            await asyncio.to_thread(_remove, left)
         checkout, home = folder / "checkout", folder / "home"
         home.mkdir(parents=True)
         await _check_out(job, task.commit, checkout, tools)
@@ -77,9 +78,12 @@ async def _staging(job: Job, task: ChecksTask, tools: Tools) -> AsyncIterator[Co
 
 
 def _remove(folder: Path) -> None:
-    if folder.exists():
+    while folder.exists():
         end_leftovers(folder)
-        shutil.rmtree(folder)
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            continue  # whoever lost the lease removes it too
 
 
 async def _check_out(job: Job, commit: str, checkout: Path, tools: Tools) -> None:

@@ -46,6 +46,7 @@ SRE = Actor(id="sre@faults.example", role="sre")
 SOURCE = "/faults"
 _AGAIN_S = 0.5
 _TRIES_MAX = 12
+_SAME_AGAIN_MAX = 2
 
 
 @dataclass
@@ -228,7 +229,12 @@ class Load:
         if len(run.stages) > _TRIES_MAX * 8:
             return
         cures = " ".join(run.blocked_by.cures)
-        if "run retry" in cures:
+        about_this = f"{run.id} {run.stage}: {run.blocked_by.what}"
+        enough = self.helped.count(about_this) >= _SAME_AGAIN_MAX and "run roll-back" in cures
+        self.helped.append(about_this)
+        if enough:
+            self._say(RollBackRun.model_validate({**about, "reason": "it stays so"}), run.id, run.fence)
+        elif "run retry" in cures:
             self._say(RetryStage.model_validate(about), run.id, run.fence)
         elif "run continue" in cures:
             self._say(ContinueRun.model_validate(about), run.id, run.fence)
@@ -236,7 +242,6 @@ class Load:
             self._say(
                 RollBackRun.model_validate({**about, "reason": "nothing else helps"}), run.id, run.fence
             )
-        self.helped.append(f"{run.id} {run.stage}: {run.blocked_by.what}")
 
 
 def _wire(name: str, command: Command) -> tuple[bytes, bytes, None, None, list[tuple[str, bytes]]]:

@@ -1,14 +1,12 @@
 """One service in a process of its own, with stages that do nothing for Projects that are nowhere.
 
 Real Projects have real stages, so one system carries both: many Runs to load it, and some that touch a world.
-Run it as `python -m tests.faults.program SERVICE PORT`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 from typing import Any
 
 import uvloop
@@ -75,6 +73,7 @@ class _Stages:
         return facts
 
 
-if __name__ == "__main__":
+def serve_one(name: str, port: int) -> None:
+    """Until it is told to stop, or is stopped untold."""
     configure_logging(logging.INFO)
-    uvloop.run(serve([_build(sys.argv[1])], "127.0.0.1", int(sys.argv[2])))
+    uvloop.run(serve([_build(name)], "127.0.0.1", port))

@@ -6,10 +6,10 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -19,7 +19,6 @@ from local.dev import service_databases
 from local.kafka import ApacheKafka
 from local.ports import free_port
 from local.postgres import EmbeddedPostgres
-from local.process import Child
 from local.world import World
 from shared import background
 from shared.clients.content import ContentStore
@@ -30,9 +29,9 @@ from shared.project_file import read_project_file, read_version_map
 from shared.settings import KafkaSettings
 from tests.faults.armed import Armed
 from tests.faults.load import SRE, Load
+from tests.faults.nursery import Born, Nursery
 from tests.faults.program import NOWHERE
 
-ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = ("registry", "notifier", "planner", "executor-1", "executor-2", "validator")
 OLD_PINS = dict(example.FIRST_RELEASES)
 UPGRADE = dict([example.NEW_RELEASE])
@@ -43,30 +42,28 @@ _CONTENT_MIB, _DATABASE_MIB = 256, 1024
 class Kept:
     """A process that is started again whenever it ends."""
 
-    def __init__(self, name: str, spawn: Callable[[], Child]) -> None:
+    def __init__(self, name: str, start: Callable[[], Awaitable[Born]]) -> None:
         self.name = name
         self.starts = 0
-        self._spawn = spawn
-        self._child: Child | None = None
+        self._start = start
+        self._born: Born | None = None
         self._task = asyncio.create_task(self._keep(), name=f"keeper of {name}")
 
     def send_signal(self, number: signal.Signals) -> None:
         """Nothing happens to one that is not running."""
-        if self._child is not None and self._child.running:
-            os.kill(self._child.pid, number)
+        if self._born is not None:
+            self._born.send_signal(number)
 
     async def stop(self) -> None:
         await background.end(self._task)
-        if self._child is not None:
-            self.send_signal(signal.SIGCONT)
-            await asyncio.to_thread(self._child.stop, signal.SIGTERM, patience_s=10)
+        if self._born is not None:
+            await self._born.stop(patience_s=10)
 
     async def _keep(self) -> None:
         while True:
-            self._child = await asyncio.to_thread(self._spawn)
+            self._born = await self._start()
             self.starts += 1
-            while self._child.running:  # noqa: ASYNC110  a process sets no event
-                await asyncio.sleep(_POLL_S)
+            await self._born.ended.wait()
 
 
 class Disk:
@@ -164,8 +161,9 @@ class Rig:
             await stack.enter_async_context(self.kafka)
             await create_topics(self.settings)
             self.databases = await asyncio.to_thread(service_databases, self.postgres)
+            nursery = await stack.enter_async_context(self._nursery())
             for name in PROCESSES:
-                self.processes[name] = Kept(name, self._spawner(name))
+                self.processes[name] = Kept(name, self._starter(nursery, name))
                 stack.push_async_callback(self.processes[name].stop)
             await stack.enter_async_context(self.load.running())
             content = ContentStore((self.world.folder / "content").as_uri())
@@ -183,13 +181,10 @@ class Rig:
         finally:
             await connection.close()
 
-    def _spawner(self, name: str) -> Callable[[], Child]:
+    def _starter(self, nursery: Nursery, name: str) -> Callable[[], Awaitable[Born]]:
         service, port = name.partition("-")[0], free_port()
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("UPGRADE")},
+        variables = {
             **self.world.environment(self.kafka.bootstrap_servers, self.databases, embedded=False),
-            **self.points.variables,
-            **self.clock.variables,
             "UPGRADES_INSTANCE": name,
             # Another machine has another disk: nothing that the next worker needs may lie on it.
             "UPGRADES_WORK_FOLDER": str(self.world.folder / "work" / name),
@@ -197,16 +192,12 @@ class Rig:
             "UPGRADES_JOB_SLOTS": "16",
             "UPGRADES_LEASE_S": "5",
         }
+        return partial(nursery.start, service, port, self.folder / f"{name}.log", variables)
 
-        def spawn() -> Child:
-            return Child(
-                [sys.executable, "-m", "tests.faults.program", service, str(port)],
-                log=self.folder / f"{name}.log",
-                cwd=ROOT,
-                env=environment,
-            )
-
-        return spawn
+    def _nursery(self) -> Nursery:
+        outer = {key: value for key, value in os.environ.items() if not key.startswith("UPGRADE")}
+        variables = {**outer, **self.points.variables, **self.clock.variables}
+        return Nursery(variables, self.folder / "nursery.log")
 
     # --- Projects --------------------------------------------------------------------------------
 

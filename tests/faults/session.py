@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +51,8 @@ class Report:
     statuses: dict[str, int] = field(default_factory=dict)
     helped: list[str] = field(default_factory=list)
     starts: dict[str, int] = field(default_factory=dict)
-    points: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
+    fired: list[str] = field(default_factory=list)
     took_s: float = 0.0
 
     def lines(self) -> list[str]:
@@ -71,7 +73,7 @@ class Report:
                 for kind, times in sorted(kinds.items())
             ),
             f"ended as {self.statuses}; started {self.starts}",
-            f"crash points fired: {len(self.points)} distinct",
+            f"crash points fired: {len(self.fired)} of {len(self.passed)} that were passed",
             f"helped by people {len(self.helped)} times",
             *(f"  {line:.300}" for line in self.helped[:20]),
             f"{self.ledger.messages} messages, {self.ledger.repeats} of them repeats",
@@ -93,10 +95,14 @@ async def session(
     injections: int,
     runs: int,
     real: int = 0,
+    planned: Sequence[Kind] = (),
     faketime: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """At least `runs` Runs, with `real` Projects upgraded among them, while all that is injected."""
+    """At least `runs` Runs, with `real` Projects upgraded among them, while all that is injected.
+
+    The kinds are the `planned` ones, or else drawn.
+    """
     rig = Rig(folder, faketime=faketime)
     chance = random.Random(seed)
     began = time.monotonic()
@@ -109,11 +115,12 @@ async def session(
             say(f"all is up after {time.monotonic() - began:.0f} s; {rig_says(rig)}")
             for project in rig.real:
                 rig.load.ask(project, UPGRADE, undo=chance.random() < 0.5)
-            await _inject(rig, chance, report, injections, runs, say)
+            kinds = iter(planned or (draw(rig, chance) for _ in range(injections)))
+            await _inject(rig, chance, report, kinds, runs, say)
             rig.points.disarm(rig.points.waiting())
             say("no more injections; until everything is at rest")
             await rig.settled(_SETTLED_WITHIN_S)
-            await _at_rest(rig)
+            await at_rest(rig)
             report.ledger = await audit(rig)
         finally:
             await rig.take_down()
@@ -140,18 +147,25 @@ async def _alone(rig: Rig) -> float:
 
 
 async def _inject(
-    rig: Rig, chance: random.Random, report: Report, injections: int, runs: int, say: Callable[[str], None]
+    rig: Rig,
+    chance: random.Random,
+    report: Report,
+    kinds: Iterator[Kind],
+    runs: int,
+    say: Callable[[str], None],
 ) -> None:
     registering: asyncio.Task[None] | None = None
-    for number in range(max(injections, runs)):
+    for number in itertools.count():
+        kind = next(kinds, None)
+        if kind is None and number >= runs:
+            break
         while len(_open(rig)) >= _IN_FLIGHT_MAX or not rig.spare:
             if not rig.spare and (registering is None or registering.done()):
                 registering = asyncio.create_task(rig.register_no_ops(_REGISTERED_AT_ONCE))
             await asyncio.sleep(_POLL_S)
         probe = rig.load.ask(rig.spare.pop(), UPGRADE)
-        if number >= injections:
+        if kind is None:
             continue
-        kind: Kind = draw(rig, chance)
         what = await inflict(rig, kind, chance)
         report.injections.append(Injection(number, kind.name, what, time.monotonic(), probe))
         say(f"{number:>5} {kind.name}: {what}; {len(_open(rig))} runs under way")
@@ -164,7 +178,7 @@ def _open(rig: Rig) -> list[Asked]:
     return [asked for asked in rig.load.asked.values() if asked.ended_s is None]
 
 
-async def _at_rest(rig: Rig) -> None:
+async def at_rest(rig: Rig) -> None:
     """Nothing is unsent and nothing unread, or the time is up: then the ledger names it."""
     for _ in range(60):
         found = await audit(rig)
@@ -182,4 +196,4 @@ def _count(rig: Rig, report: Report) -> None:
         report.statuses[status] = report.statuses.get(status, 0) + 1
     report.helped = rig.load.helped
     report.starts = {name: kept.starts for name, kept in rig.processes.items()}
-    report.points = rig.points.fired()
+    report.passed, report.fired = rig.points.reached(), rig.points.fired()

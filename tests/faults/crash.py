@@ -1,0 +1,114 @@
+"""`python -m tests.faults.crash`: a process is killed at each crash point of an upgrade and its undoing.
+
+The names are listed in crash_points.txt, beside this file; `--write` writes it anew from what was passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local import kafka
+from tests.faults.ledger import Ledger, audit
+from tests.faults.rig import UPGRADE, Rig
+from tests.faults.session import at_rest
+
+LISTED = Path(__file__).with_name("crash_points.txt")
+_ENDS_WITHIN_S = 900.0
+_ROUNDS_MAX = 4
+
+
+@dataclass
+class Sweep:
+    """Which places were passed and which of them have killed somebody, and what the ledger says."""
+
+    passed: list[str] = field(default_factory=list)
+    fired: list[str] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
+    statuses: list[str] = field(default_factory=list)
+    took_s: list[float] = field(default_factory=list)
+
+    @property
+    def never_fired(self) -> list[str]:
+        return sorted(set(self.passed) - set(self.fired))
+
+
+def listed() -> list[str]:
+    """The names that are known."""
+    return LISTED.read_text().split()
+
+
+async def sweep(folder: Path, say: Callable[[str], None]) -> Sweep:
+    """First nothing happens; then every place is armed, and the same is done until all have fired."""
+    found = Sweep()
+    rig = Rig(folder)
+    async with rig.running():
+        project = await rig.register_real("sweep")
+        try:
+            for number in range(1 + _ROUNDS_MAX):
+                before = rig.points.fired()
+                await _upgrade_and_undo(rig, project, found)
+                fired = len(rig.points.fired()) - len(before)
+                names = rig.points.reached()
+                say(f"round {number}: {found.took_s[-1]:.0f} s, {fired} kills, {len(names)} places passed")
+                left = sorted(set(names) - set(rig.points.fired()))
+                if not left or (number > 0 and fired == 0):
+                    break
+                rig.points.arm(*left)
+            rig.points.disarm(rig.points.waiting())
+            await at_rest(rig)
+            found.ledger = await audit(rig)
+        finally:
+            await rig.take_down()
+        found.passed, found.fired = rig.points.reached(), rig.points.fired()
+    return found
+
+
+async def _upgrade_and_undo(rig: Rig, project: str, found: Sweep) -> None:
+    asked = rig.load.ask(project, UPGRADE, undo=True)
+    began = time.monotonic()
+    await rig.load.until(lambda: asked.ended_s is not None, _ENDS_WITHIN_S)
+    found.took_s.append(time.monotonic() - began)
+    assert asked.run is not None
+    found.statuses.append(f"{asked.run.status} after {len(asked.run.stages)} stages")
+
+
+def write(names: Iterable[str]) -> None:
+    LISTED.write_text("".join(f"{name}\n" for name in sorted(names)))
+
+
+def main() -> None:
+    """Exits 0 when every listed place has killed somebody and the books are right."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.crash", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write the list anew")
+    parser.add_argument("--keep", type=Path, default=None, help="where logs and data stay")
+    given = parser.parse_args()
+    if (reason := kafka.availability()) is not None:
+        print(f"the rig needs Apache Kafka: {reason}", file=sys.stderr)
+        raise SystemExit(3)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(prefix="upgradepath-faults-") as temporary:
+        folder = given.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = asyncio.run(sweep(folder, lambda line: print(line, flush=True)))
+    if given.write:
+        write(found.passed)
+    missing = sorted(set(listed()) - set(found.fired))
+    unlisted = sorted(set(found.passed) - set(listed()))
+    print(f"the runs ended as {found.statuses}")
+    print(f"{len(found.fired)} of {len(found.passed)} places have killed a process")
+    for title, names in (("never killed", missing), ("not listed", unlisted)):
+        print("".join(f"{title}: {name}\n" for name in names), end="")
+    print("\n".join(found.ledger.findings) or "nothing lost, doubled or stuck")
+    raise SystemExit(1 if missing or unlisted or found.ledger.findings else 0)
+
+
+if __name__ == "__main__":
+    main()
