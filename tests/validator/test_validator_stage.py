@@ -1,6 +1,7 @@
 """The whole stage: every check runs, production stays unknown, and nothing survives."""
 
 import asyncio
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 import psutil
 import pytest
 
+from services.validator.stage import run_checks
 from shared.clients.secrets import MissingSecret
+from shared.contracts.facts import ChecksFacts
 from shared.errors import Failure, Reject, Retry
 from tests.validator.staging_world import RUN, Staging, python
 
@@ -135,6 +138,30 @@ async def test_a_redo_removes_what_a_crash_left(staging: Staging) -> None:
     left.write_text("from an earlier try")
     program = "import os; raise SystemExit(os.path.exists('stale.txt'))"
     await staging.run({"it": {"kind": "command", "run": python(program)}})
+    assert nothing_is_left(staging)
+
+
+async def test_whoever_lost_the_lease_takes_nothing_of_its_successors_away(
+    staging: Staging, tmp_path: Path
+) -> None:
+    begun, go_on = tmp_path / "begun", tmp_path / "go-on"
+    for pipe in (begun, go_on):
+        os.mkfifo(pipe)
+    program = f"import os; open('{begun}', 'w').close(); open('{go_on}').read(); os.stat('greeting.txt')"
+    task = staging.task({"it": {"kind": "command", "run": python(program)}})
+
+    async def lease(generation: int) -> asyncio.Task[ChecksFacts]:
+        job = dataclasses.replace(staging.job(), generation=generation)
+        stage = asyncio.create_task(run_checks(job, task, staging.tools))
+        await asyncio.to_thread(begun.read_text)
+        return stage
+
+    lost = await lease(1)
+    ours = await lease(2)
+    with pytest.raises(Failure):
+        await lost
+    await asyncio.to_thread(go_on.write_text, "")
+    assert [result.verdict for result in (await ours).results] == ["passed"]
     assert nothing_is_left(staging)
 
 
