@@ -12,7 +12,6 @@ import pytest
 
 from services.validator.stage import run_checks
 from shared.clients.secrets import MissingSecret
-from shared.contracts.facts import ChecksFacts
 from shared.errors import Failure, Reject, Retry
 from tests.validator.staging_world import RUN, Staging, python
 
@@ -147,19 +146,26 @@ async def test_whoever_lost_the_lease_takes_nothing_of_its_successors_away(
     begun, go_on = tmp_path / "begun", tmp_path / "go-on"
     for pipe in (begun, go_on):
         os.mkfifo(pipe)
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def say_nothing_for_long(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await answered.wait()
+        writer.close()
+
     program = f"import os; open('{begun}', 'w').close(); open('{go_on}').read(); os.stat('greeting.txt')"
-    task = staging.task({"it": {"kind": "command", "run": python(program)}})
-
-    async def lease(generation: int) -> asyncio.Task[ChecksFacts]:
-        job = dataclasses.replace(staging.job(), generation=generation)
-        stage = asyncio.create_task(run_checks(job, task, staging.tools))
+    async with await asyncio.start_server(say_nothing_for_long, "127.0.0.1", 0) as app:
+        address = f"http://127.0.0.1:{app.sockets[0].getsockname()[1]}"
+        lost_task = staging.task({"page": {"kind": "http", "path": "/"}}, address=address)
+        lost = asyncio.create_task(run_checks(staging.job(), lost_task, staging.tools))
+        await asked.wait()
+        job = dataclasses.replace(staging.job(), generation=2)
+        task = staging.task({"it": {"kind": "command", "run": python(program)}})
+        ours = asyncio.create_task(run_checks(job, task, staging.tools))
         await asyncio.to_thread(begun.read_text)
-        return stage
-
-    lost = await lease(1)
-    ours = await lease(2)
-    with pytest.raises(Failure):
-        await lost
+        answered.set()
+        with pytest.raises(Failure):
+            await lost
     await asyncio.to_thread(go_on.write_text, "")
     assert [result.verdict for result in (await ours).results] == ["passed"]
     assert nothing_is_left(staging)
