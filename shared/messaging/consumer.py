@@ -15,6 +15,7 @@ from faststream.kafka import KafkaBroker
 from shared import background
 from shared.contracts.envelope import Received, Unreadable, receive
 from shared.contracts.topics import Topic
+from shared.contracts.values import Command
 from shared.crash_points import around
 from shared.errors import Retry
 from shared.messaging.backoff import delays_s
@@ -89,7 +90,7 @@ class Consumer(Generic[T]):
         bad: list[tuple[Record, str]] = []
         for record in records:
             try:
-                good.append((record, receive(record.headers, record.value)))
+                good.append((record, self._receive(record)))
             except Unreadable as error:
                 bad.append((record, str(error)))
         if bad:
@@ -119,6 +120,13 @@ class Consumer(Generic[T]):
                     first, _ = self._under_way.get(partition) or (await reading.position(partition), 0)
                     lags[partition] = end - first
         return lags
+
+    def _receive(self, record: Record) -> Received:
+        received = receive(record.headers, record.value)
+        # An event that we do not handle is for others; a command that nobody handles is lost.
+        if isinstance(received.message, Command) and type(received.message) not in self.inbox.handlers:
+            raise Unreadable(f"{received.envelope.type} is no command of {self.service}")
+        return received
 
     async def _run(self) -> None:
         for delay_s in delays_s():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pytest
 
@@ -11,42 +10,9 @@ from shared.contracts.envelope import to_body
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease
 from shared.messaging.topic_reader import Record
-from tests.brokers.place import Place, Wire, eventually, header, versions
-from tests.brokers.tiny_service import BUGGY, LIBRARY, REFUSED, publish, wire
-
-
-@dataclass(frozen=True)
-class Poison:
-    """A record made from a good one, and a word of the reason for which it is put away."""
-
-    record: Wire
-    because: str
-
-
-def poisons(name: str) -> dict[str, Poison]:
-    key, body, good = wire(publish(name, 999), f"{name}/poison")
-    headers = dict(good)
-
-    def changed(**values: bytes | None) -> list[tuple[str, bytes | None]]:
-        return [*{**headers, **values}.items()]
-
-    without_type = [(header, value) for header, value in good if header != "ce_type"]
-    buggy = PublishRelease(actor=LIBRARY, system=name, version=BUGGY, package="0" * 64)
-    return {
-        "bad JSON": Poison((key, b'{"system": ', good), "Invalid JSON"),
-        "no JSON at all": Poison((key, b"\xff\xfe", good), "Invalid JSON"),
-        "a missing header": Poison((key, body, without_type), "missing headers: ce_type"),
-        "a header that is not UTF-8": Poison((key, body, changed(ce_id=b"\xff")), "not UTF-8"),
-        "a null header": Poison((key, body, changed(ce_source=None)), "no value"),
-        "an unknown type": Poison((key, body, changed(ce_type=b"upgrades.Other.v1")), "unknown ce_type"),
-        "another spec version": Poison((key, body, changed(ce_specversion=b"0.3")), "ce_specversion"),
-        "a schema error": Poison((key, b'{"system": 1}', good), "system: Input should be a valid string"),
-        "no body": Poison((key, None, good), "no body"),
-        "no key, no headers": Poison((None, b"1", []), "missing headers"),
-        "an id with a NUL": Poison((key, body, changed(ce_id=b"a\x00b")), "invalid byte sequence"),
-        "a huge body": Poison((key, b'{"x":"' + b"x" * 1_000_000 + b'"}', good), "system: Field required"),
-        "a bug in the handler": Poison(wire(buggy, f"{name}/bug"), "RuntimeError: a bug in the handler"),
-    }
+from tests.brokers.place import Place, eventually, header, versions
+from tests.brokers.poisons import poisons
+from tests.brokers.tiny_service import LIBRARY, REFUSED, publish, wire
 
 
 async def test_a_poison_of_every_kind_costs_one_record_each(place: Place) -> None:
