@@ -6,12 +6,12 @@ import asyncio
 import random
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from local.process import CannotStart
 from shared.contracts.topics import (
     EXECUTOR_COMMANDS,
     PROJECT_EVENTS,
@@ -43,6 +43,7 @@ _REPEATED = (
 )
 _REPEATS_MAX = 200
 _WITHIN_S = 60.0
+_TRIES_MAX = 20
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,13 @@ class Kind:
     possible: Callable[[Rig], bool] = lambda _: True
 
 
+async def lasting(for_s: float) -> None:
+    """How long a harm lasts is part of it: no condition could end it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(for_s):
+            await asyncio.Event().wait()
+
+
 async def kill(rig: Rig, chance: random.Random) -> str:
     victims = chance.sample(PROCESSES, chance.choice((1, 1, 1, 2)))
     for name in victims:
@@ -67,7 +75,7 @@ async def freeze(rig: Rig, chance: random.Random) -> str:
     """Sometimes for longer than a session at the broker, or a lease, lasts."""
     name, for_s = chance.choice(PROCESSES), chance.choice((0.3, 1.0, 2.0, 7.0))
     rig.processes[name].send_signal(signal.SIGSTOP)
-    await asyncio.sleep(for_s)
+    await lasting(for_s)
     rig.processes[name].send_signal(signal.SIGCONT)
     return f"{name} for {for_s:g} s"
 
@@ -85,7 +93,7 @@ async def crash_point(rig: Rig, chance: random.Random) -> str:
 async def broker_outage(rig: Rig, chance: random.Random) -> str:
     for_s = chance.choice((0.0, 1.0, 3.0))
     await rig.kafka.kill()
-    await asyncio.sleep(for_s)
+    await lasting(for_s)
     await rig.kafka.start()
     return f"for {for_s:g} s"
 
@@ -93,7 +101,7 @@ async def broker_outage(rig: Rig, chance: random.Random) -> str:
 async def database_crash(rig: Rig, chance: random.Random) -> str:
     for_s = chance.choice((0.0, 1.0, 3.0))
     await rig.kill_postgres()
-    await asyncio.sleep(for_s)
+    await lasting(for_s)
     await rig.start_postgres()
     return f"for {for_s:g} s"
 
@@ -156,7 +164,7 @@ async def _send_again(rig: Rig, chance: random.Random, *, shuffled: bool) -> str
 async def content_disk_full(rig: Rig, chance: random.Random) -> str:
     for_s = chance.choice((0.5, 2.0))
     await asyncio.to_thread(rig.disk.fill)
-    await asyncio.sleep(for_s)
+    await lasting(for_s)
     rig.disk.free()
     return f"for {for_s:g} s"
 
@@ -165,7 +173,7 @@ async def database_disk_full(rig: Rig, chance: random.Random) -> str:
     """PostgreSQL may end over this; then somebody starts it again."""
     for_s = chance.choice((0.5, 2.0))
     await asyncio.to_thread(rig.database_disk.fill)
-    await asyncio.sleep(for_s)
+    await lasting(for_s)
     rig.database_disk.free()
     ended = not rig.postgres.running
     if ended:
@@ -178,7 +186,7 @@ async def clock_jump(rig: Rig, chance: random.Random) -> str:
     """The time of the services and of the database is set, and later set right."""
     offset_s, for_s = chance.choice((-3600, -60, 60, 3600)), chance.choice((1.5, 3.0))
     rig.clock.jump(offset_s)
-    await asyncio.sleep(for_s)
+    await lasting(for_s)
     rig.clock.jump(0)
     return f"{offset_s:+d} s for {for_s:g} s"
 
@@ -206,12 +214,12 @@ def draw(rig: Rig, chance: random.Random) -> Kind:
 
 async def inflict(rig: Rig, kind: Kind, chance: random.Random) -> str:
     """Do it. What the broker refuses meanwhile, because of an earlier harm, is tried again."""
-    for _ in range(20):
+    tries = 0
+    while True:
         try:
             return await kind.harm(rig, chance)
-        except (KafkaError, OSError, TimeoutError) as error:
-            if isinstance(error, CannotStart):
+        except (KafkaError, OSError, TimeoutError):
+            tries += 1
+            if tries > _TRIES_MAX:
                 raise
-            again = error
         await asyncio.sleep(0.5)
-    raise again

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.injections import Kind, draw, inflict
+from tests.faults.injections import Kind, draw, inflict, lasting
 from tests.faults.ledger import Ledger, audit
 from tests.faults.load import Asked
 from tests.faults.rig import UPGRADE, Rig
@@ -169,7 +169,7 @@ async def _inject(
         what = await inflict(rig, kind, chance)
         report.injections.append(Injection(number, kind.name, what, time.monotonic(), probe))
         say(f"{number:>5} {kind.name}: {what}; {len(_open(rig))} runs under way")
-        await asyncio.sleep(chance.choice((0.0, 0.1, 0.5)))
+        await lasting(chance.choice((0.0, 0.1, 0.5)))
     if registering is not None:
         await registering
 
