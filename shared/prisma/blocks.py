@@ -67,12 +67,18 @@ class Member:
         return "?" in self.tokens[2:6]
 
     def argument(self, attribute: str) -> str | None:
-        """The text of `attribute("text")` or `attribute(name: "text")`."""
-        for at, token in enumerate(self.tokens):
-            if token == attribute and self.tokens[at + 1 : at + 2] == ("(",):
-                start = at + (4 if self.tokens[at + 2 : at + 4] == ("name", ":") else 2)
-                text = self.tokens[start] if start < len(self.tokens) else ""
-                return text[1:-1].replace('\\"', '"') if text.startswith('"') else None
+        """The text of `attribute("text")` or `attribute(…, name: "text")`."""
+        if attribute not in self.tokens:
+            return None
+        start = self.tokens.index(attribute) + 1
+        depth = 0
+        for at in range(start, len(self.tokens)):
+            depth += {"(": 1, ")": -1}.get(self.tokens[at], 0)
+            if depth == 0:
+                return None
+            named = self.tokens[at - 2 : at] == ("name", ":")
+            if (at == start + 1 or named) and self.tokens[at].startswith('"'):
+                return self.tokens[at][1:-1].replace('\\"', '"')
         return None
 
     def has(self, attribute: str) -> bool:

@@ -124,6 +124,13 @@ async def diff_from_migrations(url: str, migrations: Migrations, after: Files) -
         return await _diff(engine, {"tag": "migrations", **_list(migrations)}, schema_target(after))
 
 
+async def diff_from_database(url: str, after: Files) -> str:
+    """The SQL that the database itself lacks to have the schema `after`; nothing where it has it."""
+    async with _engine(url) as engine:
+        here = {"tag": "schemaDatasource", **_schema(after), "configDir": "."}
+        return await _diff(engine, here, schema_target(after))
+
+
 async def diagnose(url: str, migrations: Migrations) -> Diagnosis:
     """What Prisma itself says of the database's history; it writes nothing there."""
     async with _engine(url) as engine:

@@ -56,6 +56,23 @@ model User {
   @@map("users")
 }
 """
+UPGRADED = """
+model User {
+  id     Int            @id
+  /// @mask email
+  email  String
+  /// @mask keep
+  status String         @default("active")
+  events SessionEvent[]
+  @@map("users")
+}
+model SessionEvent {
+  id     Int   @id @default(autoincrement())
+  userId Int?  @map("user_id")
+  user   User? @relation(fields: [userId], references: [id], onDelete: NoAction, onUpdate: NoAction)
+  @@map("session_events")
+}
+"""
 INIT = "CREATE TABLE users (id int PRIMARY KEY, email text NOT NULL)"
 EXPAND = (
     "ALTER TABLE users ADD COLUMN status text DEFAULT 'active';\n"
@@ -306,6 +323,7 @@ async def proven(world: World) -> MigrateFacts:
         {
             "systems/auth-system/signin.py": b"old = False\n",
             "config/auth-system.toml": b"session_minutes = 45\nlimit = 3\n",
+            "prisma/schema/main.prisma": UPGRADED.encode(),
         },
         f"Merge auth-system 1.3.0\n\nUpgradepath-Run: {RUN}",
     )

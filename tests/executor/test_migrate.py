@@ -11,7 +11,21 @@ from services.executor.stages.project_tree import kept_ref
 from shared.contracts.tasks import MigrateTask
 from shared.errors import Failure
 from tests.executor.conftest import NewDatabase
-from tests.executor.project_world import BRANCH, CONTRACT, EXPAND, PEOPLE, RUN, World, make_world, proven
+from tests.executor.project_world import (
+    BRANCH,
+    CONTRACT,
+    EXPAND,
+    PEOPLE,
+    RUN,
+    SCHEMA,
+    UPGRADED,
+    World,
+    make_world,
+    proven,
+)
+
+SCHEMA_FILE = "prisma/schema/main.prisma"
+INDEX = "  @@index([email])\n  @@map"
 
 
 async def test_the_candidate_stands_in_staging_and_again(tmp_path: Path, new_database: NewDatabase) -> None:
@@ -43,16 +57,18 @@ async def test_the_candidate_stands_in_staging_and_again(tmp_path: Path, new_dat
     )
 
 
-async def branch_with(world: World, sql: str) -> MigrateTask:
+async def branch_with(world: World, sql: str, schema: str = UPGRADED) -> MigrateTask:
     """The maintainer's correction of the second migration, pushed to the branch."""
-    path = f"prisma/migrations/{world.installed[1].folder}/migration.sql"
-    return world.migrate_task(await world.commit(BRANCH, {path: sql.encode()}, "Correct it"))
+    files = {f"prisma/migrations/{world.installed[1].folder}/migration.sql": sql, SCHEMA_FILE: schema}
+    changes: dict[str, bytes | None] = {path: text.encode() for path, text in files.items()}
+    return world.migrate_task(await world.commit(BRANCH, changes, "Correct it"))
 
 
 async def test_an_edited_migration_makes_staging_anew(tmp_path: Path, new_database: NewDatabase) -> None:
     world = await make_world(tmp_path, new_database)
     first = await proven(world)
-    task = await branch_with(world, CONTRACT + "CREATE INDEX by_status ON users (status);")
+    schema = UPGRADED.replace("  @@map", '  @@index([status], map: "by_status")\n  @@map', 1)
+    task = await branch_with(world, CONTRACT + "CREATE INDEX by_status ON users (status);", schema)
     second = await migrate.run(world.job("migrate"), task, world.tools)
     assert second.staging_schema != first.staging_schema
     assert second.migrations[1].checksum != first.migrations[1].checksum
@@ -86,6 +102,28 @@ async def test_a_migration_that_depends_on_rows_is_not_proven(
     assert "only in staging: table public.sometimes" in caught.value.outcome.findings[0].detail
 
 
+async def test_migrations_that_do_not_make_the_schema_are_refused_with_what_they_lack(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    await proven(world)
+    task = await branch_with(world, CONTRACT, UPGRADED.replace("  status ", "  nick   String?\n  status "))
+    with pytest.raises(Failure, match="do not make the schema") as caught:
+        await migrate.run(world.job("migrate"), task, world.tools)
+    assert 'ALTER TABLE "users" ADD COLUMN     "nick" TEXT;' in caught.value.outcome.findings[0].detail
+
+
+async def test_what_production_has_beside_its_schema_files_is_not_the_upgrades_to_mend(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    await proven(world)
+    # Production's files have always named an index that no migration makes.
+    await world.commit("main", {SCHEMA_FILE: SCHEMA.replace("  @@map", INDEX).encode()}, "Wish for an index")
+    task = await branch_with(world, CONTRACT, UPGRADED.replace("  @@map", INDEX, 1))
+    assert len((await migrate.run(world.job("migrate"), task, world.tools)).migrations) == 2
+
+
 async def test_a_migration_of_nobody_is_refused(tmp_path: Path, new_database: NewDatabase) -> None:
     world = await make_world(tmp_path, new_database)
     await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
@@ -110,7 +148,7 @@ async def test_a_push_to_the_branch_meanwhile_is_named(tmp_path: Path, new_datab
 async def test_an_app_that_does_not_start_is_a_verdict(tmp_path: Path, new_database: NewDatabase) -> None:
     world = await make_world(tmp_path, new_database)
     await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
-    commit = await world.commit(BRANCH, {"broken": b""}, "Break it")
+    commit = await world.commit(BRANCH, {"broken": b"", SCHEMA_FILE: UPGRADED.encode()}, "Break it")
     with pytest.raises(Failure, match="it will not start") as caught:
         await migrate.run(world.job("migrate"), world.migrate_task(commit), world.tools)
     assert caught.value.outcome.findings[0].kind == "environment"

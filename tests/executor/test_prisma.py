@@ -38,7 +38,7 @@ model Post {
   authorId Int
   author  User   @relation(fields: [authorId], references: [id])
   labels  Label[]
-  related Post[] @relation("Related")
+  related Post[] @relation(onDelete: Cascade, name: "Related")
   back    Post[] @relation("Related")
 }
 model Label {
@@ -71,7 +71,7 @@ def test_names_types_rules_and_join_tables() -> None:
     ("text", "words"),
     [
         ("model A {\n id Int\n", "never closed"),
-        ("model A {\n /// @mask secret\n id String\n}", "a.prisma:2: secret is no mask rule"),
+        ("model A {\n /// @mask secret\n id String\n}", "a.prisma:3: secret is no mask rule"),
         ("model A {\n id Nothing\n}", "a.prisma:2: Nothing is neither"),
         ("model A {\n ???\n}", "no field"),
     ],
@@ -79,3 +79,24 @@ def test_names_types_rules_and_join_tables() -> None:
 def test_what_is_not_understood_is_named(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read_models({"a.prisma": text})
+
+
+def test_a_field_that_another_file_adds_is_a_column_of_the_models_table() -> None:
+    more = '/// @extends main\nmodel User {\n  /// @mask phone\n  phone String? @map("tel")\n}\n'
+    (user,) = (
+        model
+        for model in read_models({"prisma/main.prisma": MAIN, "b.prisma": OTHER, "c.prisma": more})
+        if model.name == "User"
+    )
+    assert user.table == "users"
+    assert [(each.column, each.mask) for each in user.fields if each.name == "phone"] == [("tel", "phone")]
+    with pytest.raises(
+        ValueError, match=r"User\.mail is said differently: main\.prisma:15 .* against c\.prisma:4"
+    ):
+        read_models(
+            {
+                "main.prisma": MAIN,
+                "b.prisma": OTHER,
+                "c.prisma": more.replace("phone String?", "mail String?"),
+            }
+        )

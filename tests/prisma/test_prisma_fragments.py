@@ -53,6 +53,7 @@ def unified(files: Files) -> Unified:
     return merged
 
 
+@settings(deadline=None)
 @given(worlds(), st.randoms())
 def test_the_order_of_the_files_does_not_matter(files: Files, random: Random) -> None:
     paths = [*files]
@@ -60,12 +61,14 @@ def test_the_order_of_the_files_does_not_matter(files: Files, random: Random) ->
     assert merge({path: files[path] for path in paths}) == merge(files)
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_what_is_merged_stays_as_it_is(files: Files) -> None:
     once = unified(files).files
     assert unified(dict(once)).files == once
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_every_line_is_somebodys(files: Files) -> None:
     merged = unified(files)
@@ -74,6 +77,7 @@ def test_every_line_is_somebodys(files: Files) -> None:
         assert lines == text.split("\n")
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_a_system_that_comes_and_goes_leaves_no_trace(files: Files) -> None:
     *_, last = sorted(path for path in files if path != "main.prisma")
@@ -83,7 +87,7 @@ def test_a_system_that_comes_and_goes_leaves_no_trace(files: Files) -> None:
     assert merge(dict(before)) == merge(dict(before) | {})
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(worlds())
 def test_prisma_itself_finds_the_whole_valid(files: Files) -> None:
     assert asyncio.run(unify(PRISMA, files)) == unified(files)
@@ -96,6 +100,7 @@ def test_prisma_itself_finds_the_whole_valid(files: Files) -> None:
 PRISMA = PrismaSchema()
 
 
+@settings(deadline=None)
 @given(worlds(), st.data())
 def test_every_conflict_names_both_sides(files: Files, data: st.DataObject) -> None:
     """Somebody reopens a model and says a field otherwise, or defines it again."""

@@ -1,6 +1,7 @@
 """Prisma's own engine on a real PostgreSQL: what it says of migrations, histories and rows."""
 
 import asyncio
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -9,8 +10,13 @@ from services.executor.clients import migration_files, migrations
 from services.executor.clients.postgres import schema_description
 from shared.prisma import migrating
 from shared.prisma.engine import EngineError
+from shared.prisma.fragments import merge
 from shared.prisma.migrating import Migrations, data_loss, diagnose, diff, diff_from_migrations
+from shared.prisma.ownership import Unified
+from shared.prisma.parser import Files
 from tests.conftest import NewDatabase
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SCHEMA = """
 enum Role {
@@ -71,6 +77,15 @@ async def test_migrations_are_compared_with_a_schema_and_no_database_is_left(
         await diff_from_migrations(url, {**history, "20250103000000_bad": "DROP TABLE nowhere;"}, FILES)
     assert await databases(url) == before
     assert await schema_description(url) == untouched
+
+
+async def test_a_database_is_compared_with_a_schema(new_database: NewDatabase, history: Migrations) -> None:
+    url = await new_database()
+    assert await migrating.diff_from_database(url, FILES) == await diff({}, FILES)
+    await migrations.apply(url, as_ours(history), (1, 1))
+    assert await migrating.diff_from_database(url, FILES) == (
+        '-- AlterTable\nALTER TABLE "users" DROP COLUMN "nick";\n'
+    )
 
 
 async def test_what_we_applied_prisma_finds_done_and_the_other_way_round(
@@ -163,3 +178,29 @@ async def test_several_at_once_do_not_mix(new_database: NewDatabase, history: Mi
     urls = [await new_database() for _ in range(3)]
     applied = await asyncio.gather(*(migrating.apply_migrations(url, history) for url in urls))
     assert applied == [(FIRST, SECOND)] * 3
+
+
+def example(system: str | None = None) -> tuple[Files, Migrations]:
+    """The example Project's schema files and migrations, after the upgrade of a System where one is named."""
+    project = EXAMPLES / "project/prisma"
+    files = {path.name: path.read_text() for path in sorted(project.glob("schema/*.prisma"))}
+    sql = {path.parent.name: path.read_text() for path in project.glob("migrations/*/migration.sql")}
+    if system is not None:
+        package = EXAMPLES / "systems" / system / "prisma"
+        files[f"{Path(system).parent}.prisma"] = (package / "schema.prisma").read_text()
+        had = {folder.partition(f"{Path(system).parent}_")[2] for folder in sql}
+        for path in sorted(package.glob("migrations/*/migration.sql")):
+            name = path.parent.name.partition("_")[2]
+            if name not in had:
+                sql[f"2027{len(sql):010}_{name}"] = path.read_text()
+    return files, sql
+
+
+@pytest.mark.parametrize("upgraded", [None, "auth-system/1.3.0"])
+async def test_the_examples_migrations_make_its_schema(
+    new_database: NewDatabase, upgraded: str | None
+) -> None:
+    files, sql = example(upgraded)
+    merged = merge(files)
+    assert isinstance(merged, Unified)
+    assert await diff_from_migrations(await new_database(), sql, merged.files) == ""

@@ -1,6 +1,7 @@
 """What a masked copy and a rollback must know of Prisma schema files: tables, columns and mask rules.
 
-Only `read_models` is meant for others: a fuller reader can take its place without their noticing.
+Prisma's own data model does not serve here: it leaves out what its client does not read, and those columns
+hold people's data too.
 """
 
 import re
@@ -8,17 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from shared.prisma.blocks import SCALARS, Block, Member, read_fragment
+from shared.prisma.fragments import merge
+from shared.prisma.ownership import Conflicts, Unified
+
 MaskRule = Literal["email", "name", "phone", "hash", "json", "null", "keep"]
 RULES: tuple[MaskRule, ...] = get_args(MaskRule)
-_SCALARS = frozenset(
-    {"String", "Boolean", "Int", "BigInt", "Float", "Decimal", "DateTime", "Json", "Bytes", "Unsupported"}
-)
-_BLOCK = re.compile(r"^\s*(model|view|enum|type|datasource|generator)\s+(\w+)\s*\{")
-_FIELD = re.compile(r"^(\w+)\s+(\w+)(\([^)]*\))?(\[\])?(\?)?")
-_MASK = re.compile(r"^///\s*@mask\b\s*(\S*)")
-_STRING = r'"((?:[^"\\]|\\.)*)"'
-_RELATION_NAME = re.compile(rf"@relation\(\s*(?:name:\s*)?{_STRING}")
-_COMMENT_END = re.compile(r'^((?:[^"/]|"(?:[^"\\]|\\.)*"|/(?!/))*)//.*$')
+_NAME = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -48,102 +45,63 @@ class Model:
 def read_models(files: Mapping[str, str], default_schema: str = "public") -> tuple[Model, ...]:
     """The models of all the files (path to text), with a model for each implicit many-to-many table.
 
-    Raises ValueError, naming file and line, for what is not understood.
+    A field that a file adds to another's model is that model's. Raises ValueError, naming file and line, for
+    what is not understood or in dispute.
     """
-    blocks = [block for path in sorted(files) for block in _blocks(path, files[path])]
-    names = {block.name for block in blocks if block.kind in ("model", "view")}
-    stored = _SCALARS | {block.name for block in blocks if block.kind == "enum"}
-    models = [_model(block, names, stored, default_schema) for block in blocks if block.kind == "model"]
+    match merge(files):
+        case Conflicts(conflicts):
+            raise ValueError("; ".join(map(str, conflicts)))
+        case merged:
+            return _models(merged, default_schema)
+
+
+def _models(merged: Unified, default_schema: str) -> tuple[Model, ...]:
+    read = [read_fragment(path, text) for path, text in merged.files.items()]
+    blocks = [(fragment.path, block) for fragment in read for block in fragment.blocks]
+    names = {block.name for _, block in blocks if block.kind in ("model", "view")}
+    stored = SCALARS | {block.name for _, block in blocks if block.kind == "enum"}
+    models: list[Model] = []
+    for path, block in blocks:
+        if block.kind == "model":
+            fields = []
+            for member in block.fields:
+                file, line = merged.origins[path][member.line]
+                fields.append(_field(member, f"{file}:{line}", names, stored))
+            models.append(_model(block, path, tuple(fields), default_schema))
     return (*models, *_joins(models))
 
 
-@dataclass(frozen=True)
-class _Block:
-    kind: str
-    name: str
-    file: str
-    lines: tuple[tuple[int, str], ...]
+def _model(block: Block, path: str, fields: tuple[FieldOf, ...], default_schema: str) -> Model:
+    table, schema = block.argument("@@map") or block.name, block.argument("@@schema") or default_schema
+    return Model(block.name, table, schema, path, fields)
 
 
-def _blocks(path: str, text: str) -> list[_Block]:
-    found: list[_Block] = []
-    inside: tuple[str, str] | None = None
-    lines: list[tuple[int, str]] = []
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = _without_comment(raw)
-        if inside is None:
-            opening = _BLOCK.match(line)
-            if opening is not None and "}" not in line:
-                inside, lines = (opening[1], opening[2]), []
-        elif line == "}":
-            found.append(_Block(*inside, path, tuple(lines)))
-            inside = None
-        elif line:
-            lines.append((number, line))
-    if inside is not None:
-        raise ValueError(f"{path}: {inside[0]} {inside[1]} is never closed")
-    return found
-
-
-def _without_comment(raw: str) -> str:
-    line = raw.strip()
-    if line.startswith("///"):
-        return line
-    ending = _COMMENT_END.match(line)
-    return line if ending is None else ending[1].rstrip()
-
-
-def _model(block: _Block, models: set[str], stored: frozenset[str] | set[str], default_schema: str) -> Model:
-    table, schema = block.name, default_schema
-    fields: list[FieldOf] = []
-    mask: MaskRule | None = None
-    for number, line in block.lines:
-        place = f"{block.file}:{number}"
-        if line.startswith("///"):
-            mask = _mask(line, place) or mask
-        elif line.startswith("@@"):
-            table = _argument(line, "@@map") or table
-            schema = _argument(line, "@@schema") or schema
-        else:
-            fields.append(_field(line, place, models, stored, mask))
-            mask = None
-    return Model(block.name, table, schema, block.file, tuple(fields))
-
-
-def _mask(line: str, place: str) -> MaskRule | None:
-    named = _MASK.match(line)
-    if named is None:
-        return None
-    for rule in RULES:
-        if rule == named[1]:
-            return rule
-    raise ValueError(f"{place}: {named[1] or 'nothing'} is no mask rule; use {', '.join(RULES)}")
-
-
-def _field(
-    line: str, place: str, models: set[str], stored: frozenset[str] | set[str], mask: MaskRule | None
-) -> FieldOf:
-    read = _FIELD.match(line)
-    if read is None:
-        raise ValueError(f"{place}: {line!r} is no field")
-    name, kind = read[1], read[2]
+def _field(member: Member, place: str, models: set[str], stored: frozenset[str]) -> FieldOf:
+    name, kind = member.key, member.type
+    if not _NAME.fullmatch(name) or not kind:
+        raise ValueError(f"{place}: {' '.join(member.tokens)!r} is no field")
     if kind not in stored and kind not in models:
         raise ValueError(f"{place}: {kind} is neither a type, an enum nor a model in these files")
-    relation = _RELATION_NAME.search(line)
     return FieldOf(
         name=name,
         type=kind,
-        column=None if kind in models else _argument(line, "@map") or name,
-        mask=mask,
-        many=read[4] is not None,
-        is_id=re.search(r"@id\b", line) is not None,
-        relation=None if relation is None else relation[1],
+        column=None if kind in models else member.argument("@map") or name,
+        mask=_mask(member, place),
+        many=member.is_list,
+        is_id=member.has("@id"),
+        relation=member.argument("@relation"),
     )
 
 
-def _argument(line: str, attribute: str) -> str | None:
-    found = re.search(rf"(?<!@){re.escape(attribute)}\(\s*(?:name:\s*)?{_STRING}\s*\)", line)
-    return None if found is None else found[1].replace('\\"', '"')
+def _mask(member: Member, place: str) -> MaskRule | None:
+    said = [note.split()[1:] for note in member.annotations if note.split()[0] == "@mask"]
+    if not said:
+        return None
+    word = " ".join(said[-1][:1])
+    for rule in RULES:
+        if rule == word:
+            return rule
+    raise ValueError(f"{place}: {word or 'nothing'} is no mask rule; use {', '.join(RULES)}")
 
 
 def _joins(models: list[Model]) -> list[Model]:

@@ -13,6 +13,7 @@ from services.executor.stages.branch import (
 from services.executor.stages.merging import MergedAll, file_changes, merge_all
 from services.executor.stages.project_tree import RUN_TRAILER, kept_ref
 from services.executor.stages.tools import Packages, Tools
+from services.executor.stages.unified_schema import require_one_schema
 from shared.clients.git import Git, RefUpdate
 from shared.clients.git_merge import Conflict, hunks
 from shared.contracts.facts import ApplyFacts
@@ -48,6 +49,11 @@ async def run(job: Job, task: ApplyTask, tools: Tools) -> ApplyFacts:
         commit, base = await _renewed(job, git, task, commit)
         await _push(job, git, task.branch, commit, head)
     await require_untouched_files(git, job, task.branch, base, commit)
+    cure = (
+        f"git fetch && git switch {task.branch}, correct it, commit, push, then: "
+        f"upgradepath run continue {job.run_id}"
+    )
+    await require_one_schema(git, tools, base, commit, cure=cure)
     return ApplyFacts(
         commit=commit,
         tree=await git.tree(commit),

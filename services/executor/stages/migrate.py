@@ -1,6 +1,7 @@
 """Migrate: the new migrations on the branch, proven on an empty database, applied to staging, app started."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import asyncpg
 
@@ -15,6 +16,7 @@ from services.executor.stages.project_tree import RUN_TRAILER, kept_ref, migrati
 from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.staging import StagingDatabase, production_url, staging_database
 from services.executor.stages.tools import Tools
+from services.executor.stages.unified_schema import Proof, require_made_by_migrations
 from shared.clients.git import Git
 from shared.contracts.facts import MigrateFacts, PlannedMigration
 from shared.contracts.stages import Finding
@@ -39,7 +41,8 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     await require_ready(database.url, history, wanted, where="staging")
     async with job.journal.effect("migrate-staging", ", ".join(wanted)):
         done = await migrations.apply(database.url, history, job.fencing_token, wanted=wanted, run=wanted)
-    await _prove(job, database, history)
+    proof = Proof(git, tools, commit, before)
+    await _prove(job, database, history, partial(require_made_by_migrations, job, proof))
     async with job.journal.effect("activate-staging", commit):
         address = await staging.activate(job, tools, git, commit)
     return MigrateFacts(
@@ -132,8 +135,16 @@ def _unfit(row: Row, checksums: dict[str, str]) -> bool:
     return row.applied and edited
 
 
-async def _prove(job: Job, database: StagingDatabase, history: tuple[Migration, ...]) -> None:
-    """All migrations, in Prisma's order and on an empty database, must make the schema that staging has."""
+async def _prove(
+    job: Job,
+    database: StagingDatabase,
+    history: tuple[Migration, ...],
+    agrees: Callable[[str], Awaitable[None]],
+) -> None:
+    """All migrations, in Prisma's order and on an empty database, must make the schema that staging has.
+
+    `agrees` is asked of that database too, by its URL.
+    """
     async with job.journal.effect("prove-migrations", database.proof):
         await drop_database(database.server, database.proof)
         try:
@@ -147,6 +158,7 @@ async def _prove(job: Job, database: StagingDatabase, history: tuple[Migration, 
                 cure="correct the migrations, so that they do not depend on rows or on their order",
                 names=("only replayed:", "only in staging:"),
             )
+            await agrees(database.proof_url)
         except asyncpg.DuplicateDatabaseError as error:
             raise Retry(f"another worker proves in {database.proof}") from error
         finally:

@@ -15,6 +15,7 @@ from shared.errors import Failure
 
 RUN_TRAILER = "Upgradepath-Run"
 _SCHEMAS = "prisma"
+SCHEMA_CURE = "correct the schema file; prisma validate helps"
 
 
 def kept_ref(run_id: str) -> str:
@@ -39,18 +40,24 @@ async def migrations_at(git: Git, tree: str) -> tuple[Migration, ...]:
     try:
         return read_migrations(files)
     except UnicodeDecodeError as error:
-        raise _unreadable(FOLDER, str(error), "save migration.sql and down.sql as UTF-8") from error
+        raise unreadable(FOLDER, str(error), "save migration.sql and down.sql as UTF-8") from error
+
+
+async def schema_files(git: Git, tree: str) -> dict[str, str]:
+    """Path to text of every schema file. Raises Failure for one that is no UTF-8."""
+    files = await files_below(git, tree, _SCHEMAS)
+    try:
+        return {path: data.decode() for path, data in files.items() if path.endswith(".prisma")}
+    except UnicodeDecodeError as error:
+        raise unreadable("prisma/schema", str(error), SCHEMA_CURE) from error
 
 
 async def models_at(git: Git, tree: str) -> tuple[Model, ...]:
     """The models of every schema file. Raises Failure for one that cannot be read."""
-    files = await files_below(git, tree, _SCHEMAS)
     try:
-        return read_models({path: data.decode() for path, data in files.items() if path.endswith(".prisma")})
+        return read_models(await schema_files(git, tree))
     except ValueError as error:
-        raise _unreadable(
-            "prisma/schema", str(error), "correct the schema file; prisma validate helps"
-        ) from error
+        raise unreadable("prisma/schema", str(error), SCHEMA_CURE) from error
 
 
 async def tables_at(git: Git, tree: str) -> Tables:
@@ -79,6 +86,7 @@ async def checkout(git: Git, commit: Commit, scratch: Path) -> AsyncIterator[Pat
         yield folder
 
 
-def _unreadable(subject: str, detail: str, cure: str) -> Failure:
+def unreadable(subject: str, detail: str, cure: str) -> Failure:
+    """The failure of a file of the Project's that cannot be read."""
     finding = Finding(kind="project-file", subject=subject, detail=detail, cure=cure)
     return Failure(f"{subject} cannot be read: {detail}", finding)

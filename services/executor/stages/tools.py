@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.clients.content import ContentStore
@@ -16,6 +16,7 @@ from shared.contracts.values import Digest
 from shared.errors import Failure, Reject
 from shared.jobs.job import Job
 from shared.packages.package import Package, read_package
+from shared.prisma.parser import PrismaSchema
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Tools:
     folder: Path
     freeze: Callable[[], Awaitable[Freeze | None]] = never_frozen
     """What forbids deploys to start now."""
+    prisma: PrismaSchema = field(default_factory=PrismaSchema)
 
     async def git(self, job: Job) -> Git:
         """The Project's clone, up to date with its remote."""

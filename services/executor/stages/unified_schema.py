@@ -1,0 +1,111 @@
+"""The one schema that all of a Project's fragments make: judged by Prisma, and made by the migrations."""
+
+import re
+from dataclasses import dataclass
+
+from services.executor.clients.migrations import Migration
+from services.executor.stages.project_tree import SCHEMA_CURE, schema_files, unreadable
+from services.executor.stages.tools import Tools
+from shared.clients.git import Git
+from shared.contracts.stages import Finding
+from shared.contracts.values import Commit
+from shared.errors import Failure, Reject, Retry
+from shared.jobs.job import Job
+from shared.prisma.migrating import diff_from_database, diff_from_migrations
+from shared.prisma.ownership import Unified
+from shared.prisma.parser import InvalidSchema, Problem
+from shared.prisma.unified import unify
+
+_STATEMENT = re.compile(r"(?:^--[^\n]*\n)*(?P<sql>.+?;)[ \t]*(?:\n|$)", re.DOTALL | re.MULTILINE)
+_SHOWN_CHARACTERS_MAX = 4000
+
+
+async def require_one_schema(git: Git, tools: Tools, base: Commit, tree: str, *, cure: str) -> None:
+    """Raise `Failure` with every error and dispute of the fragments in `tree` that `base` has not, too."""
+    try:
+        await _unified(git, tools, tree)
+    except InvalidSchema as invalid:
+        known = {(each.file, each.message) for each in await _problems(git, tools, base)}
+        new = [each for each in invalid.problems if (each.file, each.message) not in known]
+        if new:
+            raise Failure(
+                "the schema files together are no valid schema",
+                *(Finding(kind="conflict", subject=each.file, detail=str(each), cure=cure) for each in new),
+            ) from invalid
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What is to be proven: the schema files of `commit`. `before` are the migrations that production has."""
+
+    git: Git
+    tools: Tools
+    commit: Commit
+    before: tuple[Migration, ...]
+
+
+async def require_made_by_migrations(job: Job, proof: Proof, replayed_url: str) -> None:
+    """Raise `Failure` when the migrations, replayed in the database, do not make the commit's schema.
+
+    What production's own files and migrations disagree on already is not the upgrade's to mend.
+    """
+    git, tools = proof.git, proof.tools
+    try:
+        unified = await _unified(git, tools, proof.commit)
+    except InvalidSchema as invalid:
+        raise unreadable("prisma/schema", str(invalid), SCHEMA_CURE) from invalid
+    if unified is None:
+        return
+    missing = _statements(await diff_from_database(replayed_url, unified.files))
+    if not missing:
+        return
+    head = await git.head(job.project.definition.environments.production.branch)
+    known = set() if head is None else await _known_before(proof, head, replayed_url)
+    left = [statement for statement in missing if statement not in known]
+    if left:
+        text = "\n".join(left)
+        shown = (
+            text if len(text) <= _SHOWN_CHARACTERS_MAX else text[:_SHOWN_CHARACTERS_MAX] + "\n… (and more)"
+        )
+        finding = Finding(
+            kind="migration",
+            subject="prisma/schema",
+            detail=f"The migrations would still have to do this to make the schema of the files:\n{shown}",
+            cure="correct the migrations or the schema files of the branch, so that both say the same",
+        )
+        raise Failure("the migrations do not make the schema that the files describe", finding)
+
+
+async def _unified(git: Git, tools: Tools, tree: str) -> Unified | None:
+    files = await schema_files(git, tree)
+    if not files:
+        return None
+    try:
+        return await unify(tools.prisma, files)
+    except Reject as rejected:
+        # A package that cannot be fetched now may be there next time; its cure is for whoever operates us.
+        raise Retry("; ".join(f"{each.reason} ({each.cure})" for each in rejected.refusals)) from rejected
+
+
+async def _problems(git: Git, tools: Tools, tree: str) -> tuple[Problem, ...]:
+    try:
+        await _unified(git, tools, tree)
+    except InvalidSchema as invalid:
+        return invalid.problems
+    return ()
+
+
+async def _known_before(proof: Proof, head: Commit, server: str) -> set[str]:
+    """What production's migrations do not make of its own schema files."""
+    try:
+        unified = await _unified(proof.git, proof.tools, head)
+    except InvalidSchema:
+        return set()
+    if unified is None:
+        return set()
+    migrations = {each.folder: each.sql for each in proof.before}
+    return {*_statements(await diff_from_migrations(server, migrations, unified.files))}
+
+
+def _statements(sql: str) -> list[str]:
+    return [found["sql"].strip() for found in _STATEMENT.finditer(sql)]
