@@ -53,7 +53,7 @@ def router(
 ) -> APIRouter:
     """Content, releases, Projects and version maps."""
     routes = APIRouter()
-    _add_content(routes, content, database)
+    _add_content(routes, content, database, gate)
     _add_publishing(routes, inbox, gate, verdict_wait_s)
     _add_releases(routes, database)
     _add_projects(routes, inbox, database)
@@ -61,7 +61,9 @@ def router(
     return routes
 
 
-def _add_content(routes: APIRouter, content: ContentStore, database: Database[RegistryTransaction]) -> None:
+def _add_content(
+    routes: APIRouter, content: ContentStore, database: Database[RegistryTransaction], gate: PackageGate
+) -> None:
     @routes.post("/content", status_code=201, response_model=Stored)
     async def upload(request: Request, who: WhoAsks) -> Stored | JSONResponse:
         """Keep a package's bytes (at most 64 MiB). The same bytes again have the same digest."""
@@ -90,7 +92,7 @@ def _add_content(routes: APIRouter, content: ContentStore, database: Database[Re
             package=hashlib.sha256(data).hexdigest(),
         )
         async with database.transaction() as tx:
-            judgement = await foresee(command, package, tx)
+            judgement = await foresee(command, package, tx, gate.schemas)
         return GateAnswer(
             system=manifest.name,
             version=manifest.version,

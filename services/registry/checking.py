@@ -5,9 +5,10 @@ import contextlib
 import logging
 from dataclasses import replace
 
-from services.registry.domain.gate import Judgement, judge, misnamed
+from services.registry.domain.gate import Judgement, Library, judge, misnamed
 from services.registry.domain.history import package_migrations
 from services.registry.handlers import published_alike
+from services.registry.schema_check import SchemaCheck
 from services.registry.store import PackageCheck, RegistryTransaction
 from shared import background
 from shared.clients.content import ContentStore
@@ -16,7 +17,7 @@ from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease, Release, ReleasePublished
 from shared.errors import Reject, Retry, invalid
 from shared.messaging.inbox import Verdict
-from shared.packages.package import Package, read_package
+from shared.packages.package import SCHEMA, Package, read_package
 from shared.storage.database import Database, is_passing
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class PackageGate:
     def __init__(self, database: Database[RegistryTransaction], content: ContentStore) -> None:
         self.database = database
         self.content = content
+        self.schemas = SchemaCheck(content)
         self._wake = asyncio.Event()
         self._finished = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -98,7 +100,7 @@ class PackageGate:
         try:
             data = await self.content.get(command.package)
             package = await asyncio.to_thread(read_package, data)
-            event = await publish(command, package, tx)
+            event = await publish(command, package, tx, self.schemas)
         except Reject as rejection:
             await _refuse(check, rejection, tx)
         else:
@@ -133,7 +135,9 @@ async def _refuse(check: PackageCheck, rejection: Reject, tx: RegistryTransactio
     await tx.finish_check(check.id, Verdict(refusals=rejection.refusals))
 
 
-async def publish(command: PublishRelease, package: Package, tx: RegistryTransaction) -> ReleasePublished:
+async def publish(
+    command: PublishRelease, package: Package, tx: RegistryTransaction, schemas: SchemaCheck
+) -> ReleasePublished:
     """Save and announce the Release, unless it is out already. Raises `Reject` with every refusal."""
     # Two Systems must not define the same model at the same moment: one verdict after the other.
     await tx.lock("library", "gate")
@@ -142,7 +146,7 @@ async def publish(command: PublishRelease, package: Package, tx: RegistryTransac
         return known
     if other := misnamed(package, command.system, command.version):
         raise Reject(*other)
-    judgement = judge(package, await tx.library_of(command.system))
+    judgement = await _judge(package, await tx.library_of(command.system), schemas)
     if judgement.refusals:
         raise Reject(*judgement.refusals)
     manifest = package.manifest
@@ -167,9 +171,20 @@ async def publish(command: PublishRelease, package: Package, tx: RegistryTransac
     return event
 
 
-async def foresee(command: PublishRelease, package: Package, tx: RegistryTransaction) -> Judgement:
+async def _judge(package: Package, library: Library, schemas: SchemaCheck) -> Judgement:
+    """The whole verdict. A fragment that is in dispute already is not looked at again."""
+    judgement = judge(package, library)
+    if any(refusal.field == SCHEMA for refusal in judgement.refusals):
+        return judgement
+    found = await schemas.refusals(package, library)
+    return replace(judgement, refusals=(*judgement.refusals, *found))
+
+
+async def foresee(
+    command: PublishRelease, package: Package, tx: RegistryTransaction, schemas: SchemaCheck
+) -> Judgement:
     """What `publish` would say of this package now; nothing is changed."""
-    judgement = judge(package, await tx.library_of(command.system))
+    judgement = await _judge(package, await tx.library_of(command.system), schemas)
     try:
         known = await published_alike(command, tx)
     except Reject as rejection:

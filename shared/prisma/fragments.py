@@ -143,9 +143,9 @@ class _Merging:
 
     def _unfit(self, fragment: Fragment, block: Block, there: _Merged | None) -> Conflict:
         """A block that cannot be reopened as it says."""
-        one = block_side(fragment, block)
+        other = block_side(fragment, block)
         if there is not None:
-            other = block_side(there.fragment, there.block)
+            one = block_side(there.fragment, there.block)
             owner = owner_of(there.fragment.path)
             if owner != block.extends:
                 return Conflict(
@@ -159,15 +159,15 @@ class _Merging:
             return Conflict(block.name, f"is no model that {block.extends} has", one, other, cure)
         named = next((each.path for each in self._fragments if owner_of(each.path) == block.extends), None)
         says = "has no such model" if named else "is not there"
-        other = Side(str(block.extends), (named or f"{block.extends}.prisma", 1), says)
+        one = Side(str(block.extends), (named or f"{block.extends}.prisma", 1), says)
         return Conflict(
             block.name, "is not there to be reopened", one, other, "correct the name, or define the model"
         )
 
     def _refused(self, there: _Merged, fragment: Fragment, member: Member, new: set[str]) -> Conflict | None:
         """What may not be added to another's model."""
-        one, base = member_side(fragment, member), there.block
-        other = block_side(there.fragment, base)
+        other, base = member_side(fragment, member), there.block
+        one = block_side(there.fragment, base)
         if member.is_attribute:
             named = {token for token in member.tokens if token in there.members or token in new}
             if member.key.startswith(_ADDABLE) and named <= new:

@@ -18,12 +18,18 @@ _URL = re.compile(r"^\s*(url|directUrl|shadowDatabaseUrl)\s*=")
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong at one place; lines count from 1."""
+    """What is wrong at one place; lines count from 1. `against` is the other place of a dispute."""
 
     file: str
     line: int
     message: str
     severity: Literal["error", "warning"] = "error"
+    against: tuple[str, int] | None = None
+
+    def line_in(self, file: str) -> int | None:
+        """The line of that file that has a part in it."""
+        places = dict([self.against] if self.against else [])
+        return (places | {self.file: self.line}).get(file)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.message}"

@@ -16,12 +16,11 @@ async def unify(prisma: PrismaSchema, fragments: Files) -> Unified:
     except Unreadable as error:
         raise InvalidSchema((Problem(error.path, error.line, error.message),)) from error
     if isinstance(merged, Conflicts):
-        raise InvalidSchema(
-            tuple(
-                Problem(*conflict.other.place, f"{conflict}; {conflict.cure}")
-                for conflict in merged.conflicts
-            )
+        disputes = (
+            Problem(*conflict.other.place, f"{conflict}; {conflict.cure}", against=conflict.one.place)
+            for conflict in merged.conflicts
         )
+        raise InvalidSchema(tuple(disputes))
     found = [each for each in await prisma.lint(merged.files) if each.severity == "error"]
     if found:
         raise InvalidSchema(

@@ -191,9 +191,9 @@ def reopening(line: str, owner: str = "auth", model: str = "User") -> str:
         (reopening("a Int?", "quotes"), "User is auth's, not quotes's"),
         (
             reopening("a Int?", "ghost", "Ghost"),
-            "is not there to be reopened: x.prisma:2 (@extends ghost model Ghost) against ghost.prisma:1",
+            "is not there to be reopened: ghost.prisma:1 (is not there) against x.prisma:2 (@extends ghost",
         ),
-        (reopening("a Int?", "auth", "Ghost"), "against auth.prisma:1 (has no such model)"),
+        (reopening("a Int?", "auth", "Ghost"), "auth.prisma:1 (has no such model) against x.prisma:2"),
         ("/// @extends auth\nenum Role {\n  USER\n}", "Role is no model that auth has"),
         (reopening("a Int"), "User.a is required, and its owner's code would not fill it"),
         (reopening("a Role"), "User.a is required"),

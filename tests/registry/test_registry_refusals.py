@@ -17,6 +17,7 @@ INIT = "prisma/migrations/20250101000000_init/migration.sql"
 LATER = "prisma/migrations/20250601000000_later/migration.sql"
 EARLIER = "prisma/migrations/20240101000000_earlier/migration.sql"
 RUN, OTHER = "run-0123456789ab", "run-ba9876543210"
+USER = "model User {\n  id Int @id\n}\n"
 BOTH = {"auth-system": "1.2.4", "quote-engine": "2.0.0"}
 
 
@@ -139,6 +140,35 @@ PACKAGES: dict[str, tuple[Mapping[str, str], Refused]] = {
     "a model of another System": (
         next_minor(changed={"prisma/schema.prisma": "model Quote {\n  id Int @id\n}\n"}),
         Refused("conflict", "prisma/schema.prisma", "defined by quote-engine", "`/// @extends quote-engine`"),
+    ),
+    "a fragment that is never closed": (
+        next_minor(changed={"prisma/schema.prisma": "\nmodel A {\n  id Int @id\n"}),
+        Refused("invalid", "prisma/schema.prisma", "line 2: model A is never closed", "close it"),
+    ),
+    "a fragment that Prisma refuses": (
+        next_minor(changed={"prisma/schema.prisma": USER + "model A {\n  id Int @id\n  at DateTim\n}\n"}),
+        Refused("invalid", "prisma/schema.prisma", 'line 6: Type "DateTim" is neither', "release check"),
+    ),
+    "a fragment that says a field of another System otherwise": (
+        next_minor(
+            changed={
+                "prisma/schema.prisma": USER
+                + "/// @extends quote-engine\nmodel Quote {\n  id BigInt @id\n}\n"
+            }
+        ),
+        Refused("invalid", "prisma/schema.prisma", "line 6: Quote.id is said differently", "correct"),
+    ),
+    "a fragment that demands of another System's code what it cannot know": (
+        next_minor(
+            changed={
+                "prisma/schema.prisma": USER + "/// @extends quote-engine\nmodel Quote {\n  tax Int\n}\n"
+            }
+        ),
+        Refused("invalid", "prisma/schema.prisma", "line 6: Quote.tax is required", "correct"),
+    ),
+    "a fragment with a datasource": (
+        next_minor(changed={"prisma/schema.prisma": 'datasource db {\n  provider = "postgresql"\n}\n'}),
+        Refused("invalid", "prisma/schema.prisma", "datasource db is the Project's", "leave it out"),
     ),
     "a file that does not belong": (
         next_minor(changed={"setup.py": "pass"}),

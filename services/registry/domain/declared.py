@@ -1,39 +1,30 @@
 """What a package declares, as far as the gate compares it: models, types of defaults, patterns."""
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from pydantic import JsonValue
 
-_BLOCK = re.compile(r"\s*(?:model|view|enum|type)\s+(?P<name>[A-Za-z]\w*)\s*\{")
-_EXTENDS = re.compile(r"///\s*@extends\b")
+from shared.packages.package import SCHEMA
+from shared.prisma.blocks import read_fragment
+
+_CONFIGURATION = frozenset({"datasource", "generator"})
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "text", list: "list", dict: "table"}
 
 
-@dataclass(frozen=True)
-class Fragment:
-    """Names of models, views, enums and types: its own, and those of others that it reopens."""
+def defined_names(schema: str) -> list[str]:
+    """What a fragment defines, and so not what it reopens of others. Raises `Unreadable`."""
+    return [
+        block.name
+        for block in read_fragment(SCHEMA, schema).blocks
+        if block.extends is None and block.kind not in _CONFIGURATION
+    ]
 
-    defines: tuple[str, ...]
-    extends: tuple[str, ...]
 
-
-def read_fragment(schema: str) -> Fragment:
-    """Read a schema fragment; what stands under `/// @extends system` reopens another System's model."""
-    defines: list[str] = []
-    extends: list[str] = []
-    marked = False
-    for line in schema.splitlines():
-        if line.lstrip().startswith("///"):
-            marked = marked or _EXTENDS.match(line.lstrip()) is not None
-            continue
-        block = _BLOCK.match(line)
-        if block is not None:
-            (extends if marked else defines).append(block["name"])
-        marked = False
-    return Fragment(tuple(defines), tuple(extends))
+def configuration(schema: str) -> list[str]:
+    """The datasources and generators of a fragment, as they are written. Raises `Unreadable`."""
+    blocks = read_fragment(SCHEMA, schema).blocks
+    return [f"{block.kind} {block.name}" for block in blocks if block.kind in _CONFIGURATION]
 
 
 def types_of(config: Mapping[str, JsonValue], prefix: str = "") -> dict[str, str]:

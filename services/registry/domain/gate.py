@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from services.registry.domain.declared import matches_any, read_fragment, types_of
+from services.registry.domain.declared import configuration, defined_names, matches_any, types_of
 from services.registry.domain.history import changed_history
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.packages.package import CHANGELOG, MANIFEST, NOTES, SCHEMA, Package
+from shared.prisma.blocks import Unreadable
 from shared.versions import change_type, newest_first, precedence
 
 Change = Literal["patch", "minor", "major", "first"]
@@ -33,6 +34,8 @@ class Library:
     """Every System that has a Release."""
     owners: Mapping[str, str] = field(default_factory=dict)
     """By model, the other System whose newest Release defines it."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """By other System, the digest of its newest Release's package."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +183,21 @@ def _overwrite(package: Package) -> Iterator[Refusal]:
 
 
 def _models(package: Package, library: Library) -> Iterator[Refusal]:
-    fragment = read_fragment(package.schema)
-    for name in fragment.defines:
+    try:
+        defines, configures = defined_names(package.schema), configuration(package.schema)
+    except Unreadable as error:
+        yield _refusal(
+            f"line {error.line}: {error.message}", SCHEMA, error.message, "close it with a } of its own line"
+        )
+        return
+    for block in configures:
+        yield _refusal(
+            f"{block} is the Project's to say",
+            SCHEMA,
+            block,
+            "leave it out; main.prisma of the Project has it",
+        )
+    for name in defines:
         owner = library.owners.get(name)
         if owner is not None:
             yield _refusal(

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from services.registry.domain.declared import read_fragment, types_of
+from services.registry.domain.declared import defined_names, types_of
 from services.registry.domain.gate import Library, Published
 from services.registry.domain.registration import Releases
 from services.registry.domain.version_maps import Event, Standing
@@ -73,23 +73,22 @@ class RegistryTransaction(Transaction):
                 col(ReleaseRow.system),
                 col(ReleaseRow.version),
                 col(ReleaseRow.defines),
+                col(ReleaseRow.published)["release"]["package"].as_string(),
                 col(ReleaseRow.withdrawal).is_(None),
             ).where(col(ReleaseRow.system) != system)
         )
-        offered: dict[str, dict[str, list[str]]] = {}
+        offered: dict[str, dict[str, tuple[list[str], str]]] = {}
         systems = {system} if releases else set()
-        for name, version, defines, is_offered in others:
+        for name, version, defines, package, is_offered in others:
             systems.add(name)
             if is_offered:
-                offered.setdefault(name, {})[version] = defines
+                offered.setdefault(name, {})[version] = (defines, package)
+        newest = {name: versions[newest_first(versions)[0]] for name, versions in offered.items()}
         return Library(
             releases=tuple(Published(row.release(), row.defaults) for row in releases),
             systems=frozenset(systems),
-            owners={
-                model: name
-                for name, versions in offered.items()
-                for model in versions[newest_first(versions)[0]]
-            },
+            owners={model: name for name, (defines, _) in newest.items() for model in defines},
+            packages={name: package for name, (_, package) in newest.items()},
         )
 
     async def _release_rows(self, systems: list[str] | None) -> list[ReleaseRow]:
@@ -116,7 +115,7 @@ class RegistryTransaction(Transaction):
                 version=event.release.version,
                 published=event.model_dump(mode="json"),
                 defaults=types_of(package.manifest.config),
-                defines=list(read_fragment(package.schema).defines),
+                defines=defined_names(package.schema),
                 changelog=package.changelog[event.release.version],
                 migration_notes=package.migration_notes[event.release.version],
             )
