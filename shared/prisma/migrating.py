@@ -8,14 +8,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from shared.prisma.engine import SchemaEngine, Session
-from shared.prisma.parser import Files, without_urls
+from shared.prisma.parser import Files, with_datasource, without_urls
 from shared.prisma.postgres import PostgresSessions
 
 Migrations = Mapping[str, str]
 """Folder to the text of its migration.sql."""
 
 
-_DATASOURCE = {"upgradepath-datasource.prisma": 'datasource db {\n  provider = "postgresql"\n}\n'}
 _FILTERS: dict[str, list[str]] = {"externalTables": [], "externalEnums": []}
 
 
@@ -81,9 +80,7 @@ def schema_target(files: Files) -> dict[str, Any]:
 
 
 def _schema(files: Files) -> dict[str, Any]:
-    given = {path: without_urls(text) for path, text in files.items()}
-    if not any("datasource" in text for text in given.values()):
-        given |= _DATASOURCE
+    given = {path: without_urls(text) for path, text in with_datasource(files).items()}
     return {"files": [{"path": path, "content": text} for path, text in given.items()]}
 
 

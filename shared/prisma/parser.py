@@ -138,6 +138,13 @@ def _pairs(files: Files) -> list[tuple[str, str]]:
     return [(path, without_urls(text)) for path, text in files.items()]
 
 
+def with_datasource(files: Files) -> dict[str, str]:
+    """The files, with PostgreSQL as their datasource where they name none: a fragment leaves it to others."""
+    if any(_DATASOURCE.match(line) for text in files.values() for line in text.split("\n")):
+        return dict(files)
+    return {**files, "upgradepath-datasource.prisma": 'datasource db {\n  provider = "postgresql"\n}\n'}
+
+
 def without_urls(text: str) -> str:
     """A datasource without its addresses, which this Prisma refuses and older ones demand; lines stay."""
     lines = text.split("\n")

@@ -3,7 +3,7 @@
 from shared.prisma.blocks import Unreadable
 from shared.prisma.fragments import merge
 from shared.prisma.ownership import Conflicts, Unified
-from shared.prisma.parser import Files, InvalidSchema, PrismaSchema, Problem
+from shared.prisma.parser import Files, InvalidSchema, PrismaSchema, Problem, with_datasource
 
 
 async def unify(prisma: PrismaSchema, fragments: Files) -> Unified:
@@ -21,7 +21,7 @@ async def unify(prisma: PrismaSchema, fragments: Files) -> Unified:
             for conflict in merged.conflicts
         )
         raise InvalidSchema(tuple(disputes))
-    found = [each for each in await prisma.lint(merged.files) if each.severity == "error"]
+    found = [each for each in await prisma.lint(with_datasource(merged.files)) if each.severity == "error"]
     if found:
         raise InvalidSchema(
             tuple(Problem(*merged.origins[each.file][each.line - 1], each.message) for each in found)

@@ -13,12 +13,13 @@ from typing import Any
 from services.executor.stages.config_merge import UnreadableConfig, merge_config
 from services.executor.stages.tools import Packages
 from shared.clients.git import Entry, Git, Labels
-from shared.clients.git_merge import Conflict
+from shared.clients.git_merge import Conflict, Merge, hunks
 from shared.contracts.facts import ConfigChange, FileChange
 from shared.contracts.stages import Finding
 from shared.contracts.values import SystemName
 from shared.errors import Failure
 from shared.packages.package import Package
+from shared.prisma.three_way import merge_fragment
 
 _WILDCARDS = {"**/": r"(?:.*/)?", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}
 _WILDCARD = re.compile(r"\*\*/|\*\*|\*|\?")
@@ -88,6 +89,7 @@ async def merge_system(git: Git, tree: str, packages: Packages, project: str) ->
     ours = await git.tree_with(tree, imposed)
     labels = Labels(ours=project, theirs=f"{system}-{packages.upgrade.to_version}")
     merge = await git.merge(base, ours, theirs, labels)
+    merge = await _with_fragment(git, merge, schema_path(system), (base, ours, theirs), labels)
 
     path = config_path(system)
     text = await _text(git, tree, path)
@@ -98,6 +100,27 @@ async def merge_system(git: Git, tree: str, packages: Packages, project: str) ->
     changes = {path: config.text.encode()} if config.text is not None and config.text != text else {}
     merged = await git.tree_with(merge.tree, changes) if changes else merge.tree
     return Merged(merged, merge.conflicts, config.changes)
+
+
+async def _with_fragment(
+    git: Git, merge: Merge, path: str, trees: tuple[str, str, str], labels: Labels
+) -> Merge:
+    """The merge with the schema fragment merged field by field, where all three trees have a readable one."""
+    sides = [await git.show(tree, path) for tree in trees]
+    try:
+        base, ours, theirs = (None if data is None else data.decode() for data in sides)
+    except UnicodeDecodeError:
+        return merge
+    if base is None or ours is None or theirs is None:
+        return merge
+    fragment = merge_fragment(base, ours, theirs, (labels.ours, labels.theirs))
+    if fragment is None:
+        return merge
+    data = fragment.text.encode()
+    others = tuple(conflict for conflict in merge.conflicts if conflict.path != path)
+    disputed = Conflict(path, ", ".join(fragment.conflicts), hunks(data))
+    conflicts = (*others, disputed) if fragment.conflicts else others
+    return Merge(await git.tree_with(merge.tree, {path: data}), conflicts)
 
 
 async def installed(git: Git, package: Package) -> dict[str, Entry]:

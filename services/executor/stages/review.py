@@ -16,6 +16,7 @@ from services.executor.stages.project_tree import files_below, migrations_at
 from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Packages, Tools
+from services.executor.stages.unified_schema import new_problems
 from shared.clients.git import Git
 from shared.contracts.facts import PlannedMigration, ReviewFacts, VersionNotes
 from shared.contracts.stages import Finding
@@ -38,6 +39,10 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
     upgrades = [await tools.packages(upgrade) for upgrade in task.upgrades]
     production_schema = await schema_digest(production_url(job, tools))
     merged = await merge_all(git, head, upgrades, job.project.id)
+    disputed = [conflict.path for _, conflict in merged.conflicts]
+    if not disputed:
+        # Markers in a schema file would be errors themselves.
+        disputed = [each.file for each in await new_problems(git, tools, head, merged.tree)]
     migrations = await _migrations(git, head, upgrades)
     await _require_ready(job, tools, git, head, migrations)
     rules = await files_below(git, head, definition.workflows.rules)
@@ -46,9 +51,7 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
         head=head,
         production_schema=production_schema,
         notes={one.upgrade.system: _notes(one) for one in upgrades},
-        files=await file_changes(
-            git, head, merged.tree, upgrades, [conflict.path for _, conflict in merged.conflicts]
-        ),
+        files=await file_changes(git, head, merged.tree, upgrades, disputed),
         config=merged.config,
         migrations=migrations,
         rules=impacts(read_rules(readable), upgrades, merged.config),

@@ -20,18 +20,21 @@ _STATEMENT = re.compile(r"(?:^--[^\n]*\n)*(?P<sql>.+?;)[ \t]*(?:\n|$)", re.DOTAL
 _SHOWN_CHARACTERS_MAX = 4000
 
 
+async def new_problems(git: Git, tools: Tools, base: Commit, tree: str) -> tuple[Problem, ...]:
+    """Every error and dispute of the fragments in `tree` that `base` has not, too."""
+    found = await _problems(git, tools, tree)
+    known = {(each.file, each.message) for each in await _problems(git, tools, base)} if found else set()
+    return tuple(each for each in found if (each.file, each.message) not in known)
+
+
 async def require_one_schema(git: Git, tools: Tools, base: Commit, tree: str, *, cure: str) -> None:
-    """Raise `Failure` with every error and dispute of the fragments in `tree` that `base` has not, too."""
-    try:
-        await _unified(git, tools, tree)
-    except InvalidSchema as invalid:
-        known = {(each.file, each.message) for each in await _problems(git, tools, base)}
-        new = [each for each in invalid.problems if (each.file, each.message) not in known]
-        if new:
-            raise Failure(
-                "the schema files together are no valid schema",
-                *(Finding(kind="conflict", subject=each.file, detail=str(each), cure=cure) for each in new),
-            ) from invalid
+    """Raise `Failure` when the upgrade makes the fragments no valid schema, with the places."""
+    problems = await new_problems(git, tools, base, tree)
+    if problems:
+        raise Failure(
+            "the schema files together are no valid schema",
+            *(Finding(kind="conflict", subject=each.file, detail=str(each), cure=cure) for each in problems),
+        )
 
 
 @dataclass(frozen=True)
