@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from services.executor.clients.migrations import Migration
+from services.executor.clients.migration_files import Migration
 from services.executor.stages.project_tree import SCHEMA_CURE, schema_files, unreadable
 from services.executor.stages.tools import Tools
 from shared.clients.git import Git
