@@ -3,11 +3,11 @@
 import asyncio
 import sys
 
-from bench import runs, staging
+from bench import prisma, runs, staging
 from bench.result import write
 from local import kafka
 
-_BENCHMARKS = {"runs": runs.measure, "staging": staging.measure}
+_BENCHMARKS = {"runs": runs.measure, "staging": staging.measure, "prisma": prisma.measure}
 
 
 def main(names: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
@@ -57,6 +58,7 @@ class Unified:
     field_owners: Mapping[tuple[str, str], tuple[str, ...]]
 
 
+@lru_cache(maxsize=1024)
 def owner_of(path: str) -> str:
     """Whose a schema file is: `prisma/schema/auth-system.prisma` is auth-system's."""
     return PurePosixPath(path).stem
