@@ -38,7 +38,7 @@ def _model(system: int, number: int) -> str:
 
 
 async def measure() -> list[Result]:
-    """The best of five, in milliseconds of CPU of this process; the call that loads the module is not counted."""
+    """The best of five, in CPU ms of this process; the call that loads the module is not counted."""
     example = {path.name: path.read_text() for path in sorted(EXAMPLE.glob("*.prisma"))}
     return [*await _of("example", example), *await _of(f"{MODELS} models", many_models())]
 
