@@ -13,6 +13,7 @@ from cli.broker import Broker, broker_settings, with_broker
 from cli.client import Server
 from cli.decisions import ask
 from cli.output import line, note, say, show_json, table, text, when
+from cli.rebuild import rebuild
 from cli.watch import answer_and_watch
 from shared.clock import utc_now
 
@@ -95,6 +96,9 @@ def redrive(
         show_json({"sent": not dry_run, "letters": [letter_document(letter) for letter in chosen]})
     elif chosen and not dry_run:
         say(line(text("sent again ", "bold green"), str(len(chosen))))
+
+
+app.command("rebuild")(rebuild)
 
 
 def _moment(since: str) -> datetime:

@@ -90,6 +90,12 @@ def announced_world() -> World | None:
     return _read_world(os.environ, Path.cwd())
 
 
+def world_folder() -> Path | None:
+    """The folder of the local world that runs beside or above this one."""
+    file = _world_file(os.environ, Path.cwd())
+    return None if file is None else file.parent
+
+
 def _read_world(environ: Mapping[str, str], folder: Path) -> World | None:
     path = _world_file(environ, folder)
     if path is None:

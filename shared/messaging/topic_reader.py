@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from shared.settings import KafkaSettings
 
 _POLL_MS = 200
 _EMPTY_MS = 20
+_FETCH_BYTES = 4 * 1024 * 1024
 
 
 class Record(Protocol):
@@ -37,16 +38,27 @@ async def read_topic(settings: KafkaSettings, topic: Topic, *, follow: bool = Fa
     Commits nothing, so no group's place moves. Raises KafkaError when the broker is not there, or has no
     such topic.
     """
-    count = (await partition_counts(settings, [topic.name])).get(topic.name)
-    if count is None:
-        raise UnknownTopicOrPartitionError(f"the broker has no topic {topic.name}")
-    partitions = [TopicPartition(topic.name, number) for number in range(count)]
+    async for records in read_batches(settings, [topic], follow=follow):
+        for record in records:
+            yield record
+
+
+async def read_batches(
+    settings: KafkaSettings, topics: Sequence[Topic], *, most: int | None = None, follow: bool = False
+) -> AsyncIterator[list[Record]]:
+    """As `read_topic`, for several topics and up to `most` records at once; a batch is never empty."""
+    counts = await partition_counts(settings, [topic.name for topic in topics])
+    for topic in topics:
+        if topic.name not in counts:
+            raise UnknownTopicOrPartitionError(f"the broker has no topic {topic.name}")
+    partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers,
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
+        max_partition_fetch_bytes=_FETCH_BYTES,
         # An empty partition says that it is empty only when the wait is over.
         fetch_max_wait_ms=settings.fetch_max_wait_ms if follow else _EMPTY_MS,
     )
@@ -55,9 +67,10 @@ async def read_topic(settings: KafkaSettings, topic: Topic, *, follow: bool = Fa
         consumer.assign(partitions)
         ends: dict[TopicPartition, int] = {}
         while follow or await _behind(consumer, partitions, ends):
-            for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
-                for record in records:
-                    yield record
+            polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=most)
+            records = [record for of_partition in polled.values() for record in of_partition]
+            if records:
+                yield records
     finally:
         await consumer.stop()
 

@@ -1,0 +1,184 @@
+"""`upgradepath replay rebuild`: a service's database from its events, compared with the live one."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.asking import AsJson
+from cli.broker import Broker, broker_settings, with_broker
+from cli.output import line, note, say, show_json, table, text
+from cli.world import NoAnswer, announced_world
+from shared.clients.database_urls import database_of, place, with_database
+from shared.clock import utc_now
+from shared.errors import conflict
+
+if TYPE_CHECKING:
+    from shared.replay.rebuild import Digest, Rebuilt
+    from shared.replay.restorer import Restorer
+    from shared.settings import KafkaSettings
+
+Digests = dict[str, "Digest"]
+
+
+def rebuild(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="registry, notifier or planner.")],
+    into: Annotated[
+        str | None,
+        typer.Option(
+            "--into",
+            metavar="URL",
+            help="The empty database to fill, made if it is missing; else a new one beside the live one.",
+        ),
+    ] = None,
+    live: Annotated[
+        str | None,
+        typer.Option(
+            "--live", metavar="URL", help="What to compare with; else UPGRADES_<SERVICE>_DATABASE_URL."
+        ),
+    ] = None,
+    bootstrap_servers: Broker = None,
+    as_json: AsJson = False,
+) -> None:
+    """Restore a service's state from its events into an empty database, and compare it with the live one.
+
+    Nothing is decided and nothing is sent. Exit 1 when the two differ. To use what was rebuilt, stop the
+    service, rebuild, point UPGRADES_<SERVICE>_DATABASE_URL to it, and start the service: it goes on from
+    where its consumer groups stand.
+    """
+    from services.restorers import REBUILDABLE, restorer
+
+    if service not in REBUILDABLE:
+        raise typer.BadParameter(f"{service!r} is none of: {', '.join(REBUILDABLE)}")
+    live_url = live or _live_url(service)
+    if into is None and live_url is None:
+        raise typer.BadParameter(f"give --into, or set UPGRADES_{service.upper()}_DATABASE_URL")
+    target = into or _beside(live_url or "")
+    settings = broker_settings(bootstrap_servers)
+    done, rebuilt, standing = with_broker(_rebuild(settings, restorer(service, _content()), target, live_url))
+    same = _show(service, target, done, rebuilt, standing, restorer(service, _content()), as_json)
+    if not same:
+        raise typer.Exit(1)
+
+
+async def _rebuild(
+    settings: KafkaSettings, restorer: Restorer, target: str, live: str | None
+) -> tuple[Rebuilt, Digests, Digests | None]:
+    from shared.replay.rebuild import digests, made, rebuild, unsent
+    from shared.replay.restorer import CannotRebuild
+    from shared.replay.told import NotOurs
+
+    standing = None if live is None or live == target else await _if_there(live, restorer)
+    if standing is not None and live is not None and (waiting := await unsent(live)):
+        note(f"{waiting} messages wait in the live outbox: what they say is not on the topics yet")
+    await made(target)
+    try:
+        done = await rebuild(settings, restorer, target)
+    except (CannotRebuild, NotOurs) as error:
+        raise conflict(
+            str(error), field="--into", value=place(target), cure="read the runbook: rebuild"
+        ) from error
+    return done, await digests(target, restorer.parts), standing
+
+
+async def _if_there(live: str, restorer: Restorer) -> Digests | None:
+    """The live digests; none, with a word about it, when that database cannot be asked."""
+    import asyncpg
+
+    from shared.replay.rebuild import digests
+
+    try:
+        return await digests(live, restorer.parts)
+    except (OSError, asyncpg.PostgresError) as error:
+        note(f"the live database cannot be compared with: {type(error).__name__}: {error}")
+        return None
+
+
+def _show(
+    service: str,
+    target: str,
+    done: Rebuilt,
+    rebuilt: Digests,
+    standing: Digests | None,
+    restorer: Restorer,
+    as_json: bool,
+) -> bool:
+    own = {part.name: part.own for part in restorer.parts}
+    rows: list[dict[str, Any]] = [
+        {
+            "part": name,
+            "own": own[name],
+            "rows": digest.rows,
+            "sha256": digest.sha256,
+            "live_sha256": None if standing is None else standing[name].sha256,
+            "same": None if standing is None else standing[name] == digest,
+        }
+        for name, digest in rebuilt.items()
+    ]
+    same = not any(row["own"] and row["same"] is False for row in rows)
+    if as_json:
+        show_json(
+            {
+                "service": service,
+                "into": place(target),
+                "same": None if standing is None else same,
+                "events": done.events,
+                "copied": done.copied,
+                "inbox": done.inbox,
+                "seconds": round(done.seconds, 3),
+                "goes_on_from": done.places,
+                "parts": rows,
+            }
+        )
+        return same
+    verdicts = {True: text("as the live one", "green"), None: text("not compared", "yellow")}
+    differs = {True: text("DIFFERENT", "bold red"), False: text("differs; it will be read anew", "yellow")}
+    table(
+        ("part", "rows", "sha256", ""),
+        [
+            (
+                row["part"],
+                str(row["rows"]),
+                row["sha256"][:16],
+                verdicts.get(row["same"]) or differs[row["own"]],
+            )
+            for row in rows
+        ],
+        empty="nothing was restored",
+    )
+    rate = f"{done.events + done.copied} events in {done.seconds:.1f} s, {done.events_per_s:,.0f} a second"
+    say(line(text("rebuilt ", "bold green"), f"{service} into {place(target)}: {rate}"))
+    if not same:
+        say("if the live service worked meanwhile, stop it and rebuild again; else read the runbook: rebuild")
+    say(f"to use it: stop {service}, point UPGRADES_{service.upper()}_DATABASE_URL to it, start {service}")
+    return same
+
+
+def _live_url(service: str) -> str | None:
+    named = os.environ.get(f"UPGRADES_{service.upper()}_DATABASE_URL")
+    world = announced_world()
+    if named or world is None or world.postgres is None:
+        return named
+    return with_database(world.postgres, f"upgrades_{service}")
+
+
+def _beside(live: str) -> str:
+    moment = utc_now().astimezone(UTC).strftime("%Y%m%d%H%M%S")
+    return with_database(live, f"{database_of(live)}_rebuilt_{moment}")
+
+
+def _content() -> str:
+    """Where packages are: the registry needs them to be read."""
+    from cli.world import world_folder
+
+    named = os.environ.get("UPGRADES_CONTENT_URL")
+    if named:
+        return named
+    folder = world_folder()
+    if folder is None:
+        raise NoAnswer("nobody said where the content store is", "set UPGRADES_CONTENT_URL")
+    return (Path(folder) / "content").as_uri()

@@ -1,0 +1,131 @@
+"""The notifier's database from its own events, and from what it had read of releases and pins."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_core import from_json
+
+from shared.contracts.topics import (
+    NOTIFICATION_EVENTS,
+    PROJECT_EVENTS,
+    RELEASE_EVENTS,
+    VERSION_MAP_EVENTS,
+)
+from shared.replay.restorer import Part, Restorer, upsert
+from shared.replay.told import Told
+
+_TABLES = """
+create temporary table told_maps (project text primary key, revision bigint, pins jsonb) on commit drop;
+"""
+_NOTIFICATION = {
+    "project": "text",
+    "system": "text",
+    "version": "text",
+    "state": "text",
+    "revision": "bigint",
+    "notification": "json",
+}
+
+
+class NotifierRestorer(Restorer):
+    """Every notification in its last state; known releases and pins as far as they had been weighed."""
+
+    service = "notifier"
+    writes = (NOTIFICATION_EVENTS,)
+    copies = (RELEASE_EVENTS, PROJECT_EVENTS, VERSION_MAP_EVENTS)
+    parts = (
+        Part(
+            "notifications",
+            "select concat_ws(' ', project, system, version),"
+            " concat_ws('|', state, revision, notification::jsonb) from notifications",
+        ),
+        Part("revisions", "select project, revision::text from inboxes where revision > 0"),
+        Part(
+            "releases",
+            "select system || ' ' || version, release::jsonb::text from known_releases",
+            own=False,
+        ),
+        Part("pins", "select project || ' ' || system, version from pins", own=False),
+        Part("inboxes", "select project, map_revision::text from inboxes", own=False),
+    )
+
+    async def prepare(self, connection: Any) -> None:
+        await connection.execute(_TABLES)
+        # One of a Project and a System is open in the end; on the way there may be two.
+        await connection.execute("drop index notifications_open")
+
+    async def restore(self, events: Sequence[Told], connection: Any) -> None:
+        newest: dict[tuple[str, str, str], tuple[Any, ...]] = {}
+        for event in events:
+            document = from_json(event.body)
+            told, revision = document["notification"], document["revision"]
+            key = (told["project"], told["system"], told["version"])
+            if key not in newest or newest[key][4] <= revision:
+                newest[key] = (*key, told["state"], revision, json.dumps(told))
+        await upsert(
+            connection,
+            "notifications",
+            _NOTIFICATION,
+            list(newest.values()),
+            "project, system, version",
+            "t.revision <= excluded.revision",
+        )
+
+    async def copy(self, events: Sequence[Told], connection: Any) -> None:
+        releases: dict[tuple[str, str], str] = {}
+        projects: dict[str, None] = {}
+        maps: dict[str, tuple[int, str]] = {}
+        for event in events:
+            document = from_json(event.body)
+            match event.name:
+                case "ReleasePublished" | "ReleaseWithdrawn":
+                    release = document["release"]
+                    key = (release["system"], release["version"])
+                    if key not in releases or event.name == "ReleaseWithdrawn":
+                        releases[key] = json.dumps(release)
+                case "ProjectRegistered":
+                    projects[event.subject] = None
+                case "VersionMapRecorded":
+                    told = document["version_map"]
+                    if event.subject not in maps or maps[event.subject][0] < told["revision"]:
+                        maps[event.subject] = (told["revision"], json.dumps(told["pins"]))
+        await upsert(
+            connection,
+            "known_releases",
+            {"system": "text", "version": "text", "release": "json"},
+            [(*key, release) for key, release in releases.items()],
+            "system, version",
+            # Withdrawn stays withdrawn, whatever arrives later.
+            "t.release->>'withdrawn' is null",
+        )
+        await connection.execute(
+            "insert into inboxes (project, revision, map_revision)"
+            " select project, 0, 0 from unnest($1::text[]) as p (project) on conflict do nothing",
+            list(projects),
+        )
+        await upsert(
+            connection,
+            "told_maps",
+            {"project": "text", "revision": "bigint", "pins": "jsonb"},
+            [(project, *told) for project, told in maps.items()],
+            "project",
+            "t.revision < excluded.revision",
+        )
+
+    async def finish(self, connection: Any) -> None:
+        await connection.execute(
+            "create unique index notifications_open on notifications (project, system) where state = 'open'"
+        )
+        await connection.execute(
+            "insert into pins (project, system, version)"
+            " select project, key, value from told_maps, jsonb_each_text(pins)"
+        )
+        await connection.execute(
+            "insert into inboxes as t (project, revision, map_revision)"
+            " select project, coalesce(n.revision, 0), coalesce(m.revision, 0) from told_maps m"
+            " full join (select project, max(revision) as revision from notifications group by project) n"
+            " using (project)"
+            " on conflict (project) do update set"
+            " revision = excluded.revision, map_revision = excluded.map_revision"
+        )

@@ -1,0 +1,193 @@
+"""The registry's database from its own events; what a release's package says is read from the package."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_core import from_json
+
+from services.registry.domain.declared import read_fragment, types_of
+from shared.clients.content import ContentStore
+from shared.contracts.topics import (
+    PROJECT_EVENTS,
+    RELEASE_COMMANDS,
+    RELEASE_EVENTS,
+    VERSION_MAP_COMMANDS,
+    VERSION_MAP_EVENTS,
+)
+from shared.errors import Reject, Retry
+from shared.packages.package import Package, read_package
+from shared.replay.restorer import CannotRebuild, Part, Restorer, upsert
+from shared.replay.told import Told
+
+_TABLES = """
+create temporary table told_releases (system text, version text, name text, revision bigint, event text)
+    on commit drop;
+create temporary table told_projects (id text primary key, revision bigint, event text) on commit drop;
+create temporary table told_maps
+    (project text, revision bigint, name text, event text, at text, held_by text, run text, fence bigint)
+    on commit drop;
+create temporary table told_fences (project text, fence bigint) on commit drop;
+"""
+_HISTORY = """
+insert into version_map_history (project, revision, event_type, event, happened_at)
+select distinct on (project, revision) project, revision, name, event::json, at::timestamptz
+from told_maps order by project, revision
+"""
+_MAPS = """
+insert into version_maps (project, event_type, event, fence, holder)
+select distinct on (m.project) m.project, m.name, m.event::json,
+       greatest(f.fence, max(m.fence) over (partition by m.project), 0),
+       case m.name
+           when 'VersionMapHeld' then m.held_by
+           when 'VersionMapRecorded' then m.run
+           else (select h.held_by from told_maps h
+                 where h.project = m.project and h.name = 'VersionMapHeld' and h.revision < m.revision
+                 order by h.revision desc limit 1)
+       end
+from told_maps m
+left join (select project, max(fence) as fence from told_fences group by project) f on f.project = m.project
+order by m.project, m.revision desc
+"""
+_MAP_EVENTS = frozenset({"VersionMapRecorded", "VersionMapHeld", "VersionMapReleased"})
+
+
+class RegistryRestorer(Restorer):
+    """Releases, Projects, version maps and their history."""
+
+    service = "registry"
+    writes = (RELEASE_EVENTS, PROJECT_EVENTS, VERSION_MAP_EVENTS)
+    copies = (RELEASE_COMMANDS, VERSION_MAP_COMMANDS)
+    parts = (
+        Part("systems", "select name, revision::text from systems"),
+        Part(
+            "releases",
+            "select system || ' ' || version, concat_ws('|', published::jsonb, withdrawal::jsonb,"
+            " defaults::jsonb, defines::jsonb, changelog, migration_notes) from releases",
+        ),
+        Part("projects", "select id, registered::jsonb::text from projects"),
+        Part(
+            "version_maps",
+            "select project, concat_ws('|', event_type, event::jsonb, fence, holder) from version_maps",
+        ),
+        Part(
+            "history",
+            "select concat_ws(' ', project, lpad(revision::text, 12, '0')),"
+            " concat_ws('|', event_type, event::jsonb, extract(epoch from happened_at))"
+            " from version_map_history",
+        ),
+    )
+
+    def __init__(self, content: ContentStore) -> None:
+        self._content = content
+
+    async def prepare(self, connection: Any) -> None:
+        await connection.execute(_TABLES)
+
+    async def restore(self, events: Sequence[Told], connection: Any) -> None:
+        releases, maps = [], []
+        projects: dict[str, tuple[int, str]] = {}
+        for event in events:
+            if event.name == "CommandRefused":
+                continue
+            document = from_json(event.body)
+            if event.name in _MAP_EVENTS:
+                told = document["version_map"]
+                held_by, run = told.get("held_by"), told.get("run_id")
+                place = (told["project"], told["revision"], event.name, event.body.decode(), event.time)
+                maps.append((*place, held_by, run, document.get("fence", 0)))
+            elif event.name == "ProjectRegistered":
+                revision = document["revision"]
+                if event.subject not in projects or projects[event.subject][0] <= revision:
+                    projects[event.subject] = (revision, event.body.decode())
+            else:
+                release = document["release"]
+                key = (release["system"], release["version"])
+                releases.append((*key, event.name, document["revision"], event.body.decode()))
+        await connection.copy_records_to_table("told_releases", records=releases)
+        await connection.copy_records_to_table("told_maps", records=maps)
+        columns = {"id": "text", "revision": "bigint", "event": "text"}
+        rows = [(project, *told) for project, told in projects.items()]
+        await upsert(connection, "told_projects", columns, rows, "id", "t.revision <= excluded.revision")
+
+    async def copy(self, events: Sequence[Told], connection: Any) -> None:
+        """The fences of version-map commands: a repeat makes no event, and still forbids older ones."""
+        fences = [
+            (event.subject, from_json(event.body)["fence"])
+            for event in events
+            if event.name.endswith("VersionMap")
+        ]
+        await connection.copy_records_to_table("told_fences", records=fences)
+
+    async def unanswered(self, commands: Sequence[Told], connection: Any) -> None:
+        """Packages that were being checked are checked again."""
+        rows = [
+            (event.source, event.id, event.subject, event.body.decode(), json.dumps(_cause(event)))
+            for event in commands
+            if event.name == "PublishRelease"
+        ]
+        if rows:
+            await connection.execute(
+                "insert into package_checks"
+                " (source, message_id, system, command, cause, state, attempts, due_at)"
+                " select source, id, system, command::json, cause::json, 'queued', 0, now()"
+                " from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])"
+                " as c (source, id, system, command, cause) on conflict do nothing",
+                *(list(column) for column in zip(*rows, strict=True)),
+            )
+
+    async def finish(self, connection: Any) -> None:
+        await connection.execute(
+            "insert into systems (name, revision)"
+            " select system, max(revision) from told_releases group by system"
+        )
+        for row in await connection.fetch(
+            "select distinct on (p.system, p.version) p.system, p.version, p.event as published,"
+            " w.event as gone"
+            " from told_releases p left join told_releases w on (w.system, w.version) = (p.system, p.version)"
+            " and w.name = 'ReleaseWithdrawn' where p.name = 'ReleasePublished' order by p.system, p.version"
+        ):
+            await self._release(row, connection)
+        await connection.execute(
+            "insert into projects (id, registered) select id, event::json from told_projects"
+        )
+        await connection.execute("create index on told_maps (project, revision)")
+        await connection.execute(_HISTORY)
+        await connection.execute(_MAPS)
+
+    async def _release(self, row: Any, connection: Any) -> None:
+        digest = from_json(row["published"])["release"]["package"]
+        package = await self._package(digest, f"{row['system']} {row['version']}")
+        await connection.execute(
+            "insert into releases (system, version, published, withdrawal, defaults, defines, changelog,"
+            " migration_notes) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+            row["system"],
+            row["version"],
+            row["published"],
+            row["gone"],
+            json.dumps(types_of(package.manifest.config)),
+            json.dumps(list(read_fragment(package.schema).defines)),
+            package.changelog[row["version"]],
+            package.migration_notes[row["version"]],
+        )
+
+    async def _package(self, digest: str, name: str) -> Package:
+        try:
+            return read_package(await self._content.get(digest))
+        except (Reject, Retry, OSError) as error:
+            raise CannotRebuild(f"the package of {name}, {digest}, cannot be read: {error}") from error
+
+    def answer(self, event: Told) -> Any:
+        """A new Project is answered by its registration, not by the map that came with it."""
+        return None if event.name in _MAP_EVENTS else from_json(event.body)
+
+
+def _cause(event: Told) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        "subject": event.subject,
+        "time": event.time,
+        "correlation_id": event.run,
+    }

@@ -1,0 +1,190 @@
+"""Rebuilding a service's database from the topics: into an empty one, in one transaction.
+
+No relay runs here and no handler is called, so nothing can be sent or decided: rows are restored from what
+was told. The inbox is filled from each event's cause, so that what comes again is known.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from shared.clients.database_urls import database_of, with_database
+from shared.messaging.topic_reader import read_batches
+from shared.replay.lag import places
+from shared.replay.restorer import NO_ANSWER, CannotRebuild, Part, Restorer
+from shared.replay.told import Told, told
+from shared.settings import KafkaSettings
+from shared.storage.migrations import migrate_async
+
+_BATCH_RECORDS = 5000
+_INBOX = (
+    "create temporary table told_inbox"
+    " (source text, id text, digest text, verdict text, is_answer bool) on commit drop"
+)
+_FILL_INBOX = (
+    "insert into inbox (source, id, digest, verdict) select distinct on (source, id)"
+    " source, id, digest, verdict::json from told_inbox order by source, id, is_answer desc"
+)
+
+
+@dataclass(frozen=True)
+class Digest:
+    """One part of a state: its rows, and their sha256 in the order of their keys."""
+
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What was read, and how long that and the writing took."""
+
+    events: int
+    copied: int
+    inbox: int
+    seconds: float
+    places: dict[str, dict[int, int]]
+    """Per topic and partition: where the live group goes on."""
+
+    @property
+    def events_per_s(self) -> float:
+        return (self.events + self.copied) / self.seconds
+
+
+async def rebuild(settings: KafkaSettings, restorer: Restorer, url: str) -> Rebuilt:
+    """Fill the empty database at `url`; all of it, or nothing.
+
+    Raises `CannotRebuild`, `NotOurs`, KafkaError, and what the database's driver raises.
+    """
+    await migrate_async(restorer.service, url)
+    begun = time.monotonic()
+    async with _connected(url) as connection:
+        await _refuse_unless_empty(connection, restorer)
+        async with connection.transaction():
+            await connection.execute("set local synchronous_commit = off")
+            await connection.execute(_INBOX)
+            await restorer.prepare(connection)
+            events = await _restore(settings, restorer, connection)
+            where = await _places(settings, restorer)
+            copied = await _copy(settings, restorer, connection, where)
+            await restorer.finish(connection)
+            filled = await connection.execute(_FILL_INBOX)
+        await connection.execute("analyze")
+    seconds = time.monotonic() - begun
+    await restorer.remind(url)
+    return Rebuilt(events, copied, int(filled.split()[-1]), seconds, where)
+
+
+_DIGEST = (
+    "select count(*), encode(sha256(coalesce(string_agg(sha256(convert_to(row, 'UTF8')), ''::bytea"
+    " order by key collate \"C\"), ''::bytea)), 'hex') from ({rows}) as rows (key, row)"
+)
+
+
+async def digests(url: str, parts: Sequence[Part]) -> dict[str, Digest]:
+    """Every part of a service's state, as of one moment. Raises what the database's driver raises."""
+    found = {}
+    async with _connected(url) as connection, connection.transaction(isolation="repeatable_read"):
+        for part in parts:
+            row = await connection.fetchrow(_DIGEST.format(rows=part.rows))
+            found[part.name] = Digest(row[0], row[1])
+    return found
+
+
+async def made(url: str) -> None:
+    """Make the database unless it is there."""
+    try:
+        async with _connected(url):
+            return
+    except asyncpg.InvalidCatalogNameError:
+        pass
+    name = database_of(url).replace('"', '""')
+    async with _connected(with_database(url, "postgres")) as connection:
+        await connection.execute(f'create database "{name}"')
+
+
+async def unsent(url: str) -> int:
+    """How many messages wait in the outbox: what they say is not on the topics yet."""
+    async with _connected(url) as connection:
+        count: int = await connection.fetchval("select count(*) from outbox")
+    return count
+
+
+@asynccontextmanager
+async def _connected(url: str) -> Any:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def _refuse_unless_empty(connection: Any, restorer: Restorer) -> None:
+    sources = ["inbox", "outbox", *(f"({part.rows}) as {part.name}" for part in restorer.parts)]
+    for source in sources:
+        if await connection.fetchval(f"select exists (select from {source})"):
+            raise CannotRebuild(f"the database is not empty: there is something in {source.split()[-1]}")
+
+
+async def _restore(settings: KafkaSettings, restorer: Restorer, connection: Any) -> int:
+    count = 0
+    async for records in read_batches(settings, restorer.writes, most=_BATCH_RECORDS):
+        events = told(records)
+        count += len(events)
+        await restorer.restore(events, connection)
+        causes = [
+            (*event.cause, verdict, verdict != NO_ANSWER)
+            for event in events
+            if event.cause is not None
+            for verdict in (restorer.verdict(event),)
+        ]
+        await connection.copy_records_to_table("told_inbox", records=causes)
+    await connection.execute("create index on told_inbox (source, id)")
+    return count
+
+
+async def _places(settings: KafkaSettings, restorer: Restorer) -> dict[str, dict[int, int]]:
+    return {
+        topic.name: await places(settings, topic.group(restorer.service), topic.name, topic.partitions)
+        for topic in restorer.copies
+    }
+
+
+async def _copy(
+    settings: KafkaSettings, restorer: Restorer, connection: Any, where: dict[str, dict[int, int]]
+) -> int:
+    """What the live service has handled: what lies before its place, and what one of its events names."""
+    if not restorer.copies:
+        return 0
+    count = 0
+    async for records in read_batches(settings, restorer.copies, most=_BATCH_RECORDS):
+        read = told(records)
+        known = await _known(connection, read)
+        passed = [event for event in read if event.offset < where[event.topic][event.partition]]
+        ahead = [event for event in read if event.offset >= where[event.topic][event.partition]]
+        handled = [*passed, *(event for event in ahead if (event.source, event.id) in known)]
+        await restorer.copy(handled, connection)
+        fresh = [event for event in passed if (event.source, event.id) not in known]
+        await restorer.unanswered(fresh, connection)
+        rows = [
+            (event.source, event.id, hashlib.sha256(event.body).hexdigest(), NO_ANSWER, False)
+            for event in fresh
+        ]
+        await connection.copy_records_to_table("told_inbox", records=rows)
+        count += len(handled)
+    return count
+
+
+async def _known(connection: Any, events: Sequence[Told]) -> set[tuple[str, str]]:
+    rows = await connection.fetch(
+        "select distinct source, id from told_inbox join unnest($1::text[], $2::text[]) as asked (source, id)"
+        " using (source, id)",
+        [event.source for event in events],
+        [event.id for event in events],
+    )
+    return {(row["source"], row["id"]) for row in rows}

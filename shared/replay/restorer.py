@@ -1,0 +1,104 @@
+"""What a service says so that its database can be rebuilt: where its events are, what they restore."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic_core import from_json
+
+from shared.contracts.refusals import CommandRefused
+from shared.contracts.topics import Topic
+from shared.messaging.inbox import Verdict
+from shared.replay.told import Told
+
+_FROM_HTTP = "/http/"
+NO_ANSWER = json.dumps(Verdict().stored())
+
+
+class CannotRebuild(Exception):
+    """The topics do not hold what is needed; the text says what is missing."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a service's state, and a query of its rows: (key, row), both text.
+
+    `own` is what the service alone knows; what it copies from others' events it reads anew by itself.
+    """
+
+    name: str
+    rows: str
+    own: bool = True
+
+
+class Restorer(ABC):
+    """Restores one service from events. Nothing is decided and nothing is sent: it only writes rows.
+
+    `connection` is asyncpg's, inside the one transaction of the rebuild.
+    """
+
+    service: ClassVar[str]
+    writes: ClassVar[tuple[Topic, ...]]
+    """Its own event topics, which hold all of its state."""
+    copies: ClassVar[tuple[Topic, ...]] = ()
+    """Topics of which it keeps something, read as far as it has handled them."""
+    parts: ClassVar[tuple[Part, ...]]
+
+    @abstractmethod
+    async def prepare(self, connection: Any) -> None:
+        """Make the temporary tables."""
+
+    @abstractmethod
+    async def restore(self, events: Sequence[Told], connection: Any) -> None:
+        """Take what this service wrote, in the order of each key."""
+
+    async def copy(self, events: Sequence[Told], connection: Any) -> None:
+        """Take what others wrote and this service has handled."""
+        return
+
+    async def unanswered(self, commands: Sequence[Told], connection: Any) -> None:
+        """Take what this service had read, and of which none of its own events speaks."""
+        return
+
+    @abstractmethod
+    async def finish(self, connection: Any) -> None:
+        """Write the tables from what was taken. Raises `CannotRebuild`."""
+
+    async def remind(self, url: str) -> None:
+        """Put what is open into the outbox, with the ids that it had: it leaves when the service starts."""
+        return
+
+    def verdict(self, event: Told) -> str:
+        """The inbox's verdict on the event's cause, as JSON: with the answer, if that goes over HTTP."""
+        assert event.cause is not None
+        if event.name == CommandRefused.__name__:
+            refused = CommandRefused.model_validate_json(event.body)
+            return json.dumps(Verdict(refusals=refused.refusals).stored())
+        if not event.cause[0].startswith(_FROM_HTTP):
+            return NO_ANSWER
+        return json.dumps(Verdict(answer=self.answer(event)).stored())
+
+    def answer(self, event: Told) -> Any:
+        """What the handler of the event's cause had answered; none if this event is not what it answers."""
+        return from_json(event.body)
+
+
+async def upsert(
+    connection: Any, table: str, columns: dict[str, str], rows: Sequence[Sequence[Any]], key: str, newer: str
+) -> None:
+    """Write rows of which each key's newest stands: `newer` compares `t` (there) with `excluded`.
+
+    `columns` are names with their PostgreSQL types; no key may come twice.
+    """
+    if not rows:
+        return
+    names = ", ".join(columns)
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), 1))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    await connection.execute(
+        f"insert into {table} as t ({names}) select * from unnest({arrays})"
+        f" on conflict ({key}) do update set {changes} where {newer}",
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
