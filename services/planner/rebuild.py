@@ -129,18 +129,22 @@ class PlannerRestorer(Restorer):
             "system, version",
             "t.revision < excluded.revision",
         )
+        await connection.execute(
+            "insert into projects (id, revision, map_revision, fence)"
+            " select id, 0, 0, 0 from unnest($1::text[]) as p (id) on conflict do nothing",
+            [*projects, *maps],
+        )
         for found, revision, document in (
             (projects, "revision", "project"),
             (maps, "map_revision", "version_map"),
         ):
-            other = "map_revision" if revision == "revision" else "revision"
-            await upsert(
-                connection,
-                "projects",
-                {"id": "text", revision: "bigint", document: "json", other: "bigint", "fence": "bigint"},
-                [(project, *value, 0, 0) for project, value in found.items()],
-                "id",
-                f"t.{revision} < excluded.{revision}",
+            await connection.execute(
+                f"update projects p set {revision} = n.revision, {document} = n.document::json"
+                " from unnest($1::text[], $2::bigint[], $3::text[]) as n (id, revision, document)"
+                f" where p.id = n.id and p.{revision} < n.revision",
+                list(found),
+                [number for number, _ in found.values()],
+                [said for _, said in found.values()],
             )
 
     async def finish(self, connection: Any) -> None:

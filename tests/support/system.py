@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -91,6 +91,11 @@ class Embedded:
             await asyncio.to_thread(self._child.stop, signal.SIGTERM, patience_s=_STOP_WITHIN_S)
             self._child = None
 
+    async def command(self, *words: str) -> tuple[int, str]:
+        """What an SRE types beside this world: the exit code and what it prints."""
+        world = {"UPGRADEPATH_WORLD": str(self.world.folder)}
+        return await run_command(words, _outer_environment() | world)
+
     async def kill(self) -> None:
         """As a power cut does, for this process and for what it started."""
         assert self._child is not None
@@ -106,13 +111,13 @@ class FiveProcesses:
         self.url = self.world.url
         self.postgres_url = postgres.url()
         self.kafka = KafkaSettings(bootstrap_servers=kafka.bootstrap_servers)
-        databases = {}
+        self.databases: dict[str, str] = {}
         for name in SERVICES:
             postgres.create_database(f"upgrades_{name}")
-            databases[name] = postgres.url(f"upgrades_{name}")
+            self.databases[name] = postgres.url(f"upgrades_{name}")
         self._environment = (
             _outer_environment()
-            | self.world.environment(kafka.bootstrap_servers, databases, embedded=False)
+            | self.world.environment(kafka.bootstrap_servers, self.databases, embedded=False)
             | {"UPGRADES_POSTGRES_BIN": str(postgres.bin_folder)}
         )
         self._ports = {name: free_port() for name in SERVICES}
@@ -145,6 +150,21 @@ class FiveProcesses:
         self._spawn(name)
         await self._until_ready(name)
 
+    async def stop_service(self, name: str) -> None:
+        """As a deployment does: it ends in order, and what it has read is committed."""
+        await self._stop(name)
+
+    async def start_on(self, name: str, database_url: str) -> None:
+        """Start a stopped service on another database than before."""
+        self.databases[name] = database_url
+        self._environment[f"UPGRADES_{name.upper()}_DATABASE_URL"] = database_url
+        self._spawn(name)
+        await self._until_ready(name)
+
+    async def command(self, *words: str) -> tuple[int, str]:
+        """What an SRE types beside the servers: the exit code and what it prints."""
+        return await run_command(words, self._environment)
+
     @asynccontextmanager
     async def frozen(self, name: str) -> AsyncIterator[None]:
         """The service's process stands still while the block lasts."""
@@ -176,6 +196,24 @@ class FiveProcesses:
                 assert child.running, f"{name} ended while starting{child.log_tail()}"
                 assert time.monotonic() < end, f"{name} does not answer{child.log_tail()}"
                 await asyncio.sleep(_POLL_S)
+
+
+async def run_command(words: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    """`upgradepath` with these words: its exit code, and what it prints to stdout."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "cli",
+        *words,
+        cwd=ROOT,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complained = await process.communicate()
+    assert "Traceback" not in complained.decode(), complained.decode()
+    return process.returncode or 0, said.decode() or complained.decode()
 
 
 async def _is_healthy(client: httpx.AsyncClient) -> bool:
