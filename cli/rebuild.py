@@ -135,6 +135,16 @@ def _show(
             }
         )
         return same
+    _print_parts(rows)
+    rate = f"{done.events + done.copied} events in {done.seconds:.1f} s, {done.events_per_s:,.0f} a second"
+    say(line(text("rebuilt ", "bold green"), f"{service} into {place(target)}: {rate}"))
+    if not same:
+        say("if the live service worked meanwhile, stop it and rebuild again; else read the runbook: rebuild")
+    say(f"to use it: stop {service}, point UPGRADES_{service.upper()}_DATABASE_URL to it, start {service}")
+    return same
+
+
+def _print_parts(rows: list[dict[str, Any]]) -> None:
     verdicts = {True: text("as the live one", "green"), None: text("not compared", "yellow")}
     differs = {True: text("DIFFERENT", "bold red"), False: text("differs; it will be read anew", "yellow")}
     table(
@@ -150,12 +160,6 @@ def _show(
         ],
         empty="nothing was restored",
     )
-    rate = f"{done.events + done.copied} events in {done.seconds:.1f} s, {done.events_per_s:,.0f} a second"
-    say(line(text("rebuilt ", "bold green"), f"{service} into {place(target)}: {rate}"))
-    if not same:
-        say("if the live service worked meanwhile, stop it and rebuild again; else read the runbook: rebuild")
-    say(f"to use it: stop {service}, point UPGRADES_{service.upper()}_DATABASE_URL to it, start {service}")
-    return same
 
 
 def _live_url(service: str) -> str | None:

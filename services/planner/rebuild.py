@@ -121,31 +121,8 @@ class PlannerRestorer(Restorer):
                 case "VersionMapRecorded" | "VersionMapHeld" | "VersionMapReleased":
                     version_map = document["version_map"]
                     _newest(maps, event.subject, version_map["revision"], version_map)
-        await upsert(
-            connection,
-            "releases",
-            {"system": "text", "version": "text", "revision": "bigint", "release": "json"},
-            [(*key, *value) for key, value in releases.items()],
-            "system, version",
-            "t.revision < excluded.revision",
-        )
-        await connection.execute(
-            "insert into projects (id, revision, map_revision, fence)"
-            " select id, 0, 0, 0 from unnest($1::text[]) as p (id) on conflict do nothing",
-            [*projects, *maps],
-        )
-        for found, revision, document in (
-            (projects, "revision", "project"),
-            (maps, "map_revision", "version_map"),
-        ):
-            await connection.execute(
-                f"update projects p set {revision} = n.revision, {document} = n.document::json"
-                " from unnest($1::text[], $2::bigint[], $3::text[]) as n (id, revision, document)"
-                f" where p.id = n.id and p.{revision} < n.revision",
-                list(found),
-                [number for number, _ in found.values()],
-                [said for _, said in found.values()],
-            )
+        await _keep_releases(connection, releases)
+        await _keep_projects(connection, projects, maps)
 
     async def finish(self, connection: Any) -> None:
         lost = await connection.fetchval(
@@ -212,3 +189,36 @@ async def _keep_new(connection: Any, table: str, values: dict[str, Any]) -> None
         list(values),
         list(values.values()),
     )
+
+
+async def _keep_releases(connection: Any, releases: dict[tuple[str, str], tuple[int, str]]) -> None:
+    await upsert(
+        connection,
+        "releases",
+        {"system": "text", "version": "text", "revision": "bigint", "release": "json"},
+        [(*key, *value) for key, value in releases.items()],
+        "system, version",
+        "t.revision < excluded.revision",
+    )
+
+
+async def _keep_projects(
+    connection: Any, projects: dict[str, tuple[int, str]], maps: dict[str, tuple[int, str]]
+) -> None:
+    await connection.execute(
+        "insert into projects (id, revision, map_revision, fence)"
+        " select id, 0, 0, 0 from unnest($1::text[]) as p (id) on conflict do nothing",
+        [*projects, *maps],
+    )
+    for found, revision, document in (
+        (projects, "revision", "project"),
+        (maps, "map_revision", "version_map"),
+    ):
+        await connection.execute(
+            f"update projects p set {revision} = n.revision, {document} = n.document::json"
+            " from unnest($1::text[], $2::bigint[], $3::text[]) as n (id, revision, document)"
+            f" where p.id = n.id and p.{revision} < n.revision",
+            list(found),
+            [number for number, _ in found.values()],
+            [said for _, said in found.values()],
+        )
