@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from services.registry.domain.declared import read_fragment, types_of
+from services.registry.domain.declared import defined_names, types_of
 from shared.clients.content import ContentStore
 from shared.contracts.topics import (
     PROJECT_EVENTS,
@@ -166,7 +166,7 @@ class RegistryRestorer(Restorer):
             row["published"],
             row["gone"],
             json.dumps(types_of(package.manifest.config)),
-            json.dumps(list(read_fragment(package.schema).defines)),
+            json.dumps(defined_names(package.schema)),
             package.changelog[row["version"]],
             package.migration_notes[row["version"]],
         )
