@@ -65,6 +65,10 @@ class Server:
         """The text at this path."""
         return self._ask("GET", segments).text
 
+    def read_bytes(self, *segments: str) -> bytes:
+        """The bytes at this path."""
+        return self._ask("GET", segments).content
+
     def command(self, *segments: str, body: Mapping[str, object], key: str | None = None) -> Any:
         """Send one command, with a key of its own, so that sending it twice does it once."""
         return _json(self.ask_command(*segments, body=body, key=key))

@@ -1,28 +1,26 @@
 """`upgradepath project …`: register a Project from its folder, and read what is registered."""
 
-import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli.adopt import adopt
 from cli.answers import ProjectAnswer
 from cli.asking import AsJson, ProjectArgument, asks
 from cli.client import Server
 from cli.output import line, note, say, show_json, table, text, when
-from cli.world import NoAnswer
+from cli.registering import register_project
 from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.version_maps import VersionMap
-from shared.errors import Reject, invalid
+from shared.errors import invalid
 from shared.project_file import read_project_file, read_version_map
 
 app = typer.Typer(help="Register Projects, and read what is registered.")
 
 PROJECT_FILE = "upgradepath.toml"
 MAP_FILE = "version-map.yaml"
-_KNOWN_WITHIN_S = 10.0
-_PAUSE_S = 0.1
 
 
 @app.command("register")
@@ -42,43 +40,16 @@ def register(
     """Register the Project of this folder, or change its registration; its pins change by a Run only."""
     definition = read_project_file(_read(folder, PROJECT_FILE))
     pins = read_version_map(_read(folder, MAP_FILE))
-    document = server.command(
-        "registry",
-        "projects",
-        body={
-            "project": {
-                "id": definition.id,
-                "repository": repository,
-                "definition": definition.model_dump(mode="json"),
-                "approvers": list(approver),
-            },
-            "pins": dict(pins),
-        },
-    )
-    registered = ProjectRegistered.model_validate(document)
-    if not wait_until_known(server, registered.project.id):
-        note("notifier and planner have not read of it yet: they will, unless they are away")
+    document = register_project(server, definition, repository, approver, pins)
     if as_json:
         show_json(document)
         return
+    registered = ProjectRegistered.model_validate(document)
     say(line(text("registered ", "bold green"), f"{registered.project.id} (revision {registered.revision})"))
     _print_project(registered.project)
 
 
-def wait_until_known(server: Server, project: str) -> bool:
-    """Whether notifier and planner have read of the Project; awaited, so that the next command finds it."""
-    end = time.monotonic() + _KNOWN_WITHIN_S
-    missing = [("notifier", "inbox", project), ("planner", "projects", project)]
-    while missing:
-        try:
-            server.read(*missing[0])
-            del missing[0]
-        except (Reject, NoAnswer) as error:
-            late = isinstance(error, Reject) and error.refusals[0].kind == "not-found"
-            if not late or time.monotonic() > end:
-                return False
-            time.sleep(_PAUSE_S)
-    return True
+app.command("adopt")(asks()(adopt))
 
 
 @app.command("list")

@@ -5,7 +5,7 @@ import hashlib
 import uuid
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import JsonValue
 
 from services.registry.answers import (
@@ -55,7 +55,7 @@ def router(
     routes = APIRouter()
     _add_content(routes, content, database, gate)
     _add_publishing(routes, inbox, gate, verdict_wait_s)
-    _add_releases(routes, database)
+    _add_releases(routes, database, content)
     _add_projects(routes, inbox, database)
     _add_version_maps(routes, database)
     return routes
@@ -139,7 +139,7 @@ def _add_publishing(
         return await perform(inbox, command, idempotency_key)
 
 
-def _add_releases(routes: APIRouter, database: Database[RegistryTransaction]) -> None:
+def _add_releases(routes: APIRouter, database: Database[RegistryTransaction], content: ContentStore) -> None:
     @routes.get("/releases")
     async def releases(
         _: WhoAsks, system: SystemName | None = None, withdrawn: bool | None = None
@@ -155,15 +155,19 @@ def _add_releases(routes: APIRouter, database: Database[RegistryTransaction]) ->
         async with database.transaction() as tx:
             row = await tx.release_row(system, version)
         if row is None:
-            raise not_found(
-                f"{system} {version} is not published",
-                field="version",
-                value=version,
-                cure=f"see what is: GET /registry/releases?system={system}",
-            )
+            raise _unpublished(system, version)
         return ReleasePage(
             release=row.release(), changelog=row.changelog, migration_notes=row.migration_notes
         )
+
+    @routes.get("/releases/{system}/{version}/package", response_class=Response)
+    async def package(system: SystemName, version: Version, _: WhoAsks) -> Response:
+        """The package's bytes, as they were published."""
+        async with database.transaction() as tx:
+            row = await tx.release_row(system, version)
+        if row is None:
+            raise _unpublished(system, version)
+        return Response(await content.get(row.release().package), media_type="application/gzip")
 
 
 def _add_projects(
@@ -226,6 +230,15 @@ def _add_version_maps(routes: APIRouter, database: Database[RegistryTransaction]
             )
             for name, happened_at, event in found
         ]
+
+
+def _unpublished(system: str, version: str) -> Reject:
+    return not_found(
+        f"{system} {version} is not published",
+        field="version",
+        value=version,
+        cure=f"see what is: GET /registry/releases?system={system}",
+    )
 
 
 def _unregistered(project: str) -> Reject:

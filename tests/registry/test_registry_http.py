@@ -40,6 +40,17 @@ async def test_publishing_waits_for_the_gates_verdict(registry: Registry) -> Non
     assert await registry.sent() == [published]
 
 
+async def test_a_package_is_read_as_it_was_published(registry: Registry) -> None:
+    data = pack(files())
+    digest = await upload(registry, data)
+    await registry.gate.start()
+    await post_release(registry, "1.2.4", digest, "publish-1.2.4")
+    answer = await registry.http.get("/releases/auth-system/1.2.4/package", headers=token(MIRA))
+    assert (answer.status_code, answer.content) == (200, data)
+    missing = await registry.http.get("/releases/auth-system/9.9.9/package", headers=token(MIRA))
+    assert missing.status_code == 404
+
+
 async def test_a_refusal_is_a_problem_and_the_same_again(registry: Registry) -> None:
     digest = await upload(registry, pack(files("1.3.0")))
     await registry.gate.start()

@@ -74,6 +74,16 @@ async def masked_copy(
     return Copied(dict(sorted(rows.items())), sum(plan.masked for plan in plans))
 
 
+async def unmasked(production: str, models: Sequence[Model]) -> tuple[Finding, ...]:
+    """Everything for which a masked copy would be refused, each with its cure; reads no row."""
+    async with _reading(production) as source:
+        try:
+            await plan_copy(source, models, "")
+        except Failure as failure:
+            return failure.outcome.findings
+    return ()
+
+
 class _Lanes:
     """Copies tables side by side, the largest first, all of them as of one moment."""
 

@@ -1,5 +1,7 @@
 """Review: what would the upgrade change? It writes nothing but a diff into the content store."""
 
+from collections.abc import Mapping
+
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages.agreement import require_pins, require_registered
@@ -17,6 +19,7 @@ from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Packages, Tools
 from services.executor.stages.unified_schema import new_problems
+from shared.adopted import ADOPTED_FILE, read_adopted
 from shared.clients.git import Git
 from shared.contracts.facts import PlannedMigration, ReviewFacts, VersionNotes
 from shared.contracts.stages import Finding
@@ -88,7 +91,18 @@ async def _migrations(git: Git, head: Commit, upgrades: list[Packages]) -> tuple
     files = await files_below(git, head, MIGRATIONS)
     folders = {path.split("/")[2] for path in files if path.count("/") > 2}
     sources = [_source(path, data) for path, data in files.items() if path.endswith(f"/{SOURCE}")]
-    return plan_migrations(folders, sources, upgrades)
+    return plan_migrations(folders, [*sources, *_adopted(files)], upgrades)
+
+
+def _adopted(files: Mapping[str, bytes]) -> list[Source]:
+    """What the Project had before its first Run."""
+    if ADOPTED_FILE not in files:
+        return []
+    try:
+        adopted = read_adopted(_decoded(ADOPTED_FILE, files[ADOPTED_FILE]))
+    except Reject as error:
+        raise _unreadable(ADOPTED_FILE, str(error)) from None
+    return [Source(each.folder or ADOPTED_FILE, each.system, each.name, each.checksum) for each in adopted]
 
 
 async def _require_ready(

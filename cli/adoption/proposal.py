@@ -1,0 +1,99 @@
+"""The files that make a repository a Project: what is known is filled in, what is not is asked for."""
+
+from collections.abc import Mapping
+
+from cli.adoption.schema import schema_files
+from cli.adoption.survey import BRANCH, Survey
+from shared.adopted import ADOPTED_FILE, write_adopted
+from shared.clients.git import Git
+from shared.contracts.projects import ProjectDefinition
+from shared.contracts.values import Commit
+from shared.project_file import PROJECT_FILE, VERSION_MAP_FILE, write_version_map
+
+_COMMANDS = ("activate", "observe", "health", "destroy", "logs")
+
+
+Changes = Mapping[str, str | None]
+"""Texts by path; none for a file that goes."""
+
+
+def changes(survey: Survey, project: str, branch: str) -> dict[str, str | None]:
+    """What the proposal writes onto the survey's `start`; empty when all of it is there."""
+    found = tuple(each.migration for history in survey.histories.values() for each in history.found)
+    wanted: dict[str, str | None] = {
+        **dict.fromkeys(schema_files(survey.files)),
+        **survey.schema,
+        VERSION_MAP_FILE: write_version_map(survey.pins),
+        ADOPTED_FILE: write_adopted(found),
+    }
+    if PROJECT_FILE not in survey.files:
+        wanted[PROJECT_FILE] = project_file(project, branch)
+    before = {path: survey.files[path].decode(errors="replace") for path in wanted if path in survey.files}
+    return {path: text for path, text in wanted.items() if _bare(text) != _bare(before.get(path))}
+
+
+async def push(git: Git, survey: Survey, changes: Changes, when: int) -> Commit:
+    """Put the changes onto the proposal's branch; its head. `when` is in seconds since 1970."""
+    if not changes and survey.proposed is not None:
+        return survey.proposed
+    files = {path: None if text is None else text.encode() for path, text in changes.items()}
+    tree = await git.tree_with(survey.start, files)
+    pinned = "\n".join(f"{system}: {version}" for system, version in survey.pins.items())
+    message = f"Adopt upgradepath\n\nThe Systems as they are installed:\n{pinned}\n"
+    commit = await git.commit(tree, [survey.start], message, when=when)
+    await git.push([(f"refs/heads/{BRANCH}", commit, survey.proposed)])
+    return commit
+
+
+def _bare(text: str | None) -> str | None:
+    return None if text is None else text.strip()
+
+
+def project_file(project: str, branch: str) -> str:
+    """An `upgradepath.toml` with the commands that the partner's hosting has to give."""
+    return f"""id = "{project}"
+name = "{project}"
+# What happens when a stage fails: "wait" for the maintainer, or "roll-back".
+on_failure = "wait"
+
+# What customers use. The commands run in a checkout of the commit; DATABASE_URL, UPGRADEPATH_ENVIRONMENT,
+# UPGRADEPATH_COMMIT and UPGRADEPATH_RUN are in their environment.
+#   activate  brings the commit up without a failed request, is safe to repeat, prints address=http://…
+#   observe   prints the commit that is live, or nothing
+#   health    exits with 0 when all is well
+#   destroy   takes everything away
+#   logs      prints the recent log
+[environments.production]
+branch = "{branch}"
+database = "secret:{project}-production-database"
+{_commands()}
+
+[environments.staging]
+database = "secret:{project}-staging-database"
+{_commands()}
+
+# Staging's rows: production's, masked by the `/// @mask` rules of the schema; or a seed file of yours.
+[staging]
+data = "masked-copy"
+
+# What proves an upgrade. Put your own tests here: kind = "command", "http", "sql", "log" or "sign-off".
+[checks.validate.looks-right]
+kind = "sign-off"
+question = "Does staging look right?"
+
+[checks.check-workflows.agreed-workflows]
+kind = "sign-off"
+question = "Do the workflows still do what was agreed?"
+"""
+
+
+def unmade_commands(definition: ProjectDefinition, files: Mapping[str, object]) -> list[str]:
+    """The files that the environments' commands name and the repository lacks."""
+    environments = (definition.environments.production, definition.environments.staging)
+    named = [word for one in environments for command in _COMMANDS for word in getattr(one, command)]
+    paths = [word.removeprefix("./") for word in named if "/" in word and not word.startswith(("/", "-"))]
+    return [path for path in dict.fromkeys(paths) if "://" not in path and path not in files]
+
+
+def _commands() -> str:
+    return "\n".join(f'{command} = ["hosting/{command}"]' for command in _COMMANDS)
