@@ -101,9 +101,9 @@ def as_sent(message: Message) -> Received:
     return receive(headers, to_body(message))
 
 
-async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
+async def until(condition: Callable[[], Awaitable[Any]], within_s: float = WITHIN_S) -> Any:
     """The condition's first answer that is true; there is no event for what happens in a database."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(within_s):
         while True:
             if answer := await condition():
                 return answer

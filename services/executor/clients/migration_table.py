@@ -16,6 +16,8 @@ from shared.clients.database_urls import schema_of
 from shared.errors import Retry, Stale
 
 _ADVISORY_LOCK = 72707369
+_GUARD_LOCK = 4_711_004
+_FENCE_LOCK = 4_711_005
 _ADVISORY_LOCK_TIMEOUT_S = 10.0
 # Who asks for a table's lock makes all others wait behind it: ask shortly, and again.
 _LOCK_TIMEOUT_S = 1.0
@@ -202,13 +204,8 @@ async def locked(url: str, token: FencingToken) -> AsyncIterator[MigrationTable]
     Raises Retry when somebody else migrates for longer than 10 s, Stale when a newer token was here.
     """
     async with session(url, lock_timeout_s=_LOCK_TIMEOUT_S) as connection:
-        async with connection.transaction():
-            await connection.execute(f"SET LOCAL lock_timeout = '{_ADVISORY_LOCK_TIMEOUT_S:g}s'")
-            try:
-                await connection.execute(f"SELECT pg_advisory_lock({_ADVISORY_LOCK})")
-            except asyncpg.LockNotAvailableError as error:
-                raise Retry("somebody else is migrating this database: the advisory lock is taken") from error
-        # Held by the session, so it ends with the connection, whatever happens to us.
+        taken = "somebody else is migrating this database: the advisory lock is taken"
+        await _take(connection, _ADVISORY_LOCK, taken)
         await _pass_fence(connection, token)
         yield MigrationTable(connection, schema_of(url), await _as_connected(connection))
 
@@ -223,8 +220,33 @@ async def _as_connected(connection: Connection) -> str:
     return f"{_AS_CONNECTED}; {_NOTICE_A_DEAD_WORKER}"
 
 
+@asynccontextmanager
+async def guarded(url: str, token: FencingToken) -> AsyncIterator[None]:
+    """For what is not in the database: no older token begins it, and no newer one passes while it goes on.
+
+    Raises Retry when an older one goes on for longer than 10 s, Stale when a newer token was here.
+    """
+    async with session(url) as connection:
+        # Not Prisma's: what is activated may migrate by itself.
+        await _take(connection, _GUARD_LOCK, "somebody else is activating: the advisory lock is taken")
+        await _pass_fence(connection, token)
+        yield
+
+
+async def _take(connection: Connection, lock: int, taken: str) -> None:
+    """Hold an advisory lock until the session ends, whatever happens to us. Raises Retry with `taken`."""
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = '{_ADVISORY_LOCK_TIMEOUT_S:g}s'")
+        try:
+            await connection.execute(f"SELECT pg_advisory_lock({lock})")
+        except asyncpg.LockNotAvailableError as error:
+            raise Retry(taken) from error
+
+
 async def _pass_fence(connection: Connection, token: FencingToken) -> None:
     async with connection.transaction():
+        # Who migrates and who activates pass it too, one after the other.
+        await connection.execute(f"SELECT pg_advisory_xact_lock({_FENCE_LOCK})")
         # Asked first, as IF NOT EXISTS wants the right to create also where there is nothing to create.
         if not await connection.fetchval("SELECT to_regclass('upgradepath.failure') IS NOT NULL"):
             await connection.execute(_OUR_TABLES)

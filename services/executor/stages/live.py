@@ -5,8 +5,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from services.executor.clients.migration_table import guarded
 from services.executor.stages.project_tree import checkout
-from services.executor.stages.staging import environment_failure
+from services.executor.stages.staging import environment_failure, production_url
 from services.executor.stages.steps import Steps
 from services.executor.stages.tools import Tools
 from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
@@ -45,7 +46,8 @@ class LiveProduction:
     async def bring_up(self, steps: Steps) -> str | None:
         """Activate, probe, and see that it is this commit that is live; its address. Raises Failure."""
         try:
-            async with steps.step("activate", self.commit):
+            url = production_url(self._job, self._tools)
+            async with steps.step("activate", self.commit), guarded(url, self._job.fencing_token):
                 address = await self._runner.activate(self._folder, self.commit)
         except EnvironmentFailed as error:
             raise environment_failure("production", error) from error

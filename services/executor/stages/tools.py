@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.executor.clients.fenced_git import FencedGit
 from shared.clients.content import ContentStore
 from shared.clients.git import Git
 from shared.clients.secrets import Secrets
@@ -49,10 +50,13 @@ class Tools:
     prisma: PrismaSchema = field(default_factory=PrismaSchema)
 
     async def git(self, job: Job) -> Git:
-        """The Project's clone, up to date with its remote."""
+        """The Project's clone, up to date with its remote; who held this stage before pushes no more."""
         remote = job.project.repository
         name = hashlib.sha256(remote.encode()).hexdigest()[:16]
-        return await Git.open(remote, self.folder / "git" / name)
+        clone = self.folder / "git" / name
+        if job.stage == "review":
+            return await Git.open(remote, clone)  # it writes nothing, and disturbs nobody who does
+        return await FencedGit.enter(remote, clone, job.fencing_token)
 
     async def package(self, digest: Digest) -> Package:
         """A package from the content store. Raises `Failure` for one that cannot be read."""
