@@ -1,4 +1,4 @@
-"""A short version of `python -m tests.faults.races`: whoever lost a Run writes nothing, and answers nothing."""
+"""A short version of `python -m tests.faults.races`: who lost a Run writes nothing, and answers nothing."""
 
 from pathlib import Path
 from typing import Any
