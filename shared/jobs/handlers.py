@@ -4,7 +4,7 @@ A job's row is its command's place in the inbox, so nothing else is written for 
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -80,10 +80,7 @@ class WorkerInbox(Inbox[WorkerTransaction]):
     async def handle_alone(self, received: Received) -> None:
         await self.handle_together([received])
 
-    async def handle_together(self, batch: Iterable[Received]) -> None:
-        messages = [received for received in batch if type(received.message) in self.handlers]
-        if not messages:
-            return
+    async def _handle_together(self, messages: Sequence[Received]) -> None:
         with self._worker.room(len(messages)) as room:
             async with self.database.transaction() as tx:
                 decided = await self._decide(messages, tx)

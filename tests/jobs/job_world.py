@@ -130,6 +130,10 @@ class Full:
             worker.wake(hurry=hurry)
 
 
+def inbox_of(database: Database[WorkerTransaction], worker: Worker | Full) -> WorkerInbox:
+    return WorkerInbox(database, HANDLERS, worker)
+
+
 class World:
     """One service's database, and the workers on it.
 
@@ -170,7 +174,7 @@ class World:
     @property
     def _inbox(self) -> WorkerInbox:
         full = self._queued or not self._workers
-        return WorkerInbox(self.database, HANDLERS, Full(self._workers) if full else self._workers[0])
+        return inbox_of(self.database, Full(self._workers) if full else self._workers[0])
 
     async def deliver(self, *messages: Message) -> None:
         await self._inbox.handle_together([as_sent(message) for message in messages])
