@@ -15,7 +15,7 @@ from shared.jobs import statements
 from shared.jobs.batch import Command, JobKey, Known, NewJob, writes
 from shared.jobs.job import Effect
 from shared.jobs.tables import EffectRow, JobRow
-from shared.storage.database import Transaction
+from shared.storage.database import Database, Transaction
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +86,6 @@ class WorkerTransaction(Transaction):
             Lease(command.model_validate_json(body), _envelope(cause), generation)
             for body, cause, generation in rows
         ]
-
-    async def extend(self, leases: Sequence[Lease], lease_s: float) -> set[JobKey]:
-        """Heartbeat. What is missing in the answer was cancelled, or somebody else has it now."""
-        rows = await self._ask(statements.EXTEND, **_held(leases), lease_s=lease_s)
-        return {(run, fence) for run, fence in rows}
 
     async def finish(self, answers: Sequence[tuple[Lease, StageFinished]]) -> set[JobKey]:
         """Keep the results and answer with them; what is missing in the answer this worker has lost."""
@@ -179,6 +174,16 @@ class WorkerTransaction(Transaction):
 
     async def _do(self, statement: TextClause, **values: Any) -> None:
         await self.session.execute(statement, values)
+
+
+async def extend(
+    database: Database[WorkerTransaction], leases: Sequence[Lease], lease_s: float
+) -> set[JobKey]:
+    """Heartbeat. What is missing in the answer was cancelled, or somebody else has it now."""
+    # No transaction of several steps: a process that is stopped in one would keep its jobs from the others.
+    async with database.connection() as connection:
+        rows = await connection.execute(statements.EXTEND, {**_held(leases), "lease_s": lease_s})
+        return {(run, fence) for run, fence in rows.tuples()}
 
 
 def _keys(commands: Sequence[Command]) -> dict[str, list[Any]]:

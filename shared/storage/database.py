@@ -30,6 +30,10 @@ BODY_BYTES_MAX = 1_000_000
 """Of a message: the topics take 1 MiB, headers included."""
 
 
+# A process that is stopped in the middle of a transaction must not keep its locks from everybody for good.
+_SESSION = {"idle_in_transaction_session_timeout": "10s"}
+
+
 class Outrun(Exception):
     """Somebody else changed meanwhile what this transaction had read: nothing was done, look again."""
 
@@ -219,7 +223,11 @@ class Database(Generic[T]):
         self.memory = transaction.new_memory()
         """What this process remembers between transactions, if the service does."""
         self.engine = create_async_engine(
-            async_url(url), pool_size=pool_size, max_overflow=pool_size, pool_timeout=30
+            async_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=30,
+            connect_args={"server_settings": _SESSION},
         )
         self.lane = Lane(url.replace("postgresql+asyncpg:", "postgresql:", 1), pool_size)
         self.clock = DatabaseClock(self.lane)
