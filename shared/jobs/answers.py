@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shared.contracts.stages import StageFinished, Succeeded
+from shared.jobs.batch import JobKey
 from shared.jobs.store import Lease, WorkerTransaction
-from shared.storage.database import Database, is_passing
+from shared.storage.database import Database, Outrun, is_passing
 
 log = logging.getLogger(__name__)
 
@@ -85,24 +86,38 @@ class Answers:
             log.exception("%s broke; its lease runs out and it is done again", ended.lease)
 
     async def _commit(self, ended: Sequence[Ended]) -> None:
-        async with self._writing, self._database.transaction() as tx:
-            answers = [(one.lease, one.result) for one in ended if one.result is not None]
-            kept = await tx.finish(await _complete(answers, tx)) if answers else set()
-            lost = [one.lease for one in ended if one.lease.key not in kept]
-            if lost:
-                await tx.let_go(lost)
-                tx.after_commit(self._settled)
+        kept = {one.lease.key for one in ended if one.result is not None}
+        if len(kept) < len(ended) or not await self._commit_all(ended):
+            kept = await self._commit_with_losses(ended)
         for one in ended:
             if one.result is not None and one.lease.key in kept:
                 log.info("%s: %s", one.lease, one.result.outcome.kind)
             else:
                 log.info("%s: it is not ours any more, nothing is answered", one.lease)
 
+    async def _commit_all(self, ended: Sequence[Ended]) -> bool:
+        """Answer all of them in one statement; False when one is not ours any more."""
+        try:
+            async with self._writing, self._database.transaction() as tx:
+                tx.finish(await _complete(ended, tx))
+        except Outrun:
+            return False
+        return True
 
-async def _complete(
-    answers: Sequence[tuple[Lease, StageFinished]], tx: WorkerTransaction
-) -> list[tuple[Lease, StageFinished]]:
+    async def _commit_with_losses(self, ended: Sequence[Ended]) -> set[JobKey]:
+        """Answer what is still ours and let the others go; those that were answered."""
+        async with self._writing, self._database.transaction() as tx:
+            mine = await tx.mine([one.lease for one in ended])
+            answers = [one for one in ended if one.result is not None and one.lease.key in mine]
+            tx.finish(await _complete(answers, tx))
+            await tx.let_go([one.lease for one in ended if one not in answers])
+            tx.after_commit(self._settled)
+        return {one.lease.key for one in answers}
+
+
+async def _complete(ended: Sequence[Ended], tx: WorkerTransaction) -> list[tuple[Lease, StageFinished]]:
     """The answers; those that say no say whether their Run has touched production."""
+    answers = [(one.lease, one.result) for one in ended if one.result is not None]
     runs = [result.run_id for _, result in answers if not isinstance(result.outcome, Succeeded)]
     touched = await tx.touched_production(runs) if runs else set()
     complete = []

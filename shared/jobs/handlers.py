@@ -97,8 +97,6 @@ class WorkerInbox(Inbox[WorkerTransaction]):
             for received in messages
             if isinstance(received.message, RunExecutorStage | RunValidatorStage)
         ]
-        if commands:
-            await tx.lock_projects({command.project_id for command in commands})
         batch = Batch(await tx.known(commands) if commands else {})
         for received in messages:
             batch.current = received
@@ -106,6 +104,8 @@ class WorkerInbox(Inbox[WorkerTransaction]):
         return batch
 
     async def _save(self, batch: Batch, tx: WorkerTransaction) -> None:
+        if batch.superseding or batch.cancels:
+            await tx.session.connection()  # from here on it is one transaction
         if batch.superseding:
             await tx.cancel_older(batch.superseding)
         if batch.cancels:

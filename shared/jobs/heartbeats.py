@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.jobs.batch import JobKey
-from shared.jobs.store import Lease, WorkerTransaction, extend
+from shared.jobs.store import Lease, WorkerTransaction
 from shared.storage.database import Database, is_passing
 
 log = logging.getLogger(__name__)
@@ -74,8 +74,12 @@ class Heartbeats:
         begun_s = now_s()
         try:
             # A database that hangs must not make us work on beyond a lease.
-            async with asyncio.timeout_at(min(one.until_s for one in held)), self._writing:
-                kept = await extend(self._database, [one.lease for one in held], self._lease_s)
+            async with (
+                asyncio.timeout_at(min(one.until_s for one in held)),
+                self._writing,
+                self._database.transaction() as tx,
+            ):
+                kept = await tx.extend([one.lease for one in held], self._lease_s)
         except Exception as error:
             log.warning("no heartbeat: %r", error, exc_info=not is_passing(error))
         else:

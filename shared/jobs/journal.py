@@ -21,7 +21,7 @@ class LeaseJournal:
     async def effect(self, name: str, detail: str = "", *, production: bool = False) -> AsyncIterator[None]:
         with inside(name, "intent"):
             async with self._database.transaction() as tx:
-                if not await tx.still_mine(self._lease):
+                if not await tx.mine([self._lease]):
                     raise Stale(f"{self._lease} is not leased to this worker any more")
                 effect = await tx.add_effect(self._lease, name, detail, production=production)
         with inside(name):

@@ -17,5 +17,19 @@ def let_the_job_be_its_inbox() -> None:
     op.create_index(
         "writing_jobs", "jobs", ["project_id", "fence"], postgresql_where=sa.text("stage <> 'review'")
     )
+    op.create_index(
+        "one_open_write",
+        "jobs",
+        ["project_id"],
+        unique=True,
+        postgresql_where=sa.text("state in ('queued', 'leased') and stage <> 'review'"),
+    )
+    op.create_index(
+        "one_open_job",
+        "jobs",
+        ["run_id"],
+        unique=True,
+        postgresql_where=sa.text("state in ('queued', 'leased')"),
+    )
     # Until now a job that was done kept its lease's end, which now means that somebody is at work.
     op.execute("update jobs set lease_until = null where state = 'finished'")

@@ -1,107 +1,103 @@
 """The statements of the workers' hot path: each does its part for a whole batch of jobs."""
 
-from sqlalchemy import text
+from shared.storage.statement import HOLDS
 
-# Few enough that no batch fills the server's lock table, many enough that batches seldom meet.
-_LOCKS = 64
-
-LOCK_PROJECTS = text(
-    # In one order for everybody, so that two batches never wait for each other.
-    "select pg_advisory_xact_lock(471100300 + bucket) from"
-    f" (select distinct abs(hashtext(project) % {_LOCKS}) as bucket"
-    " from unnest(cast(:projects as text[])) as p (project) order by 1) as buckets"
-)
-
-WHAT_IS_KNOWN = text(
-    "select c.run_id, c.fence, j.run_id is not null as accepted, j.digest, cast(j.result as text) as result,"
+WHAT_IS_KNOWN = (
+    "select c.run_id, c.fence, j.run_id is not null as accepted, j.digest, j.result::text as result,"
     " coalesce((select max(o.fence) from jobs o where o.run_id = c.run_id), 0) as newest_of_run,"
     " coalesce((select max(o.fence) from jobs o"
     "  where o.project_id = c.project_id and o.stage <> 'review'), 0) as newest_write,"
     " exists (select from jobs o where o.project_id = c.project_id"
     "  and (o.state in ('queued', 'leased') or o.lease_until is not null)) as unsettled"
-    " from unnest(cast(:runs as text[]), cast(:fences as bigint[]), cast(:projects as text[]))"
+    " from unnest($1::text[], $2::bigint[], $3::text[])"
     " as c (run_id, fence, project_id)"
     " left join jobs j on j.run_id = c.run_id and j.fence = c.fence"
 )
 
-ADD_JOBS = text(
+ADD_JOBS = (
     "insert into jobs (run_id, fence, project_id, stage, attempt, state, generation, digest, command, cause,"
     " worker, lease_until, accepted_at, started_at)"
-    " select run_id, fence, project_id, stage, attempt, state, cast(state = 'leased' as int), digest,"
-    " cast(command as json), cast(cause as json),"
-    " case when state = 'leased' then :worker end,"
-    " case when state = 'leased' then now() + make_interval(secs => :lease_s) end,"
+    " select run_id, fence, project_id, stage, attempt, state, (state = 'leased')::int, digest,"
+    " command::json, cause::json,"
+    " case when state = 'leased' then $10::text end,"
+    " case when state = 'leased' then now() + make_interval(secs => $11::float8) end,"
     " now(), case when state = 'leased' then now() end"
-    " from unnest(cast(:runs as text[]), cast(:fences as bigint[]), cast(:projects as text[]),"
-    " cast(:stages as text[]), cast(:attempts as int[]), cast(:states as text[]), cast(:digests as text[]),"
-    " cast(:commands as text[]), cast(:causes as text[]))"
+    " from unnest($1::text[], $2::bigint[], $3::text[],"
+    " $4::text[], $5::int[], $6::text[], $7::text[],"
+    " $8::text[], $9::text[])"
     " as n (run_id, fence, project_id, stage, attempt, state, digest, command, cause)"
 )
 
 # A review changes nothing, so that of a new Run does not disturb the Run that is under way.
-CANCEL_OLDER = text(
+CANCEL_OLDER = (
     "update jobs j set state = 'cancelled'"
-    " from unnest(cast(:runs as text[]), cast(:fences as bigint[]), cast(:projects as text[]),"
-    " cast(:writes as boolean[])) as c (run_id, fence, project_id, writes)"
+    " from unnest($1::text[], $2::bigint[], $3::text[],"
+    " $4::boolean[]) as c (run_id, fence, project_id, writes)"
     " where j.project_id = c.project_id and j.fence < c.fence and j.state in ('queued', 'leased')"
     " and (j.run_id = c.run_id or (c.writes and j.stage <> 'review'))"
 )
 
-CANCEL = text(
+CANCEL = (
     "update jobs j set state = 'cancelled'"
-    " from unnest(cast(:runs as text[]), cast(:fences as bigint[])) as c (run_id, fence)"
+    " from unnest($1::text[], $2::bigint[]) as c (run_id, fence)"
     " where j.run_id = c.run_id and j.fence = c.fence and j.state in ('queued', 'leased')"
 )
 
-LEASE = text(
-    "update jobs j set state = 'leased', generation = j.generation + 1, worker = :worker,"
-    " lease_until = now() + make_interval(secs => :lease_s), started_at = coalesce(j.started_at, now())"
+LEASE = (
+    "update jobs j set state = 'leased', generation = j.generation + 1, worker = $1::text,"
+    " lease_until = now() + make_interval(secs => $2::float8), started_at = coalesce(j.started_at, now())"
     " from (select q.run_id, q.fence from jobs q where q.state in ('queued', 'leased')"
     "  and ((q.state = 'leased' and q.lease_until < now()) or (q.state = 'queued' and not exists ("
     # A job waits for what it supersedes: that work is being stopped, and must not act beside it.
     "   select from jobs o where o.project_id = q.project_id and o.fence < q.fence"
     "   and (o.run_id = q.run_id or (o.stage <> 'review' and q.stage <> 'review'))"
     "   and o.state = 'cancelled' and o.lease_until >= now())))"
-    "  order by q.accepted_at, q.fence limit :most for update skip locked) as free"
+    "  order by q.accepted_at, q.fence limit $3::int for update skip locked) as free"
     " where j.run_id = free.run_id and j.fence = free.fence"
-    " returning cast(j.command as text) as command, cast(j.cause as text) as cause,"
+    " returning j.command::text as command, j.cause::text as cause,"
     " j.generation"
 )
 
-EXTEND = text(
-    "update jobs j set lease_until = now() + make_interval(secs => :lease_s)"
-    " from unnest(cast(:runs as text[]), cast(:fences as bigint[]), cast(:generations as bigint[]))"
+EXTEND = (
+    "update jobs j set lease_until = now() + make_interval(secs => $4::float8)"
+    " from unnest($1::text[], $2::bigint[], $3::bigint[])"
     " as l (run_id, fence, generation)"
     " where j.run_id = l.run_id and j.fence = l.fence and j.generation = l.generation"
     " and j.state = 'leased' returning j.run_id, j.fence"
 )
 
-FINISH = text(
-    "update jobs j set state = 'finished', lease_until = null, result = cast(l.result as json)"
-    " from unnest(cast(:runs as text[]), cast(:fences as bigint[]), cast(:generations as bigint[]),"
-    " cast(:results as text[])) as l (run_id, fence, generation, result)"
+FINISH = (
+    "update jobs j set state = 'finished', lease_until = null, result = l.result::json"
+    " from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[])"
+    " as l (run_id, fence, generation, result)"
     " where j.run_id = l.run_id and j.fence = l.fence and j.generation = l.generation"
-    " and j.state = 'leased' returning j.run_id, j.fence"
+    f" and j.state = 'leased' and {HOLDS}"
 )
 
-LET_GO = text(
+STILL_MINE = (
+    "select count(*) = cardinality($1::text[]) as holds from (select 1 from jobs j"
+    " join unnest($1::text[], $2::bigint[], $3::bigint[]) as l (run_id, fence, generation)"
+    " using (run_id, fence, generation) where j.state = 'leased' for update of j) as mine"
+)
+
+# Of those that are: locked, so that nobody takes them away until the commit.
+MINE = (
+    "select j.run_id, j.fence from jobs j"
+    " join unnest($1::text[], $2::bigint[], $3::bigint[]) as l (run_id, fence, generation)"
+    " using (run_id, fence, generation) where j.state = 'leased' for update of j"
+)
+
+LET_GO = (
     "update jobs j set lease_until = null"
-    " from unnest(cast(:runs as text[]), cast(:fences as bigint[]), cast(:generations as bigint[]))"
+    " from unnest($1::text[], $2::bigint[], $3::bigint[])"
     " as l (run_id, fence, generation)"
     " where j.run_id = l.run_id and j.fence = l.fence and j.generation = l.generation"
     " and j.state = 'cancelled'"
 )
 
-FREE_LEASES = text(
+FREE_LEASES = (
     "update jobs set state = case when state = 'leased' then 'queued' else state end, lease_until = null"
-    " where worker = :worker and lease_until is not null and state in ('leased', 'cancelled')"
+    " where worker = $1::text and lease_until is not null and state in ('leased', 'cancelled')"
 )
 
-STILL_MINE = text(
-    "select 1 from jobs where run_id = :run and fence = :fence and generation = :generation"
-    " and state = 'leased' for update"
-)
-
-TOUCHED_PRODUCTION = text(
-    "select distinct run_id from effects where production and run_id = any(cast(:runs as text[]))"
-)
+TOUCHED_PRODUCTION = "select distinct run_id from effects where production and run_id = any($1::text[])"

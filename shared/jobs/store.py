@@ -1,12 +1,12 @@
 """The workers' queries. Whole batches are one statement each: a job's share of a commit is what it costs."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import TextClause, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlmodel import col
 
 from shared.contracts.envelope import Envelope, Received
@@ -15,7 +15,8 @@ from shared.jobs import statements
 from shared.jobs.batch import Command, JobKey, Known, NewJob, writes
 from shared.jobs.job import Effect
 from shared.jobs.tables import EffectRow, JobRow
-from shared.storage.database import Database, Transaction
+from shared.storage.database import Transaction
+from shared.storage.statement import Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,86 +38,94 @@ class Lease:
 class WorkerTransaction(Transaction):
     """The queries of executor and validator."""
 
-    # --- accepting -------------------------------------------------------------------------------
+    def __init__(self, *about: Any) -> None:
+        super().__init__(*about)
+        self._finished: tuple[Part, Part] | None = None
 
-    async def lock_projects(self, projects: Iterable[str]) -> None:
-        """Until the commit, nobody else accepts stages of these Projects."""
-        await self._do(statements.LOCK_PROJECTS, projects=list(projects))
+    # --- accepting -------------------------------------------------------------------------------
 
     async def known(self, commands: Sequence[Command]) -> dict[JobKey, Known]:
         """What the tables say of each command."""
-        rows = await self._ask(statements.WHAT_IS_KNOWN, **_keys(commands), projects=_projects(commands))
+        runs, fences = _keys(commands)
+        rows = await self.fetch(statements.WHAT_IS_KNOWN, runs, fences, _projects(commands))
         return {(run, fence): Known(*facts) for run, fence, *facts in rows}
 
     async def add_jobs(self, new: Sequence[NewJob], worker: str, lease_s: float) -> None:
-        """Make these jobs, those that are `begun` in the hands of `worker`."""
+        """Make these jobs, those that are `begun` in the hands of `worker`.
+
+        Two of which one excludes the other are never open at a time: the later one breaks an index.
+        """
         commands = [job.command for job in new]
-        await self._do(
+        await self.fetch(
             statements.ADD_JOBS,
-            **_keys(commands),
-            projects=_projects(commands),
-            stages=[command.task.stage for command in commands],
-            attempts=[command.attempt for command in commands],
-            states=[job.state for job in new],
-            digests=[job.received.digest for job in new],
-            commands=[command.model_dump_json() for command in commands],
-            causes=[_cause(job.received) for job in new],
-            worker=worker,
-            lease_s=lease_s,
+            *_keys(commands),
+            _projects(commands),
+            [command.task.stage for command in commands],
+            [command.attempt for command in commands],
+            [job.state for job in new],
+            [job.received.digest for job in new],
+            [command.model_dump_json() for command in commands],
+            [_cause(job.received) for job in new],
+            worker,
+            lease_s,
         )
 
     async def cancel_older(self, commands: Sequence[Command]) -> None:
         """Supersede what is under way below these commands' fences and excludes them."""
-        await self._do(
-            statements.CANCEL_OLDER,
-            **_keys(commands),
-            projects=_projects(commands),
-            writes=[writes(command) for command in commands],
-        )
+        written = [writes(command) for command in commands]
+        await self.fetch(statements.CANCEL_OLDER, *_keys(commands), _projects(commands), written)
 
     async def cancel(self, jobs: Sequence[JobKey]) -> None:
-        await self._do(statements.CANCEL, runs=[run for run, _ in jobs], fences=[fence for _, fence in jobs])
+        await self.fetch(statements.CANCEL, [run for run, _ in jobs], [fence for _, fence in jobs])
 
     # --- leases ----------------------------------------------------------------------------------
 
     async def lease(self, worker: str, lease_s: float, command: type[Command], most: int = 1) -> list[Lease]:
         """Take the oldest jobs that nobody works on, `most` at the most; the generation of each grows."""
-        rows = await self._ask(statements.LEASE, worker=worker, lease_s=lease_s, most=most)
+        rows = await self.fetch(statements.LEASE, worker, lease_s, most)
         return [
             Lease(command.model_validate_json(body), _envelope(cause), generation)
             for body, cause, generation in rows
         ]
 
-    async def finish(self, answers: Sequence[tuple[Lease, StageFinished]]) -> set[JobKey]:
-        """Keep the results and answer with them; what is missing in the answer this worker has lost."""
-        rows = await self._ask(
-            statements.FINISH,
-            **_held([lease for lease, _ in answers]),
-            results=[result.model_dump_json() for _, result in answers],
-        )
-        kept = {(run, fence) for run, fence in rows}
+    async def extend(self, leases: Sequence[Lease], lease_s: float) -> set[JobKey]:
+        """Heartbeat. What is missing in the answer was cancelled, or somebody else has it now."""
+        return {(run, fence) for run, fence in await self.fetch(statements.EXTEND, *_held(leases), lease_s)}
+
+    async def mine(self, leases: Sequence[Lease]) -> set[JobKey]:
+        """Those that this worker still holds; nobody takes them away until the commit."""
+        # Of several statements the first must begin a transaction, or it would be one of its own.
+        await self.session.connection()
+        return {(run, fence) for run, fence in await self.fetch(statements.MINE, *_held(leases))}
+
+    def finish(self, answers: Sequence[tuple[Lease, StageFinished]]) -> None:
+        """Keep the results and answer with them, all of them in one statement at the commit.
+
+        The commit raises `Outrun`, and nothing is done, when this worker has lost one of the jobs.
+        """
+        held = _held([lease for lease, _ in answers])
+        results = [result.model_dump_json() for _, result in answers]
+        self._finished = (Part(statements.STILL_MINE, held), Part(statements.FINISH, (*held, results)))
         # No lock keeps a Project's answers in order: the next command is only sent when this answer was read.
-        for lease, result in answers:
-            if lease.key in kept:
-                self.caused_by(lease.cause)
-                self.send(result)
-        return kept
+        for (lease, result), body in zip(answers, results, strict=True):
+            self.caused_by(lease.cause)
+            self.send(result, body=body.encode())
+
+    def guard(self) -> Part | None:
+        return None if self._finished is None else self._finished[0]
+
+    def parts(self) -> list[Part]:
+        return [] if self._finished is None else [self._finished[1]]
 
     async def let_go(self, leases: Sequence[Lease]) -> None:
         """The work of cancelled jobs has stopped: what supersedes them may begin."""
-        await self._do(statements.LET_GO, **_held(leases))
+        await self.fetch(statements.LET_GO, *_held(leases))
 
     async def free_leases_of(self, worker: str) -> None:
         """This worker does nothing now: what it had leased is anybody's."""
-        await self._do(statements.FREE_LEASES, worker=worker)
+        await self.fetch(statements.FREE_LEASES, worker)
 
     # --- the effect journal ----------------------------------------------------------------------
-
-    async def still_mine(self, lease: Lease) -> bool:
-        """Whether this lease is the newest; until the commit nobody takes it away."""
-        (run, fence), generation = lease.key, lease.generation
-        rows = await self._ask(statements.STILL_MINE, run=run, fence=fence, generation=generation)
-        return bool(rows)
 
     async def add_effect(self, lease: Lease, name: str, detail: str, *, production: bool) -> int:
         """The intent of an effect; returns its id."""
@@ -155,7 +164,7 @@ class WorkerTransaction(Transaction):
 
     async def touched_production(self, runs: Sequence[str]) -> set[str]:
         """Which of these Runs have written, or meant to write, to production."""
-        rows = await self._ask(statements.TOUCHED_PRODUCTION, runs=list(runs))
+        rows = await self.fetch(statements.TOUCHED_PRODUCTION, list(runs))
         return {run for (run,) in rows}
 
     # --- what the doors show -----------------------------------------------------------------------
@@ -169,37 +178,17 @@ class WorkerTransaction(Transaction):
         )
         return list(rows.scalars())
 
-    async def _ask(self, statement: TextClause, **values: Any) -> Sequence[Any]:
-        return (await self.session.execute(statement, values)).all()
 
-    async def _do(self, statement: TextClause, **values: Any) -> None:
-        await self.session.execute(statement, values)
-
-
-async def extend(
-    database: Database[WorkerTransaction], leases: Sequence[Lease], lease_s: float
-) -> set[JobKey]:
-    """Heartbeat. What is missing in the answer was cancelled, or somebody else has it now."""
-    # No transaction of several steps: a process that is stopped in one would keep its jobs from the others.
-    async with database.connection() as connection:
-        rows = await connection.execute(statements.EXTEND, {**_held(leases), "lease_s": lease_s})
-        return {(run, fence) for run, fence in rows.tuples()}
-
-
-def _keys(commands: Sequence[Command]) -> dict[str, list[Any]]:
-    return {
-        "runs": [command.run_id for command in commands],
-        "fences": [command.fence for command in commands],
-    }
+def _keys(commands: Sequence[Command]) -> tuple[list[str], list[int]]:
+    return [command.run_id for command in commands], [command.fence for command in commands]
 
 
 def _projects(commands: Sequence[Command]) -> list[str]:
     return [command.project_id for command in commands]
 
 
-def _held(leases: Sequence[Lease]) -> dict[str, list[Any]]:
-    commands = [lease.command for lease in leases]
-    return {**_keys(commands), "generations": [lease.generation for lease in leases]}
+def _held(leases: Sequence[Lease]) -> tuple[list[str], list[int], list[int]]:
+    return (*_keys([lease.command for lease in leases]), [lease.generation for lease in leases])
 
 
 def _cause(received: Received) -> str:

@@ -37,6 +37,19 @@ class JobRow(SQLModel, table=True):
             "project_id",
             postgresql_where=text("state in ('queued', 'leased') or lease_until is not null"),
         ),
+        # What excludes each other is never open together, whoever accepts it at the same moment.
+        Index(
+            "one_open_write",
+            "project_id",
+            unique=True,
+            postgresql_where=text("state in ('queued', 'leased') and stage <> 'review'"),
+        ),
+        Index(
+            "one_open_job",
+            "run_id",
+            unique=True,
+            postgresql_where=text("state in ('queued', 'leased')"),
+        ),
         Index("writing_jobs", "project_id", "fence", postgresql_where=text("stage <> 'review'")),
     )
     metadata = JOB_TABLES

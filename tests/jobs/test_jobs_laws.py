@@ -46,12 +46,13 @@ async def outcome(database: Database[WorkerTransaction], parts: list[list[Messag
 
 
 def consistent(history: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
-    """A fence is given out once: the same Run and fence are the same stage."""
-    kinds: dict[tuple[str, int], str] = {}
-    return [
-        (kind if kind == "cancel" else kinds.setdefault((run, fence), kind), run, fence)
-        for kind, run, fence in history
-    ]
+    """A Project's fence is given out once: the same fence is the same Run's same stage."""
+    given: dict[int, tuple[str, str]] = {}
+    clean = []
+    for kind, run, fence in history:
+        stage, owner = given.setdefault(fence, ("write" if kind == "cancel" else kind, run))
+        clean.append((kind if kind == "cancel" else stage, owner, fence))
+    return clean
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,7 +7,6 @@ from shared.contracts.stages import Errored, Succeeded
 from shared.errors import Stale
 from shared.jobs.job import Job
 from shared.jobs.journal import LeaseJournal
-from shared.jobs.store import extend
 from tests.jobs.job_world import COMMIT, DONE, Obedient, World, record, until
 
 
@@ -38,7 +37,8 @@ async def test_who_lost_the_lease_can_neither_act_nor_answer(world: World) -> No
     with pytest.raises(Stale):
         async with journal.effect("push"):
             pytest.fail("the effect happened")
-    assert await extend(world.database, [lost], 60) == set()
+    async with world.database.transaction() as tx:
+        assert await tx.extend([lost], 60) == set()
     assert await journal.of_run() == []
 
 
