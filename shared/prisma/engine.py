@@ -75,6 +75,11 @@ class SchemaEngine:
         """After a panic the engine is of no use any more."""
         return self._instance is not None and self._instance.broken
 
+    async def close(self) -> None:
+        """Free its memory; it must not be asked again. Safe to repeat."""
+        if self._instance is not None:
+            await on_thread(self._instance.close)
+
     async def ask(self, method: str, parameters: Mapping[str, Any]) -> Any:
         """Call one of the engine's methods. Raises `EngineError`, and `Panicked` when it broke down."""
         async with self._turn:

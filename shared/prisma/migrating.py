@@ -18,8 +18,8 @@ Migrations = Mapping[str, str]
 _FILTERS: dict[str, list[str]] = {"externalTables": [], "externalEnums": []}
 
 
-class _NoDatabase:
-    """Answers what the engine asks before anything else, and nothing more."""
+class Offline:
+    """No database: what the engine asks before anything else is answered, and nothing more."""
 
     schema = "public"
 
@@ -55,7 +55,9 @@ async def diff(before: Files, after: Files) -> str:
     loop = asyncio.get_running_loop()
     engine = _offline.get(loop)
     if engine is None or engine.broken:
-        engine = _offline[loop] = SchemaEngine(_NoDatabase())
+        if engine is not None:
+            await engine.close()
+        engine = _offline[loop] = SchemaEngine(Offline())
     return await _diff(engine, schema_target(before), schema_target(after))
 
 
@@ -175,7 +177,11 @@ async def apply_migrations(url: str, migrations: Migrations) -> tuple[str, ...]:
 @asynccontextmanager
 async def _engine(url: str) -> AsyncIterator[SchemaEngine]:
     async with PostgresSessions(url) as sessions:
-        yield SchemaEngine(sessions)
+        engine = SchemaEngine(sessions)
+        try:
+            yield engine
+        finally:
+            await engine.close()
 
 
 def _list(migrations: Migrations) -> dict[str, Any]:

@@ -109,6 +109,8 @@ class PrismaSchema:
 
     def _call_text(self, function: str, *arguments: Any) -> str:
         if self._instance is None or self._instance.broken:
+            if self._instance is not None:
+                self._instance.close()
             self._instance = Instance(load(PARSER), _imports)
         instance = self._instance
         given = [part for each in arguments for part in instance.write(json.dumps(each).encode())]

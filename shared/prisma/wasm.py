@@ -114,6 +114,11 @@ class Instance:
             self.broken = True
             raise error if isinstance(error, Panicked) else Panicked(str(error)) from error
 
+    def close(self) -> None:
+        """Free the module's memory: what it may call refers to it, so that it never goes by itself."""
+        self.broken = True
+        self._store.close()
+
     def write(self, data: bytes) -> tuple[int, int]:
         """Put bytes into the module's memory, for it to free: address and length."""
         at = self.call("__wbindgen_malloc", len(data), 1) & _ADDRESS

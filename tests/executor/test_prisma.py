@@ -67,6 +67,12 @@ def test_names_types_rules_and_join_tables() -> None:
     assert models["_Related"].table == "_Related"
 
 
+def test_a_tree_has_no_table_of_its_own() -> None:
+    text = '  parentId Int?\n  parent Folder? @relation("Tree", fields: [parentId], references: [id])\n'
+    text = f'model Folder {{\n  id Int @id\n{text}  children Folder[] @relation("Tree")\n}}\n'
+    assert [model.name for model in read_models({"a.prisma": text})] == ["Folder"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
+from wasmtime._func import FUNCTIONS
 
-from shared.prisma.engine import EngineError
-from shared.prisma.migrating import diff
+from shared.prisma.engine import EngineError, SchemaEngine
+from shared.prisma.migrating import Offline, diff
 
 BEFORE = {"a.prisma": "model A {\n  id Int @id\n}\n"}
 AFTER = {
@@ -60,3 +61,15 @@ async def test_many_at_once_do_not_mix() -> None:
 
 def test_each_event_loop_may_ask() -> None:
     assert [asyncio.run(diff(BEFORE, BEFORE)) for _ in range(2)] == ["", ""]
+
+
+async def test_an_engine_that_is_closed_leaves_nothing_behind() -> None:
+    """wasmtime holds what a module may call, and so the module's memory, until it is told to let go."""
+    before = len(FUNCTIONS.handles)
+    for _ in range(2):
+        engine = SchemaEngine(Offline())
+        await engine.ask("ensureConnectionValidity", {"datasource": {"tag": "ConnectionString", "url": ""}})
+        assert len(FUNCTIONS.handles) > before
+        await engine.close()
+        await engine.close()
+    assert len(FUNCTIONS.handles) == before

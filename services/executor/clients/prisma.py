@@ -121,7 +121,9 @@ def _joins(models: list[Model]) -> list[Model]:
 
 
 def _lists(model: Model, other: Model, relation: str | None) -> bool:
-    return any(each.many and each.type == other.name and each.relation == relation for each in model.fields)
+    """Whether a model lists the other; one that lists itself does so from both ends, else it is a tree."""
+    ends = sum(each.many and each.type == other.name and each.relation == relation for each in model.fields)
+    return ends >= (2 if model.name == other.name else 1)
 
 
 def _reference(column: str, model: Model) -> FieldOf:
