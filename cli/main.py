@@ -18,6 +18,7 @@ from cli import (
     release,
     replay,
     run,
+    schema,
     topics,
     version_map,
 )
@@ -48,6 +49,7 @@ PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
         "outdated": inbox.outdated,
         "plan": plan.app,
         "run": run.app,
+        "schema": schema.app,
         "version-map": version_map.app,
     },
     "An SRE": {
