@@ -287,8 +287,8 @@ async def test_settings_of_a_script_end_with_it(new_database: NewDatabase) -> No
     url = await new_database()
     dumped = migration(
         "1_dumped",
-        "SELECT pg_catalog.set_config('search_path', '', false); SET statement_timeout = '1ms';"
-        " CREATE TABLE public.dumped (); SET statement_timeout = 0; SET ROLE pg_monitor",
+        "SELECT pg_catalog.set_config('search_path', '', false); CREATE TABLE public.dumped ();"
+        " SET default_transaction_read_only = on; SET ROLE pg_monitor",
     )
     after = migration("2_after", 'CREATE TABLE "nach dem Schlüssel" ()')
     await apply(url, [dumped, after], TOKEN)
