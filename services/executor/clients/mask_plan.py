@@ -52,6 +52,8 @@ class TablePlan:
     schema: str
     table: str
     columns: tuple[str, ...]
+    rows: str
+    """What stands in the query's FROM."""
     query: str
     format: Literal["binary", "text"]
     masked: int
@@ -95,12 +97,14 @@ def _table(
     copied = [column for column in found if not column.generated]
     masks = [(column, rules[column.key]) for column in copied]
     chosen = ", ".join(expression(column, rule, salt) for column, rule in masks)
+    # A table that others inherit from would give their rows too, and they are copied by themselves.
+    rows = f"{'' if found[0].partitioned else 'ONLY '}{quoted(schema, table)}"
     return TablePlan(
         schema=schema,
         table=table,
         columns=tuple(column.column for column in copied),
-        # A table that others inherit from would give their rows too, and they are copied by themselves.
-        query=f"SELECT {chosen} FROM {'' if found[0].partitioned else 'ONLY '}{quoted(schema, table)}",
+        rows=rows,
+        query=f"SELECT {chosen} FROM {rows}",
         format="text" if any(column.text_only for column in copied) else "binary",
         masked=sum(rule not in (None, "keep") for _, rule in masks),
         partitioned=found[0].partitioned,

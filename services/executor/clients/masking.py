@@ -6,22 +6,26 @@ The masking is done by production's SELECT inside a read-only snapshot: real dat
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncpg
 
 from services.executor.clients.mask_plan import TablePlan, plan_copy
 from services.executor.clients.postgres import Connection, quoted, schema_description, session
 from services.executor.clients.prisma import Model
+from services.executor.clients.sampling import choose
 from services.executor.clients.set_aside import SetAside, put_back, set_aside
 from services.executor.clients.table_copy import copy_table, misfit, together
 from shared.clients.database_urls import place
+from shared.contracts.projects import StagingData
 from shared.contracts.stages import Finding
 from shared.errors import Failure
 
 _LANES_MAX = 4
 """Tables that are copied at a time: each costs production one connection."""
 _LARGE_BYTES = 16 << 20
+_ROW_BYTES = 500
+"""A guess at a row of which only some are copied."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,15 @@ class Progress:
 
 
 async def masked_copy(
-    production: str, staging: str, models: Sequence[Model], progress: Progress | None = None
+    production: str,
+    staging: str,
+    models: Sequence[Model],
+    progress: Progress | None = None,
+    data: StagingData = StagingData(),
 ) -> Copied:
     """Fill staging, whose schema is there already, with production's rows as of one moment.
+
+    `data` says of which tables a sample is enough; a row that is kept brings what it refers to.
 
     Values that were equal stay equal within the copy, so joins hold; no two copies give the same values.
     Raises Failure, naming each field and its cure, before a row is read when a text column has no rule, a
@@ -57,7 +67,7 @@ async def masked_copy(
     progress = progress or Progress()
     salt = secrets.token_hex(16)
     async with _reading(production) as source:
-        plans = await plan_copy(source, models, salt)
+        plans = await _sampled(source, await plan_copy(source, models, salt), data)
         progress.total_bytes = sum(plan.bytes for plan in plans)
         before = await schema_description(staging)
         async with _writing(staging) as target:
@@ -72,6 +82,36 @@ async def masked_copy(
     if any(each.own for each in aside.values()):
         await _require_as_before(staging, before)
     return Copied(dict(sorted(rows.items())), sum(plan.masked for plan in plans))
+
+
+async def _sampled(source: Connection, plans: Sequence[TablePlan], data: StagingData) -> Sequence[TablePlan]:
+    by_label = {plan.label: plan for plan in plans}
+    if unknown := sorted(data.rows.keys() - by_label.keys()):
+        raise Failure(
+            f"staging.rows names tables that production does not have: {', '.join(unknown)}",
+            *(
+                Finding(
+                    kind="project-file",
+                    subject=f"staging.rows.{label}",
+                    detail="Production has no such table.",
+                    cure="write the name that the database has, with its schema unless that is public",
+                )
+                for label in unknown
+            ),
+        )
+    tables = {(plan.schema, plan.table): plan.rows for plan in plans}
+    limits = {(by_label[label].schema, by_label[label].table): rows for label, rows in data.rows.items()}
+    sample = await choose(source, tables, data.rows_max, limits)
+    return [
+        replace(
+            plan,
+            query=plan.query + sample.condition((plan.schema, plan.table)),
+            bytes=min(plan.bytes, len(sample.rows[plan.schema, plan.table]) * _ROW_BYTES),
+        )
+        if (plan.schema, plan.table) in sample.rows
+        else plan
+        for plan in plans
+    ]
 
 
 async def unmasked(production: str, models: Sequence[Model]) -> tuple[Finding, ...]:

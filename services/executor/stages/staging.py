@@ -89,7 +89,8 @@ async def rebuild(
         definition = job.project.definition.staging
         if definition.seed is not None and definition.data == "seed":
             return database, await _seed(database.url, git, commit, definition.seed)
-        return database, await masked_copy(production, database.url, await models_at(git, commit))
+        models = await models_at(git, commit)
+        return database, await masked_copy(production, database.url, models, data=definition)
 
 
 async def require_same_schema(
