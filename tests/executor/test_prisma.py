@@ -1,8 +1,16 @@
 """Tables, columns and mask rules are read from Prisma's schema files."""
 
+import asyncio
+import re
+
 import pytest
+from hypothesis import given, settings
 
 from services.executor.clients.prisma import FieldOf, read_models
+from shared.prisma.fragments import merge
+from shared.prisma.migrating import diff
+from shared.prisma.ownership import Unified
+from tests.prisma.test_prisma_fragments import worlds
 
 MAIN = """
 datasource db { provider = "postgresql" }
@@ -106,3 +114,18 @@ def test_a_field_that_another_file_adds_is_a_column_of_the_models_table() -> Non
                 "c.prisma": more.replace("phone String?", "mail String?"),
             }
         )
+
+
+@settings(deadline=None, max_examples=10)
+@given(worlds())
+def test_tables_and_columns_are_those_that_prisma_makes(files: dict[str, str]) -> None:
+    merged = merge(files)
+    assert isinstance(merged, Unified)
+    sql = asyncio.run(diff({}, merged.files))
+    made = {
+        table: set(re.findall(r'^    "(\w+)"', body, re.MULTILINE))
+        for table, body in re.findall(r'CREATE TABLE "(\w+)" \((.*?)\n\);', sql, re.DOTALL)
+    }
+    assert made == {
+        model.table: {each.column for each in model.fields if each.column} for model in read_models(files)
+    }
