@@ -124,6 +124,19 @@ async def test_what_production_has_beside_its_schema_files_is_not_the_upgrades_t
     assert len((await migrate.run(world.job("migrate"), task, world.tools)).migrations) == 2
 
 
+async def test_files_that_prisma_refuses_are_the_upgrades_only_if_it_made_them_so(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    await proven(world)
+    odd = "model Odd {\n  id Int @id\n  to Nobody\n}\n"
+    task = await branch_with(world, CONTRACT, UPGRADED + odd)
+    with pytest.raises(Failure, match=r"main\.prisma:\d+: Type \"Nobody\" is neither"):
+        await migrate.run(world.job("migrate"), task, world.tools)
+    await world.commit("main", {SCHEMA_FILE: (SCHEMA + odd).encode()}, "It has always been odd")
+    assert len((await migrate.run(world.job("migrate"), task, world.tools)).migrations) == 2
+
+
 async def test_a_migration_of_nobody_is_refused(tmp_path: Path, new_database: NewDatabase) -> None:
     world = await make_world(tmp_path, new_database)
     await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)

@@ -1,5 +1,6 @@
 """The one schema that all of a Project's fragments make: judged by Prisma, and made by the migrations."""
 
+import logging
 import re
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from shared.prisma.migrating import diff_from_database, diff_from_migrations
 from shared.prisma.ownership import Unified
 from shared.prisma.parser import InvalidSchema, Problem
 from shared.prisma.unified import unify
+
+log = logging.getLogger(__name__)
 
 _STATEMENT = re.compile(r"(?:^--[^\n]*\n)*(?P<sql>.+?;)[ \t]*(?:\n|$)", re.DOTALL | re.MULTILINE)
 _SHOWN_CHARACTERS_MAX = 4000
@@ -50,19 +53,24 @@ class Proof:
 async def require_made_by_migrations(job: Job, proof: Proof, replayed_url: str) -> None:
     """Raise `Failure` when the migrations, replayed in the database, do not make the commit's schema.
 
-    What production's own files and migrations disagree on already is not the upgrade's to mend.
+    What production's own files and migrations disagree on already is not the upgrade's to mend; neither are
+    files of production's that Prisma refuses.
     """
     git, tools = proof.git, proof.tools
+    head = await git.head(job.project.definition.environments.production.branch)
     try:
         unified = await _unified(git, tools, proof.commit)
     except InvalidSchema as invalid:
-        raise unreadable("prisma/schema", str(invalid), SCHEMA_CURE) from invalid
+        new = invalid.problems if head is None else await new_problems(git, tools, head, proof.commit)
+        if new:
+            raise unreadable("prisma/schema", "; ".join(map(str, new)), SCHEMA_CURE) from invalid
+        log.warning("%s: Prisma refuses production's own schema files, so nothing is proven", job.run_id)
+        return
     if unified is None:
         return
     missing = _statements(await diff_from_database(replayed_url, unified.files))
     if not missing:
         return
-    head = await git.head(job.project.definition.environments.production.branch)
     known = set() if head is None else await _known_before(proof, head, replayed_url)
     left = [statement for statement in missing if statement not in known]
     if left:
