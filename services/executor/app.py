@@ -7,6 +7,7 @@ from services.executor.api import router
 from services.executor.freeze import Freezer
 from services.executor.handlers import HANDLERS, run_stage
 from services.executor.settings import ExecutorSettings
+from services.executor.stages.scratch import Sweeper
 from services.executor.stages.tools import Tools
 from shared.application import Service
 from shared.clients.content import ContentStore
@@ -41,4 +42,12 @@ def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service
         redact=secrets.redact,
     )
     inbox = WorkerInbox(database, HANDLERS, worker)
-    return Service("executor", settings, database, inbox, router(database), [worker], [open_jobs(database)])
+    return Service(
+        "executor",
+        settings,
+        database,
+        inbox,
+        router(database),
+        [Sweeper(tools.folder), worker],
+        [open_jobs(database)],
+    )

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from services.executor.clients.postgres import create_database, drop_database
 from services.executor.stages import prepare
 from services.executor.stages.project_tree import kept_ref
+from shared.clients.staging import staging_database_name, staging_owner
 from shared.errors import Failure
 from tests.executor.conftest import NewDatabase
 from tests.executor.project_world import BRANCH, PEOPLE, RUN, make_world
@@ -73,3 +75,33 @@ async def test_a_seed_file_stands_in_for_the_copy(tmp_path: Path, new_database: 
     await world.clone.push([(f"refs/heads/{BRANCH}", None, await world.clone.head(BRANCH))])
     facts = await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     assert (facts.rows, facts.masked_columns) == ({"users": 1}, 0)
+
+
+async def test_what_an_earlier_run_left_is_dropped_and_nothing_else(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    mine, repository = world.project.id, world.project.repository
+    signed = {
+        "run-aaaaaaaaaaaa": staging_owner(mine, repository, "run-aaaaaaaaaaaa", 0),
+        "run-bbbbbbbbbbbb": staging_owner("other-portal", repository, "run-bbbbbbbbbbbb", 0),
+        "run-cccccccccccc": staging_owner(mine, "another repository", "run-cccccccccccc", 0),
+        "run-dddddddddddd": staging_owner(mine, repository, "run-dddddddddddd", 99),
+        "run-eeeeeeeeeeee": staging_owner(mine, repository, "run-aaaaaaaaaaaa", 0),
+        "run-ffffffffffff": "a copy of somebody",
+    }
+    names = {run: staging_database_name(world.staging, run) for run in signed}
+    try:
+        for run, words in signed.items():
+            await create_database(world.staging, names[run])
+            await world.execute(world.production, f"COMMENT ON DATABASE {names[run]} IS '{words}'")
+        await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
+        await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
+        there = (
+            "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname ~ 'run_[b-f]+$'"
+        )
+        assert await world.value(world.production, there) == " ".join(list(names.values())[1:])
+        assert await world.value(world.staging_url, "SELECT count(*) FROM users") == PEOPLE
+    finally:
+        for name in names.values():
+            await drop_database(world.staging, name)

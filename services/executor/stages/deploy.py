@@ -9,8 +9,9 @@ from services.executor.clients.postgres import schema_digest
 from services.executor.stages.deploy_commit import merge_commit
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.live import LiveProduction
-from services.executor.stages.project_tree import kept_ref, migrations_at, temporary_folder
+from services.executor.stages.project_tree import kept_ref, migrations_at
 from services.executor.stages.readiness import unready
+from services.executor.stages.scratch import temporary_folder
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
 from services.executor.stages.tools import Tools

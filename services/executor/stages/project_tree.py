@@ -1,13 +1,13 @@
 """What a commit of a Project's repository holds for the database, and a checkout to run commands in."""
 
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from services.executor.clients.losses import Tables
 from services.executor.clients.migration_files import FOLDER, Migration, read_migrations
 from services.executor.clients.prisma import Model, read_models
+from services.executor.stages.scratch import temporary_folder
 from shared.clients.git import Git
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
@@ -68,14 +68,6 @@ async def tables_at(git: Git, tree: str) -> Tables:
         )
         for model in await models_at(git, tree)
     }
-
-
-@contextmanager
-def temporary_folder(scratch: Path, name: str) -> Iterator[Path]:
-    """An empty folder below `scratch`, which is made if it has vanished."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=scratch) as folder:
-        yield Path(folder)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from services.executor.clients.postgres import (
     create_database,
     description_digest,
     drop_database,
+    quoted,
     schema_description,
     session,
 )
@@ -19,7 +20,7 @@ from services.executor.stages.tools import Tools
 from shared.clients.database_urls import with_database
 from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
 from shared.clients.git import Git
-from shared.clients.staging import staging_database_name
+from shared.clients.staging import earlier_run, staging_database_name, staging_owner
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure
@@ -39,6 +40,11 @@ class StagingDatabase:
     server: str
     name: str
     proof: str
+
+    @property
+    def server_url(self) -> str:
+        """A database of the server that is always there."""
+        return with_database(self.server, "postgres")
 
     @property
     def url(self) -> str:
@@ -75,8 +81,10 @@ async def rebuild(
     """
     database, production = staging_database(job, tools), production_url(job, tools)
     async with job.journal.effect("staging-database", database.name):
+        await _drop_orphans(job, database)
         await drop_database(database.server, database.name)
         await create_database(database.server, database.name)
+        await _sign(job, database)
         await _require_applied(production, history)
         await migrations.apply(database.url, history, job.fencing_token)
         await require_same_schema(
@@ -91,6 +99,33 @@ async def rebuild(
             return database, await _seed(database.url, git, commit, definition.seed)
         models = await models_at(git, commit)
         return database, await masked_copy(production, database.url, models, data=definition)
+
+
+async def _sign(job: Job, database: StagingDatabase) -> None:
+    """Write on the database whose it is: proof for whoever finds it when nobody needs it any more."""
+    whose = staging_owner(job.project.id, job.project.repository, job.run_id, job.fence)
+    async with session(database.server_url) as connection:
+        await connection.execute(f"COMMENT ON DATABASE {quoted(database.name)} IS '{whose}'")
+
+
+async def _drop_orphans(job: Job, database: StagingDatabase) -> None:
+    """Drop what Runs before this one have left behind: a Project has one started Run at a time."""
+    async with session(database.server_url) as connection:
+        signed = await connection.fetch(
+            "SELECT datname, shobj_description(oid, 'pg_database') AS whose FROM pg_database"
+        )
+    for name, whose in signed:
+        earlier = earlier_run(whose or "", job.project.id, job.project.repository, job.fence)
+        # The name must agree with the signature, so that a restored or renamed database is nobody's to drop.
+        if (
+            earlier is None
+            or earlier == job.run_id
+            or name != staging_database_name(database.server, earlier)
+        ):
+            continue
+        async with job.journal.effect("drop-orphan", name):
+            await drop_database(database.server, staging_database_name(database.server, f"{earlier}-proof"))
+            await drop_database(database.server, name)
 
 
 async def require_same_schema(

@@ -1,0 +1,77 @@
+"""Folders for one step of work, gone afterwards; what a killed worker left is cleared by whoever comes next.
+
+A dump of production must not outlive the process that wrote it. Each folder has a file beside it that is
+locked for as long as its owner lives: the lock, and no age or name, says whether a folder is anybody's.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+_LOCK = ".lock"
+
+
+@contextmanager
+def temporary_folder(scratch: Path, name: str) -> Iterator[Path]:
+    """An empty folder below `scratch`, which is made if it has vanished; nobody else may look into it."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    sweep(scratch)
+    folder = scratch / f"{name}-{secrets.token_hex(6)}"
+    with _held(folder.with_suffix(_LOCK)):
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.with_suffix(_LOCK).unlink(missing_ok=True)
+
+
+def sweep(scratch: Path) -> list[str]:
+    """Remove the folders whose owners are gone; their names."""
+    gone: list[str] = []
+    for path in sorted(scratch.glob(f"*{_LOCK}")):
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            path.unlink(missing_ok=True)
+            gone.append(path.stem)
+    return gone
+
+
+class Sweeper:
+    """Clears at the start of a worker what one that was killed has left."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+
+    async def start(self) -> None:
+        sweep(self._scratch)
+
+    async def stop(self) -> None:
+        """Nothing is left to do: each folder goes with its step."""
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    while True:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Somebody may have swept the file away between its making and its lock.
+            if _is_still(file, path):
+                yield
+                return
+
+
+def _is_still(file: IO[str], path: Path) -> bool:
+    try:
+        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
