@@ -1,5 +1,6 @@
 """A service as a process sees it: a router, and parts that start and stop with it."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -88,14 +89,16 @@ def web_application(services: Sequence[Service], token_key: SecretStr) -> FastAP
     @app.get("/health", tags=["health"])
     async def health() -> JSONResponse:
         """200 when every service's database and broker answer and its consumer gets somewhere, else 503."""
-        report = {service.name: await _health(service) for service in services}
+        states = await asyncio.gather(*(_health(service) for service in services))
+        report = {service.name: state for service, state in zip(services, states, strict=True)}
         return JSONResponse(report, 200 if all(state == "ok" for state in report.values()) else 503)
 
     @app.get("/metrics", tags=["health"], response_class=Response)
     async def scrape() -> Response:
         """Everything that Prometheus is to know of this process and its services."""
-        asked = [metric for service in services for metric in await service.gauges()]
-        return Response(metrics.exposition(asked), media_type=metrics.CONTENT_TYPE)
+        asked = await asyncio.gather(*(service.gauges() for service in services))
+        families = [metric for gauges_of_one in asked for metric in gauges_of_one]
+        return Response(metrics.exposition(families), media_type=metrics.CONTENT_TYPE)
 
     return app
 

@@ -140,7 +140,7 @@ class FiveProcesses:
                 stack.push_async_callback(self._stop, name)
             for name in SERVICES:
                 await self._until_ready(name)
-            services = {name: self._base(name) for name in SERVICES}
+            services = {name: self.address(name) for name in SERVICES}
             await stack.enter_async_context(reverse_proxy(self.world.port, services))
             yield self
 
@@ -163,7 +163,9 @@ class FiveProcesses:
 
     async def command(self, *words: str) -> tuple[int, str]:
         """What an SRE types beside the servers: the exit code and what it prints."""
-        return await run_command(words, self._environment)
+        sre = self.token(Actor(id="sre@upgradepath.example", role="sre"))
+        place = {"UPGRADEPATH_URL": self.url, "UPGRADEPATH_TOKEN": sre}
+        return await run_command(words, self._environment | place)
 
     @asynccontextmanager
     async def frozen(self, name: str) -> AsyncIterator[None]:
@@ -185,11 +187,12 @@ class FiveProcesses:
     async def _stop(self, name: str) -> None:
         await asyncio.to_thread(self._children[name].stop, signal.SIGTERM, patience_s=_STOP_WITHIN_S)
 
-    def _base(self, name: str) -> str:
+    def address(self, name: str) -> str:
+        """Where one service answers by itself, without the others."""
         return f"http://{HOST}:{self._ports[name]}"
 
     async def _until_ready(self, name: str) -> None:
-        async with httpx.AsyncClient(base_url=self._base(name), trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.address(name), trust_env=False) as client:
             end = time.monotonic() + _READY_WITHIN_S
             while not await _is_healthy(client):
                 child = self._children[name]
