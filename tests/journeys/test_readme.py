@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import time
@@ -67,7 +68,11 @@ STORY = (
     Typed("version-map show acme-portal", says="auth-system: 1.3.0 (updated)"),
     Typed("doctor", says="embedded PostgreSQL"),
     Typed("topics list", says="upgrades.run.events.v1"),
+    Typed("topics lag", says="partition"),
+    Typed("topics dead", says="there are no dead letters"),
     Typed("topics tail upgrades.run.events.v1", says="RunChanged"),
+    Typed('freeze on --reason "the payment provider is down"', says="frozen"),
+    Typed('freeze off --reason "it is back"', says="not frozen"),
 )
 PROCESSES = ("dev", "topics create", "service registry --port 8081")
 PICTURES = ("Library ── PublishRelease", "auth-system: 1.3.0 (updated)")
@@ -198,7 +203,7 @@ async def _type(
     typed: Typed, placeholders: Mapping[str, str], folder: Path, variables: Mapping[str, str] | None = None
 ) -> str:
     """What the command says, once it has said and done what is expected of it."""
-    words = [placeholders.get(word, word) for word in typed.line.split()]
+    words = [placeholders.get(word, word) for word in shlex.split(typed.line)]
     end = time.monotonic() + _WITHIN_S
     while True:
         process = await asyncio.create_subprocess_exec(
