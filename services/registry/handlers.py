@@ -114,7 +114,7 @@ async def register_project(command: RegisterProject, tx: RegistryTransaction) ->
     if standing is None:
         first = VersionMap(project=project.id, pins=command.pins, revision=1, recorded_at=tx.now)
         standing = version_maps.recorded_at_first(first)
-        await tx.save_standing(standing, happened=True)
+        tx.save_standing(standing, happened=True)
         tx.send(standing.event)
     return event
 
@@ -123,7 +123,6 @@ async def change_version_map(
     command: HoldVersionMap | RecordVersionMap | ReleaseVersionMap, tx: RegistryTransaction
 ) -> version_maps.Event:
     """Compare, then set. What is so already is answered by the event that made it so."""
-    await tx.lock("project", command.project)
     standing = await tx.standing(command.project)
     if standing is None:
         raise not_found(
@@ -133,7 +132,7 @@ async def change_version_map(
             cure="register the Project first",
         )
     changed = version_maps.change(command, standing, tx.now)
-    await tx.save_standing(changed, happened=changed.event is not standing.event)
+    tx.save_standing(changed, happened=changed.event is not standing.event)
     tx.send(changed.event)
     return changed.event
 

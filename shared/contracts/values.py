@@ -3,6 +3,7 @@
 import hashlib
 import json
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
@@ -21,6 +22,7 @@ StageName = Literal[
 ]
 
 
+@lru_cache(maxsize=4096)
 def _semantic(text: str) -> str:
     SemanticVersion.parse(text)
     return text

@@ -1,9 +1,10 @@
 """Inbox and outbox as parts of a commit."""
 
-import base64
-import json
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from pydantic_core import from_json, to_json
 
 from shared.storage.statement import HOLDS, Part
 
@@ -28,8 +29,13 @@ class InboxEntry:
 
 def stored_headers(headers: RawHeaders) -> str:
     """Headers as JSON: pairs of a name and the value in base64, or null."""
-    pairs = [[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers]
-    return json.dumps(pairs, separators=(",", ":"))
+    pairs = [[name, None if value is None else b2a_base64(value, newline=False)] for name, value in headers]
+    return to_json(pairs).decode()
+
+
+def read_headers(stored: str) -> list[tuple[str, bytes | None]]:
+    """The opposite of `stored_headers`."""
+    return [(name, None if value is None else a2b_base64(value)) for name, value in from_json(stored)]
 
 
 def inbox_part(handled: Sequence[InboxEntry]) -> list[Part]:

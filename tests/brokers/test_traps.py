@@ -216,11 +216,11 @@ class BreakingOnce(Relay):
         super().__init__(database, settings)
         self.producers: set[Any] = set()
 
-    async def _send_all(self, producer: Any) -> None:
+    async def _send_all(self, producer: Any, driver: Any) -> None:
         self.producers.add(producer)
         if len(self.producers) == 1:
             raise OutOfOrderSequenceNumber("sequence 5, expected 3")
-        await super()._send_all(producer)
+        await super()._send_all(producer, driver)
 
 
 async def test_topics_are_not_made_by_being_read(kafka_place: Place) -> None:

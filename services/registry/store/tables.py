@@ -8,7 +8,6 @@ from sqlalchemy import JSON, BigInteger, Column, DateTime, ForeignKey, Identity,
 from sqlalchemy import UniqueConstraint as Unique
 from sqlmodel import Field, SQLModel
 
-from services.registry.domain.version_maps import Standing
 from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdrawn
 from shared.contracts.version_maps import VersionMapHeld, VersionMapRecorded, VersionMapReleased
 
@@ -101,10 +100,6 @@ class VersionMapRow(SQLModel, table=True):
     event: dict[str, Any] = _document()
     fence: int = Field(sa_column=Column(BigInteger, nullable=False))
     holder: str | None = None
-
-    def standing(self) -> Standing:
-        event = MAP_EVENTS[self.event_type].model_validate(self.event)
-        return Standing(event, self.fence, self.holder)
 
 
 class VersionMapHistoryRow(SQLModel, table=True):

@@ -1,10 +1,11 @@
 """The registry's queries."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, func, insert, select, text, update
+from sqlalchemy import JSON, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased
 from sqlmodel import col
@@ -12,7 +13,9 @@ from sqlmodel import col
 from services.registry.domain.declared import defined_names, types_of
 from services.registry.domain.gate import Library, Published
 from services.registry.domain.registration import Releases
-from services.registry.domain.version_maps import Event, Standing
+from services.registry.domain.version_maps import Change, Event, Standing
+from services.registry.store import standings
+from services.registry.store.standings import Standings
 from services.registry.store.tables import (
     MAP_EVENTS,
     PackageCheckRow,
@@ -29,6 +32,7 @@ from shared.contracts.values import Message
 from shared.messaging.inbox import Verdict
 from shared.packages.package import Package
 from shared.storage.database import Transaction
+from shared.storage.statement import Part
 from shared.versions import newest_first, precedence
 
 
@@ -46,7 +50,13 @@ class RegistryTransaction(Transaction):
     """Releases, package checks, Projects and version maps.
 
     Rows are read anew each time: a batch's messages share a session, and statements write past its cache.
+    Only where version maps stand is read and written by the batch, and nobody locks for it: who comes second
+    raises `Outrun` and is done again.
     """
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._standings = Standings()
 
     async def release_row(self, system: str, version: str) -> ReleaseRow | None:
         return await self.session.get(ReleaseRow, (system, version), populate_existing=True)
@@ -231,35 +241,27 @@ class RegistryTransaction(Transaction):
             for registered, kind, event in await self.session.execute(query)
         ]
 
+    async def preload(self, messages: Sequence[Message]) -> None:
+        await self._look_at(one.project for one in messages if isinstance(one, Change))
+
     async def standing(self, project: str) -> Standing | None:
         """Where the Project's version map stands."""
-        row = await self.session.get(VersionMapRow, project, populate_existing=True)
-        return None if row is None else row.standing()
+        await self._look_at([project])
+        return self._standings.of(project)
 
-    async def save_standing(self, standing: Standing, *, happened: bool) -> None:
+    def save_standing(self, standing: Standing, *, happened: bool) -> None:
         """Keep the standing, and its event in the history if it has `happened` now."""
-        project, event = standing.version_map.project, standing.event.model_dump(mode="json")
-        values = {
-            "event_type": type(standing.event).__name__,
-            "event": event,
-            "fence": standing.fence,
-            "holder": standing.holder,
-        }
-        await self.session.execute(
-            upsert(VersionMapRow)
-            .values(project=project, **values)
-            .on_conflict_do_update(index_elements=["project"], set_=values)
-        )
-        if happened:
-            await self.session.execute(
-                insert(VersionMapHistoryRow).values(
-                    project=project,
-                    revision=standing.version_map.revision,
-                    event_type=values["event_type"],
-                    event=event,
-                    happened_at=self.now,
-                )
-            )
+        self._standings.keep(standing, happened=happened)
+
+    def guard(self) -> Part | None:
+        return self._standings.guard()
+
+    def parts(self) -> list[Part]:
+        return self._standings.parts(self.now)
+
+    async def _look_at(self, projects: Iterable[str]) -> None:
+        if missing := self._standings.missing(projects):
+            self._standings.found(missing, await self.fetch(standings.READ, missing))
 
     async def history(self, project: str) -> list[tuple[str, datetime, Event]]:
         """Every event of the Project's map: its name, when, and the event; the newest first."""
