@@ -38,21 +38,18 @@ async def on_project_registered(event: ProjectRegistered, tx: NotifierTransactio
 
 async def on_version_map(event: VersionMapRecorded, tx: NotifierTransaction) -> None:
     """Weigh the Systems whose pin has moved."""
-    await tx.begin_weighing()
     project, pins = event.version_map.project, event.version_map.pins
-    if not await tx.see_map(project, event.version_map.revision):
+    inbox = await tx.inbox(project)
+    if event.version_map.revision <= inbox.map_revision:
         return  # old news: a newer map has been seen
-    systems = domain.moved(await tx.pins(project), pins)
-    if not systems:
-        return
-    await tx.replace_pins(project, pins)
+    systems = domain.moved(inbox.pins, pins)
+    inbox.map_revision, inbox.pins = event.version_map.revision, dict(pins)
     releases = await tx.releases(systems)
-    told = {one.system: one for one in await tx.notifications(project, "open")}
     changed: list[Notification] = []
     for system in systems:
         pinned = pins.get(system)
         offered = None if pinned is None else domain.offer(pinned, releases[system])
-        standing = domain.Standing(project, system, pinned, told.get(system))
+        standing = domain.Standing(project, system, pinned, inbox.open.get(system))
         changed += domain.settle(standing, offered, releases[system], tx.now)
     await tx.tell(changed)
 

@@ -18,6 +18,7 @@ from services.notifier.api import router
 from services.notifier.domain import Releases, Standing
 from services.notifier.handlers import HANDLERS
 from services.notifier.store import NotifierTransaction
+from services.notifier.store.inboxes import ProjectInbox
 from shared.contracts.envelope import Received, receive, seal, to_body
 from shared.contracts.notifications import Notification
 from shared.contracts.projects import ProjectRegistered
@@ -164,8 +165,7 @@ class MemoryTransaction:
     """What the handlers need of their store, in memory; `changes` is all that was told, in order."""
 
     known: dict[str, Releases] = field(default_factory=dict)
-    pinned: dict[str, Pins] = field(default_factory=dict)
-    maps: dict[str, int] = field(default_factory=dict)
+    inboxes: dict[str, ProjectInbox] = field(default_factory=dict)
     kept: dict[tuple[str, str, str], Notification] = field(default_factory=dict)
     changes: list[Notification] = field(default_factory=list)
     now: datetime = NOON
@@ -179,34 +179,23 @@ class MemoryTransaction:
     async def save_release(self, one: Release) -> None:
         self.known[one.system] = {**self.known.get(one.system, {}), one.version: one}
 
-    async def see_map(self, project: str, map_revision: int) -> bool:
-        is_new = self.maps.get(project, 0) < map_revision
-        self.maps[project] = max(self.maps.get(project, 0), map_revision)
-        return is_new
-
-    async def pins(self, project: str) -> Pins:
-        return self.pinned.get(project, {})
-
-    async def replace_pins(self, project: str, pins: Pins) -> None:
-        self.pinned[project] = pins
+    async def inbox(self, project: str) -> ProjectInbox:
+        return self.inboxes.setdefault(project, ProjectInbox(project))
 
     async def pinned_versions(self, systems: Sequence[str]) -> list[tuple[str, str]]:
-        pins = {pin for pins in self.pinned.values() for pin in pins.items()}
+        pins = {pin for inbox in self.inboxes.values() for pin in inbox.pins.items()}
         return sorted(pin for pin in pins if pin[0] in systems)
 
     async def affected(self, system: str, versions: Sequence[str]) -> list[Standing]:
-        opened = {(one.project, one.system): one for one in self.kept.values() if one.state == "open"}
         return [
-            Standing(project, system, pins[system], opened.get((project, system)))
-            for project, pins in sorted(self.pinned.items())
-            if pins.get(system) in versions
+            Standing(project, system, inbox.pins[system], inbox.open.get(system))
+            for project, inbox in sorted(self.inboxes.items())
+            if inbox.pins.get(system) in versions
         ]
-
-    async def notifications(self, project: str, state: str) -> list[Notification]:
-        return [one for one in self.kept.values() if (one.project, one.state) == (project, state)]
 
     async def tell(self, changed: Sequence[Notification]) -> None:
         for one in changed:
+            self.inboxes[one.project].tell(one)
             self.kept[one.project, one.system, one.version] = one
             self.changes.append(one)
 

@@ -53,7 +53,7 @@ def test_a_repeat_tells_nothing(messages: list[Message]) -> None:
 def test_what_is_open_is_the_newest_offer_and_nothing_else(messages: Sequence[Message]) -> None:
     store = after(messages)
     expected = {}
-    for project, pins in store.pinned.items():
+    for project, pins in ((one.project, one.pins) for one in store.inboxes.values()):
         for system, pinned in pins.items():
             if (offered := offer(pinned, store.known.get(system, {}))) is not None:
                 expected[project, system] = (pinned, offered.version)

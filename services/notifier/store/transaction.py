@@ -1,0 +1,212 @@
+"""The notifier's queries. One release may concern thousands of Projects: all writes are sets."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import JSON, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlmodel import col
+
+from services.notifier.domain import Releases, Standing
+from services.notifier.store import inboxes
+from services.notifier.store.inboxes import Numbered, ProjectInbox
+from services.notifier.store.tables import KnownReleaseRow, NotificationRow, PinRow, ProjectInboxRow
+from shared.contracts.notifications import Notification, NotificationClosed, NotificationReady
+from shared.contracts.releases import Release
+from shared.contracts.values import Message
+from shared.contracts.version_maps import VersionMapRecorded
+from shared.storage.database import Transaction
+from shared.storage.statement import Part
+
+
+class NotifierTransaction(Transaction):
+    """Releases and pins as they are known, and the inboxes.
+
+    The inboxes of a batch of version maps are held here and written at the end, or when a release is weighed.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._weighs = False
+        self._inboxes: dict[str, ProjectInbox] = {}
+        self._releases: dict[str, Releases] = {}
+        self._told: list[Numbered] = []
+        self._revisions: dict[str, int] = {}
+
+    async def preload(self, messages: Sequence[Message]) -> None:
+        maps = [one.version_map for one in messages if isinstance(one, VersionMapRecorded)]
+        if not maps:
+            return
+        await self._hold([one.project for one in maps])
+        pins = [pin for one in maps for pin in one.pins.items()]
+        await self.releases({system for system, _ in pins})
+
+    async def begin_weighing(self) -> None:
+        """One after the other: a release and a new pin that do not see each other would be missed.
+
+        What is held of single inboxes is written first.
+        """
+        await self._one_after_another()
+        if self._inboxes:
+            await self.write()
+
+    async def inbox(self, project: str) -> ProjectInbox:
+        """A Project's inbox, to be changed by what its version map says."""
+        await self._hold([project])
+        return self._inboxes[project]
+
+    async def releases(self, systems: Iterable[str]) -> dict[str, Releases]:
+        """What is known of these Systems, by System and version."""
+        wanted = list(systems)
+        missing = [system for system in wanted if system not in self._releases]
+        if missing:
+            found: dict[str, dict[str, Release]] = {system: {} for system in missing}
+            for system, version, release in await self.fetch(
+                "select system, version, release::text from known_releases where system = any($1::text[])",
+                missing,
+            ):
+                found[system][version] = Release.model_validate_json(release)
+            self._releases |= found
+        return {system: self._releases[system] for system in wanted}
+
+    async def save_release(self, release: Release) -> None:
+        self._releases.pop(release.system, None)
+        document = release.model_dump(mode="json")
+        await self.session.execute(
+            upsert(KnownReleaseRow)
+            .values(system=release.system, version=release.version, release=document)
+            .on_conflict_do_update(index_elements=["system", "version"], set_={"release": document})
+        )
+
+    async def open_inbox(self, project: str) -> None:
+        """Make the Project's inbox unless there is one."""
+        await self.session.execute(
+            upsert(ProjectInboxRow)
+            .values(project=project, revision=0, map_revision=0)
+            .on_conflict_do_nothing()
+        )
+
+    async def has_inbox(self, project: str) -> bool:
+        return await self.session.get(ProjectInboxRow, project) is not None
+
+    async def pinned_versions(self, systems: Sequence[str] | None = None) -> list[tuple[str, str]]:
+        """Every (System, version) that anybody pins."""
+        query = select(col(PinRow.system), col(PinRow.version)).distinct()
+        if systems is not None:
+            query = query.where(col(PinRow.system).in_(systems))
+        return [(system, version) for system, version in await self.session.execute(query)]
+
+    async def who_pins(
+        self, pinned: Iterable[tuple[str, str]], projects: Sequence[str] | None
+    ) -> list[tuple[str, str, str]]:
+        """(Project, System, version) for these pins, in order; `projects` None means all."""
+        wanted = list(pinned)
+        rows = await self.session.execute(
+            text(
+                "select p.project, p.system, p.version from pins p"
+                " join unnest(cast(:systems as text[]), cast(:versions as text[])) as w (system, version)"
+                " using (system, version)"
+                " where cast(:projects as text[]) is null or p.project = any(cast(:projects as text[]))"
+                " order by p.project, p.system"
+            ),
+            {
+                "systems": [system for system, _ in wanted],
+                "versions": [version for _, version in wanted],
+                "projects": None if projects is None else list(projects),
+            },
+        )
+        return [(project, system, version) for project, system, version in rows]
+
+    async def affected(self, system: str, versions: Sequence[str]) -> list[Standing]:
+        """Where everybody stands who pins one of these versions."""
+        rows = await self.session.execute(
+            text(
+                "select p.project, p.version, n.notification from pins p left join notifications n"
+                " on n.project = p.project and n.system = p.system and n.state = 'open'"
+                " where p.system = :system and p.version = any(cast(:versions as text[]))"
+                " order by p.project"
+            ).columns(notification=JSON),
+            {"system": system, "versions": list(versions)},
+        )
+        return [
+            Standing(project, system, version, None if told is None else Notification.model_validate(told))
+            for project, version, told in rows
+        ]
+
+    async def notifications(self, project: str, state: str | None = None) -> list[Notification]:
+        """The Project's notifications, the newest first."""
+        query = (
+            select(col(NotificationRow.notification))
+            .where(col(NotificationRow.project) == project)
+            .order_by(col(NotificationRow.revision).desc())
+        )
+        if state is not None:
+            query = query.where(col(NotificationRow.state) == state)
+        return [Notification.model_validate(row) for row in (await self.session.execute(query)).scalars()]
+
+    async def tell(self, changed: Sequence[Notification]) -> None:
+        """Keep the changed notifications and send them. Weighing must have begun, or their inbox be held."""
+        missing = sorted({one.project for one in changed if one.project not in self._inboxes})
+        if missing:
+            rows = await self.fetch(inboxes.INBOXES, missing)
+            self._revisions |= {project: revision for project, revision, _ in rows}
+        for notification in changed:
+            held = self._inboxes.get(notification.project)
+            if held is not None:
+                revision = held.tell(notification)
+            else:
+                revision = self._revisions[notification.project] = self._revisions[notification.project] + 1
+            self.send(_event(notification, revision))
+            self._told.append((notification, revision))
+
+    def parts(self) -> list[Part]:
+        written = [
+            *(inboxes.write_inboxes(list(self._inboxes.values())) if self._inboxes else ()),
+            *([inboxes.write_revisions(self._revisions)] if self._revisions else ()),
+            *inboxes.write_notifications(self._told),
+        ]
+        self._inboxes, self._revisions, self._told = {}, {}, []
+        return written
+
+    async def handled(self) -> None:
+        if self._revisions:
+            await self.write()
+        await super().handled()
+
+    async def _one_after_another(self) -> None:
+        if not self._weighs:
+            await self.lock("inboxes", "all")
+            self._weighs = True
+
+    async def _hold(self, projects: Sequence[str]) -> None:
+        missing = sorted({project for project in projects if project not in self._inboxes})
+        if not missing:
+            return
+        await self._one_after_another()
+        held = {project: ProjectInbox(project) for project in missing}
+        for project, revision, map_revision in await self.fetch(inboxes.INBOXES, missing):
+            held[project].revision, held[project].map_revision = revision, map_revision
+        for project, system, version in await self.fetch(inboxes.PINS, missing):
+            held[project].pins[system] = version
+        for project, told in await self.fetch(inboxes.OPEN, missing):
+            notification = Notification.model_validate_json(told)
+            held[project].open[notification.system] = notification
+        for one in held.values():
+            one.pinned_before = dict(one.pins)
+        self._inboxes |= held
+
+    async def reminders(self) -> list[Message]:
+        """For a broker that forgot: every open notification, and each inbox's last change."""
+        rows = await self.session.execute(
+            text(
+                "select n.notification, n.revision from notifications n join inboxes i using (project)"
+                " where n.state = 'open' or n.revision = i.revision order by n.project, n.revision"
+            ).columns(notification=JSON)
+        )
+        return [_event(Notification.model_validate(told), revision) for told, revision in rows]
+
+
+def _event(notification: Notification, revision: int) -> NotificationReady | NotificationClosed:
+    if notification.state == "open":
+        return NotificationReady(notification=notification, revision=revision)
+    return NotificationClosed(notification=notification, revision=revision)
