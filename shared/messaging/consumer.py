@@ -4,11 +4,11 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
@@ -16,11 +16,11 @@ from shared import background
 from shared.contracts.envelope import Received, Unreadable, receive
 from shared.contracts.topics import Topic
 from shared.contracts.values import Command
-from shared.crash_points import around
 from shared.errors import Retry
 from shared.messaging.backoff import delays_s
 from shared.messaging.dead_letters import Record, bury
 from shared.messaging.inbox import Inbox, OtherBytes
+from shared.messaging.offsets import Offsets
 from shared.messaging.progress import Progress, Stuck
 from shared.settings import KafkaSettings
 from shared.storage.database import Transaction, is_passing
@@ -176,26 +176,28 @@ class Consumer(Generic[T]):
             await asyncio.sleep(next(delays))
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
-        progress = Progress(consumer, self.settings.stuck_after_s)
-        while True:
-            polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_RECORDS)
-            records = [record for partition in polled.values() for record in partition]
-            if not records:
-                await progress.check()
-                continue
-            under_way = {at: (first[0].offset, time.monotonic()) for at, first in polled.items() if first}
-            self._under_way |= under_way
-            try:
-                await self.take(records)
-            finally:
-                for partition in under_way:
-                    del self._under_way[partition]
-            try:
-                async with around("offsets"):
-                    await consumer.commit(_next_offsets(records))
-            except (KafkaError, IllegalStateError) as error:
-                # The partition went to another member meanwhile: it reads these again and skips them.
-                log.warning("offsets not committed, the records will be seen again: %s", error)
+        progress, offsets = Progress(consumer, self.settings.stuck_after_s), Offsets(consumer)
+        try:
+            while True:
+                wait_ms = min(_POLL_MS, math.ceil(offsets.due_within_s() * 1000))
+                polled = await consumer.getmany(timeout_ms=wait_ms, max_records=BATCH_RECORDS)
+                if not any(polled.values()):
+                    await progress.check()
+                else:
+                    await self._take_polled(polled)
+                    offsets.handled(polled)
+                await offsets.commit_when_due()
+        finally:
+            await offsets.commit()
+
+    async def _take_polled(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        under_way = {at: (first[0].offset, time.monotonic()) for at, first in polled.items() if first}
+        self._under_way |= under_way
+        try:
+            await self.take([record for records in polled.values() for record in records])
+        finally:
+            for partition in under_way:
+                del self._under_way[partition]
 
     async def _take_together(self, good: Sequence[Readable]) -> None:
         """One transaction for all; what breaks it is found by halving, so that it alone is redone alone."""
@@ -249,11 +251,3 @@ async def _stop(subscriber: Any) -> None:
             await subscriber.stop()
     except Exception as error:  # it is given up anyway; the group notices by itself
         log.warning("%s could not be left in order: %r", subscriber.topic_names, error)
-
-
-def _next_offsets(records: Sequence[Record]) -> dict[TopicPartition, int]:
-    offsets: dict[TopicPartition, int] = {}
-    for record in records:
-        partition = TopicPartition(record.topic, record.partition)
-        offsets[partition] = max(offsets.get(partition, 0), record.offset + 1)
-    return offsets

@@ -87,7 +87,9 @@ class Inbox(Generic[T]):
 
     async def handle_alone(self, received: Received) -> None:
         """Handle one message in its own transaction; a refusal is answered by `CommandRefused`."""
-        if type(received.message) in self.handlers:
+        if type(received.message) not in self.handlers:
+            return
+        if self.database.memory is None or not await self._handled_from_memory([received]):
             await self._judge(received, answer=True)
 
     async def _handle_together(self, messages: Sequence[Received]) -> None:

@@ -1,0 +1,54 @@
+"""How far a consumer has come: told to the broker about once a second, since the inbox knows every repeat."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from shared.crash_points import around
+
+log = logging.getLogger(__name__)
+
+COMMIT_EVERY_S = 1.0
+
+
+class Offsets:
+    """What was handled durably and is not committed yet."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+        self._next: dict[TopicPartition, int] = {}
+        self._committed_at_s = time.monotonic()
+
+    def handled(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        """These records, which came in their order, are durable."""
+        self._next |= {partition: records[-1].offset + 1 for partition, records in polled.items() if records}
+
+    def due_within_s(self) -> float:
+        """Until `commit_when_due` has something to do."""
+        return (
+            max(0.0, self._committed_at_s + COMMIT_EVERY_S - time.monotonic())
+            if self._next
+            else COMMIT_EVERY_S
+        )
+
+    async def commit_when_due(self) -> None:
+        if self._next and self.due_within_s() == 0:
+            await self.commit()
+
+    async def commit(self) -> None:
+        """Commit all of it, now: before leaving, too."""
+        # What went to another member meanwhile, that one reads again and skips.
+        ours = self._consumer.assignment()
+        offsets = {partition: offset for partition, offset in self._next.items() if partition in ours}
+        self._next, self._committed_at_s = {}, time.monotonic()
+        if not offsets:
+            return
+        try:
+            async with around("offsets"):
+                await self._consumer.commit(offsets)
+        except (KafkaError, IllegalStateError) as error:
+            log.warning("offsets not committed, the records will be seen again: %s", error)
