@@ -1,9 +1,13 @@
 """The floor: what eight durable stages and one record cost PostgreSQL alone, with nothing around them."""
 
 import asyncio
+import statistics
 import time
+from typing import Any
 
 import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 COMMITS_PER_RUN = 9
 
@@ -30,3 +34,35 @@ async def commits_per_second(url: str, runs: int, in_flight: int = 32) -> float:
         return runs / (time.perf_counter() - began)
     finally:
         await pool.close()
+
+
+HOPS_PER_RUN = 16
+"""Eight stage commands and eight results, as far as a lone run has to wait for them."""
+
+
+async def lone_run_s(url: str, bootstrap_servers: str, runs: int = 20) -> float:
+    """The median of a run alone: its raw hops over the broker one after another, a commit after each."""
+    topic = TopicPartition("floor", 0)
+    settings: dict[str, Any] = {"bootstrap_servers": bootstrap_servers}
+    admin = AIOKafkaAdminClient(**settings)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic.topic, 1, 1)])
+    await admin.close()
+    consumer = AIOKafkaConsumer(**settings, auto_offset_reset="earliest", enable_auto_commit=False)
+    took_s = []
+    async with AIOKafkaProducer(**settings, acks="all", enable_idempotence=True) as producer, consumer:
+        consumer.assign([topic])
+        connection = await asyncpg.connect(url)
+        await connection.execute("create table lone (hop bigint primary key, state text not null)")
+        for run in range(runs):
+            began = time.perf_counter()
+            for hop in range(HOPS_PER_RUN):
+                await connection.execute(
+                    "insert into lone values ($1, $2)", run * HOPS_PER_RUN + hop, "x" * 200
+                )
+                await producer.send(topic.topic, b"x" * 1000, partition=0)
+                await consumer.getone()
+            await connection.execute("update lone set state = $1 where hop = $2", "done", run * HOPS_PER_RUN)
+            took_s.append(time.perf_counter() - began)
+        await connection.close()
+    return statistics.median(took_s)

@@ -39,10 +39,11 @@ async def test_a_database_that_is_away_pauses_consuming(
     place.url = own_postgres.url(place.name)
     service = place.service()
     await service.create_tables()
+    before = await place.committed() + 5
     async with service.running():
         await place.send(place.commands(range(5)))
         await eventually(place.events, lambda events: len(events) == 5)
-        before = await place.committed()
+        await eventually(place.committed, lambda offsets: offsets == before)
         await asyncio.to_thread(own_postgres.kill if crash else own_postgres.stop)
         await place.send(place.commands(range(5, 60)))
         with pytest.raises(AssertionError):
