@@ -188,7 +188,7 @@ class Consumer(Generic[T]):
                     offsets.handled(polled)
                 await offsets.commit_when_due()
         finally:
-            await offsets.commit()
+            await offsets.leave()
 
     async def _take_polled(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
         under_way = {at: (first[0].offset, time.monotonic()) for at, first in polled.items() if first}

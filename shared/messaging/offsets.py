@@ -1,5 +1,6 @@
 """How far a consumer has come: told to the broker about once a second, since the inbox knows every repeat."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from shared.crash_points import around
 log = logging.getLogger(__name__)
 
 COMMIT_EVERY_S = 1.0
+_LEAVE_WITHIN_S = 1.0
 
 
 class Offsets:
@@ -39,8 +41,15 @@ class Offsets:
         if self._next and self.due_within_s() == 0:
             await self.commit()
 
+    async def leave(self) -> None:
+        """Commit all of it, if the broker answers soon: what is not committed is read again and skipped."""
+        committing = asyncio.ensure_future(self.commit())
+        # A task of its own: with its broker away, aiokafka goes on asking whoever cancels it.
+        await asyncio.wait({committing}, timeout=_LEAVE_WITHIN_S)
+        committing.cancel()
+
     async def commit(self) -> None:
-        """Commit all of it, now: before leaving, too."""
+        """Commit all of it, now."""
         # What went to another member meanwhile, that one reads again and skips.
         ours = self._consumer.assignment()
         offsets = {partition: offset for partition, offset in self._next.items() if partition in ours}

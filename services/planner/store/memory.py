@@ -49,7 +49,9 @@ class KnownProject:
 
     def copy(self) -> "KnownProject":
         """To be changed by one transaction."""
-        return replace(self, runs=dict(self.runs))
+        other = object.__new__(KnownProject)
+        other.__dict__ = {**self.__dict__, "runs": dict(self.runs)}
+        return other
 
 
 @dataclass
@@ -69,18 +71,21 @@ class Memory:
         return known.copy()
 
     def keep(self, known: KnownProject, *, changed: bool) -> None:
-        """Remember it for as long as it has open Runs, unless something newer is known."""
+        """Remember it, which nobody changes any more, while it has open Runs and nothing newer is known."""
         version = known.version + 1 if changed else known.version
         before = self.projects.get(known.id)
         if before is not None and before.version > version:
             return
-        runs = {name: replace(kept, is_new=False) for name, kept in known.runs.items() if not kept.run.ended}
+        runs = {
+            name: replace(kept, is_new=False) if kept.is_new else kept
+            for name, kept in known.runs.items()
+            if not kept.run.ended
+        }
         if not runs:
             self.projects.pop(known.id, None)
             return
-        self.projects[known.id] = replace(
-            known, version=version, runs=runs, project_is_new=False, map_is_new=False
-        )
+        known.version, known.runs, known.project_is_new, known.map_is_new = version, runs, False, False
+        self.projects[known.id] = known
         self.projects.move_to_end(known.id)
         if len(self.projects) > PROJECTS_MAX:
             self.projects.popitem(last=False)
