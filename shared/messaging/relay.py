@@ -51,10 +51,13 @@ class Relay:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        self.database.on_sent.append(self._wake.set)
         self._task = asyncio.create_task(self._run(), name=f"relay of {self.database.service}")
 
     async def stop(self) -> None:
         await background.end(self._task)
+        if self._wake.set in self.database.on_sent:
+            self.database.on_sent.remove(self._wake.set)
 
     async def _run(self) -> None:
         while True:

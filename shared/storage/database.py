@@ -63,6 +63,7 @@ class Transaction:
         self._ordinal = 0
         self._outgoing: list[tuple[str, bytes | None, bytes | None, str]] = []
         self._handled: list[InboxEntry] = []
+        self._sent = False
         self._after_commit: list[Callable[[], None]] = []
 
     @property
@@ -181,6 +182,7 @@ class Transaction:
         if not parts and guard is None:
             return
         statement = joined(guard, parts, NOTIFY if self._outgoing else "")
+        self._sent = self._sent or bool(self._outgoing)
         self._outgoing, self._handled = [], []
         [row] = await self.fetch(statement.sql, *statement.args)
         if not row[0]:
@@ -201,6 +203,9 @@ class Transaction:
             raise
         reached(at, "commit", "after")
         self.settled(True)
+        if self._sent:
+            for wake in self.database.on_sent:
+                wake()
         for wake in self._after_commit:
             wake()
 
@@ -229,6 +234,8 @@ class Database(Generic[T]):
             pool_timeout=30,
             connect_args={"server_settings": _SESSION},
         )
+        self.on_sent: list[Callable[[], None]] = []
+        """Called after each commit that put something into the outbox: sooner than a notification comes."""
         self.lane = Lane(url.replace("postgresql+asyncpg:", "postgresql:", 1), pool_size)
         self.clock = DatabaseClock(self.lane)
 
