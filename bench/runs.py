@@ -237,7 +237,9 @@ async def measure(size: Size) -> list[Result]:
     """Runs per second against the floor, the CPU that they cost and where, a run alone, memory at rest."""
     with tempfile.TemporaryDirectory(prefix="upgradepath-bench-") as name:
         async with running(Path(name)) as system:
-            at_rest = {name: psutil.Process(child.pid).memory_info().rss for name, child in _ours(system)}
+            at_rest = {
+                name: psutil.Process(one.pid).memory_info().rss for name, one in system.services.items()
+            }
             await asyncio.to_thread(system.postgres.create_database, "floor")
             await _register(system.driver, [*_names("warm", size.warm_up), *_names("lone", size.lone)])
             await _all_at_once(system.driver, _names("warm", size.warm_up), size.in_flight)
@@ -295,7 +297,3 @@ def _cpu(rounds: Sequence[Round]) -> list[Result]:
 
 def _names(kind: str, count: int) -> list[str]:
     return [f"{kind}-{index}" for index in range(count)]
-
-
-def _ours(system: System) -> list[tuple[str, Child]]:
-    return list(system.services.items())
