@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from shared.contracts.envelope import release_trace
 from shared.contracts.facts import ChecksFacts, DeployFacts, RollBackFacts
@@ -9,7 +10,7 @@ from shared.contracts.freezes import Freeze
 from shared.contracts.run_state import RunOrigin, RunWork
 from shared.contracts.runs import BlockedBy, Plan, RunChanged, RunView, StageRecord
 from shared.contracts.stages import Errored, Failed, Succeeded
-from shared.contracts.values import Actor, Message, StageName
+from shared.contracts.values import Actor, Contract, Message, StageName
 
 
 class Run(RunView, RunWork, RunOrigin):
@@ -43,13 +44,16 @@ class Run(RunView, RunWork, RunOrigin):
 
     def view(self) -> RunView:
         """What everybody may see."""
-        return RunView.model_construct(**{name: getattr(self, name) for name in RunView.model_fields})
+        return RunView.model_construct(**self._part(RunView))
 
     def changed(self, revision: int) -> RunChanged:
         """The event that says how the Run stands: what it was opened with stands in the first one only."""
-        # A Run is each of its three parts, and each place is written with the fields of its own part.
-        origin = self if revision == 1 else None
-        return RunChanged.model_construct(run=self, revision=revision, work=self, origin=origin)
+        origin = RunOrigin.model_construct(**self._part(RunOrigin)) if revision == 1 else None
+        work = RunWork.model_construct(**self._part(RunWork))
+        return RunChanged.model_construct(run=self.view(), revision=revision, work=work, origin=origin)
+
+    def _part(self, part: type[Contract]) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in part.model_fields}
 
     def record_of(self, stage: StageName) -> StageRecord | None:
         """The newest record of a stage."""
