@@ -1,5 +1,6 @@
 """The documents that the services' HTTP doors answer with, as far as they are not messages themselves."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -55,6 +56,22 @@ class OutdatedRow(Contract):
     migration_required: bool
     required: bool = False
     behind: int = Field(ge=0, description="versions between the pinned and the newest one, it included")
+
+
+class EffectAnswer(Contract):
+    """One effect of a Run; under way while `done_at` is none."""
+
+    stage: str
+    attempt: int
+    name: str
+    detail: str
+    done_at: datetime | None
+
+
+class ReportAnswer(Contract):
+    """GET /executor/runs/{id}, as far as it is shown."""
+
+    effects: tuple[EffectAnswer, ...]
 
 
 class RunAnswer(Contract):

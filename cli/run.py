@@ -4,17 +4,18 @@ from typing import Annotated
 
 import typer
 
-from cli.answers import PlanAnswer, RunAnswer
+from cli.answers import PlanAnswer, ReportAnswer, RunAnswer
 from cli.asking import AsJson, RunArgument, Watch, asks
 from cli.client import Server
 from cli.decisions import ask, current_candidate
-from cli.output import say, show_json, table, text, when
+from cli.output import note, say, show_json, table, text, when
 from cli.plan_page import print_summary
 from cli.run_page import print_run, status_text
 from cli.watch import answer_and_watch, finish, watch
+from cli.world import NoAnswer
 from shared.clock import utc_now
 from shared.contracts.runs import RunView
-from shared.errors import conflict
+from shared.errors import Reject, conflict
 
 app = typer.Typer(help="Start, follow, approve and undo the upgrade of a Project.")
 
@@ -67,7 +68,22 @@ def show(server: Server, run: RunArgument, as_json: AsJson = False) -> None:
     if as_json:
         show_json(document)
         return
-    print_run(RunAnswer.model_validate(document).run, utc_now())
+    found = RunAnswer.model_validate(document).run
+    print_run(found, utc_now())
+    if found.status == "running":
+        _say_progress(server, found)
+
+
+def _say_progress(server: Server, run: RunView) -> None:
+    """What the executor is doing at this moment, if it is its turn."""
+    try:
+        report = ReportAnswer.model_validate(server.read("executor", "runs", run.id))
+    except (Reject, NoAnswer) as error:
+        note(f"how far it is cannot be told: {error}")
+        return
+    last = report.effects[-1] if report.effects else None
+    if last is not None and last.done_at is None and last.stage == run.stage:
+        say(f"  {last.stage}: {last.name} {last.detail}, under way")
 
 
 @app.command("list", rich_help_panel=LOOK)

@@ -1,5 +1,6 @@
 """What a stage's code sees of the job that it is part of."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,13 +23,20 @@ class Effect:
     done_at: datetime | None
 
 
+Say = Callable[[str], Awaitable[None]]
+"""Put new words in the place of an effect's detail."""
+
+
 class Journal(Protocol):
     """Intent before, outcome after, each in its own commit of the worker's database."""
 
     def effect(
         self, name: str, detail: str = "", *, production: bool = False
-    ) -> AbstractAsyncContextManager[None]:
-        """Commit the intent, let the body act, commit the outcome. Raises `Stale` when superseded."""
+    ) -> AbstractAsyncContextManager[Say]:
+        """Commit the intent, let the body act, commit the outcome. Raises `Stale` when superseded.
+
+        What takes long tells how far it is by what it is given: it takes the place of `detail`.
+        """
         ...
 
     async def of_run(self) -> list[Effect]:

@@ -148,6 +148,12 @@ class WorkerTransaction(Transaction):
         effect_id: int = added.scalar_one() or 0
         return effect_id
 
+    async def effect_says(self, effect_id: int, detail: str) -> None:
+        """How far an effect is that is under way."""
+        await self.session.execute(
+            update(EffectRow).where(col(EffectRow.id) == effect_id).values(detail=detail)
+        )
+
     async def effect_done(self, effect_id: int) -> None:
         await self.session.execute(
             update(EffectRow).where(col(EffectRow.id) == effect_id).values(done_at=self.now)

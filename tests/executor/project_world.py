@@ -26,7 +26,7 @@ from shared.contracts.tasks import (
     RollBackTask,
     Upgrade,
 )
-from shared.jobs.job import Effect, Job
+from shared.jobs.job import Effect, Job, Say
 from shared.packages.archive import pack_folder
 from tests.executor.conftest import NewDatabase
 
@@ -94,14 +94,18 @@ class MemoryJournal:
         """The name of the effect after whose body the worker 'crashes'."""
 
     @asynccontextmanager
-    async def effect(self, name: str, detail: str = "", *, production: bool = False) -> AsyncIterator[None]:
+    async def effect(self, name: str, detail: str = "", *, production: bool = False) -> AsyncIterator[Say]:
         effect = Effect(self.stage, 1, name, production, detail, datetime.now(UTC), None)
         self.effects.append(effect)
         place = len(self.effects) - 1
-        yield
+
+        async def say(words: str) -> None:
+            self.effects[place] = replace(self.effects[place], detail=words)
+
+        yield say
         if name == self.fail_at:
             raise ConnectionError(f"crashed after {name}")
-        self.effects[place] = replace(effect, done_at=datetime.now(UTC))
+        self.effects[place] = replace(self.effects[place], done_at=datetime.now(UTC))
 
     async def of_run(self) -> list[Effect]:
         return list(self.effects)

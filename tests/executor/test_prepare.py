@@ -28,6 +28,8 @@ async def test_branch_and_masked_rows_are_there_and_again(tmp_path: Path, new_da
     assert await world.value(world.staging_url, real) == 0
     assert await world.value(world.production, real) == PEOPLE
     assert not world.journal.touched_production()
+    said = {effect.name: effect.detail for effect in await world.journal.of_run()}
+    assert said["copy-rows"] == f"{PEOPLE} rows of 1 tables, 0 MiB"
 
 
 async def test_a_push_since_the_plan_is_named(tmp_path: Path, new_database: NewDatabase) -> None:

@@ -36,8 +36,8 @@ def bearer(role: str = "maintainer", project: str = "acme") -> dict[str, str]:
 
 async def test_jobs_and_effects_of_a_run_are_told(world: World) -> None:
     async def stage(job: Job, task: object) -> Facts:
-        async with job.journal.effect("push", "main", production=True):
-            pass
+        async with job.journal.effect("push", "main", production=True) as say:
+            await say("half of main")
         return DONE
 
     await world.worker(stage)
@@ -52,6 +52,7 @@ async def test_jobs_and_effects_of_a_run_are_told(world: World) -> None:
         (job,), (effect,) = report["jobs"], report["effects"]
         assert (job["stage"], job["state"], job["outcome"]["kind"]) == ("record", "finished", "succeeded")
         assert (effect["name"], effect["production"], effect["done_at"] is not None) == ("push", True, True)
+        assert effect["detail"] == "half of main"
         assert (await client.get(f"/runs/{RUN}", headers=bearer("sre", "other"))).status_code == 200
         assert (await client.get(f"/runs/{RUN}")).status_code == 401
         assert (await client.get(f"/runs/{RUN}", headers=bearer(project="beta"))).status_code == 403
@@ -75,5 +76,5 @@ async def test_the_service_reads_its_commands_and_nothing_else(postgres: Any, tm
     )
     service = build(settings)
     assert set(service.inbox.handlers) == {RunExecutorStage, CancelExecutorStage, HoldDeploys}
-    assert (service.name, len(service.parts)) == ("executor", 1)
+    assert (service.name, len(service.parts)) == ("executor", 2)
     await service.database.close()

@@ -48,6 +48,12 @@ class Progress:
     def moved(self, count: int) -> None:
         self.bytes += count
 
+    def __str__(self) -> str:
+        # What travels is smaller than what lies in the tables, so the whole is only about so much.
+        return (
+            f"{self.bytes >> 20} of about {self.total_bytes >> 20} MiB: {', '.join(self.tables) or 'indexes'}"
+        )
+
 
 async def masked_copy(
     production: str,

@@ -1,11 +1,12 @@
 """A Run's staging: its database, its app and its branch; made, made anew, and taken away."""
 
+import asyncio
 from dataclasses import dataclass
 
 import asyncpg
 
 from services.executor.clients import migrations
-from services.executor.clients.masking import Copied, masked_copy
+from services.executor.clients.masking import Copied, Progress, masked_copy
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import (
     create_database,
@@ -17,6 +18,7 @@ from services.executor.clients.postgres import (
 )
 from services.executor.stages.project_tree import checkout, kept_ref, models_at
 from services.executor.stages.tools import Tools
+from shared.background import end
 from shared.clients.database_urls import with_database
 from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
 from shared.clients.git import Git
@@ -24,9 +26,10 @@ from shared.clients.staging import earlier_run, staging_database_name, staging_o
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure
-from shared.jobs.job import Job
+from shared.jobs.job import Job, Say
 
 _DIFFERENCES_SHOWN = 20
+_TELL_S = 2.0
 _ENVIRONMENT_CURE = "read the output; correct the Project or its hosting; then `upgradepath run continue`"
 
 
@@ -97,8 +100,25 @@ async def rebuild(
         definition = job.project.definition.staging
         if definition.seed is not None and definition.data == "seed":
             return database, await _seed(database.url, git, commit, definition.seed)
-        models = await models_at(git, commit)
-        return database, await masked_copy(production, database.url, models, data=definition)
+    models = await models_at(git, commit)
+    async with job.journal.effect("copy-rows", "counting") as say:
+        progress = Progress()
+        telling = asyncio.create_task(_tell(progress, say))
+        try:
+            copied = await masked_copy(production, database.url, models, progress, definition)
+        finally:
+            await end(telling)
+        await say(
+            f"{sum(copied.rows.values())} rows of {len(copied.rows)} tables, {progress.bytes >> 20} MiB"
+        )
+    return database, copied
+
+
+async def _tell(progress: Progress, say: Say) -> None:
+    """For whoever asks how far the copy is, until it is done."""
+    while True:
+        await asyncio.sleep(_TELL_S)
+        await say(str(progress))
 
 
 async def _sign(job: Job, database: StagingDatabase) -> None:
