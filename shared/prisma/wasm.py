@@ -4,6 +4,7 @@ One thread for all of them, because wasmtime keeps the error of a callback in on
 """
 
 import asyncio
+import atexit
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -73,7 +74,11 @@ def load(archive: Archive) -> Compiled:
     config.wasm_reference_types = True
     config.cache = str(settings)
     engine = wasmtime.Engine(config)
-    return Compiled(engine, wasmtime.Module(engine, data))
+    module = wasmtime.Module(engine, data)
+    # Left to the interpreter's end, they find wasmtime itself half gone, and say so.
+    for each in (engine, module):
+        atexit.register(each.close)
+    return Compiled(engine, module)
 
 
 class Instance:
