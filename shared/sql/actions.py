@@ -1,0 +1,255 @@
+"""What a statement of a migration does, as values: an action per thing that matters.
+
+Names are unquoted; a table is (schema, name). Expressions and types are SQL text in PostgreSQL's print.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Table: TypeAlias = tuple[str, str]
+
+ConstraintKind = Literal["check", "unique", "primary key", "foreign key", "exclude"]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """`expression` is a check's; `references` and its columns a foreign key's (none: its primary key)."""
+
+    kind: ConstraintKind
+    name: str | None
+    columns: tuple[str, ...] = ()
+    expression: str | None = None
+    references: Table | None = None
+    referenced_columns: tuple[str, ...] = ()
+    validated: bool = True
+    using_index: str | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column as it is written. `fills` says that every row gets a value of its own (serial, identity)."""
+
+    name: str
+    type: str
+    not_null: bool = False
+    default: str | None = None
+    volatile: bool = False
+    fills: bool = False
+    generated: str | None = None
+    constraints: tuple[Constraint, ...] = ()
+
+
+@dataclass(frozen=True)
+class CreateTable:
+    table: Table
+    columns: tuple[Column, ...]
+    constraints: tuple[Constraint, ...] = ()
+    filled: bool = False
+    """CREATE TABLE … AS."""
+
+
+@dataclass(frozen=True)
+class DropTable:
+    table: Table
+    kind: Literal["table", "view", "materialized view", "foreign table"] = "table"
+
+
+@dataclass(frozen=True)
+class RenameTable:
+    table: Table
+    to: Table
+
+
+@dataclass(frozen=True)
+class AddColumn:
+    table: Table
+    column: Column
+
+
+@dataclass(frozen=True)
+class DropColumn:
+    table: Table
+    column: str
+
+
+@dataclass(frozen=True)
+class RenameColumn:
+    table: Table
+    column: str
+    to: str
+
+
+@dataclass(frozen=True)
+class SetNotNull:
+    table: Table
+    column: str
+
+
+@dataclass(frozen=True)
+class DropNotNull:
+    table: Table
+    column: str
+
+
+@dataclass(frozen=True)
+class SetDefault:
+    """`default` is none for DROP DEFAULT."""
+
+    table: Table
+    column: str
+    default: str | None
+
+
+@dataclass(frozen=True)
+class ChangeType:
+    table: Table
+    column: str
+    type: str
+    using: str | None
+
+
+@dataclass(frozen=True)
+class AddConstraint:
+    table: Table
+    constraint: Constraint
+
+
+@dataclass(frozen=True)
+class ValidateConstraint:
+    table: Table
+    name: str
+
+
+@dataclass(frozen=True)
+class DropConstraint:
+    table: Table
+    name: str
+
+
+@dataclass(frozen=True)
+class CreateIndex:
+    """`columns` are the plain columns of the key; none of them when an expression is among its parts."""
+
+    table: Table
+    name: str | None
+    unique: bool
+    concurrently: bool
+    columns: tuple[str, ...]
+    keys: tuple[str, ...]
+    """Every part of the key as SQL text, whether column or expression."""
+    where: str | None
+    nulls_distinct: bool = True
+
+
+@dataclass(frozen=True)
+class DropIndex:
+    name: Table
+    concurrently: bool
+
+
+@dataclass(frozen=True)
+class CreateType:
+    """An enum's labels in their order; none for other types."""
+
+    name: Table
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AddLabel:
+    """A new value of an enum."""
+
+    type: Table
+    label: str
+
+
+@dataclass(frozen=True)
+class RenameLabel:
+    type: Table
+    label: str
+    to: str
+
+
+@dataclass(frozen=True)
+class Write:
+    """Rows are written by a query: `node` is the parser's own, for who must look inside."""
+
+    verb: Literal["insert", "update", "delete", "truncate"]
+    table: Table
+    columns: tuple[str, ...] = ()
+    everywhere: bool = False
+    """No WHERE: every row."""
+    node: Any = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Create:
+    """Something without rows of its own: a function, a trigger, a view, a sequence…"""
+
+    kind: str
+    name: str
+    table: Table | None = None
+    replaces: bool = False
+
+
+@dataclass(frozen=True)
+class Drop:
+    kind: str
+    name: str
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """The table is written anew or locked whole by a command that says so: VACUUM FULL, LOCK TABLE…"""
+
+    table: Table | None
+    what: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Nothing that is stored changes: SET, COMMENT, GRANT…"""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """Code runs whose doings are decided only then: dynamic SQL in a DO block, a call of a function…"""
+
+    what: str
+
+
+Action: TypeAlias = (
+    CreateTable
+    | DropTable
+    | RenameTable
+    | AddColumn
+    | DropColumn
+    | RenameColumn
+    | SetNotNull
+    | DropNotNull
+    | SetDefault
+    | ChangeType
+    | AddConstraint
+    | ValidateConstraint
+    | DropConstraint
+    | CreateIndex
+    | DropIndex
+    | CreateType
+    | AddLabel
+    | RenameLabel
+    | Write
+    | Create
+    | Drop
+    | Rewrite
+    | Setting
+    | Code
+)
+
+
+def shown(table: Table) -> str:
+    """The table's name as people write it."""
+    schema, name = table
+    return name if schema == "public" else f"{schema}.{name}"

@@ -1,0 +1,60 @@
+"""The SQL inside a PL/pgSQL block, as far as it stands there and is not made while it runs. Pure."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import postgast
+
+from shared.sql.tree import inner, kind
+
+_TAG = "$upgradepath$"
+
+
+def statements_of_block(body: str) -> tuple[tuple[str, ...], bool]:
+    """The statements in a DO block's body, and whether it runs others that only running it would tell."""
+    try:
+        function = postgast.parse_plpgsql(
+            f"CREATE FUNCTION block() RETURNS void LANGUAGE plpgsql AS {_TAG}{body}{_TAG}"
+        )
+    except postgast.PgQueryError:
+        return (), True
+    texts: list[str] = []
+    dynamic = False
+    for name, node in _nodes(function):
+        if name == "PLpgSQL_stmt_execsql":
+            texts.append(_query(node["sqlstmt"]))
+        elif name == "PLpgSQL_stmt_perform":
+            texts.append(_query(node["expr"]))
+        elif name == "PLpgSQL_stmt_dynexecute":
+            literal = _literal(_query(node["query"]))
+            dynamic = dynamic or literal is None
+            texts += [literal] if literal is not None else []
+        elif name in ("PLpgSQL_stmt_call", "PLpgSQL_stmt_dynfors"):
+            dynamic = True
+    return tuple(texts), dynamic
+
+
+def _nodes(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every named node of the tree, in the order of the text."""
+    if isinstance(value, dict):
+        for name, node in value.items():
+            yield name, node
+            yield from _nodes(node)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _nodes(each)
+
+
+def _query(expression: dict[str, Any]) -> str:
+    text: str = expression["PLpgSQL_expr"]["query"]
+    return text
+
+
+def _literal(expression: str) -> str | None:
+    """The text of an expression that is one string constant."""
+    try:
+        (raw,) = postgast.parse(f"SELECT {expression}").stmts
+    except (postgast.PgQueryError, ValueError):
+        return None
+    value = inner(inner(inner(raw.stmt).target_list[0]).val)
+    return value.sval.sval if kind(value) == "A_Const" and value.HasField("sval") else None

@@ -1,0 +1,195 @@
+"""The statements that make, rename and drop things, as actions. Pure."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from postgast import pg_query_pb2
+
+from shared.sql.actions import (
+    Action,
+    AddLabel,
+    Create,
+    CreateIndex,
+    CreateTable,
+    CreateType,
+    Drop,
+    DropIndex,
+    DropTable,
+    RenameColumn,
+    RenameLabel,
+    RenameTable,
+    Setting,
+    shown,
+)
+from shared.sql.alter import column_of, constraint_of
+from shared.sql.tree import expression_sql, inner, kind, qualified, strings, table_of
+
+Reader = Callable[[Any, str], Iterator[Action]]
+
+
+def _create_table(node: Any, schema: str) -> Iterator[Action]:
+    table = table_of(node.relation, schema)
+    elements = [inner(each) for each in node.table_elts]
+    columns = tuple(column_of(each, schema) for each in elements if kind(each) == "ColumnDef")
+    constraints = tuple(constraint_of(each, schema) for each in elements if kind(each) == "Constraint")
+    yield CreateTable(table, columns, tuple(each for each in constraints if each is not None))
+
+
+def _create_as(node: Any, schema: str) -> Iterator[Action]:
+    table = table_of(node.into.rel, schema)
+    if node.objtype == pg_query_pb2.OBJECT_MATVIEW:
+        yield Create("materialized view", shown(table), table)
+    else:
+        yield CreateTable(table, (), filled=True)
+
+
+def _create_index(node: Any, schema: str) -> Iterator[Action]:
+    parts = [inner(each) for each in node.index_params]
+    keys = tuple(_key(part) for part in parts)
+    yield CreateIndex(
+        table=table_of(node.relation, schema),
+        name=node.idxname or None,
+        unique=node.unique,
+        concurrently=node.concurrent,
+        columns=tuple(part.name for part in parts) if all(part.name for part in parts) else (),
+        keys=keys,
+        where=expression_sql(node.where_clause) if node.HasField("where_clause") else None,
+        nulls_distinct=not node.nulls_not_distinct,
+    )
+
+
+def _key(part: Any) -> str:
+    return '"' + part.name.replace('"', '""') + '"' if part.name else f"({expression_sql(part.expr)})"
+
+
+def _drop(node: Any, schema: str) -> Iterator[Action]:
+    what = _object_kind(node.remove_type)
+    for each in node.objects:
+        names = _names(inner(each))
+        name = qualified(names, schema)
+        if what in ("table", "view", "materialized view", "foreign table"):
+            yield DropTable(name, what)  # type: ignore[arg-type]
+        elif what == "index":
+            yield DropIndex(name, node.concurrent)
+        elif what in ("trigger", "policy", "rule"):
+            yield Drop(what, names[-1], qualified(names[:-1], schema))
+        else:
+            yield Drop(what, shown(name))
+
+
+def _object_kind(number: int) -> str:
+    name: str = pg_query_pb2.ObjectType.Name(number)
+    return name.removeprefix("OBJECT_").replace("MATVIEW", "materialized view").replace("_", " ").lower()
+
+
+def _names(node: Any) -> tuple[str, ...]:
+    match kind(node):
+        case "List":
+            return strings(node.items)
+        case "TypeName":
+            return strings(node.names)
+        case "ObjectWithArgs":
+            return strings(node.objname)
+        case "String":
+            return (node.sval,)
+    return (kind(node),)
+
+
+def _rename(node: Any, schema: str) -> Iterator[Action]:
+    what = _object_kind(node.rename_type)
+    if what == "column":
+        yield RenameColumn(table_of(node.relation, schema), node.subname, node.newname)
+    elif what in ("table", "view"):
+        before = table_of(node.relation, schema)
+        yield RenameTable(before, (before[0], node.newname))
+    elif what in ("function", "schema", "type", "domain", "sequence", "procedure"):
+        named = node.relation.relname or ".".join(_names(inner(node.object))) or node.subname
+        yield Drop(what, named)
+        yield Create(what, node.newname)
+    else:
+        yield Setting(f"another name for a {what}: {node.newname}")
+
+
+def _move(node: Any, schema: str) -> Iterator[Action]:
+    if node.HasField("relation"):
+        before = table_of(node.relation, schema)
+        yield RenameTable(before, (node.newschema, before[1]))
+    else:
+        yield Drop(_object_kind(node.object_type), ".".join(_names(inner(node.object))))
+
+
+def _enum(node: Any, schema: str) -> Iterator[Action]:
+    yield CreateType(qualified(strings(node.type_name), schema), strings(node.vals))
+
+
+def _alter_enum(node: Any, schema: str) -> Iterator[Action]:
+    name = qualified(strings(node.type_name), schema)
+    yield RenameLabel(name, node.old_val, node.new_val) if node.old_val else AddLabel(name, node.new_val)
+
+
+def _type(node: Any, schema: str) -> Iterator[Action]:
+    match kind(node):
+        case "CompositeTypeStmt":
+            yield CreateType(table_of(node.typevar, schema))
+        case "CreateDomainStmt":
+            yield CreateType(qualified(strings(node.domainname), schema))
+        case _:
+            yield CreateType(qualified(strings(node.type_name), schema))
+
+
+def _create_function(node: Any, schema: str) -> Iterator[Action]:
+    name = qualified(strings(node.funcname), schema)
+    yield Create("procedure" if node.is_procedure else "function", shown(name), replaces=node.replace)
+
+
+def _create_trigger(node: Any, schema: str) -> Iterator[Action]:
+    yield Create("trigger", node.trigname, table_of(node.relation, schema), node.replace)
+
+
+def _create_view(node: Any, schema: str) -> Iterator[Action]:
+    table = table_of(node.view, schema)
+    yield Create("view", shown(table), table, node.replace)
+
+
+def _create_sequence(node: Any, schema: str) -> Iterator[Action]:
+    yield Create("sequence", shown(table_of(node.sequence, schema)))
+
+
+def _create_extension(node: Any, schema: str) -> Iterator[Action]:
+    yield Create("extension", node.extname)
+
+
+def _create_schema(node: Any, schema: str) -> Iterator[Action]:
+    yield Create("schema", node.schemaname)
+
+
+def _create_policy(node: Any, schema: str) -> Iterator[Action]:
+    yield Create("policy", node.policy_name, table_of(node.table, schema))
+
+
+def words(name: str) -> str:
+    """`CreateSeqStmt` as `create seq`."""
+    plain = name.removesuffix("Stmt")
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in plain).strip()
+
+
+READERS: dict[str, Reader] = {
+    "CreateStmt": _create_table,
+    "CreateTableAsStmt": _create_as,
+    "IndexStmt": _create_index,
+    "DropStmt": _drop,
+    "RenameStmt": _rename,
+    "AlterObjectSchemaStmt": _move,
+    "CreateEnumStmt": _enum,
+    "AlterEnumStmt": _alter_enum,
+    "CreateDomainStmt": _type,
+    "CompositeTypeStmt": _type,
+    "CreateRangeStmt": _type,
+    "CreateFunctionStmt": _create_function,
+    "CreateTrigStmt": _create_trigger,
+    "ViewStmt": _create_view,
+    "CreateSeqStmt": _create_sequence,
+    "CreateExtensionStmt": _create_extension,
+    "CreateSchemaStmt": _create_schema,
+    "CreatePolicyStmt": _create_policy,
+}
