@@ -14,6 +14,18 @@ OldCode = Literal["survives", "may fail", "fails"]
 """What becomes of the code that runs while the statement does."""
 
 
+Verdict = Literal["fits", "would fail", "loses", "writes", "unknown"]
+
+
+class Probe(Contract):
+    """What the rows that exist say of one statement; counts only, never a value."""
+
+    question: str
+    verdict: Verdict
+    rows: int | None = Field(default=None, description="rows that the question is true of")
+    detail: str = ""
+
+
 class StatementImpact(Contract):
     """One statement of a migration."""
 
@@ -22,3 +34,24 @@ class StatementImpact(Contract):
     kind: MigrationClass
     because: tuple[str, ...]
     old_code: OldCode
+    probes: tuple[Probe, ...] = ()
+
+
+class Lint(Contract):
+    """What squawk says of a line."""
+
+    line: int = Field(ge=1)
+    rule: str
+    message: str
+    cure: str = ""
+
+
+class MigrationImpact(Contract):
+    """One migration before it runs: its gravest class, each statement, what squawk says, whom it touches."""
+
+    kind: MigrationClass
+    statements: tuple[StatementImpact, ...]
+    lints: tuple[Lint, ...] = ()
+    rows: dict[str, int] = Field(
+        default={}, description="of each table that is there and touched, in production"
+    )

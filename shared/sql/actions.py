@@ -23,6 +23,8 @@ class Constraint:
     referenced_columns: tuple[str, ...] = ()
     validated: bool = True
     using_index: str | None = None
+    on_delete: str = "a"
+    """Of a foreign key, as PostgreSQL has it: no action, restrict, cascade, set null, set default."""
 
 
 @dataclass(frozen=True)

@@ -128,4 +128,5 @@ def constraint_of(node: Any, schema: str, columns: tuple[str, ...] = ()) -> Cons
         referenced_columns=strings(node.pk_attrs) if kind == "foreign key" else (),
         validated=not node.skip_validation,
         using_index=node.indexname or None,
+        on_delete=node.fk_del_action or "a",
     )

@@ -91,7 +91,8 @@ def test_each_statement_is_known_by_what_it_does(sql: str, kinds: list[type]) ->
 
 def test_columns_keep_what_matters_to_rows() -> None:
     sql = """ALTER TABLE "T".t ADD a bigserial, ADD b uuid NOT NULL DEFAULT gen_random_uuid(),
-        ADD c int DEFAULT 1 + 2, ADD d timestamptz(3) DEFAULT now(), ADD e int GENERATED ALWAYS AS IDENTITY, ADD f text[] UNIQUE,
+        ADD c int DEFAULT 1 + 2, ADD d timestamptz(3) DEFAULT now(),
+        ADD e int GENERATED ALWAYS AS IDENTITY, ADD f text[] UNIQUE,
         ADD g int GENERATED ALWAYS AS (c + 1) STORED, ADD h int REFERENCES u (id)"""
     (statement,) = read_script(sql)
     columns = {each.column.name: each.column for each in statement.actions if isinstance(each, AddColumn)}

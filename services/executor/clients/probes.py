@@ -1,0 +1,165 @@
+"""Ask a database's rows what an upgrade will find there: reads only, in one snapshot, in bounded time."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from services.executor.clients.postgres import Connection, quoted, session
+from services.executor.domain.questions import Asker, Question
+from services.executor.domain.relations import Relations
+from services.executor.domain.standing import Rule, Standing
+from shared.clients.database_urls import schema_of
+from shared.contracts.impact import Probe
+from shared.sql.actions import AddConstraint, CreateIndex, SetNotNull, Table, shown
+from shared.sql.script import Statement, read_script
+
+QUESTION_S = 5.0
+ALL_S = 20.0
+_COUNTED_EXACTLY = 100_000
+_DATA_ERRORS = "22"
+_COLUMNS = """
+    SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type,
+        pg_get_expr(d.adbin, d.adrelid) AS default_sql,
+        COALESCE(a.attnum = ANY (k.conkey), false) AS is_key
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+    LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
+    WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'
+        AND n.nspname NOT IN ('information_schema', 'upgradepath')
+    ORDER BY n.nspname, c.relname, array_position(k.conkey, a.attnum), a.attnum
+"""
+_NOT_NULLS = """
+    SELECT n.nspname, c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull
+    WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+"""
+_RULES = """
+    SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', k.conrelid::regclass, k.conname,
+        pg_get_constraintdef(k.oid)) AS statement
+    FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
+    WHERE k.contype IN ('c', 'u', 'p', 'f') AND k.conrelid > 0 AND n.nspname !~ '^pg_'
+        AND n.nspname NOT IN ('information_schema', 'upgradepath')
+    UNION ALL
+    SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE i.indisunique AND i.indisvalid AND n.nspname !~ '^pg_'
+        AND NOT EXISTS (SELECT FROM pg_constraint k
+            WHERE k.conindid = i.indexrelid AND k.contype IN ('u', 'p'))
+"""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Per statement, in their order, what was found; `rows` of each table that is touched."""
+
+    probes: tuple[tuple[Probe, ...], ...]
+    rows: dict[str, int]
+
+
+async def ask(
+    url: str, statements: Sequence[Statement], *, question_s: float = QUESTION_S, all_s: float = ALL_S
+) -> Answers:
+    """What the rows of that database say of these statements, were they run in this order.
+
+    A question that takes longer than `question_s`, or comes after `all_s`, is answered with "unknown". Raises
+    Retry when the database cannot be asked.
+    """
+    async with (
+        session(url, statement_timeout_s=question_s) as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        asker = await _asker(connection, schema_of(url))
+        before = dict(asker.relations.tables)
+        end = time.monotonic() + all_s
+        found: list[tuple[Probe, ...]] = []
+        for statement in statements:
+            questions = [question for action in statement.actions for question in asker.ask(action)]
+            answers = [(question, await _answer(connection, question, end)) for question in questions]
+            found.append(tuple(probe for question, probe in answers if _tells(question, probe)))
+        touched = {
+            table
+            for statement in statements
+            for action in statement.actions
+            if (table := getattr(action, "table", None)) in before
+        }
+        return Answers(tuple(found), await _rows(connection, sorted(touched)))
+
+
+def _tells(question: Question, probe: Probe) -> bool:
+    return not question.implied or probe.verdict == "would fail"
+
+
+async def _asker(connection: Connection, schema: str) -> Asker:
+    columns: dict[Table, dict[str, str]] = {}
+    defaults: dict[Table, dict[str, str]] = {}
+    keys: dict[Table, tuple[str, ...]] = {}
+    for row in await connection.fetch(_COLUMNS):
+        table = (row["nspname"], row["relname"])
+        columns.setdefault(table, {})[row["attname"]] = row["type"]
+        # What calls a function may give each row another value, or take a number from a sequence.
+        if row["default_sql"] is not None and "(" not in row["default_sql"]:
+            defaults.setdefault(table, {})[row["attname"]] = row["default_sql"]
+        if row["is_key"]:
+            keys[table] = (*keys.get(table, ()), row["attname"])
+    rules = Standing(await _rules(connection, schema))
+    return Asker(Relations.of(columns, defaults, schema), keys, rules)
+
+
+async def _rules(connection: Connection, schema: str) -> list[Rule]:
+    """What stands in the database, read from the statements that PostgreSQL itself prints for it."""
+    rules: list[Rule] = [
+        SetNotNull((row["nspname"], row["relname"]), row["attname"])
+        for row in await connection.fetch(_NOT_NULLS)
+    ]
+    for row in await connection.fetch(_RULES):
+        for statement in read_script(row["statement"], schema):
+            rules += [each for each in statement.actions if isinstance(each, AddConstraint | CreateIndex)]
+    return rules
+
+
+async def _answer(connection: Connection, question: Question, end: float) -> Probe:
+    def unknown(why: str) -> Probe:
+        return Probe(question=question.text, verdict="unknown", detail=why)
+
+    if question.sql is None or (question.doubt is not None and question.verdict in ("would fail", "loses")):
+        return unknown(f"not known before it runs: {question.doubt}")
+    if time.monotonic() > end:
+        return unknown("not asked: the questions before it took too long")
+    try:
+        # A savepoint: the snapshot outlives a question that fails.
+        async with connection.transaction():
+            rows = int(await connection.fetchval(question.sql))
+    except asyncpg.QueryCanceledError:
+        return unknown("not counted: it would take too long")
+    except asyncpg.PostgresError as error:
+        # Only the kind of the error: its message may quote a row.
+        kind = f"{type(error).__name__.removesuffix('Error')} ({error.sqlstate})"
+        if question.tries and str(error.sqlstate).startswith(_DATA_ERRORS):
+            return Probe(question=question.text, verdict="would fail", detail=f"no: {kind}")
+        return unknown(f"it cannot be asked of the rows as they are now: {kind}")
+    if question.tries:
+        return Probe(question=question.text, verdict="fits", detail=f"yes, all {rows:,}")
+    return Probe(question=question.text, verdict=question.verdict if rows else "fits", rows=rows)
+
+
+async def _rows(connection: Connection, tables: Iterable[Table]) -> dict[str, int]:
+    """Rows per table: counted where they are few, estimated by PostgreSQL where they are many."""
+    found: dict[str, int] = {}
+    for schema, name in tables:
+        estimate = int(
+            await connection.fetchval(
+                "SELECT c.reltuples::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                " WHERE n.nspname = $1 AND c.relname = $2",
+                schema,
+                name,
+            )
+        )
+        if estimate < _COUNTED_EXACTLY:
+            first = f"SELECT FROM {quoted(schema, name)} LIMIT {_COUNTED_EXACTLY}"
+            counted = int(await connection.fetchval(f"SELECT count(*) FROM ({first}) AS first"))
+            estimate = counted if counted < _COUNTED_EXACTLY else max(estimate, counted)
+        found[shown((schema, name))] = estimate
+    return found

@@ -1,0 +1,1 @@
+"""What can be said of an upgrade before it runs. Pure."""

@@ -1,0 +1,107 @@
+"""The constraints that stand when a statement writes rows, and which of them it could break. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from shared.sql.actions import (
+    Action,
+    AddColumn,
+    AddConstraint,
+    CreateIndex,
+    CreateTable,
+    DropConstraint,
+    DropIndex,
+    DropNotNull,
+    DropTable,
+    RenameColumn,
+    RenameTable,
+    SetNotNull,
+    Table,
+    Write,
+)
+
+Rule: TypeAlias = AddConstraint | CreateIndex | SetNotNull
+_CASCADES = frozenset("cnd")
+
+
+@dataclass
+class Standing:
+    """Every constraint, unique index and NOT NULL, as the statement that would make it."""
+
+    rules: list[Rule] = field(default_factory=list)
+
+    def touched(self, write: Write) -> Iterator[Rule]:
+        """What the write could break: rules of its own columns, and references to rows that it deletes."""
+        for rule in self.rules:
+            if rule.table == write.table and write.verb in ("insert", "update"):
+                columns = set(columns_of(rule))
+                if write.verb == "insert" or not columns or columns & set(write.columns):
+                    yield rule
+            elif write.verb in ("delete", "truncate", "update") and self._refers(rule, write.table):
+                assert isinstance(rule, AddConstraint)
+                if write.verb != "update" or set(rule.constraint.referenced_columns) & set(write.columns):
+                    yield rule
+
+    def cascades_to(self, table: Table) -> tuple[Table, ...]:
+        """The tables whose rows change by themselves when rows of `table` are deleted."""
+        return tuple(
+            rule.table
+            for rule in self.rules
+            if isinstance(rule, AddConstraint)
+            and self._refers(rule, table)
+            and rule.constraint.on_delete in _CASCADES
+        )
+
+    def _refers(self, rule: Rule, table: Table) -> bool:
+        return isinstance(rule, AddConstraint) and rule.constraint.references == table
+
+    def keep_up(self, action: Action) -> None:
+        """The rules after the action; those of a column or table that is renamed or dropped are let go."""
+        match action:
+            case AddConstraint() | CreateIndex(unique=True) | SetNotNull():
+                self.rules.append(action)
+            case CreateTable(table=table, columns=columns, constraints=constraints):
+                self.rules += [SetNotNull(table, each.name) for each in columns if each.not_null]
+                self.rules += [AddConstraint(table, each) for each in constraints]
+                self.rules += [AddConstraint(table, one) for each in columns for one in each.constraints]
+            case AddColumn(table=table, column=column):
+                self.rules += [AddConstraint(table, each) for each in column.constraints]
+                self.rules += [SetNotNull(table, column.name)] if column.not_null else []
+            case DropNotNull(table=table, column=column_name):
+                self.rules = [rule for rule in self.rules if rule != SetNotNull(table, column_name)]
+            case DropConstraint(table=table, name=name):
+                self.rules = [rule for rule in self.rules if rule.table != table or _name(rule) != name]
+            case DropIndex(name=(_, name)):
+                self.rules = [rule for rule in self.rules if _name(rule) != name]
+            case RenameColumn(table=table, column=column_name):
+                self.rules = [
+                    rule for rule in self.rules if rule.table != table or column_name not in columns_of(rule)
+                ]
+            case RenameTable(table=table, to=to):
+                self.rules = [replace(rule, table=to) if rule.table == table else rule for rule in self.rules]
+            case DropTable(table=table):
+                self.rules = [rule for rule in self.rules if rule.table != table]
+            case _:
+                pass
+
+
+def columns_of(rule: Rule) -> tuple[str, ...]:
+    """The columns that the rule is about; none when it has expressions, which may be about any."""
+    match rule:
+        case SetNotNull(column=column):
+            return (column,)
+        case AddConstraint(constraint=constraint):
+            return constraint.columns
+        case CreateIndex(columns=columns):
+            return columns
+
+
+def _name(rule: Rule) -> str | None:
+    match rule:
+        case AddConstraint(constraint=constraint):
+            return constraint.name
+        case CreateIndex(name=name):
+            return name
+        case SetNotNull():
+            return None
