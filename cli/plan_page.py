@@ -4,6 +4,7 @@ import json
 
 from rich.text import Text
 
+from cli.impact_page import kind_style, print_impact
 from cli.inbox import CHANGE_STYLES
 from cli.output import line, say, text
 from shared.contracts.facts import ConfigChange, FileChange, PlannedMigration
@@ -112,7 +113,14 @@ def _print_migrations(migrations: tuple[PlannedMigration, ...]) -> None:
     _heading("migrations")
     for migration in migrations:
         phase = "  after activation" if migration.contracting else ""
-        say(line(text(f"  {migration.folder}", "bold"), text(phase, "dim")))
+        kind = migration.impact.kind if migration.impact else ""
+        say(
+            line(
+                text(f"  {migration.folder}", "bold"), text(f"  {kind}", kind_style(kind)), text(phase, "dim")
+            )
+        )
+        if migration.impact is not None:
+            print_impact(migration.impact)
         say(*(text(f"    {part}", "cyan") for part in migration.sql.strip().splitlines()))
         if not migration.reversible:
             say(line("    way back: ", text("none: POINT OF NO RETURN", "bold red")))

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from services.planner.run import Run
-from shared.contracts.facts import ReviewFacts
+from shared.contracts.facts import PlannedMigration, ReviewFacts
+from shared.contracts.impact import Verdict
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.contracts.runs import Answer, Candidate, Plan, PlannedUpgrade, Review
@@ -207,14 +208,34 @@ def _risk(facts: ReviewFacts, review: Review, irreversible: tuple[str, ...]) -> 
         *review.breaking.because,
         *(f"{folder} cannot be undone without a backup" for folder in irreversible),
         *(f"{file.path} will conflict" for file in facts.files if file.conflict),
+        *_foretold(facts, "would fail"),
     )
     medium = (
-        *(f"{migration.folder} changes the schema" for migration in facts.migrations),
+        *(_changing(migration) for migration in facts.migrations),
+        *_foretold(facts, "loses"),
         *(f"{file.path} carries the partner's edits" for file in facts.files if file.partner_edited),
         *(f"workflow rule {rule.rule} depends on what changes" for rule in facts.rules),
     )
     level = "high" if high else "medium" if medium else "low"
     return level, (*high, *medium)
+
+
+def _changing(migration: PlannedMigration) -> str:
+    if migration.impact is None:
+        return f"{migration.folder} changes the schema"
+    reasons = (each.because for each in migration.impact.statements if each.kind == migration.impact.kind)
+    because = "; ".join(dict.fromkeys(reason for some in reasons for reason in some))
+    return f"{migration.folder} is {migration.impact.kind}: {because}"
+
+
+def _foretold(facts: ReviewFacts, verdict: Verdict) -> Iterable[str]:
+    """What the rows that exist say against a migration."""
+    for migration in facts.migrations:
+        for statement in migration.impact.statements if migration.impact else ():
+            for probe in statement.probes:
+                if probe.verdict == verdict:
+                    found = probe.detail if probe.rows is None else f"{probe.rows:,}"
+                    yield f"{migration.folder} line {statement.line} {verdict}: {probe.question}: {found}"
 
 
 def build_candidate(run: Run) -> Candidate:

@@ -34,6 +34,8 @@ class Statement:
 
 def read_script(sql: str, schema: str = DEFAULT_SCHEMA) -> tuple[Statement, ...]:
     """The statements of a script; `schema` is meant where a name has none. Raises `Unreadable`."""
+    # Editors put a mark at the beginning that is no SQL.
+    sql = sql.removeprefix("\ufeff")
     data = sql.encode()
     try:
         tree = postgast.parse(sql)

@@ -101,6 +101,18 @@ PACKAGES: dict[str, tuple[Mapping[str, str], Refused]] = {
         next_minor(changed={LATER: " \n"}),
         Refused("invalid", LATER, "empty", "write its SQL"),
     ),
+    "a migration that PostgreSQL cannot read": (
+        next_minor(changed={LATER: "select 1;\n\\\\connect other"}),
+        Refused("invalid", LATER, "line 2: syntax error", "correct the SQL"),
+    ),
+    "a column that goes while old code uses it": (
+        next_minor(changed={LATER: "alter table users\n  add x int,\n  drop column name;"}),
+        Refused("invalid", LATER, "line 1 is destructive", "[migrations] contract"),
+    ),
+    "a table with another name while old code uses it": (
+        next_minor(changed={LATER: "select 1;\nalter table users rename to people;"}),
+        Refused("invalid", LATER, "line 2 is destructive", "runs after the activation"),
+    ),
     "a contracting migration that is not there": (
         next_minor('[migrations]\ncontract = ["20250601000000_later"]'),
         Refused("invalid", "system.toml: migrations.contract", "no such migration", "name a folder of"),

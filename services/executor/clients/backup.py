@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from services.executor.clients.migration_table import FencingToken, locked
-from services.executor.clients.postgres import quoted, session
+from services.executor.clients.postgres import quoted, server_version, session
 from shared.clients.database_urls import database_of, place, server_url
 from shared.clients.processes import DeadlineExceeded, Finished, run
 from shared.crash_points import around
@@ -84,8 +84,7 @@ class Programs:
         """pg_dump reads no server newer than itself."""
         printed = (await self._run("pg_dump", "--version", url=url)).output
         numbers = re.search(r"(\d+)", printed)
-        async with session(url) as connection:
-            server = int(await connection.fetchval("SHOW server_version_num")) // 10000
+        server = await server_version(url)
         if numbers is None or int(numbers[1]) < server:
             raise Retry(
                 f"{self.folder}/pg_dump is {printed.strip()}, but {place(url)} is PostgreSQL {server}:"

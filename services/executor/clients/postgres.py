@@ -153,6 +153,12 @@ def description_digest(lines: tuple[str, ...]) -> str:
     return hashlib.sha256("\0".join(lines).encode()).hexdigest()
 
 
+async def server_version(url: str) -> int:
+    """The server's major version."""
+    async with session(url) as connection:
+        return int(await connection.fetchval("SHOW server_version_num")) // 10000
+
+
 async def create_database(admin_url: str, name: str) -> None:
     """Makes an empty database on that server. Raises asyncpg's DuplicateDatabaseError when it is there."""
     async with session(await _server_of(admin_url)) as connection, around("create-database"):

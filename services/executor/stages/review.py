@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages.agreement import require_pins, require_registered
+from services.executor.stages.data_impact import foresee
 from services.executor.stages.impact import impacts, read_rules
 from services.executor.stages.merging import MergedAll, file_changes, merge_all
 from services.executor.stages.numbering import (
@@ -14,7 +15,7 @@ from services.executor.stages.numbering import (
     installed_files,
     plan_migrations,
 )
-from services.executor.stages.project_tree import files_below, migrations_at
+from services.executor.stages.project_tree import files_below, migrations_at, tables_at
 from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Packages, Tools
@@ -40,14 +41,16 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
     await require_registered(git, head, job.project)
     await require_pins(git, head, task.pins)
     upgrades = [await tools.packages(upgrade) for upgrade in task.upgrades]
-    production_schema = await schema_digest(production_url(job, tools))
+    production = production_url(job, tools)
+    production_schema = await schema_digest(production)
     merged = await merge_all(git, head, upgrades, job.project.id)
     disputed = [conflict.path for _, conflict in merged.conflicts]
     if not disputed:
         # Markers in a schema file would be errors themselves.
         disputed = [each.file for each in await new_problems(git, tools, head, merged.tree)]
-    migrations = await _migrations(git, head, upgrades)
-    await _require_ready(job, tools, git, head, migrations)
+    planned = await _migrations(git, head, upgrades)
+    await _require_ready(job, tools, git, head, planned)
+    migrations = await foresee(production, planned, await tables_at(git, head))
     rules = await files_below(git, head, definition.workflows.rules)
     readable = {path: _decoded(path, data) for path, data in rules.items() if path.endswith(".toml")}
     return ReviewFacts(

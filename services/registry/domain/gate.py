@@ -6,6 +6,7 @@ from typing import Literal
 
 from services.registry.domain.declared import configuration, defined_names, matches_any, types_of
 from services.registry.domain.history import changed_history
+from services.registry.domain.steps import unsafe_steps
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.packages.package import CHANGELOG, MANIFEST, NOTES, SCHEMA, Package
@@ -72,6 +73,7 @@ def judge(package: Package, library: Library) -> Judgement:
         *_breaking(package, change, stable),
         *_changelog(package, earlier),
         *changed_history(package, earlier[0] if earlier else None, stable if change == "patch" else None),
+        *unsafe_steps(package, earlier[0] if earlier else None),
         *_defaults(package, library, earlier),
         *_requires(package, library),
         *_overwrite(package),

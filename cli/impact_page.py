@@ -1,0 +1,56 @@
+"""What a migration will do, as people read it before they opt in."""
+
+from cli.output import line, say, text
+from shared.contracts.impact import MigrationImpact, Probe, StatementImpact
+
+_KIND_STYLES = {
+    "additive": "green",
+    "backfill": "cyan",
+    "blocking": "yellow",
+    "rewriting": "bold yellow",
+    "destructive": "bold red",
+}
+_VERDICT_STYLES = {
+    "fits": "green",
+    "would fail": "bold red",
+    "loses": "red",
+    "writes": "cyan",
+    "unknown": "yellow",
+}
+
+
+def kind_style(kind: str) -> str:
+    """How a class of migrations is coloured."""
+    return _KIND_STYLES.get(kind, "dim")
+
+
+def print_impact(impact: MigrationImpact) -> None:
+    """The tables that it touches, each statement that is more than additive, and what squawk says."""
+    if impact.rows:
+        counted = ", ".join(f"{table} {rows:,}" for table, rows in sorted(impact.rows.items()))
+        say(line("    rows in production: ", text(counted, "bold")))
+    for statement in impact.statements:
+        if statement.kind != "additive" or statement.probes or statement.old_code == "fails":
+            _print_statement(statement)
+    for lint in impact.lints:
+        say(line(f"    line {lint.line}  ", text(f"squawk {lint.rule}: {lint.message}", "dim")))
+
+
+def _print_statement(statement: StatementImpact) -> None:
+    reasons = "; ".join(statement.because)
+    answer = "" if statement.old_code == "survives" else f"; the old code {statement.old_code}"
+    say(
+        line(
+            f"    line {statement.line}  ",
+            text(statement.kind, kind_style(statement.kind)),
+            f"  {reasons}{answer}",
+        )
+    )
+    for probe in statement.probes:
+        say(line("      ", text(probe.verdict, _VERDICT_STYLES[probe.verdict]), f"  {_found(probe)}"))
+
+
+def _found(probe: Probe) -> str:
+    if probe.rows is None:
+        return f"{probe.question} {probe.detail}"
+    return f"{probe.rows:,} {probe.question}"

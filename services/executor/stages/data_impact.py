@@ -1,0 +1,95 @@
+"""What an upgrade's migrations will do to production's rows and to the code that runs there."""
+
+from collections.abc import Sequence
+
+from services.executor.clients import probes, squawk
+from services.executor.clients.postgres import server_version
+from services.executor.stages.numbering import MIGRATIONS
+from shared.contracts.facts import PlannedMigration
+from shared.contracts.impact import MigrationImpact, StatementImpact
+from shared.contracts.stages import Finding
+from shared.errors import Failure
+from shared.sql.actions import shown
+from shared.sql.classing import Known, Scene, broken, classify, worst
+from shared.sql.script import Statement, Unreadable, read_script
+
+_CONTRACT_CURE = (
+    "ask who publishes the System for a release that lists the migration under [migrations] contract in"
+    " system.toml, so that it runs after the activation, or that leaves it until no code uses it"
+)
+
+
+async def foresee(
+    url: str, migrations: Sequence[PlannedMigration], known: Known
+) -> tuple[PlannedMigration, ...]:
+    """The migrations with their impact on the database at `url`; only reads. `known`: what the old code uses.
+
+    Raises Failure for a script that PostgreSQL cannot read and for a destructive statement that the old code
+    would not survive, Retry when the database cannot be asked.
+    """
+    if not migrations:
+        return ()
+    ordered = in_deploy_order(migrations)
+    scripts = {each.folder: _read(each) for each in ordered}
+    scene = Scene(known)
+    classed = {folder: classify(statements, scene) for folder, statements in scripts.items()}
+    _refuse_broken(ordered, classed)
+    version = await server_version(url)
+    lints = await squawk.lint({each.folder: each.sql for each in ordered}, server_version=version)
+    answers = await probes.ask(url, [each for statements in scripts.values() for each in statements])
+    found = iter(answers.probes)
+    impacts: dict[str, MigrationImpact] = {}
+    for folder, statements in classed.items():
+        told = tuple(each.model_copy(update={"probes": next(found)}) for each in statements)
+        touched = _touched(scripts[folder])
+        impacts[folder] = MigrationImpact(
+            kind=worst(each.kind for each in told),
+            statements=told,
+            lints=lints[folder],
+            rows={name: rows for name, rows in answers.rows.items() if name in touched},
+        )
+    return tuple(each.model_copy(update={"impact": impacts[each.folder]}) for each in migrations)
+
+
+def in_deploy_order(migrations: Sequence[PlannedMigration]) -> list[PlannedMigration]:
+    """As they run: those that old code can live with first, those that need the new code last."""
+    return sorted(migrations, key=lambda each: each.contracting)
+
+
+def _read(migration: PlannedMigration) -> tuple[Statement, ...]:
+    try:
+        return read_script(migration.sql)
+    except Unreadable as error:
+        finding = Finding(
+            kind="migration",
+            subject=f"{MIGRATIONS}/{migration.folder}/migration.sql",
+            detail=str(error),
+            cure=f"ask who publishes {migration.system} for a release in which PostgreSQL can read it",
+        )
+        raise Failure(f"PostgreSQL cannot read {migration.folder}", finding) from None
+
+
+def _touched(statements: Sequence[Statement]) -> set[str]:
+    tables = {getattr(action, "table", None) for each in statements for action in each.actions}
+    return {shown(table) for table in tables if table is not None}
+
+
+def _refuse_broken(
+    migrations: Sequence[PlannedMigration], classed: dict[str, tuple[StatementImpact, ...]]
+) -> None:
+    findings = [
+        Finding(
+            kind="migration",
+            subject=f"{migration.system}: prisma/migrations/{migration.name}/migration.sql line {each.line}",
+            detail=f"{each.statement}\n{'; '.join(each.because)}, while the code that runs uses it",
+            cure=_CONTRACT_CURE,
+        )
+        for migration in migrations
+        if not migration.contracting
+        for each in broken(classed[migration.folder])
+    ]
+    if findings:
+        raise Failure(
+            "a destructive step before the activation, which the old code would not survive",
+            *findings,
+        )

@@ -1,0 +1,92 @@
+"""A plan says of every migration what it will do, and refuses what the running code would not survive."""
+
+import hashlib
+
+import pytest
+
+from services.executor.clients.postgres import session
+from services.executor.stages.data_impact import foresee
+from shared.contracts.facts import PlannedMigration
+from shared.contracts.impact import MigrationImpact
+from shared.errors import Failure
+from tests.executor.conftest import NewDatabase
+
+KNOWN = {("public", "users"): frozenset({"id", "email"})}
+
+
+def migration(name: str, sql: str, *, contracting: bool = False) -> PlannedMigration:
+    return PlannedMigration(
+        system="auth-system",
+        name=f"20260201000000_{name}",
+        folder=f"20260301000000_auth-system_{name}",
+        checksum=hashlib.sha256(sql.encode()).hexdigest(),
+        reversible=False,
+        contracting=contracting,
+        sql=sql,
+    )
+
+
+async def people(new_database: NewDatabase) -> str:
+    url = await new_database()
+    async with session(url) as connection:
+        await connection.execute(
+            "CREATE TABLE users (id int PRIMARY KEY, email text, forgotten text);"
+            "INSERT INTO users SELECT n, CASE WHEN n > 3 THEN 'x' END, 'y' FROM generate_series(1, 10) n"
+        )
+    return url
+
+
+def of(migration: PlannedMigration) -> MigrationImpact:
+    assert migration.impact is not None
+    return migration.impact
+
+
+async def test_each_migration_is_classed_linted_and_asked_of_the_rows(new_database: NewDatabase) -> None:
+    url = await people(new_database)
+    # In the plan's order the contracting one stands first; in the deploy it runs last.
+    contract = migration(
+        "contract", "-- at last\nALTER TABLE users ALTER status SET NOT NULL", contracting=True
+    )
+    expand = migration(
+        "expand", "ALTER TABLE users ADD status text;\nUPDATE users SET status = 'x' WHERE email IS NOT NULL;"
+    )
+    first, second = await foresee(url, (contract, expand), KNOWN)
+    assert (of(first).kind, of(second).kind) == ("blocking", "backfill")
+    assert of(first).rows == of(second).rows == {"users": 10}
+    (statement,) = of(first).statements
+    assert (statement.line, statement.old_code) == (2, "survives")
+    (probe,) = statement.probes
+    assert (probe.verdict, probe.rows) == ("would fail", 3), "three rows had no e-mail, so they get no status"
+    assert [(lint.rule, lint.line) for lint in of(first).lints] == [("adding-not-nullable-field", 2)]
+    assert [probe.rows for each in of(second).statements for probe in each.probes] == [7]
+
+
+@pytest.mark.parametrize(
+    "sql", ["ALTER TABLE users DROP email", "DROP TABLE users", "ALTER TABLE users RENAME email TO e"]
+)
+async def test_what_the_running_code_would_not_survive_is_refused(
+    new_database: NewDatabase, sql: str
+) -> None:
+    url = await people(new_database)
+    with pytest.raises(Failure, match="would not survive") as caught:
+        await foresee(url, (migration("gone", f"SELECT 1;\n{sql}"),), KNOWN)
+    (finding,) = caught.value.outcome.findings
+    assert finding.subject == "auth-system: prisma/migrations/20260201000000_gone/migration.sql line 2"
+    assert sql in finding.detail
+    assert "[migrations] contract" in finding.cure
+    (told,) = await foresee(url, (migration("gone", sql, contracting=True),), KNOWN)
+    assert of(told).kind == "destructive"
+
+
+async def test_what_no_code_uses_may_go_at_once(new_database: NewDatabase) -> None:
+    url = await people(new_database)
+    (told,) = await foresee(url, (migration("gone", "ALTER TABLE users DROP forgotten"),), KNOWN)
+    (statement,) = of(told).statements
+    assert (of(told).kind, statement.old_code) == ("destructive", "survives")
+    assert [(probe.verdict, probe.rows) for probe in statement.probes] == [("loses", 10)]
+
+
+async def test_what_postgresql_cannot_read_is_refused_with_its_line(new_database: NewDatabase) -> None:
+    with pytest.raises(Failure, match="cannot read") as caught:
+        await foresee(await new_database(), (migration("bad", "SELECT 1;\nALTER TABEL users"),), KNOWN)
+    assert "line 2" in caught.value.outcome.findings[0].detail
