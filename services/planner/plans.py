@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
+from typing import get_args
 
 from services.planner.run import Run
 from shared.contracts.facts import PlannedMigration, ReviewFacts
-from shared.contracts.impact import Verdict
+from shared.contracts.impact import Verdict, WayDownMark
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.contracts.runs import Answer, Candidate, Plan, PlannedUpgrade, Review
@@ -149,12 +150,22 @@ def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
         files=facts.files,
         config=facts.config,
         migrations=facts.migrations,
-        reversibility="point of no return" if irreversible else "reversible",
+        reversibility=_reversibility(facts.migrations),
         irreversible=irreversible,
         risk=risk,
         risks=risks,
         diff=facts.diff,
     )
+
+
+def _reversibility(migrations: Iterable[PlannedMigration]) -> WayDownMark:
+    """The gravest mark. A migration that is not marked is known only to have a way down or none."""
+    marks: set[WayDownMark] = {
+        migration.way_down.mark if migration.way_down
+        else "reversible" if migration.reversible else "point of no return"
+        for migration in migrations
+    }  # fmt: skip
+    return max(marks, key=get_args(WayDownMark).index, default="reversible")
 
 
 def _passed(upgrade: Upgrade, releases: Releases) -> tuple[Release, ...]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from shared.contracts.impact import MigrationImpact
+from shared.contracts.impact import MigrationImpact, WayDown
 from shared.contracts.tasks import InstalledMigration
 from shared.contracts.values import Commit, Contract, Digest, SystemName, Version
 
@@ -43,6 +43,7 @@ class PlannedMigration(InstalledMigration):
     sql: str
     down_sql: str | None = None
     impact: MigrationImpact | None = None
+    way_down: WayDown | None = None
 
 
 class RuleImpact(Contract):

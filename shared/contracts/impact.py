@@ -37,6 +37,18 @@ class StatementImpact(Contract):
     probes: tuple[Probe, ...] = ()
 
 
+WayDownMark = Literal["reversible", "restore only", "point of no return"]
+"""Whether statements lead back, or only the backup does, or not even that."""
+
+
+class WayDown(Contract):
+    """How one migration is undone. `source` says whose statements lead back."""
+
+    mark: WayDownMark
+    source: Literal["package", "generated", "none"]
+    because: tuple[str, ...] = Field(default=(), description="why it is not simply reversible")
+
+
 class Lint(Contract):
     """What squawk says of a line."""
 

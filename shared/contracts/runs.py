@@ -14,6 +14,7 @@ from shared.contracts.facts import (
     Step,
     VersionNotes,
 )
+from shared.contracts.impact import WayDownMark
 from shared.contracts.notifications import ChangeType
 from shared.contracts.run_state import RunOrigin, RunWork
 from shared.contracts.stages import Finding
@@ -153,7 +154,7 @@ class Plan(Contract):
     files: tuple[FileChange, ...]
     config: tuple[ConfigChange, ...]
     migrations: tuple[PlannedMigration, ...]
-    reversibility: Literal["reversible", "point of no return"]
+    reversibility: WayDownMark
     irreversible: tuple[str, ...] = Field(default=(), description="migrations with no way down")
     risk: Literal["low", "medium", "high"]
     risks: tuple[str, ...]

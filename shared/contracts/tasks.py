@@ -34,6 +34,9 @@ class InstalledMigration(Contract):
     checksum: Digest
     reversible: bool
     contracting: bool
+    generated_down: str | None = Field(
+        default=None, description="the way down that we made, where the package has none"
+    )
 
 
 class ReviewTask(Contract):

@@ -158,6 +158,12 @@ class CreateType:
 
 
 @dataclass(frozen=True)
+class RenameType:
+    name: Table
+    to: Table
+
+
+@dataclass(frozen=True)
 class AddLabel:
     """A new value of an enum."""
 
@@ -240,6 +246,7 @@ Action: TypeAlias = (
     | CreateIndex
     | DropIndex
     | CreateType
+    | RenameType
     | AddLabel
     | RenameLabel
     | Write

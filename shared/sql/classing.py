@@ -26,6 +26,7 @@ from shared.sql.actions import (
     RenameColumn,
     RenameLabel,
     RenameTable,
+    RenameType,
     Rewrite,
     SetDefault,
     SetNotNull,
@@ -140,6 +141,8 @@ def _effect(action: Action, scene: Scene) -> _Effect:
             return _index(action, scene)
         case Write():
             return _write(action, scene)
+        case RenameType(name=name, to=to):
+            return _Effect("additive", f"type {shown(name)} is called {shown(to)} from then on", "may fail")
         case CreateType() | Create():
             return _Effect("additive", "something new, without rows")
         case AddLabel(type=name, label=label):

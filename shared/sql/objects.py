@@ -18,6 +18,7 @@ from shared.sql.actions import (
     RenameColumn,
     RenameLabel,
     RenameTable,
+    RenameType,
     Setting,
     shown,
 )
@@ -102,7 +103,10 @@ def _rename(node: Any, schema: str) -> Iterator[Action]:
     elif what in ("table", "view"):
         before = table_of(node.relation, schema)
         yield RenameTable(before, (before[0], node.newname))
-    elif what in ("function", "schema", "type", "domain", "sequence", "procedure"):
+    elif what in ("type", "domain"):
+        name = qualified(_names(inner(node.object)), schema)
+        yield RenameType(name, (name[0], node.newname))
+    elif what in ("function", "schema", "sequence", "procedure"):
         named = node.relation.relname or ".".join(_names(inner(node.object))) or node.subname
         yield Drop(what, named)
         yield Create(what, node.newname)

@@ -27,7 +27,8 @@ class ReviewWorld:
     def __init__(self, world: MergeWorld, database: str) -> None:
         self.world = world
         tools = world.tools
-        secrets = Secrets(None, {"UPGRADES_SECRET_PRODUCTION_DATABASE": database})
+        known = {f"UPGRADES_SECRET_{name}_DATABASE": database for name in ("PRODUCTION", "STAGING")}
+        secrets = Secrets(None, known)
         self.tools = type(tools)(tools.content, secrets, tools.folder)
 
     async def review(self) -> ReviewFacts:

@@ -1,24 +1,24 @@
 """What PostgreSQL's catalogues say of a schema, as lines that depend on neither oids nor order of making."""
 
 # Not ours to compare: PostgreSQL's own schemas, our fence, and what belongs to an extension.
-_OURS = """
+NOT_OURS = """
     n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'upgradepath')
 """
 
 
-def _not_extension(catalogue: str, alias: str) -> str:
+def not_extension(catalogue: str, alias: str) -> str:
     return (
         f"NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = '{catalogue}'::regclass"
         f" AND d.objid = {alias}.oid AND d.deptype = 'e')"
     )
 
 
-_RELATION = f"{_OURS} AND c.relname <> '_prisma_migrations' AND {_not_extension('pg_class', 'c')}"
+_RELATION = f"{NOT_OURS} AND c.relname <> '_prisma_migrations' AND {not_extension('pg_class', 'c')}"
 
 _PARTS = (
     f"""
     SELECT format('schema %I', n.nspname) AS line FROM pg_namespace n
-    WHERE {_OURS} AND {_not_extension("pg_namespace", "n")}
+    WHERE {NOT_OURS} AND {not_extension("pg_namespace", "n")}
     """,
     """
     SELECT format('extension %I in %I', e.extname, n.nspname)
@@ -100,14 +100,14 @@ _PARTS = (
         THEN format('aggregate %s -> %s', p.oid::regprocedure, format_type(p.prorettype, NULL))
         ELSE pg_get_functiondef(p.oid) END
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-    WHERE {_OURS} AND {_not_extension("pg_proc", "p")}
+    WHERE {NOT_OURS} AND {not_extension("pg_proc", "p")}
     """,
     f"""
     SELECT format('enum %I.%I %s', n.nspname, t.typname,
         (SELECT string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder)
          FROM pg_enum e WHERE e.enumtypid = t.oid))
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-    WHERE t.typtype = 'e' AND {_OURS} AND {_not_extension("pg_type", "t")}
+    WHERE t.typtype = 'e' AND {NOT_OURS} AND {not_extension("pg_type", "t")}
     """,
     f"""
     SELECT format('domain %I.%I %s null=%s default=%s %s', n.nspname, t.typname,
@@ -115,12 +115,12 @@ _PARTS = (
         (SELECT string_agg(k.conname || ' ' || pg_get_constraintdef(k.oid), ',' ORDER BY k.conname)
          FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c'))
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-    WHERE t.typtype = 'd' AND {_OURS} AND {_not_extension("pg_type", "t")}
+    WHERE t.typtype = 'd' AND {NOT_OURS} AND {not_extension("pg_type", "t")}
     """,
     f"""
     SELECT format('range %I.%I %s', n.nspname, t.typname, format_type(r.rngsubtype, NULL))
     FROM pg_range r JOIN pg_type t ON t.oid = r.rngtypid JOIN pg_namespace n ON n.oid = t.typnamespace
-    WHERE {_OURS} AND {_not_extension("pg_type", "t")}
+    WHERE {NOT_OURS} AND {not_extension("pg_type", "t")}
     """,
 )
 

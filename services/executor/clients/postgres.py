@@ -15,6 +15,8 @@ from services.executor.clients.catalogue import DESCRIPTION
 from shared.clients.database_urls import place, schema_of, server_url, with_database
 from shared.crash_points import around
 from shared.errors import Retry
+from shared.sql.names import literal as literal
+from shared.sql.names import quoted as quoted
 
 Connection: TypeAlias = Any
 """An asyncpg connection; asyncpg has no types of its own to name."""
@@ -71,16 +73,6 @@ def _forget_rows(error: BaseException) -> None:
         error.args = (said,)
 
 
-def quoted(*names: str) -> str:
-    """An identifier, qualified when several names are given, quoted for SQL."""
-    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
-
-
-def literal(text: str) -> str:
-    """A text quoted for SQL, with standard_conforming_strings as the server has it by default."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 @asynccontextmanager
 async def session(
     url: str,
@@ -135,12 +127,26 @@ async def schema_description(url: str) -> tuple[str, ...]:
     It holds neither rows, owners and grants nor the order of columns, and leaves out the schema
     `upgradepath` and the table `_prisma_migrations`. Raises Retry when the database cannot be asked.
     """
-    async with session(url) as connection:
-        # With an empty path the server qualifies every name, whatever the role's own path is.
-        await connection.execute("SET search_path = ''")
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            rows = await connection.fetch(DESCRIPTION)
+    async with session(url) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        return await described(connection)
+
+
+async def described(connection: Connection) -> tuple[str, ...]:
+    """The same over a connection of the caller's, inside its transaction if there is one."""
+    async with names_qualified(connection):
+        rows = await connection.fetch(DESCRIPTION)
     return tuple(sorted({row["line"] for row in rows}))
+
+
+@asynccontextmanager
+async def names_qualified(connection: Connection) -> AsyncIterator[None]:
+    """The server qualifies every name that it prints meanwhile, whatever the role's own path is."""
+    async with connection.transaction():
+        path = await connection.fetchval("SELECT current_setting('search_path')")
+        await connection.execute("SELECT set_config('search_path', '', true)")
+        yield
+        # An outer transaction keeps what was set in this one.
+        await connection.execute("SELECT set_config('search_path', $1, true)", path)
 
 
 async def schema_digest(url: str) -> str:

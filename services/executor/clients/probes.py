@@ -36,6 +36,10 @@ _NOT_NULLS = """
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull
     WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 """
+_TRIGGERED = """
+    SELECT DISTINCT n.nspname, c.relname FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT g.tgisinternal AND g.tgenabled <> 'D'
+"""
 _RULES = """
     SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', k.conrelid::regclass, k.conname,
         pg_get_constraintdef(k.oid)) AS statement
@@ -105,7 +109,8 @@ async def _asker(connection: Connection, schema: str) -> Asker:
         if row["is_key"]:
             keys[table] = (*keys.get(table, ()), row["attname"])
     rules = Standing(await _rules(connection, schema))
-    return Asker(Relations.of(columns, defaults, schema), keys, rules)
+    triggered = {(row["nspname"], row["relname"]) for row in await connection.fetch(_TRIGGERED)}
+    return Asker(Relations.of(columns, defaults, schema), keys, rules, triggered)
 
 
 async def _rules(connection: Connection, schema: str) -> list[Rule]:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from services.executor.domain.relations import Relation, Relations, alias_of, quoted
+from services.executor.domain.relation import Relation, alias_of
+from services.executor.domain.relations import Relations
 from services.executor.domain.standing import Standing
 from shared.contracts.impact import Verdict
 from shared.sql.actions import (
@@ -13,16 +14,19 @@ from shared.sql.actions import (
     ChangeType,
     Code,
     Constraint,
+    Create,
     CreateIndex,
     CreateType,
     DropColumn,
     DropTable,
+    RenameType,
     SetNotNull,
     Table,
     ValidateConstraint,
     Write,
     shown,
 )
+from shared.sql.names import quoted
 
 _INTEGERS = {"smallint": 1, "integer": 2, "int": 2, "bigint": 3}
 _TEXTS = ("text", "character varying", "varchar", "character", "citext", "char", "bpchar")
@@ -50,6 +54,8 @@ class Asker:
     keys: Mapping[Table, tuple[str, ...]] = field(default_factory=dict)
     """Each table's primary key."""
     standing: Standing = field(default_factory=Standing)
+    triggered: set[Table] = field(default_factory=set)
+    """Tables with triggers of the user's, which may write what no statement says."""
     _labels: dict[Table, tuple[str, ...]] = field(default_factory=dict)
     _unproven: dict[tuple[Table, str], Constraint] = field(default_factory=dict)
 
@@ -58,9 +64,15 @@ class Asker:
         questions = list(self._questions(action))
         if isinstance(action, CreateType):
             self._labels[action.name] = action.labels
+        if isinstance(action, RenameType) and action.name in self._labels:
+            self._labels[action.to] = self._labels.pop(action.name)
         if isinstance(action, AddConstraint) and not action.constraint.validated and action.constraint.name:
             self._unproven[action.table, action.constraint.name] = action.constraint
         self.relations.advance(action)
+        if isinstance(action, Create) and action.kind == "trigger" and action.table is not None:
+            self.triggered.add(action.table)
+        if isinstance(action, Write) and action.table in self.triggered:
+            self.relations.distrust(action.table, "a trigger runs when its rows are written")
         if isinstance(action, Write):
             questions += self._broken_by(action)
         self.standing.keep_up(action)

@@ -10,6 +10,7 @@ from typing import Any
 
 from postgast import pg_query_pb2
 
+from services.executor.domain.relation import Relation, alias_of
 from services.executor.domain.rewriting import Rewriting
 from shared.sql.actions import (
     Action,
@@ -24,41 +25,16 @@ from shared.sql.actions import (
     RenameColumn,
     RenameLabel,
     RenameTable,
+    RenameType,
     SetDefault,
     Table,
     Write,
     shown,
 )
+from shared.sql.names import quoted
 from shared.sql.tree import below, expression_sql, inner, kind, statement_sql, table_of
 
 HIT = "upgradepath hit"
-
-
-def quoted(*names: str) -> str:
-    """An identifier, qualified when several names are given, quoted for SQL."""
-    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
-
-
-@dataclass(frozen=True)
-class Relation:
-    """A table's rows after the statements so far: `source` goes behind FROM; `columns` are name to type."""
-
-    table: Table
-    source: str
-    columns: Mapping[str, str]
-    defaults: Mapping[str, str] = field(default_factory=dict)
-    doubt: str | None = None
-    """Why its rows are not known for certain."""
-
-    @property
-    def alias(self) -> str:
-        """The name by which expressions know the table."""
-        return quoted(self.table[1])
-
-
-def alias_of(node: Any, relation: Relation) -> str:
-    """The name that an UPDATE or DELETE gives its table."""
-    return quoted(node.relation.alias.aliasname) if node.relation.HasField("alias") else relation.alias
 
 
 @dataclass
@@ -119,6 +95,8 @@ class Relations:
                 self.doubt = self.doubt or what
             case CreateType(name=name):
                 self._made_types.add(name)
+            case RenameType(to=to):
+                self._made_types.add(to)
             case AddLabel(type=name) | RenameLabel(type=name):
                 self._made_types.add(name)
                 self.relabelled = True

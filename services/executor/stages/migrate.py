@@ -109,7 +109,7 @@ async def _planned(
                     cure="request a new plan",
                 ),
             )
-        texts = {"sql": found.sql, "down_sql": found.down_sql}
+        texts = {"sql": found.sql, "down_sql": found.down_sql or each.generated_down}
         planned.append(PlannedMigration.model_validate(each.model_dump() | texts))
     return planned
 

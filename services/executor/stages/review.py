@@ -20,6 +20,7 @@ from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Packages, Tools
 from services.executor.stages.unified_schema import new_problems
+from services.executor.stages.ways_down import find_ways_down
 from shared.adopted import ADOPTED_FILE, read_adopted
 from shared.clients.git import Git
 from shared.contracts.facts import PlannedMigration, ReviewFacts, VersionNotes
@@ -50,7 +51,10 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
         disputed = [each.file for each in await new_problems(git, tools, head, merged.tree)]
     planned = await _migrations(git, head, upgrades)
     await _require_ready(job, tools, git, head, planned)
-    migrations = await foresee(production, planned, await tables_at(git, head))
+    known = await tables_at(git, head)
+    foreseen = await foresee(production, planned, known)
+    history = await migrations_at(git, head)
+    migrations = await find_ways_down(job, tools, history, foreseen, production_schema, known)
     rules = await files_below(git, head, definition.workflows.rules)
     readable = {path: _decoded(path, data) for path, data in rules.items() if path.endswith(".toml")}
     return ReviewFacts(

@@ -33,7 +33,7 @@ def unsafe_steps(package: Package, before: Release | None) -> Iterator[Refusal]:
                 f" survive it: {'; '.join(impact.because)}",
                 file,
                 migration,
-                f'put it into a migration of its own and list that in {MANIFEST}: [migrations] contract = [...]'
+                f"give it a migration of its own and list that in {MANIFEST}: [migrations] contract = [...]"
                 ", so that it runs after the activation",
             )
 

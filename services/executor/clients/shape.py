@@ -1,0 +1,137 @@
+"""A schema as single things with their definitions, so that one can be led back to another."""
+
+from services.executor.clients.catalogue import NOT_OURS, not_extension
+from services.executor.clients.postgres import Connection, names_qualified
+from services.executor.domain.way_down import Definition, Shape, Thing
+
+_RELATION = f"{NOT_OURS} AND c.relname <> '_prisma_migrations' AND {not_extension('pg_class', 'c')}"
+# Columns: kind, schema, table, name, arguments, sql, type, not_null, default, labels.
+_THINGS = f"""
+    SELECT 'schema' AS kind, '' AS schema, '' AS "table", n.nspname AS name, '' AS arguments,
+        format('CREATE SCHEMA %I', n.nspname) AS sql, '' AS type, false AS not_null, NULL AS "default",
+        '{{}}'::text[] AS labels
+    FROM pg_namespace n WHERE {NOT_OURS} AND n.nspname <> 'public' AND {not_extension("pg_namespace", "n")}
+    UNION ALL
+    SELECT 'extension', '', '', e.extname, '', format('CREATE EXTENSION %I SCHEMA %I', e.extname,
+        n.nspname),
+        '', false, NULL, '{{}}'
+    FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql'
+    UNION ALL
+    SELECT 'table', n.nspname, '', c.relname, '', 'table', '', false, NULL, ARRAY[
+        format('ALTER TABLE %I.%I %s ROW LEVEL SECURITY', n.nspname, c.relname,
+            CASE WHEN c.relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END),
+        format('ALTER TABLE %I.%I %s ROW LEVEL SECURITY', n.nspname, c.relname,
+            CASE WHEN c.relforcerowsecurity THEN 'FORCE' ELSE 'NO FORCE' END)]
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'f') AND {_RELATION}
+    UNION ALL
+    SELECT 'column', n.nspname, c.relname, a.attname, '', concat_ws(' ', format('%I', a.attname),
+        CASE WHEN s.owned IS NOT NULL AND a.attidentity = '' THEN
+            CASE format_type(a.atttypid, NULL) WHEN 'bigint' THEN 'bigserial'
+                WHEN 'smallint' THEN 'smallserial'
+            ELSE 'serial' END ELSE format_type(a.atttypid, a.atttypmod) END,
+        CASE WHEN a.attcollation <> t.typcollation THEN 'COLLATE ' || a.attcollation::regcollation END,
+        CASE WHEN a.attgenerated = 's' THEN format('GENERATED ALWAYS AS (%s) STORED',
+            pg_get_expr(d.adbin, d.adrelid))
+        WHEN a.attidentity <> '' THEN format('GENERATED %s AS IDENTITY',
+            CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END)
+        WHEN d.adbin IS NOT NULL AND s.owned IS NULL THEN 'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid) END,
+        CASE WHEN a.attnotnull THEN 'NOT NULL' END), format_type(a.atttypid, a.atttypmod), a.attnotnull,
+        CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END, '{{}}'
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+    LEFT JOIN LATERAL (SELECT o.objid AS owned FROM pg_depend o JOIN pg_class q ON q.oid = o.objid
+        WHERE o.classid = 'pg_class'::regclass AND o.refobjid = c.oid AND o.refobjsubid = a.attnum
+        AND o.deptype = 'a' AND q.relkind = 'S' LIMIT 1) s ON true
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'f') AND {_RELATION}
+    UNION ALL
+    SELECT CASE k.contype WHEN 'f' THEN 'foreign key' ELSE 'constraint' END, n.nspname, c.relname,
+        k.conname, '',
+        format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', n.nspname, c.relname, k.conname,
+            pg_get_constraintdef(k.oid)), '', false, NULL, '{{}}'
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE k.contype NOT IN ('n', 't') AND k.conparentid = 0 AND {_RELATION}
+    UNION ALL
+    SELECT 'index', n.nspname, c.relname, i.relname, '', pg_get_indexdef(x.indexrelid), '', false, NULL,
+        '{{}}'
+    FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_class i ON i.oid = x.indexrelid
+    WHERE {_RELATION} AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.indexrelid
+        AND k.contype IN ('p', 'u', 'x')) AND NOT i.relispartition
+    UNION ALL
+    SELECT 'trigger', n.nspname, c.relname, g.tgname, '', pg_get_triggerdef(g.oid), '', false, NULL, '{{}}'
+    FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE NOT g.tgisinternal AND {_RELATION}
+    UNION ALL
+    SELECT 'policy', n.nspname, c.relname, p.polname, '', format('CREATE POLICY %I
+        ON %I.%I AS %s FOR %s%s%s',
+        p.polname, n.nspname, c.relname, CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+        CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+            WHEN 'd' THEN 'DELETE'
+        ELSE 'ALL' END, ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')',
+        ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')'), '', false, NULL, '{{}}'
+    FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE {_RELATION}
+    UNION ALL
+    SELECT CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END, n.nspname, '', c.relname, '',
+        format('CREATE %s %I.%I AS %s', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END,
+            n.nspname, c.relname, rtrim(pg_get_viewdef(c.oid), ';')), '', false, NULL, '{{}}'
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm')
+        AND {_RELATION}
+    UNION ALL
+    SELECT 'sequence', n.nspname, '', c.relname, '',
+        format('CREATE SEQUENCE %I.%I AS %s START %s INCREMENT %s'
+        ' MINVALUE %s MAXVALUE %s CACHE %s %s', n.nspname, c.relname, format_type(s.seqtypid, NULL),
+            s.seqstart,
+        s.seqincrement, s.seqmin, s.seqmax, s.seqcache, CASE WHEN s.seqcycle THEN 'CYCLE'
+            ELSE 'NO CYCLE' END),
+        '', false, NULL, '{{}}'
+    FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE {_RELATION} AND NOT EXISTS (SELECT FROM pg_depend o WHERE o.classid = 'pg_class'::regclass
+        AND o.objid = c.oid AND o.deptype IN ('a', 'i') AND o.refobjsubid > 0)
+    UNION ALL
+    SELECT CASE p.prokind WHEN 'a' THEN 'aggregate' ELSE 'function' END, n.nspname, '', p.proname,
+        pg_get_function_identity_arguments(p.oid),
+        CASE WHEN p.prokind <> 'a' THEN pg_get_functiondef(p.oid) ELSE '' END, '', false, NULL, '{{}}'
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {NOT_OURS}
+        AND {not_extension("pg_proc", "p")}
+    UNION ALL
+    SELECT 'enum', n.nspname, '', t.typname, '', format('CREATE TYPE %I.%I AS ENUM (%s)', n.nspname,
+        t.typname,
+        (SELECT string_agg(quote_literal(e.enumlabel), ', ' ORDER BY e.enumsortorder)
+         FROM pg_enum e WHERE e.enumtypid = t.oid)), '', false, NULL,
+        ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder)
+    FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE t.typtype = 'e' AND {NOT_OURS} AND {not_extension("pg_type", "t")}
+    UNION ALL
+    SELECT 'domain', n.nspname, '', t.typname, '', concat_ws(' ', format('CREATE DOMAIN %I.%I AS %s',
+        n.nspname,
+        t.typname, format_type(t.typbasetype, t.typtypmod)), 'DEFAULT ' || t.typdefault,
+        CASE WHEN t.typnotnull THEN 'NOT NULL' END, (SELECT string_agg(format('CONSTRAINT %I %s', k.conname,
+        pg_get_constraintdef(k.oid)), ' ' ORDER BY k.conname) FROM pg_constraint k
+        WHERE k.contypid = t.oid AND k.contype = 'c')), '', false, NULL, '{{}}'
+    FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE t.typtype = 'd' AND {NOT_OURS} AND {not_extension("pg_type", "t")}
+    UNION ALL
+    SELECT 'composite', n.nspname, '', c.relname, '', format('CREATE TYPE %I.%I AS (%s)', n.nspname,
+        c.relname,
+        (SELECT string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ',
+            ' ORDER BY a.attnum)
+         FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)), '',
+             false, NULL,
+        '{{}}'
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'c' AND {_RELATION}
+"""
+
+
+async def shape(connection: Connection) -> Shape:
+    """Everything in the user's schemas, with every name qualified."""
+    async with names_qualified(connection):
+        rows = await connection.fetch(_THINGS)
+    return {
+        Thing(row["kind"], row["schema"], row["table"], row["name"], row["arguments"]): Definition(
+            row["sql"], row["type"], row["not_null"], row["default"], tuple(row["labels"])
+        )
+        for row in rows
+    }

@@ -1,0 +1,199 @@
+"""The way down: statements that undo a step, from the schema before it and the schema after it. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from shared.sql.actions import Action, RenameColumn, RenameLabel, RenameTable, RenameType, Table
+from shared.sql.names import literal, quoted
+
+
+class Thing(NamedTuple):
+    """One thing of a schema; `table` is whose it is, `arguments` tell functions of one name apart."""
+
+    kind: str
+    schema: str
+    table: str
+    name: str
+    arguments: str = ""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """How PostgreSQL prints the thing; a column's parts go by themselves, an enum has its labels."""
+
+    sql: str
+    type: str = ""
+    not_null: bool = False
+    default: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+Shape = Mapping[Thing, Definition]
+
+# What stands on others goes first, and comes back last.
+_ORDER = (
+    "policy", "trigger", "view", "materialized view", "index", "foreign key", "constraint", "column", "table",
+    "function", "aggregate", "sequence", "enum", "domain", "range", "composite", "extension", "schema",
+)  # fmt: skip
+
+
+def undo(before: Shape, after: Shape, actions: Sequence[Action]) -> tuple[str, ...]:
+    """Statements that lead from `after` back to `before`; `actions` are what led there."""
+    renamed = tuple(_renamed(actions, before))
+    if renamed:
+        return renamed
+    return tuple(f"{statement};" for statement in _differences(before, after))
+
+
+def taken_away(before: Shape, after: Shape, actions: Sequence[Action]) -> tuple[Thing, ...]:
+    """The tables and columns that had rows to lose and are gone, names that only changed not among them."""
+    if any(isinstance(each, RenameTable | RenameColumn) for each in actions):
+        return ()
+    gone = [each for each in before if each.kind in ("table", "column") and each not in after]
+    tables = {(each.schema, each.name) for each in gone if each.kind == "table"}
+    return tuple(each for each in gone if each.kind == "table" or (each.schema, each.table) not in tables)
+
+
+def _renamed(actions: Sequence[Action], before: Shape) -> Iterator[str]:
+    for action in reversed(actions):
+        match action:
+            case RenameTable(table=(schema, name), to=(new_schema, new_name)):
+                what = (
+                    "VIEW"
+                    if any(each.kind == "view" and each[1:4] == (schema, "", name) for each in before)
+                    else "TABLE"
+                )
+                if new_schema != schema:
+                    yield f"ALTER {what} {quoted(new_schema, new_name)} SET SCHEMA {quoted(schema)};"
+                else:
+                    yield f"ALTER {what} {quoted(schema, new_name)} RENAME TO {quoted(name)};"
+            case RenameColumn(table=table, column=column, to=to):
+                yield f"ALTER TABLE {quoted(*table)} RENAME COLUMN {quoted(to)} TO {quoted(column)};"
+            case RenameType(name=name, to=new):
+                what = "DOMAIN" if Thing("domain", name[0], "", name[1]) in before else "TYPE"
+                yield f"ALTER {what} {quoted(*new)} RENAME TO {quoted(name[1])};"
+            case RenameLabel(type=name, label=label, to=to):
+                yield f"ALTER TYPE {quoted(*name)} RENAME VALUE {literal(to)} TO {literal(label)};"
+            case _:
+                pass
+
+
+def _differences(before: Shape, after: Shape) -> Iterator[str]:
+    added = [each for each in after if each not in before]
+    removed = [each for each in before if each not in after]
+    changed = [each for each in before if each in after and before[each] != after[each]]
+    for thing in _sorted(added):
+        if not _inside(thing, added):
+            yield from _drop(thing, after)
+    for thing in _sorted(changed):
+        yield from _change(thing, before, after)
+    for thing in reversed(_sorted(removed)):
+        yield from _make(thing, before, removed)
+
+
+def _sorted(things: list[Thing]) -> list[Thing]:
+    return sorted(things, key=lambda each: (_ORDER.index(each.kind), each))
+
+
+def _inside(thing: Thing, added: Sequence[Thing]) -> bool:
+    """Whether it goes with its table, or with the column of its name."""
+    return bool(thing.table) and Thing("table", thing.schema, "", thing.table) in added
+
+
+def _drop(thing: Thing, shape: Shape) -> Iterator[str]:
+    name = quoted(thing.schema, thing.name)
+    match thing.kind:
+        case "column":
+            yield f"ALTER TABLE {quoted(thing.schema, thing.table)} DROP COLUMN {quoted(thing.name)}"
+        case "constraint" | "foreign key":
+            yield f"ALTER TABLE {quoted(thing.schema, thing.table)} DROP CONSTRAINT {quoted(thing.name)}"
+        case "trigger" | "policy":
+            yield f"DROP {thing.kind.upper()} {quoted(thing.name)} ON {quoted(thing.schema, thing.table)}"
+        case "function":
+            yield f"DROP ROUTINE {name}({thing.arguments})"
+        case "aggregate":
+            yield f"DROP AGGREGATE {name}({thing.arguments})"
+        case "enum" | "range" | "composite":
+            yield f"DROP TYPE {name}"
+        case "schema" | "extension":
+            yield f"DROP {thing.kind.upper()} {quoted(thing.name)}"
+        case _:
+            yield f"DROP {thing.kind.upper()} {name}"
+
+
+def _change(thing: Thing, before: Shape, after: Shape) -> Iterator[str]:
+    was, now = before[thing], after[thing]
+    match thing.kind:
+        case "column":
+            yield from _column_back(thing, was, now)
+        case "enum":
+            yield from _enum_back(thing, was, after)
+        case "function":
+            yield was.sql
+        case "table":
+            yield from was.labels
+        case _:
+            yield from _drop(thing, after)
+            yield was.sql
+
+
+def _column_back(thing: Thing, was: Definition, now: Definition) -> Iterator[str]:
+    alter = f"ALTER TABLE {quoted(thing.schema, thing.table)} ALTER COLUMN {quoted(thing.name)}"
+    if was.type != now.type:
+        if now.default is not None:
+            # It may be of the new type alone.
+            yield f"{alter} DROP DEFAULT"
+        yield f"{alter} TYPE {was.type} USING ({quoted(thing.name)}::text::{was.type})"
+    if was.default != now.default or was.type != now.type:
+        if was.default is not None:
+            yield f"{alter} SET DEFAULT {was.default}"
+        elif now.default is not None and was.type == now.type:
+            yield f"{alter} DROP DEFAULT"
+    if was.not_null != now.not_null:
+        yield f"{alter} {'SET' if was.not_null else 'DROP'} NOT NULL"
+
+
+def _enum_back(thing: Thing, was: Definition, after: Shape) -> Iterator[str]:
+    """A value cannot be taken out of an enum, so the columns move to a new one of the old name."""
+    name, aside = quoted(thing.schema, thing.name), quoted(thing.schema, f"{thing.name} before the way down")
+    printed = {name, quoted(thing.name), f"{thing.schema}.{thing.name}", thing.name}
+    columns = [
+        (each, definition)
+        for each, definition in after.items()
+        if each.kind == "column" and definition.type.removesuffix("[]") in printed
+    ]
+    yield f"ALTER TYPE {name} RENAME TO {quoted(f'{thing.name} before the way down')}"
+    yield f"CREATE TYPE {name} AS ENUM ({', '.join(map(literal, was.labels))})"
+    for column, definition in columns:
+        many = "[]" if definition.type.endswith("[]") else ""
+        alter = f"ALTER TABLE {quoted(column.schema, column.table)} ALTER COLUMN {quoted(column.name)}"
+        if definition.default is not None:
+            yield f"{alter} DROP DEFAULT"
+        yield f"{alter} TYPE {name}{many} USING ({quoted(column.name)}::text{many}::{name}{many})"
+        if definition.default is not None:
+            yield f"{alter} SET DEFAULT {definition.default}"
+    yield f"DROP TYPE {aside}"
+
+
+def _make(thing: Thing, before: Shape, removed: Sequence[Thing]) -> Iterator[str]:
+    definition = before[thing]
+    match thing.kind:
+        case "column":
+            if Thing("table", thing.schema, "", thing.table) not in removed:
+                yield f"ALTER TABLE {quoted(thing.schema, thing.table)} ADD COLUMN {definition.sql}"
+        case "table":
+            columns = [
+                before[each].sql
+                for each in removed
+                if each.kind == "column" and each[1:3] == (thing.schema, thing.name)
+            ]
+            yield f"CREATE TABLE {quoted(thing.schema, thing.name)} ({', '.join(columns)})"
+            yield from definition.labels
+        case _:
+            yield definition.sql
+
+
+def table_of_thing(thing: Thing) -> Table:
+    """The table that a table's or column's rows are in."""
+    return (thing.schema, thing.table or thing.name)

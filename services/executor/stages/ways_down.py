@@ -1,0 +1,130 @@
+"""How each migration of an upgrade is undone: its author's way or one that we make, tried beforehand."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from services.executor.clients import migrations
+from services.executor.clients.migrations import Migration
+from services.executor.clients.postgres import create_database, drop_database, schema_digest
+from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
+from services.executor.domain.marks import mark
+from services.executor.stages.data_impact import in_deploy_order
+from services.executor.stages.staging import staging_database
+from services.executor.stages.tools import Tools
+from shared.contracts.facts import PlannedMigration
+from shared.contracts.impact import Probe, WayDown
+from shared.errors import Failure, Retry
+from shared.jobs.job import Job
+from shared.sql.classing import Known, Scene
+from shared.sql.script import read_script
+
+_HEADER = "-- Made from the schemas before and after this migration, and tried in a database without rows.\n"
+
+
+async def find_ways_down(
+    job: Job,
+    tools: Tools,
+    history: Sequence[Migration],
+    planned: Sequence[PlannedMigration],
+    production_schema: str,
+    known: Known,
+) -> tuple[PlannedMigration, ...]:
+    """The migrations, each with how it is undone; `history` is what the Project has had before.
+
+    They are gone through in a database of their own on staging's server, which is gone afterwards. Raises
+    Retry when that server cannot be used now.
+    """
+    if not planned:
+        return ()
+    ordered = in_deploy_order(planned)
+    rehearsed, why = await _rehearsed(job, tools, history, ordered, production_schema)
+    scene = Scene(known)
+    found = {each.folder: _with_way(each, rehearsed.get(each.folder), why, scene) for each in ordered}
+    return tuple(found[each.folder] for each in planned)
+
+
+async def _rehearsed(
+    job: Job,
+    tools: Tools,
+    history: Sequence[Migration],
+    ordered: Sequence[PlannedMigration],
+    production_schema: str,
+) -> tuple[dict[str, Rehearsed], str]:
+    """What came of going through them; why nothing did, if nothing did."""
+    database = staging_database(job, tools)
+    steps = [Step(each.folder, read_script(each.sql), each.down_sql) for each in ordered]
+    await drop_database(database.server, database.proof)
+    try:
+        await create_database(database.server, database.proof)
+        try:
+            await migrations.apply(database.proof_url, history, job.fencing_token)
+        except Failure as failure:
+            return {}, f"the Project's own migrations do not run on an empty database: {failure}"
+        if await schema_digest(database.proof_url) != production_schema:
+            return {}, "production's schema is not what the Project's migrations make"
+        return await rehearse(database.proof_url, steps), "a migration before it fails on an empty database"
+    except asyncpg.DuplicateDatabaseError as error:
+        raise Retry(f"another worker proves in {database.proof}") from error
+    finally:
+        await drop_database(database.server, database.proof)
+
+
+def _with_way(
+    migration: PlannedMigration, rehearsed: Rehearsed | None, why: str, scene: Scene
+) -> PlannedMigration:
+    statements = read_script(migration.sql)
+    assert migration.impact is not None, "what it does to rows is found out first"
+    known, lost = mark(statements, migration.impact.statements, scene)
+    package = migration.down_sql is not None
+    if rehearsed is None or rehearsed.error is not None:
+        failing = rehearsed.error if rehearsed else None
+        because = (
+            f"it fails on an empty database, {_at(failing)}" if failing else f"it could not be tried: {why}"
+        )
+        way = WayDown(mark="restore only", source="none", because=(because,))
+        # Its author's word stands where nothing could be tried.
+        if package and failing is None:
+            way = WayDown(mark="reversible", source="package", because=(because,))
+        return _marked(migration, way, failing=failing)
+    if rehearsed.left:
+        whose = "its down.sql" if package else "no way down could be made: what was tried"
+        way = WayDown(
+            mark="restore only",
+            source="none",
+            because=(f"{whose} does not lead back", *rehearsed.left, *lost),
+        )
+        return _marked(migration, way)
+    if known == "point of no return" or (lost and not package):
+        return _marked(migration, WayDown(mark=known, source="none", because=lost))
+    way = WayDown(mark="reversible", source="package" if package else "generated", because=lost)
+    return _marked(migration, way, generated=None if package else _HEADER + rehearsed.down_sql + "\n")
+
+
+def _at(failing: tuple[int, str]) -> str:
+    line, words = failing
+    return f"line {line}: {words}"
+
+
+def _marked(
+    migration: PlannedMigration,
+    way: WayDown,
+    *,
+    generated: str | None = None,
+    failing: tuple[int, str] | None = None,
+) -> PlannedMigration:
+    changes: dict[str, object] = {"way_down": way, "reversible": way.mark == "reversible"}
+    if generated is not None:
+        changes |= {"down_sql": generated, "generated_down": generated}
+    if failing is not None and migration.impact is not None:
+        line, words = failing
+        probe = Probe(question="does it run on an empty database?", verdict="would fail", detail=words)
+        changes["impact"] = migration.impact.model_copy(
+            update={
+                "statements": tuple(
+                    each.model_copy(update={"probes": (*each.probes, probe)}) if each.line == line else each
+                    for each in migration.impact.statements
+                )
+            }
+        )
+    return migration.model_copy(update=changes)
