@@ -70,7 +70,7 @@ class Run(RunView, RunWork, RunOrigin):
         assert record is not None
         changes: dict[str, object] = {"status": outcome.kind, "finished_at": at}
         match outcome:
-            case Succeeded(facts=DeployFacts() | RollBackFacts() as facts):
+            case Succeeded(facts=MigrateFacts() | DeployFacts() | RollBackFacts() as facts):
                 changes |= {"steps": facts.steps}
             case Succeeded(facts=ChecksFacts() as facts):
                 changes |= {"results": facts.results, "detail": f"{len(facts.results)} checks"}

@@ -89,6 +89,14 @@ class ApplyFacts(Contract):
     files: tuple[FileChange, ...]
 
 
+class Step(Contract):
+    """One thing that was done, in order."""
+
+    name: str
+    detail: str
+    duration_ms: int
+
+
 class AppliedMigration(Contract):
     """A migration that ran."""
 
@@ -107,6 +115,7 @@ class MigrateFacts(Contract):
     staging_schema: Digest
     production_schema: Digest = Field(description="seen at the same time")
     address: str | None
+    steps: tuple[Step, ...] = Field(default=(), description="how long each took, and the way down as tried")
 
 
 class CheckResult(Contract):
@@ -126,14 +135,6 @@ class ChecksFacts(Contract):
     stage: Literal["validate", "check-workflows"]
     commit: Commit
     results: tuple[CheckResult, ...]
-
-
-class Step(Contract):
-    """One thing that was done to production, in order."""
-
-    name: str
-    detail: str
-    duration_ms: int
 
 
 class DeployFacts(Contract):

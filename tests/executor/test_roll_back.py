@@ -163,11 +163,25 @@ async def test_a_contraction_without_a_way_back_needs_consent_and_a_backup(
     assert await world.value(world.production, late) == [98], "restored once, so the row after it stays"
 
 
-async def test_an_expansion_without_a_way_back_brings_the_old_code_back_first(
+async def test_an_expansion_without_a_way_back_is_refused_before_anything_is_written(
     tmp_path: Path, new_database: NewDatabase
 ) -> None:
     world = await make_world(tmp_path, new_database, down=False)
     candidate, _ = await deployed(world)
+    head = await world.clone.head("main")
+    written = len(world.journal.effects)
+    with pytest.raises(Failure, match="without losing rows"):
+        await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
+    assert await world.clone.head("main") == head == await world.live()
+    assert not any(effect.production for effect in world.journal.effects[written:])
+
+
+async def test_where_the_new_code_is_ill_the_old_code_comes_back_all_the_same(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database, down=False)
+    candidate, _ = await deployed(world)
+    (world.folder / "hosting" / "production" / "live").write_text(candidate.commit)
     with pytest.raises(Failure, match="without losing rows"):
         await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
     head = await world.clone.head("main")

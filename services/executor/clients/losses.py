@@ -19,7 +19,7 @@ class Counts:
 
 async def freeze(connection: Connection, kept: Tables) -> None:
     """Keep others from writing to these tables until the transaction ends, so that counts compare."""
-    for schema, table in sorted(await _present(connection, kept)):
+    for schema, table in sorted(await present(connection, kept)):
         await connection.execute(f"LOCK TABLE {quoted(schema, table)} IN SHARE MODE")
 
 
@@ -27,7 +27,7 @@ async def count(connection: Connection, kept: Tables) -> Counts:
     """Count what there is of `kept`; one scan per table."""
     rows: dict[str, int] = {}
     values: dict[str, int] = {}
-    for (schema, table), columns in sorted((await _present(connection, kept)).items()):
+    for (schema, table), columns in sorted((await present(connection, kept)).items()):
         ordered = sorted(columns)
         counted = ", ".join(["count(*)", *(f"count({quoted(column)})" for column in ordered)])
         found = await connection.fetchrow(f"SELECT {counted} FROM {quoted(schema, table)}")
@@ -56,7 +56,8 @@ def losses(before: Counts, after: Counts) -> list[str]:
     return lost
 
 
-async def _present(connection: Connection, kept: Tables) -> dict[tuple[str, str], set[str]]:
+async def present(connection: Connection, kept: Tables) -> dict[tuple[str, str], set[str]]:
+    """Those tables and columns of `kept` that are there."""
     records = await connection.fetch(
         "SELECT n.nspname, c.relname, a.attname FROM pg_class c"
         " JOIN pg_namespace n ON n.oid = c.relnamespace"

@@ -89,7 +89,8 @@ async def ask(
             for action in statement.actions
             if (table := getattr(action, "table", None)) in before
         }
-        return Answers(tuple(found), await _rows(connection, sorted(touched)))
+        counted = await _rows(connection, sorted(touched))
+        return Answers(tuple(found), {shown(table): rows for table, rows in counted.items()})
 
 
 def _tells(question: Question, probe: Probe) -> bool:
@@ -150,21 +151,26 @@ async def _answer(connection: Connection, question: Question, end: float) -> Pro
     return Probe(question=question.text, verdict=question.verdict if rows else "fits", rows=rows)
 
 
-async def _rows(connection: Connection, tables: Iterable[Table]) -> dict[str, int]:
-    """Rows per table: counted where they are few, estimated by PostgreSQL where they are many."""
-    found: dict[str, int] = {}
+async def count_rows(url: str, tables: Iterable[Table]) -> dict[Table, int]:
+    """Rows per table that is there: counted where there are few, estimated where there are many."""
+    async with session(url) as connection:
+        return await _rows(connection, tables)
+
+
+async def _rows(connection: Connection, tables: Iterable[Table]) -> dict[Table, int]:
+    found: dict[Table, int] = {}
     for schema, name in tables:
-        estimate = int(
-            await connection.fetchval(
-                "SELECT c.reltuples::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-                " WHERE n.nspname = $1 AND c.relname = $2",
-                schema,
-                name,
-            )
+        estimate = await connection.fetchval(
+            "SELECT c.reltuples::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')",
+            schema,
+            name,
         )
+        if estimate is None:
+            continue
         if estimate < _COUNTED_EXACTLY:
             first = f"SELECT FROM {quoted(schema, name)} LIMIT {_COUNTED_EXACTLY}"
             counted = int(await connection.fetchval(f"SELECT count(*) FROM ({first}) AS first"))
             estimate = counted if counted < _COUNTED_EXACTLY else max(estimate, counted)
-        found[shown((schema, name))] = estimate
+        found[schema, name] = int(estimate)
     return found

@@ -12,9 +12,11 @@ from services.executor.clients.postgres import create_database, drop_database, s
 from services.executor.stages import staging
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.numbering import installed_files
-from services.executor.stages.project_tree import RUN_TRAILER, kept_ref, migrations_at
+from services.executor.stages.project_tree import RUN_TRAILER, kept_ref, migrations_at, tables_at
 from services.executor.stages.readiness import require_postgresql, require_ready
+from services.executor.stages.return_trip import go_down, start_of
 from services.executor.stages.staging import StagingDatabase, production_url, staging_database
+from services.executor.stages.timing import timed
 from services.executor.stages.tools import Tools
 from services.executor.stages.unified_schema import Proof, require_made_by_migrations
 from shared.clients.git import Git
@@ -39,10 +41,19 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     if not await _fits(database, history, before):
         database, _ = await staging.rebuild(job, tools, git, commit, before)
     await require_ready(database.url, history, wanted, where="staging")
+    head = await git.head(job.project.definition.environments.production.branch)
+    kept = await tables_at(git, head or commit)
+    there = await migrations.applied(database.url)
+    start = await start_of(database.url, kept, begun=any(folder in there for folder in wanted))
     async with job.journal.effect("migrate-staging", ", ".join(wanted)):
         done = await migrations.apply(database.url, history, job.fencing_token, wanted=wanted, run=wanted)
     proof = Proof(git, tools, commit, before)
     await _prove(job, database, history, partial(require_made_by_migrations, job, proof))
+    by_folder = {each.folder: each for each in history}
+    ours = [by_folder[each] for each in wanted]
+    steps = list(await timed(database.url, production_url(job, tools), ours, done))
+    if start is not None and (tried := await go_down(database.url, ours, start, kept)) is not None:
+        steps.append(tried)
     async with job.journal.effect("activate-staging", commit):
         address = await staging.activate(job, tools, git, commit)
     return MigrateFacts(
@@ -52,6 +63,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
         staging_schema=await schema_digest(database.url),
         production_schema=await schema_digest(production_url(job, tools)),
         address=address,
+        steps=tuple(steps),
     )
 
 
@@ -109,7 +121,9 @@ async def _planned(
                     cure="request a new plan",
                 ),
             )
-        texts = {"sql": found.sql, "down_sql": found.down_sql or each.generated_down}
+        # A way down that was tried and does not lead back is none.
+        down_sql = (found.down_sql or each.generated_down) if each.reversible else None
+        texts = {"sql": found.sql, "down_sql": down_sql}
         planned.append(PlannedMigration.model_validate(each.model_dump() | texts))
     return planned
 

@@ -15,6 +15,7 @@ from services.executor.stages.scratch import temporary_folder
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
 from services.executor.stages.tools import Tools
+from shared.clients.environments import EnvironmentFailed
 from shared.clients.git import Git, Moved
 from shared.contracts.facts import RollBackFacts
 from shared.contracts.stages import Finding
@@ -51,8 +52,15 @@ async def _undo(job: Job, task: RollBackTask, tools: Tools, git: Git, steps: Ste
     ours = await _migrations_of_run(job, task, git, deployed)
     lossy = [each.folder for each in ours if each.folder in done and each.down_sql is None]
     contracted = {each.folder for each in task.migrations if each.contracting}
-    if not task.restore_backup and any(folder in contracted for folder in lossy):
-        # The old code may not live with what is left, so the new code stays up until somebody decides.
+    if (
+        lossy
+        and not task.restore_backup
+        and (
+            any(folder in contracted for folder in lossy) or await _is_well(job, tools, git, deployed, steps)
+        )
+    ):
+        # The old code may not live with what is left, or the new code is well: so it stays up until somebody
+        # decides. Where it is ill, the old code comes back first, and the schema waits.
         raise _irreversible(lossy)
     if task.restore_backup and task.backup is None:
         raise _no_backup()
@@ -65,6 +73,18 @@ async def _undo(job: Job, task: RollBackTask, tools: Tools, git: Git, steps: Ste
             await production.must_be_healthy(steps)
     else:
         await _undo_schema(job, task, tools, git, url, ours, lossy, steps)
+
+
+async def _is_well(job: Job, tools: Tools, git: Git, deployed: Deployed | None, steps: Steps) -> bool:
+    """Whether what the Run deployed is live and healthy."""
+    if deployed is None or deployed.revert is not None:
+        return False
+    async with LiveProduction(job, tools, git, deployed.merge) as production:
+        try:
+            await production.must_be_healthy(steps)
+            return await production.observe() == deployed.merge
+        except (Failure, EnvironmentFailed):
+            return False
 
 
 async def _migrations_of_run(

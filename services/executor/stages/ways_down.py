@@ -114,6 +114,8 @@ def _marked(
     failing: tuple[int, str] | None = None,
 ) -> PlannedMigration:
     changes: dict[str, object] = {"way_down": way, "reversible": way.mark == "reversible"}
+    if way.source == "none":
+        changes["down_sql"] = None
     if generated is not None:
         changes |= {"down_sql": generated, "generated_down": generated}
     if failing is not None and migration.impact is not None:

@@ -1,0 +1,47 @@
+"""How long each migration took in staging, and how long it may take in production."""
+
+from collections.abc import Mapping, Sequence
+
+from services.executor.clients import probes
+from services.executor.clients.migrations import Migration
+from shared.contracts.facts import AppliedMigration, Step
+from shared.sql.actions import Table, shown
+from shared.sql.classing import Scene, classify, worst
+from shared.sql.script import read_script
+
+
+async def timed(
+    staging: str, production: str, ours: Sequence[Migration], done: Sequence[AppliedMigration]
+) -> tuple[Step, ...]:
+    """A step for each migration, with what its time means for production's rows.
+
+    The assumption is said with the figure: what reads or writes rows takes as much longer as there are more
+    rows in that of its tables which differs most.
+    """
+    scene = Scene()
+    durations = {each.folder: each.duration_ms for each in done}
+    steps: list[Step] = []
+    for migration in ours:
+        statements = read_script(migration.sql)
+        kind = worst(each.kind for each in classify(statements, scene))
+        tables = {getattr(action, "table", None) for each in statements for action in each.actions} - {None}
+        touched: list[Table] = sorted(table for table in tables if table is not None)
+        here, there = await probes.count_rows(staging, touched), await probes.count_rows(production, touched)
+        took = durations[migration.folder]
+        detail = f"{kind}; {_expected(kind, took, here, there)}"
+        steps.append(Step(name=f"migration {migration.folder}", detail=detail, duration_ms=took))
+    return tuple(steps)
+
+
+def _expected(kind: str, took_ms: int, here: Mapping[Table, int], there: Mapping[Table, int]) -> str:
+    if kind == "additive":
+        return "its time does not grow with rows"
+    grown = {table: there[table] / max(here.get(table, 0), 1) for table in there if there[table]}
+    if not grown:
+        return "production has no rows in its tables"
+    table = max(grown, key=lambda each: grown[each])
+    counted = f"{shown(table)} has {here.get(table, 0):,} rows in staging and {there[table]:,} in production"
+    if not here.get(table):
+        return f"{counted}, so its time there is not known"
+    expected_s = took_ms * max(grown[table], 1) / 1000
+    return f"{counted}: about {expected_s:.1f} s there, if its time grows with them"
