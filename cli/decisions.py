@@ -41,9 +41,12 @@ def _print_candidate(run: RunView, plan: Plan, digest: str) -> None:
     if run.address:
         say(f"  staging  {run.address}")
     for migration in plan.migrations:
-        no_return = text("  POINT OF NO RETURN", "bold red") if not migration.reversible else ""
+        mark = migration.way_down.mark if migration.way_down else "point of no return"
+        no_return = text(f"  {mark.upper()}", "bold red") if not migration.reversible else ""
         say(line(f"  migration  {migration.folder}", no_return))
     for record in latest_records(run).values():
+        if record.stage == "migrate":
+            say(*(f"  staging    {step.name}: {step.duration_ms} ms; {step.detail}" for step in record.steps))
         for result in record.results:
             say(
                 line(

@@ -1,6 +1,7 @@
 """What a migration will do, as people read it before they opt in."""
 
 from cli.output import line, say, text
+from shared.contracts.facts import PlannedMigration
 from shared.contracts.impact import MigrationImpact, Probe, StatementImpact
 
 _KIND_STYLES = {
@@ -34,6 +35,19 @@ def print_impact(impact: MigrationImpact) -> None:
             _print_statement(statement)
     for lint in impact.lints:
         say(line(f"    line {lint.line}  ", text(f"squawk {lint.rule}: {lint.message}", "dim")))
+
+
+def print_way_down(migration: PlannedMigration) -> None:
+    """How the migration is undone, or why it is not."""
+    way = migration.way_down
+    if not migration.reversible:
+        mark = way.mark if way else "point of no return"
+        say(line("    way back: ", text(f"none: {mark.upper()}", "bold red")))
+        say(*(text(f"      {reason}", "red") for reason in (way.because if way else ())))
+        return
+    made = " (made by us from the schemas, tried without rows)" if way and way.source == "generated" else ""
+    say(f"    way back{made}:")
+    say(*(text(f"      {part}", "dim") for part in (migration.down_sql or "").strip().splitlines()))
 
 
 def _print_statement(statement: StatementImpact) -> None:

@@ -4,7 +4,7 @@ import json
 
 from rich.text import Text
 
-from cli.impact_page import kind_style, print_impact
+from cli.impact_page import kind_style, print_impact, print_way_down
 from cli.inbox import CHANGE_STYLES
 from cli.output import line, say, text
 from shared.contracts.facts import ConfigChange, FileChange, PlannedMigration
@@ -45,7 +45,7 @@ def print_summary(plan: Plan, digest: str) -> None:
     if plan.reversibility == "reversible":
         say(line(text("undone: ", "bold"), "at any stage, with `upgradepath run roll-back`"))
         return
-    say(line(text("undone: ", "bold"), text("POINT OF NO RETURN", "bold red"), " once these have run:"))
+    say(line(text("undone: ", "bold"), text(plan.reversibility.upper(), "bold red"), " once these have run:"))
     say(*(text(f"  {folder}", "red") for folder in plan.irreversible))
     say("  after that only a restore of the backup leads back: upgradepath run roll-back --restore-backup")
 
@@ -122,12 +122,7 @@ def _print_migrations(migrations: tuple[PlannedMigration, ...]) -> None:
         if migration.impact is not None:
             print_impact(migration.impact)
         say(*(text(f"    {part}", "cyan") for part in migration.sql.strip().splitlines()))
-        if not migration.reversible:
-            say(line("    way back: ", text("none: POINT OF NO RETURN", "bold red")))
-        else:
-            say("    way back:")
-            down = (migration.down_sql or "").strip().splitlines()
-            say(*(text(f"      {part}", "dim") for part in down))
+        print_way_down(migration)
 
 
 def _print_rules(plan: Plan) -> None:

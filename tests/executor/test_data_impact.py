@@ -4,8 +4,9 @@ import hashlib
 
 import pytest
 
+from services.executor.clients.migrations import Migration
 from services.executor.clients.postgres import session
-from services.executor.stages.data_impact import foresee
+from services.executor.stages.data_impact import foresee, would_fail
 from shared.contracts.facts import PlannedMigration
 from shared.contracts.impact import MigrationImpact
 from shared.errors import Failure
@@ -90,3 +91,14 @@ async def test_what_postgresql_cannot_read_is_refused_with_its_line(new_database
     with pytest.raises(Failure, match="cannot read") as caught:
         await foresee(await new_database(), (migration("bad", "SELECT 1;\nALTER TABEL users"),), KNOWN)
     assert "line 2" in caught.value.outcome.findings[0].detail
+
+
+async def test_before_a_deploy_the_rows_are_asked_once_more(new_database: NewDatabase) -> None:
+    url = await people(new_database)
+    sql = "ALTER TABLE users ADD x int;\nALTER TABLE users ALTER email SET NOT NULL"
+    (finding,) = await would_fail(url, [Migration("20260301_x", sql, "a" * 64)])
+    assert (finding.subject, finding.kind) == ("20260301_x line 2", "migration")
+    assert finding.detail == "It would fail: rows whose users.email is null: 3"
+    async with session(url) as connection:
+        await connection.execute("UPDATE users SET email = 'y' WHERE email IS NULL")
+    assert await would_fail(url, [Migration("20260301_x", sql, "a" * 64)]) == []

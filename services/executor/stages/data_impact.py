@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from services.executor.clients import probes, squawk
+from services.executor.clients.migrations import Migration
 from services.executor.clients.postgres import server_version
 from services.executor.stages.numbering import MIGRATIONS
 from shared.contracts.facts import PlannedMigration
@@ -49,6 +50,23 @@ async def foresee(
             rows={name: rows for name, rows in answers.rows.items() if name in touched},
         )
     return tuple(each.model_copy(update={"impact": impacts[each.folder]}) for each in migrations)
+
+
+async def would_fail(url: str, migrations: Sequence[Migration]) -> list[Finding]:
+    """A finding for each statement that the rows of now would make fail; `migrations` as they will run."""
+    placed = [(each, statement) for each in migrations for statement in read_script(each.sql)]
+    answers = await probes.ask(url, [statement for _, statement in placed])
+    return [
+        Finding(
+            kind="migration",
+            subject=f"{migration.folder} line {statement.line}",
+            detail=f"It would fail: {probe.question}: {probe.detail if probe.rows is None else probe.rows}",
+            cure="correct these rows in production, then retry the stage",
+        )
+        for (migration, statement), found in zip(placed, answers.probes, strict=True)
+        for probe in found
+        if probe.verdict == "would fail"
+    ]
 
 
 def in_deploy_order(migrations: Sequence[PlannedMigration]) -> list[PlannedMigration]:

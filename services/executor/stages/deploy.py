@@ -6,6 +6,7 @@ from services.executor.clients import migrations
 from services.executor.clients.backup import Programs
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import schema_digest
+from services.executor.stages.data_impact import would_fail
 from services.executor.stages.deploy_commit import merge_commit
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.live import LiveProduction
@@ -90,6 +91,11 @@ async def _require_unmoved(
                 f"Its digest was {task.production_schema} when the candidate was proven, now it is {digest}."
             )
             findings.append(_drift("production's schema", detail, _APPROVE_AGAIN))
+        else:
+            # Rows change without anybody's word, so they are asked once more.
+            by_folder = {each.folder: each for each in history}
+            as_they_run = sorted(task.migrations, key=lambda each: each.contracting)
+            findings += await would_fail(url, [by_folder[each.folder] for each in as_they_run])
     findings += await unready(url, history, ours)
     if findings:
         reasons = ", ".join(dict.fromkeys(finding.subject for finding in findings))
