@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.contracts.envelope import release_trace
-from shared.contracts.facts import ChecksFacts, DeployFacts, RollBackFacts
+from shared.contracts.facts import ChecksFacts, DeployFacts, MigrateFacts, RollBackFacts
 from shared.contracts.freezes import Freeze
 from shared.contracts.run_state import RunOrigin, RunWork
 from shared.contracts.runs import BlockedBy, Plan, RunChanged, RunView, StageRecord

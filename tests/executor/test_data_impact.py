@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from services.executor.clients.migrations import Migration
+from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import session
 from services.executor.stages.data_impact import foresee, would_fail
 from shared.contracts.facts import PlannedMigration

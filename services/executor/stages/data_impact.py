@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from services.executor.clients import probes, squawk
-from services.executor.clients.migrations import Migration
+from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import server_version
 from services.executor.stages.numbering import MIGRATIONS
 from shared.contracts.facts import PlannedMigration

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import asyncpg
 
 from services.executor.clients.losses import Tables
-from services.executor.clients.migrations import FOLDER, Migration
+from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.postgres import described, session, words
 from services.executor.clients.row_digests import RowDigest, digests
 from shared.contracts.facts import Step

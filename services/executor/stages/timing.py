@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from services.executor.clients import probes
-from services.executor.clients.migrations import Migration
+from services.executor.clients.migration_files import Migration
 from shared.contracts.facts import AppliedMigration, Step
 from shared.sql.actions import Table, shown
 from shared.sql.classing import Scene, classify, worst

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from services.executor.clients import migrations
-from services.executor.clients.migrations import Migration
+from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import create_database, drop_database, schema_digest
 from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
 from services.executor.domain.marks import mark
