@@ -13,6 +13,8 @@ from shared.sql.objects import READERS, Reader, words
 from shared.sql.tree import below, inner, kind, strings, table_of
 
 DEFAULT_SCHEMA = "public"
+BORDER = Setting("a transaction's border")
+"""BEGIN, COMMIT and the like."""
 
 
 class Unreadable(ValueError):
@@ -214,7 +216,7 @@ _HARMLESS_FUNCTIONS = frozenset(
 _SETTINGS = {
     "VariableSetStmt": "a setting of the session",
     "VariableShowStmt": "a setting is shown",
-    "TransactionStmt": "a transaction's border",
+    "TransactionStmt": BORDER.what,
     "CommentStmt": "a comment",
     "GrantStmt": "rights",
     "GrantRoleStmt": "rights",

@@ -21,7 +21,7 @@ from shared.sql.actions import (
     Setting,
     Write,
 )
-from shared.sql.script import Statement
+from shared.sql.script import BORDER, Statement
 
 # What only adds can be undone together, whatever its order; all else is undone one by one.
 _ADDING = (CreateTable, AddColumn, AddConstraint, CreateIndex, CreateType, Create, Setting, Write)
@@ -80,7 +80,9 @@ async def _rehearse(connection: Connection, step: Step) -> Rehearsed:
         if statement is None:
             break
         try:
-            await connection.execute(statement.text)
+            # Borders of its own would end the transaction that all of it is in here.
+            if statement.actions != (BORDER,):
+                await connection.execute(statement.text)
         except asyncpg.PostgresError as error:
             if transaction is not None:
                 await transaction.rollback()

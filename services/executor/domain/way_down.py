@@ -157,11 +157,11 @@ def _column_back(thing: Thing, was: Definition, now: Definition) -> Iterator[str
 def _enum_back(thing: Thing, was: Definition, after: Shape) -> Iterator[str]:
     """A value cannot be taken out of an enum, so the columns move to a new one of the old name."""
     name, aside = quoted(thing.schema, thing.name), quoted(thing.schema, f"{thing.name} before the way down")
-    printed = {name, quoted(thing.name), f"{thing.schema}.{thing.name}", thing.name}
     columns = [
         (each, definition)
         for each, definition in after.items()
-        if each.kind == "column" and definition.type.removesuffix("[]") in printed
+        if each.kind == "column"
+        and definition.type.removesuffix("[]").replace('"', "") == f"{thing.schema}.{thing.name}"
     ]
     yield f"ALTER TYPE {name} RENAME TO {quoted(f'{thing.name} before the way down')}"
     yield f"CREATE TYPE {name} AS ENUM ({', '.join(map(literal, was.labels))})"
