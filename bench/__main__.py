@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from bench import prisma, runs, staging
+from bench import prisma, probe, runs, staging
 from bench.result import Result, write
 from local import kafka
 
@@ -16,7 +16,7 @@ def main() -> None:
     """Exits 1 with the reason where Apache Kafka cannot run."""
     size = runs.Size()
     arguments = argparse.ArgumentParser(prog="python -m bench")
-    arguments.add_argument("names", nargs="*", choices=[[], "runs", "staging", "prisma"])
+    arguments.add_argument("names", nargs="*", choices=[[], "runs", "staging", "prisma", "probe"])
     arguments.add_argument("--repeats", type=int, default=size.repeats, help="of the runs")
     arguments.add_argument("--runs", type=int, default=size.measured, help="per repeat")
     arguments.add_argument("--in-flight", type=int, default=size.in_flight, help="runs at a time")
@@ -26,6 +26,7 @@ def main() -> None:
         "runs": partial(runs.measure, size),
         "staging": staging.measure,
         "prisma": prisma.measure,
+        "probe": probe.measure,
     }
     chosen = given.names or list(benchmarks)
     reason = kafka.availability() if "runs" in chosen else None

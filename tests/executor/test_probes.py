@@ -102,6 +102,7 @@ async def runs(url: str, statements: tuple[Statement, ...]) -> int | None:
         ("ALTER TABLE users ALTER big TYPE int", [(FAILS, 7)]),
         ("ALTER TABLE users ALTER id TYPE bigint", []),
         ("ALTER TABLE users ALTER name TYPE varchar(2) USING left(name, 2)", [("fits", None), ("loses", 2)]),
+        ("ALTER TABLE users ALTER name TYPE varchar(2)", [(FAILS, 2), ("fits", None), ("loses", 2)]),
         ("CREATE TYPE mood_new AS ENUM ('good');"
          " ALTER TABLE users ALTER mood TYPE mood_new USING (mood::text::mood_new)", [(FAILS, 1)]),
         ("ALTER TYPE mood ADD VALUE 'fine'; ALTER TABLE users ADD was mood DEFAULT 'good';"

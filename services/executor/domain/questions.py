@@ -1,5 +1,6 @@
 """What rows must be like for a statement to succeed, as queries that count those that are not. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -28,6 +29,7 @@ from shared.sql.actions import (
 )
 from shared.sql.names import quoted
 
+_LIMITED = re.compile(r"(?:varchar|character varying|char|character|bpchar)\((\d+)\)")
 _INTEGERS = {"smallint": 1, "integer": 2, "int": 2, "bigint": 3}
 _TEXTS = ("text", "character varying", "varchar", "character", "citext", "char", "bpchar")
 
@@ -213,6 +215,11 @@ class Asker:
                 f"{column} NOT BETWEEN {_BOUNDS[action.type]}",
             )
             return
+        longest = _LIMITED.fullmatch(action.type)
+        if longest is not None and action.using is None:
+            # Without USING nothing is cut off, save spaces at the end.
+            text = f"rows whose {name} has more than {longest[1]} characters"
+            yield self._count(relation, text, f"length(rtrim({column}::text)) > {longest[1]}")
         tried = f"SELECT count(({value})::{new}) FROM {relation.source} AS {relation.alias}"
         text = f"can every {name} become {action.type}?"
         tries = not self.relations.relabelled
