@@ -7,7 +7,11 @@ import pytest
 from local.postgres import postgres_bin_folder
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages import deploy, prepare, roll_back
-from shared.contracts.facts import MigrateFacts
+from services.executor.stages.data_impact import foresee
+from services.executor.stages.project_tree import migrations_at, tables_at
+from services.executor.stages.ways_down import find_ways_down
+from shared.contracts.facts import MigrateFacts, PlannedMigration
+from shared.contracts.tasks import InstalledMigration
 from shared.errors import Failure
 from tests.executor.conftest import NewDatabase
 from tests.executor.project_world import BRANCH, PEOPLE, RUN, World, make_world, proven
@@ -207,3 +211,34 @@ async def test_a_schema_that_others_changed_since_is_not_called_the_same(
     with pytest.raises(Failure, match="not everything is as before") as caught:
         await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
     assert [finding.subject for finding in caught.value.outcome.findings] == ["production's schema"]
+
+
+async def test_a_way_down_that_nobody_wrote_is_made_tried_and_taken(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database, down=False, contract_down=False)
+    package = await world.tools.package(world.package)
+    sql = {each.name: each.sql for each in package.migrations}
+    planned = [
+        PlannedMigration.model_validate(each.model_dump() | {"sql": sql[each.name]})
+        for each in world.installed
+    ]
+    known = await tables_at(world.clone, world.base)
+    foreseen = await foresee(world.production, planned, known)
+    schema = await schema_digest(world.production)
+    history = await migrations_at(world.clone, world.base)
+    found = await find_ways_down(world.job("review"), world.tools, history, foreseen, schema, known)
+    assert [each.way_down and (each.way_down.mark, each.way_down.source) for each in found] == [
+        ("reversible", "generated"),
+        ("reversible", "generated"),
+    ]
+    world.installed = tuple(InstalledMigration.model_validate(each.model_dump()) for each in found)
+    candidate, _ = await deployed(world)
+    *times, tried = candidate.steps
+    assert (len(times), tried.name) == (2, "way down tried")
+    assert f"the schema and {PEOPLE} rows of 1 tables are as before" in tried.detail
+    await world.execute(world.production, "INSERT INTO users VALUES (99, 'new@x.example')")
+    facts = await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
+    assert all(line.same for line in facts.proof)
+    await assert_as_before(world, candidate)
+    assert await world.value(world.production, "SELECT count(*) FROM users") == PEOPLE + 1

@@ -70,7 +70,7 @@ async def test_what_is_sick_in_production_only_is_rolled_back_by_itself(
     ]
 
 
-async def test_a_point_of_no_return_is_announced_and_passed_by_consent_only(
+async def test_what_only_the_backup_undoes_is_announced_and_undone_by_consent_only(
     embedded: Embedded, portals: Portals, tmp_path: Path
 ) -> None:
     await Library(embedded).publish(_without_way_back(tmp_path))
@@ -80,7 +80,7 @@ async def test_a_point_of_no_return_is_announced_and_passed_by_consent_only(
     planned = await mira.plan("quote-engine")
     plan = await mira.read_plan(planned.id)
     (folder,) = plan.irreversible
-    assert plan.reversibility == "point of no return"
+    assert plan.reversibility == "restore only"
     assert folder.endswith("_quote-engine_quote_note")
     assert plan.risk == "high"
     await mira.start(planned)
@@ -118,7 +118,8 @@ def _without_way_back(folder: Path) -> Path:
     package = next_version("quote-engine", "0.9.1", "0.10.0", folder, "Quotes carry a note")
     migration = package / "prisma" / "migrations" / "20260401090000_quote_note"
     migration.mkdir()
-    (migration / "migration.sql").write_text(NOTE_COLUMN)
+    # What it overwrites no statement brings back.
+    (migration / "migration.sql").write_text(f"{NOTE_COLUMN}\nUPDATE quotes SET product = upper(product);\n")
     schema = package / "prisma" / "schema.prisma"
     field = '  createdAt  DateTime @default(now()) @map("created_at")\n  user '
     text = schema.read_text()
