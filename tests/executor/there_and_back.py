@@ -123,9 +123,28 @@ async def try_pair(base: str, shadow: str, chance: random.Random) -> str:
     async with session(base) as connection:
         await _fill(connection, chance)
     rehearsed = (await rehearse(shadow, [Step("up", statements, None)]))["up"]
-    assert rehearsed.error is None, (told, rehearsed)
+    if rehearsed.error is not None:
+        # Prisma drops an enum's old type before a column of it: its own SQL fails, and that is told.
+        assert await _fails_at(base, statements) is not None, (told, rehearsed)
+        return "fails on an empty database, as told"
     assert rehearsed.left == (), (told, rehearsed)
     return await _up_and_down(base, statements, rehearsed.down_sql, told)
+
+
+async def _fails_at(url: str, statements: tuple[Statement, ...]) -> Statement | None:
+    async with session(url) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            for statement in statements:
+                try:
+                    if statement.actions != (BORDER,):
+                        await connection.execute(statement.text)
+                except asyncpg.PostgresError:
+                    return statement
+        finally:
+            await transaction.rollback()
+    return None
 
 
 async def _up_and_down(url: str, statements: tuple[Statement, ...], down_sql: str, told: str) -> str:
