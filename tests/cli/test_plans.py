@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from shared.contracts.impact import Lint, MigrationImpact, Probe, StatementImpact, WayDown
 from shared.contracts.runs import BlockedBy, RequestPlan
 from tests.cli import documents
 from tests.cli.conftest import Type
@@ -99,3 +100,37 @@ def test_the_diff_is_given_byte_for_byte(upgradepath: Type, planned: Services) -
     planned.documents[f"planner/runs/{documents.RUN}/diff"] = patch
     assert upgradepath("plan", "diff", documents.RUN).stdout == patch
     assert "\x1b[" in upgradepath("plan", "diff", documents.RUN, FORCE_COLOR="1").stdout
+
+
+def test_what_a_migration_does_to_rows_is_shown(upgradepath: Type, planned: Services) -> None:
+    plan = documents.plan()
+    impact = MigrationImpact(
+        kind="blocking",
+        statements=(
+            StatementImpact(
+                line=2,
+                statement="ALTER TABLE users ALTER status SET NOT NULL",
+                kind="blocking",
+                because=("all rows are read under a lock",),
+                old_code="may fail",
+                probes=(Probe(question="rows whose users.status is null", verdict="would fail", rows=1234),),
+            ),
+        ),
+        lints=(Lint(line=2, rule="adding-not-nullable-field", message="It blocks reads."),),
+        rows={"users": 2_500_000},
+    )
+    way = WayDown(mark="restore only", source="none", because=("values of users.status are overwritten",))
+    told = plan.migrations[0].model_copy(update={"impact": impact, "way_down": way})
+    document = planned.documents[f"planner/runs/{documents.RUN}/plan"]
+    document["plan"] = plan.model_copy(update={"migrations": (told,)}).model_dump(mode="json")
+    shown = upgradepath("plan", "show", documents.RUN).stdout
+    for words in (
+        "20260302090000_auth-system_user_status  blocking  after activation",
+        "rows in production: users 2,500,000",
+        "line 2  blocking  all rows are read under a lock; the old code may fail",
+        "would fail  1,234 rows whose users.status is null",
+        "line 2  squawk adding-not-nullable-field: It blocks reads.",
+        "way back: none: RESTORE ONLY",
+        "values of users.status are overwritten",
+    ):
+        assert words in shown, words

@@ -152,6 +152,7 @@ async def test_a_contraction_without_a_way_back_needs_consent_and_a_backup(
     (finding,) = caught.value.outcome.findings
     assert (finding.kind, finding.subject) == ("data-loss", world.installed[1].folder)
     assert "--restore-backup" in finding.cure
+    assert "1 of users" in finding.detail
     assert await world.clone.head("main") == head
 
     task = world.roll_back_task(candidate, restore_backup=True, backup=backup)

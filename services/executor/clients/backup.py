@@ -45,7 +45,7 @@ class Programs:
         return cls(Path(found).parent)
 
     async def dump(self, url: str, file: Path) -> int:
-        """Write the database as an archive to `file` and list it; the number of things in it.
+        """Write the database as an archive to `file` and read it whole; the number of things in it.
 
         Our own schema stays out: its fence must never go back. Raises Retry when it cannot be done now.
         """
@@ -54,6 +54,8 @@ class Programs:
         async with around("dump"):
             await self._run("pg_dump", *options, url=url)
         listed = await self._run("pg_restore", "--list", str(file), url=url)
+        # The list stands at the archive's beginning: only reading it to its end shows that it is whole.
+        await self._run("pg_restore", "--file=/dev/null", str(file), url=url)
         entries = [line for line in listed.output.splitlines() if line and not line.startswith(";")]
         return len(entries)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from services.executor.clients import migrations, reverting
 from services.executor.clients.backup import Programs
 from services.executor.clients.migration_files import Migration
+from services.executor.clients.written_since import since_backup
 from services.executor.stages import staging
 from services.executor.stages.deploy_commit import Deployed, find_deployed, revert_commit
 from services.executor.stages.drift import moved_finding
@@ -61,7 +62,7 @@ async def _undo(job: Job, task: RollBackTask, tools: Tools, git: Git, steps: Ste
     ):
         # The old code may not live with what is left, or the new code is well: so it stays up until somebody
         # decides. Where it is ill, the old code comes back first, and the schema waits.
-        raise _irreversible(lossy)
+        raise await _irreversible(job, task, git, url, lossy)
     if task.restore_backup and task.backup is None:
         raise _no_backup()
 
@@ -135,7 +136,7 @@ async def _undo_schema(
         await _restore(job, task, tools, url, ours, steps)
         return
     if lossy:
-        raise _irreversible(lossy)
+        raise await _irreversible(job, task, git, url, lossy)
     if ours:
         kept = await tables_at(git, task.base)
         async with steps.step("undo migrations", ", ".join(each.folder for each in reversed(ours))):
@@ -162,14 +163,23 @@ async def _restore(
             await Programs.find().restore(url, file, job.fencing_token)
 
 
-def _irreversible(folders: Sequence[str]) -> Failure:
+async def _irreversible(job: Job, task: RollBackTask, git: Git, url: str, folders: Sequence[str]) -> Failure:
+    assert task.base is not None
+    written = await since_backup(url, job.run_id, await tables_at(git, task.base))
+    if written is None:
+        lost = "It is not known how much was written since the backup."
+    elif written.rows:
+        counted = ", ".join(f"{rows:,} of {table}" for table, rows in written.rows.items())
+        lost = f"A restore would lose what was written since the backup, also by the upgrade: {counted}."
+    else:
+        lost = "Nothing was added or changed since the backup."
     return Failure(
         f"no way back without losing rows: {', '.join(folders)}",
         *(
             Finding(
                 kind="data-loss",
                 subject=folder,
-                detail="It is applied to production and its package has no down.sql for it.",
+                detail=f"It is applied to production, and no statements lead back. {lost}",
                 cure=_RESTORE_CURE,
             )
             for folder in folders
