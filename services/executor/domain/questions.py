@@ -222,8 +222,10 @@ class Asker:
             yield self._count(relation, text, f"length(rtrim({column}::text)) > {longest[1]}")
         tried = f"SELECT count(({value})::{new}) FROM {relation.source} AS {relation.alias}"
         text = f"can every {name} become {action.type}?"
-        tries = not self.relations.relabelled
-        yield Question(text, "would fail", self.relations.query(tried), self._doubt(relation), tries=tries)
+        doubt = self._doubt(relation)
+        if self.relations.relabelled and (new, was) != (action.type, old):
+            doubt = doubt or "an enum of it gets other values first"
+        yield Question(text, "would fail", self.relations.query(tried), doubt, tries=True)
         changed = f"(({value})::{new})::{was}::text IS DISTINCT FROM {column}::text"
         lost = f"values of {name} that {action.type} does not hold as they are"
         yield self._count(relation, lost, changed, "loses")
