@@ -21,9 +21,11 @@ _CONTRACT_CURE = (
 
 
 async def foresee(
-    url: str, migrations: Sequence[PlannedMigration], known: Known
+    url: str, migrations: Sequence[PlannedMigration], known: Known | None
 ) -> tuple[PlannedMigration, ...]:
-    """The migrations with their impact on the database at `url`; only reads. `known`: what the old code uses.
+    """The migrations with their impact on the database at `url`; only reads.
+
+    `known` is what the old code uses, none if nobody can say.
 
     Raises Failure for a script that PostgreSQL cannot read and for a destructive statement that the old code
     would not survive, Retry when the database cannot be asked.

@@ -12,7 +12,7 @@ from services.executor.clients.postgres import create_database, drop_database, s
 from services.executor.stages import staging
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.numbering import installed_files
-from services.executor.stages.project_tree import RUN_TRAILER, kept_ref, migrations_at, tables_at
+from services.executor.stages.project_tree import RUN_TRAILER, kept_ref, known_tables, migrations_at
 from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.return_trip import go_down, start_of
 from services.executor.stages.staging import StagingDatabase, production_url, staging_database
@@ -42,7 +42,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
         database, _ = await staging.rebuild(job, tools, git, commit, before)
     await require_ready(database.url, history, wanted, where="staging")
     head = await git.head(job.project.definition.environments.production.branch)
-    kept = await tables_at(git, head or commit)
+    kept = await known_tables(git, head or commit) or {}
     there = await migrations.applied(database.url)
     start = await start_of(database.url, kept, begun=any(folder in there for folder in wanted))
     async with job.journal.effect("migrate-staging", ", ".join(wanted)):
@@ -52,7 +52,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     by_folder = {each.folder: each for each in history}
     ours = [by_folder[each] for each in wanted]
     steps = list(await timed(database.url, production_url(job, tools), ours, done))
-    if start is not None and (tried := await go_down(database.url, ours, start, kept)) is not None:
+    if start is not None and (tried := await go_down(database.url, ours, start)) is not None:
         steps.append(tried)
     async with job.journal.effect("activate-staging", commit):
         address = await staging.activate(job, tools, git, commit)

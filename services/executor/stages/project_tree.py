@@ -70,6 +70,14 @@ async def tables_at(git: Git, tree: str) -> Tables:
     }
 
 
+async def known_tables(git: Git, tree: str) -> Tables | None:
+    """The same; none when the schema files cannot be read, and nobody can say what the code knows."""
+    try:
+        return await tables_at(git, tree)
+    except Failure:
+        return None
+
+
 @asynccontextmanager
 async def checkout(git: Git, commit: Commit, scratch: Path) -> AsyncIterator[Path]:
     """A folder with the commit's files, gone afterwards: what lives on has made its own copy."""

@@ -24,6 +24,7 @@ class Start:
 
     schema: tuple[str, ...]
     rows: dict[str, RowDigest]
+    kept: Tables
 
 
 async def start_of(url: str, kept: Tables, *, begun: bool) -> Start | None:
@@ -34,22 +35,29 @@ async def start_of(url: str, kept: Tables, *, begun: bool) -> Start | None:
             there = await connection.fetchval("SELECT to_regclass('upgradepath.start') IS NOT NULL")
             text = await connection.fetchval("SELECT start FROM upgradepath.start") if there else None
             return None if text is None else _read(text)
-        start = Start(await described(connection), await digests(connection, kept))
+        start = Start(await described(connection), await digests(connection, kept), kept)
         await connection.execute(
             "CREATE SCHEMA IF NOT EXISTS upgradepath; DROP TABLE IF EXISTS upgradepath.start;"
             "CREATE TABLE upgradepath.start (start text NOT NULL)"
         )
-        await connection.execute("INSERT INTO upgradepath.start VALUES ($1)", json.dumps(asdict(start)))
+        await connection.execute("INSERT INTO upgradepath.start VALUES ($1)", _written(start))
         return start
+
+
+def _written(start: Start) -> str:
+    rows = {name: asdict(each) for name, each in start.rows.items()}
+    kept = [[*table, sorted(columns)] for table, columns in start.kept.items()]
+    return json.dumps({"schema": start.schema, "rows": rows, "kept": kept})
 
 
 def _read(text: str) -> Start:
     values = json.loads(text)
     rows = {name: RowDigest(**each) for name, each in values["rows"].items()}
-    return Start(tuple(values["schema"]), rows)
+    kept = {(schema, name): frozenset(columns) for schema, name, columns in values["kept"]}
+    return Start(tuple(values["schema"]), rows, kept)
 
 
-async def go_down(url: str, ours: Sequence[Migration], start: Start, kept: Tables) -> Step | None:
+async def go_down(url: str, ours: Sequence[Migration], start: Start) -> Step | None:
     """Take the ways down, newest first, compare with the start, and take it all back; nothing is kept.
 
     None when a migration has no way down, or one that runs outside a transaction. Raises Failure when the
@@ -69,7 +77,7 @@ async def go_down(url: str, ours: Sequence[Migration], start: Start, kept: Table
                     await connection.execute(each.down_sql)
                 except asyncpg.PostgresError as error:
                     raise _no(each.folder, f"its down.sql fails: {words(error)}") from error
-            schema, rows = await described(connection), await digests(connection, kept)
+            schema, rows = await described(connection), await digests(connection, start.kept)
         finally:
             await transaction.rollback()
     folders = ", ".join(each.folder for each in reversed(ours))

@@ -15,7 +15,7 @@ from services.executor.stages.numbering import (
     installed_files,
     plan_migrations,
 )
-from services.executor.stages.project_tree import files_below, migrations_at, tables_at
+from services.executor.stages.project_tree import files_below, known_tables, migrations_at
 from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Packages, Tools
@@ -51,7 +51,7 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
         disputed = [each.file for each in await new_problems(git, tools, head, merged.tree)]
     planned = await _migrations(git, head, upgrades)
     await _require_ready(job, tools, git, head, planned)
-    known = await tables_at(git, head)
+    known = await known_tables(git, head)
     foreseen = await foresee(production, planned, known)
     history = await migrations_at(git, head)
     migrations = await find_ways_down(job, tools, history, foreseen, production_schema, known)

@@ -10,7 +10,7 @@ from services.executor.stages import staging
 from services.executor.stages.deploy_commit import Deployed, find_deployed, revert_commit
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.live import LiveProduction
-from services.executor.stages.project_tree import kept_ref, migrations_at, tables_at
+from services.executor.stages.project_tree import kept_ref, known_tables, migrations_at, tables_at
 from services.executor.stages.rollback_proof import prove, unproven
 from services.executor.stages.scratch import temporary_folder
 from services.executor.stages.staging import production_url
@@ -165,7 +165,7 @@ async def _restore(
 
 async def _irreversible(job: Job, task: RollBackTask, git: Git, url: str, folders: Sequence[str]) -> Failure:
     assert task.base is not None
-    written = await since_backup(url, job.run_id, await tables_at(git, task.base))
+    written = await since_backup(url, job.run_id, await known_tables(git, task.base) or {})
     if written is None:
         lost = "It is not known how much was written since the backup."
     elif written.rows:

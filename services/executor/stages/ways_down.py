@@ -28,7 +28,7 @@ async def find_ways_down(
     history: Sequence[Migration],
     planned: Sequence[PlannedMigration],
     production_schema: str,
-    known: Known,
+    known: Known | None,
 ) -> tuple[PlannedMigration, ...]:
     """The migrations, each with how it is undone; `history` is what the Project has had before.
 
