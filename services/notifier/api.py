@@ -61,7 +61,7 @@ def router(database: Database[NotifierTransaction]) -> APIRouter:
             offers = {(system, at): domain.offer(at, releases[system]) for system, at in pinned}
             behind = {pin: offered for pin, offered in offers.items() if offered is not None}
             rows = await tx.who_pins(behind, visible)
-        return [_outdated(project_id, system, at, behind[system, at]) for project_id, system, at in rows]
+        return [_outdated(name, system, at, behind[system, at]) for name, system, at in sorted(rows)]
 
     return routes
 

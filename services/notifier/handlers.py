@@ -23,11 +23,10 @@ async def on_release(event: ReleasePublished | ReleaseWithdrawn, tx: NotifierTra
     versions = [pinned for pinned, offered in offers.items() if offered != domain.offer(pinned, before)]
     if not versions:
         return
-    changed: list[Notification] = []
-    for standing in await tx.affected(system, versions):
-        assert standing.pinned is not None
-        changed += domain.settle(standing, offers[standing.pinned], after, tx.now)
-    await tx.tell(changed)
+    async for alike in tx.affected(system, versions):
+        assert alike.standing.pinned is not None
+        offered = offers[alike.standing.pinned]
+        await tx.tell_alike(domain.settle(alike.standing, offered, after, tx.now), alike)
 
 
 async def on_project_registered(event: ProjectRegistered, tx: NotifierTransaction) -> None:

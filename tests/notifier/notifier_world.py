@@ -18,6 +18,7 @@ from services.notifier.api import router
 from services.notifier.domain import Releases, Standing
 from services.notifier.handlers import HANDLERS
 from services.notifier.store import NotifierTransaction
+from services.notifier.store.fanout import Alike
 from services.notifier.store.inboxes import ProjectInbox
 from shared.contracts.envelope import Received, receive, seal, to_body
 from shared.contracts.notifications import Notification
@@ -186,12 +187,13 @@ class MemoryTransaction:
         pins = {pin for inbox in self.inboxes.values() for pin in inbox.pins.items()}
         return sorted(pin for pin in pins if pin[0] in systems)
 
-    async def affected(self, system: str, versions: Sequence[str]) -> list[Standing]:
-        return [
-            Standing(project, system, inbox.pins[system], inbox.open.get(system))
-            for project, inbox in sorted(self.inboxes.items())
-            if inbox.pins.get(system) in versions
-        ]
+    async def affected(self, system: str, versions: Sequence[str]) -> AsyncIterator[Alike]:
+        for project, inbox in sorted(self.inboxes.items()):
+            if inbox.pins.get(system) in versions:
+                yield Alike(Standing(project, system, inbox.pins[system], inbox.open.get(system)))
+
+    async def tell_alike(self, changed: Sequence[Notification], alike: Alike) -> None:
+        await self.tell(changed)
 
     async def tell(self, changed: Sequence[Notification]) -> None:
         for one in changed:

@@ -37,7 +37,7 @@ class PinRow(SQLModel, table=True):
     metadata = TABLES
     __table_args__ = (
         # Who is affected by a release is read from this index alone.
-        Index("pins_by_version", "system", "version", postgresql_include=["project"]),
+        Index("pins_by_version", "system", "version", "project"),
     )
 
     project: str = Field(primary_key=True)

@@ -7,19 +7,39 @@ from sqlalchemy import JSON, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import col
 
-from services.notifier.domain import Releases, Standing
+from services.notifier.domain import Releases
 from services.notifier.store import inboxes
+from services.notifier.store.fanout import Fanout, event_of
 from services.notifier.store.inboxes import Numbered, ProjectInbox
-from services.notifier.store.tables import KnownReleaseRow, NotificationRow, PinRow, ProjectInboxRow
-from shared.contracts.notifications import Notification, NotificationClosed, NotificationReady
+from services.notifier.store.tables import KnownReleaseRow, NotificationRow, ProjectInboxRow
+from shared.contracts.notifications import Notification
 from shared.contracts.releases import Release
 from shared.contracts.values import Message
 from shared.contracts.version_maps import VersionMapRecorded
-from shared.storage.database import Transaction
 from shared.storage.statement import Part
 
+# From each to the next one, as there are few among many pins.
+_PINNED_VERSIONS = (
+    "with recursive systems (system) as ((select min(system) from pins) union all"
+    "  select (select min(p.system) from pins p where p.system > s.system) from systems s"
+    "  where s.system is not null),"
+    " versions (system, version) as (select s.system, (select min(version) from pins where system = s.system)"
+    "  from (select system from systems where system is not null and $1::text[] is null"
+    "   union all select unnest($1::text[])) s"
+    " union all select v.system,"
+    "  (select min(p.version) from pins p where p.system = v.system and p.version > v.version)"
+    "  from versions v where v.version is not null)"
+    " select system, version from versions where version is not null"
+)
 
-class NotifierTransaction(Transaction):
+_WHO_PINS = (
+    "select p.project, p.system, p.version"
+    " from unnest($1::text[], $2::text[]) as w (system, version) join pins p using (system, version)"
+    " where $3::text[] is null or p.project = any($3::text[])"
+)
+
+
+class NotifierTransaction(Fanout):
     """Releases and pins as they are known, and the inboxes.
 
     The inboxes of a batch of version maps are held here and written at the end, or when a release is weighed.
@@ -91,47 +111,21 @@ class NotifierTransaction(Transaction):
 
     async def pinned_versions(self, systems: Sequence[str] | None = None) -> list[tuple[str, str]]:
         """Every (System, version) that anybody pins."""
-        query = select(col(PinRow.system), col(PinRow.version)).distinct()
-        if systems is not None:
-            query = query.where(col(PinRow.system).in_(systems))
-        return [(system, version) for system, version in await self.session.execute(query)]
+        rows = await self.fetch(_PINNED_VERSIONS, None if systems is None else list(systems))
+        return [(system, version) for system, version in rows]
 
     async def who_pins(
         self, pinned: Iterable[tuple[str, str]], projects: Sequence[str] | None
     ) -> list[tuple[str, str, str]]:
-        """(Project, System, version) for these pins, in order; `projects` None means all."""
+        """(Project, System, version) for these pins; `projects` None means all."""
         wanted = list(pinned)
-        rows = await self.session.execute(
-            text(
-                "select p.project, p.system, p.version from pins p"
-                " join unnest(cast(:systems as text[]), cast(:versions as text[])) as w (system, version)"
-                " using (system, version)"
-                " where cast(:projects as text[]) is null or p.project = any(cast(:projects as text[]))"
-                " order by p.project, p.system"
-            ),
-            {
-                "systems": [system for system, _ in wanted],
-                "versions": [version for _, version in wanted],
-                "projects": None if projects is None else list(projects),
-            },
+        rows = await self.fetch(
+            _WHO_PINS,
+            [system for system, _ in wanted],
+            [version for _, version in wanted],
+            None if projects is None else list(projects),
         )
         return [(project, system, version) for project, system, version in rows]
-
-    async def affected(self, system: str, versions: Sequence[str]) -> list[Standing]:
-        """Where everybody stands who pins one of these versions."""
-        rows = await self.session.execute(
-            text(
-                "select p.project, p.version, n.notification from pins p left join notifications n"
-                " on n.project = p.project and n.system = p.system and n.state = 'open'"
-                " where p.system = :system and p.version = any(cast(:versions as text[]))"
-                " order by p.project"
-            ).columns(notification=JSON),
-            {"system": system, "versions": list(versions)},
-        )
-        return [
-            Standing(project, system, version, None if told is None else Notification.model_validate(told))
-            for project, version, told in rows
-        ]
 
     async def notifications(self, project: str, state: str | None = None) -> list[Notification]:
         """The Project's notifications, the newest first."""
@@ -156,7 +150,7 @@ class NotifierTransaction(Transaction):
                 revision = held.tell(notification)
             else:
                 revision = self._revisions[notification.project] = self._revisions[notification.project] + 1
-            self.send(_event(notification, revision))
+            self.send(event_of(notification, revision))
             self._told.append((notification, revision))
 
     def parts(self) -> list[Part]:
@@ -203,10 +197,4 @@ class NotifierTransaction(Transaction):
                 " where n.state = 'open' or n.revision = i.revision order by n.project, n.revision"
             ).columns(notification=JSON)
         )
-        return [_event(Notification.model_validate(told), revision) for told, revision in rows]
-
-
-def _event(notification: Notification, revision: int) -> NotificationReady | NotificationClosed:
-    if notification.state == "open":
-        return NotificationReady(notification=notification, revision=revision)
-    return NotificationClosed(notification=notification, revision=revision)
+        return [event_of(Notification.model_validate(told), revision) for told, revision in rows]

@@ -1,0 +1,226 @@
+"""One release to everybody whom it concerns: the notifier as a process, on Apache Kafka and PostgreSQL.
+
+2,000,000 pins: 100,000 Projects with 20 Systems each. The floor, in the same run, is what the same bytes cost
+alone: COPY into a table as the outbox is one, and raw keyed sends.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from bench.result import Result, against
+from local.dev import service_databases
+from local.kafka import ApacheKafka
+from local.ports import free_port
+from local.postgres import EmbeddedPostgres
+from local.process import Child
+from local.world import World
+from services.notifier.store import NotifierTransaction
+from shared.clock import utc_now
+from shared.contracts.envelope import seal, to_body, to_headers
+from shared.contracts.releases import Release, ReleasePublished
+from shared.contracts.topics import NOTIFICATION_EVENTS, PROJECT_COMMANDS
+from shared.messaging.topic_admin import create_topics
+from shared.settings import KafkaSettings
+from shared.storage.database import Database
+from shared.storage.migrations import migrate_async
+
+PROJECTS, SYSTEMS, VERSIONS = 100_000, 20, 25
+QUERIES = 25
+_WITHIN_S = 600.0
+_SCRATCH = PROJECT_COMMANDS
+"""A topic that nobody reads here: for the floor."""
+
+Raw = Any
+"""A Kafka record."""
+
+
+@dataclass
+class Fanout:
+    """The notifier as a process, what it stands on, and a producer."""
+
+    kafka: ApacheKafka
+    postgres: EmbeddedPostgres
+    url: str
+    notifier: Child
+    producer: AIOKafkaProducer
+
+    async def publish(self, version: str) -> float:
+        """Tell of a Release; seconds until every notification about it is on its topic."""
+        known = await self.told()
+        message = ReleasePublished(release=_release(version), change="minor", revision=1)
+        envelope = seal(message, source="/upgrades/registry", now=utc_now())
+        began = time.perf_counter()
+        await self.producer.send_and_wait(
+            message.topic.name,
+            to_body(message),
+            message.key().encode(),
+            headers=list(to_headers(envelope)),
+        )
+        async with asyncio.timeout(_WITHIN_S):
+            while True:
+                if await self.told() >= known + PROJECTS:
+                    return time.perf_counter() - began
+                await asyncio.sleep(0.02)
+
+    async def told(self) -> int:
+        """How many notification events there are."""
+        return sum((await self._ends()).values())
+
+    async def events(self) -> list[Raw]:
+        """The last `PROJECTS` of them."""
+        ends = await self._ends()
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka.bootstrap_servers, enable_auto_commit=False)
+        records: list[Raw] = []
+        async with consumer:
+            consumer.assign(list(ends))
+            await consumer.seek_to_beginning(*ends)
+            while len(records) < sum(ends.values()):
+                for part in (await consumer.getmany(timeout_ms=1000)).values():
+                    records += part
+        return records[-PROJECTS:]
+
+    async def _ends(self) -> dict[TopicPartition, int]:
+        partitions = await self.producer.partitions_for(NOTIFICATION_EVENTS.name)
+        client = self._consumer
+        ends: dict[TopicPartition, int] = await client.end_offsets(
+            [TopicPartition(NOTIFICATION_EVENTS.name, number) for number in partitions]
+        )
+        return ends
+
+    def __post_init__(self) -> None:
+        self._consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka.bootstrap_servers)
+
+
+def _release(version: str) -> Release:
+    return Release.model_validate(
+        {
+            "system": "system-0",
+            "version": version,
+            "package": "0" * 64,
+            "summary": "Sessions end after an hour without a request, wherever they were begun.",
+            "migrations": [],
+            "published_at": utc_now(),
+            "published_by": "library@bench.example",
+        }
+    )
+
+
+@asynccontextmanager
+async def _running(folder: Path) -> AsyncIterator[Fanout]:
+    world = World.open(folder / "world")
+    async with AsyncExitStack() as stack:
+        postgres = EmbeddedPostgres(folder / "postgres")
+        await asyncio.to_thread(postgres.start)
+        stack.callback(postgres.stop)
+        kafka = await stack.enter_async_context(ApacheKafka(folder / "kafka"))
+        databases = await asyncio.to_thread(service_databases, postgres)
+        await create_topics(KafkaSettings(bootstrap_servers=kafka.bootstrap_servers))
+        url = databases["notifier"]
+        await migrate_async("notifier", url)
+        await _fill(url)
+        environment = {**os.environ, **world.environment(kafka.bootstrap_servers, databases, embedded=False)}
+        argv = [sys.executable, "-m", "bench.noop", "notifier", str(free_port())]
+        child = Child(argv, log=folder / "notifier.log", cwd=Path.cwd(), env=environment)
+        stack.callback(child.stop, signal.SIGTERM, patience_s=10)
+        producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, acks="all", linger_ms=0)
+        await stack.enter_async_context(producer)
+        fanout = Fanout(kafka, postgres, url, child, producer)
+        await stack.enter_async_context(fanout._consumer)
+        yield fanout
+
+
+async def _fill(url: str) -> None:
+    """Every Project pins every System, at one of some versions."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "insert into inboxes select 'project-' || n, 0, 1 from generate_series(1, $1::int) n", PROJECTS
+        )
+        await connection.execute(
+            "insert into pins select 'project-' || n, 'system-' || s, '1.' || (n % $3::int) || '.0'"
+            " from generate_series(1, $1::int) n, generate_series(0, $2::int - 1) s",
+            PROJECTS,
+            SYSTEMS,
+            VERSIONS,
+        )
+        # As autovacuum would have done long before.
+        await connection.execute("vacuum analyze pins")
+        await connection.execute("vacuum analyze inboxes")
+    finally:
+        await connection.close()
+
+
+async def _who_is_affected(url: str) -> tuple[float, int]:
+    """The median in ms of finding everybody whom a Release of one System concerns; how many they are."""
+    database = Database("notifier", url, NotifierTransaction)
+    versions = [f"1.{number}.0" for number in range(VERSIONS // 3)]
+    took, found = [], 0
+    for _ in range(QUERIES):
+        async with database.transaction() as tx:
+            began = time.perf_counter()
+            known = {version for _, version in await tx.pinned_versions(["system-0"])}
+            concerned = [version for version in versions if version in known]
+            found = len(await tx.who_pins([("system-0", version) for version in concerned], None))
+            took.append((time.perf_counter() - began) * 1000)
+    await database.close()
+    return sorted(took)[QUERIES // 2], found
+
+
+async def _copied(url: str, events: list[Raw]) -> float:
+    """Seconds that COPY takes for these events, as rows of an outbox."""
+    rows = [(one.topic, one.key, one.value, repr(one.headers)) for one in events]
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "create table if not exists copied (topic text, key bytea, body bytea, headers text)"
+        )
+        began = time.perf_counter()
+        await connection.copy_records_to_table("copied", records=rows)
+        return time.perf_counter() - began
+    finally:
+        await connection.close()
+
+
+async def _produced(producer: AIOKafkaProducer, events: list[Raw]) -> float:
+    """Seconds that raw keyed sends of these events take."""
+    began = time.perf_counter()
+    sends = [
+        await producer.send(_SCRATCH.name, one.value, one.key, headers=list(one.headers)) for one in events
+    ]
+    await asyncio.gather(*sends)
+    return time.perf_counter() - began
+
+
+async def measure() -> list[Result]:
+    """A first release, and one that supersedes it, each against COPY and raw sends of the same bytes."""
+    results = []
+    with tempfile.TemporaryDirectory(prefix="upgradepath-bench-") as name:
+        async with _running(Path(name)) as fanout:
+            affected_ms, affected = await _who_is_affected(fanout.url)
+            results.append(
+                Result(f"who is affected: {affected:,} of {PROJECTS * SYSTEMS:,} pins", affected_ms, "ms")
+            )
+            process = psutil.Process(fanout.notifier.pid)
+            spent = process.cpu_times()
+            took_s = await fanout.publish("1.90.0")
+            after = process.cpu_times()
+            events = await fanout.events()
+            floor_s = await _copied(fanout.url, events) + await _produced(fanout.producer, events)
+            results.append(against(f"one release to {PROJECTS:,} Projects", took_s, "s", floor_s))
+            cpu_s = after.user + after.system - spent.user - spent.system
+            results.append(Result("CPU of the notifier for it", cpu_s, "s"))
+            results.append(Result("memory of the notifier after it", process.memory_info().rss / 1e6, "MB"))
+    return results
