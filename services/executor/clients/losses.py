@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from services.executor.clients.postgres import Connection, quoted
 
+_YIELD_MS = 300
+"""Below PostgreSQL's deadlock_timeout, which is a second."""
+
 Tables = Mapping[tuple[str, str], frozenset[str]]
 """(schema, table) to its columns: what was there before the Run and must be whole after it is undone."""
 
@@ -18,7 +21,12 @@ class Counts:
 
 
 async def freeze(connection: Connection, kept: Tables) -> None:
-    """Keep others from writing to these tables until the transaction ends, so that counts compare."""
+    """Keep others from writing to these tables until the transaction ends, so that counts compare.
+
+    Whoever writes to several of them may hold one that we want and want one that we hold. We then give up
+    (LockNotAvailableError) before PostgreSQL looks for a deadlock and ends a customer's transaction instead.
+    """
+    await connection.execute(f"SET LOCAL lock_timeout = {_YIELD_MS}")
     for schema, table in sorted(await present(connection, kept)):
         await connection.execute(f"LOCK TABLE {quoted(schema, table)} IN SHARE MODE")
 
