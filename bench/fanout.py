@@ -135,7 +135,14 @@ async def _running(folder: Path) -> AsyncIterator[Fanout]:
         argv = [sys.executable, "-m", "bench.noop", "notifier", str(free_port())]
         child = Child(argv, log=folder / "notifier.log", cwd=Path.cwd(), env=environment)
         stack.callback(child.stop, signal.SIGTERM, patience_s=10)
-        producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, acks="all", linger_ms=0)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=kafka.bootstrap_servers,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            # As the relay's: with smaller batches the floor would flatter us.
+            max_batch_size=128 * 1024,
+        )
         await stack.enter_async_context(producer)
         fanout = Fanout(kafka, postgres, url, child, producer)
         await stack.enter_async_context(fanout._consumer)
