@@ -1,10 +1,9 @@
 """The notifier's database from its own events, and from what it had read of releases and pins."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from shared.contracts.topics import (
     NOTIFICATION_EVENTS,
@@ -62,7 +61,7 @@ class NotifierRestorer(Restorer):
             told, revision = document["notification"], document["revision"]
             key = (told["project"], told["system"], told["version"])
             if key not in newest or newest[key][4] <= revision:
-                newest[key] = (*key, told["state"], revision, json.dumps(told))
+                newest[key] = (*key, told["state"], revision, to_json(told).decode())
         await upsert(
             connection,
             "notifications",
@@ -83,13 +82,13 @@ class NotifierRestorer(Restorer):
                     release = document["release"]
                     key = (release["system"], release["version"])
                     if key not in releases or event.name == "ReleaseWithdrawn":
-                        releases[key] = json.dumps(release)
+                        releases[key] = to_json(release).decode()
                 case "ProjectRegistered":
                     projects[event.subject] = None
                 case "VersionMapRecorded":
                     told = document["version_map"]
                     if event.subject not in maps or maps[event.subject][0] < told["revision"]:
-                        maps[event.subject] = (told["revision"], json.dumps(told["pins"]))
+                        maps[event.subject] = (told["revision"], to_json(told["pins"]).decode())
         await upsert(
             connection,
             "known_releases",

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from services.planner.store import PlannerTransaction
 from shared.contracts.freezes import FLEET
@@ -17,6 +17,7 @@ from shared.storage.database import Database
 
 # In the text of a RunChanged nothing before it can look like this: in a string the quotes are escaped.
 _REVISION = re.compile(rb'"revision":(\d+)')
+_RUN = b'{"run":'
 
 _TABLES = """
 create temporary table told_runs (id text primary key, revision bigint, run text, work text) on commit drop;
@@ -96,9 +97,7 @@ class PlannerRestorer(Restorer):
                     document = from_json(event.body)
                     plans[document["digest"]] = _text(document["plan"])
                 case "DeploysFrozen" | "DeploysThawed":
-                    document = from_json(event.body)
-                    state = {"freeze": document.get("freeze"), "revision": document["revision"]}
-                    fleet.append((document["revision"], json.dumps(state)))
+                    fleet.append(_fleet(event))
         await connection.copy_records_to_table("told_fleet", records=fleet)
         await _keep_new(connection, "told_origins (id, origin)", origins)
         await _keep_new(connection, "told_plans (digest, plan)", plans)
@@ -150,13 +149,15 @@ class PlannerRestorer(Restorer):
         finally:
             await database.close()
 
-    def answer(self, event: Told) -> Any:
-        document = from_json(event.body)
+    def answer(self, event: Told) -> str | None:
         match event.name:
             case "RunChanged":
-                return document["run"]
+                end = _REVISION.search(event.body)
+                if end is None or not event.body.startswith(_RUN):
+                    return _text(from_json(event.body)["run"])
+                return event.body[len(_RUN) : end.start() - 1].decode()
             case "DeploysFrozen" | "DeploysThawed":
-                return {"freeze": document.get("freeze"), "revision": document["revision"]}
+                return _fleet(event)[1]
             case _:
                 return None
 
@@ -171,16 +172,22 @@ def _run_and_revision(event: Told) -> tuple[str, int]:
 def _bodies(event: Told) -> tuple[str, str | None]:
     document = from_json(event.body)
     work = document.get("work")
-    return json.dumps(document["run"], separators=(",", ":")), None if work is None else _text(work)
+    return to_json(document["run"]).decode(), _text(work)
+
+
+def _fleet(event: Told) -> tuple[int, str]:
+    document = from_json(event.body)
+    state = {"freeze": document.get("freeze"), "revision": document["revision"]}
+    return document["revision"], json.dumps(state)
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, separators=(",", ":"))
+    return None if value is None else to_json(value).decode()
 
 
 def _newest(found: dict[Any, tuple[int, str]], key: Any, revision: int, document: Any) -> None:
     if key not in found or found[key][0] < revision:
-        found[key] = (revision, json.dumps(document))
+        found[key] = (revision, to_json(document).decode())
 
 
 async def _keep_new(connection: Any, table: str, values: dict[str, Any]) -> None:

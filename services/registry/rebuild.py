@@ -177,9 +177,9 @@ class RegistryRestorer(Restorer):
         except (Reject, Retry, OSError) as error:
             raise CannotRebuild(f"the package of {name}, {digest}, cannot be read: {error}") from error
 
-    def answer(self, event: Told) -> Any:
+    def answer(self, event: Told) -> str | None:
         """A new Project is answered by its registration, not by the map that came with it."""
-        return None if event.name in _MAP_EVENTS else from_json(event.body)
+        return None if event.name in _MAP_EVENTS else event.body.decode()
 
 
 def _cause(event: Told) -> dict[str, Any]:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic_core import from_json
-
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.topics import Topic
 from shared.messaging.inbox import Verdict
@@ -15,6 +13,8 @@ from shared.replay.told import Told
 
 _FROM_HTTP = "/http/"
 NO_ANSWER = json.dumps(Verdict().stored())
+# Answers are put in as text, as they lie on the topic: to read and write each anew would be most of the work.
+_BEFORE, _AFTER = json.dumps(Verdict(answer="-").stored()).split('"-"')
 
 
 class CannotRebuild(Exception):
@@ -78,11 +78,12 @@ class Restorer(ABC):
             return json.dumps(Verdict(refusals=refused.refusals).stored())
         if not event.cause[0].startswith(_FROM_HTTP):
             return NO_ANSWER
-        return json.dumps(Verdict(answer=self.answer(event)).stored())
+        answer = self.answer(event)
+        return NO_ANSWER if answer is None else f"{_BEFORE}{answer}{_AFTER}"
 
-    def answer(self, event: Told) -> Any:
-        """What the handler of the event's cause had answered; none if this event is not what it answers."""
-        return from_json(event.body)
+    def answer(self, event: Told) -> str | None:
+        """What the handler of its cause answered, as JSON; none if it did not answer with this event."""
+        return event.body.decode()
 
 
 async def upsert(

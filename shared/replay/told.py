@@ -1,7 +1,7 @@
 """Events as a rebuild reads them: the headers that it needs, and the body as it lies there."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shared.messaging.topic_reader import Record
 
@@ -15,16 +15,13 @@ class Told(NamedTuple):
     id: str
     source: str
     type: str
+    name: str
+    """The message's name alone: `RunChanged` of `upgrades.RunChanged.v1`."""
     subject: str
     time: str
     run: str | None
     cause: tuple[str, str, str] | None
     body: bytes
-
-    @property
-    def name(self) -> str:
-        """The message's name alone: `RunChanged` of `upgrades.RunChanged.v1`."""
-        return self.type.split(".")[1]
 
 
 class NotOurs(Exception):
@@ -33,29 +30,35 @@ class NotOurs(Exception):
 
 def told(records: Iterable[Record]) -> list[Told]:
     """The records as events. Raises `NotOurs`."""
-    found = []
-    for record in records:
-        headers = dict(record.headers)
-        source, message_id, kind = headers.get("ce_source"), headers.get("ce_id"), headers.get("ce_type")
-        if source is None or message_id is None or kind is None or record.value is None:
-            raise NotOurs(f"{record.topic}/{record.partition}/{record.offset} is none of our events")
-        cause = tuple(headers.get(f"ce_causation{what}") for what in ("source", "id", "digest"))
-        run = headers.get("ce_correlationid")
-        found.append(
-            Told(
-                record.topic,
-                record.partition,
-                record.offset,
-                message_id.decode(),
-                source.decode(),
-                kind.decode(),
-                (headers.get("ce_subject") or b"").decode(),
-                (headers.get("ce_time") or b"").decode(),
-                None if run is None else run.decode(),
-                (cause[0].decode(), cause[1].decode(), cause[2].decode())
-                if cause[0] and cause[1] and cause[2]
-                else None,
-                record.value,
-            )
+    return [_told(record) for record in records]
+
+
+def _told(record: Record) -> Told:
+    headers: dict[str, Any] = dict(record.headers)
+    get = headers.get
+    try:
+        kind = headers["ce_type"].decode()
+        run, digest = get("ce_correlationid"), get("ce_causationdigest")
+        return Told(
+            record.topic,
+            record.partition,
+            record.offset,
+            headers["ce_id"].decode(),
+            headers["ce_source"].decode(),
+            kind,
+            kind.split(".", 2)[1],
+            headers["ce_subject"].decode(),
+            headers["ce_time"].decode(),
+            None if run is None else run.decode(),
+            None
+            if digest is None
+            else (
+                headers["ce_causationsource"].decode(),
+                headers["ce_causationid"].decode(),
+                digest.decode(),
+            ),
+            bytes(record.value or b""),
         )
-    return found
+    except (KeyError, IndexError, AttributeError, UnicodeDecodeError) as error:
+        where = f"{record.topic}/{record.partition}/{record.offset}"
+        raise NotOurs(f"{where} is none of our events: {type(error).__name__}: {error}") from error

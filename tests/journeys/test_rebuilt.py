@@ -65,18 +65,22 @@ async def test_each_database_is_replaced_by_a_rebuilt_one_in_the_middle_of_runs(
 
 
 @pytest.mark.timeout(300)
-async def test_beside_the_embedded_broker_what_is_rebuilt_is_what_stands(portals: Portals) -> None:
+async def test_beside_the_embedded_broker_what_is_rebuilt_is_what_stands() -> None:
     with TemporaryDirectory(prefix="upgradepath-rebuilt-") as folder:
-        system = Embedded(Path(folder))
+        # A system of its own: this broker's topics must hold everything from the beginning.
+        system, portals = Embedded(Path(folder)), Portals()
         await system.start()
         try:
             await publish_examples(system)
             portal = await portals.open(system, "hatter")
             planned = await portal.mira.plan("auth-system")
             await portal.mira.tell(planned.id, "start", plan=planned.plan)
-            await portal.mira.proven(planned.id)
+            proven = await portal.mira.proven(planned.id)
             for service in REBUILT:
                 assert_same(service, *await system.command("replay", "rebuild", service, "--json"))
-        finally:
+            await portal.mira.tell(planned.id, "approve", candidate=proven.candidate)
+            assert (await portal.mira.settled(planned.id)).status == "succeeded"
+            assert_same("planner", *await system.command("replay", "rebuild", "planner", "--json"))
             await portals.close()
+        finally:
             await system.stop()
