@@ -17,6 +17,8 @@ from shared.ids import derived_id
 
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = "application/json"
+HEADER_BYTES_MAX = 1024
+"""Of each attribute of the envelope."""
 _REQUIRED = ("ce_specversion", "ce_id", "ce_source", "ce_type")
 
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -192,6 +194,11 @@ def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
             continue
         if value is None:
             raise Unreadable(f"header {name} has no value")
+        # No database keeps the one, and no index the other: known here, it costs its neighbours nothing.
+        if b"\0" in value:
+            raise Unreadable(f"header {name} has a NUL")
+        if len(value) > HEADER_BYTES_MAX:
+            raise Unreadable(f"header {name} has {len(value)} bytes, at most {HEADER_BYTES_MAX} are read")
         try:
             texts[name] = value.decode()
         except UnicodeDecodeError as error:

@@ -41,7 +41,7 @@ def poisons(name: str) -> dict[str, Poison]:
         "a schema error": Poison((key, b'{"system": 1}', good), "system: Input should be a valid string"),
         "no body": Poison((key, None, good), "no body"),
         "no key, no headers": Poison((None, b"1", []), "missing headers"),
-        "an id with a NUL": Poison((key, body, changed(ce_id=b"a\x00b")), "invalid byte sequence"),
+        "an id with a NUL": Poison((key, body, changed(ce_id=b"a\x00b")), "header ce_id has a NUL"),
         "a huge body": Poison((key, b'{"x":"' + b"x" * 1_000_000 + b'"}', good), "system: Field required"),
         "a bug in the handler": Poison(wire(buggy, f"{name}/bug"), "RuntimeError: a bug in the handler"),
         "an empty body": Poison((key, b"", good), "Invalid JSON"),
@@ -51,7 +51,9 @@ def poisons(name: str) -> dict[str, Poison]:
         "a number that is none": Poison((key, b'{"system": NaN}', good), "system: "),
         "a time that is none": Poison((key, body, changed(ce_time=b"yesterday")), "ce_time is no RFC 3339"),
         "an empty id": Poison((key, body, changed(ce_id=b"")), "missing headers: ce_id"),
-        "an id too long for an index": Poison((key, body, changed(ce_id=_noise(9000))), "index row"),
+        "an id too long for an index": Poison(
+            (key, body, changed(ce_id=_noise(9000))), "header ce_id has 9000 bytes"
+        ),
         "another service's command": Poison(wire(elsewhere, f"{name}/elsewhere"), "no command of tiny"),
     }
 

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import math
 import secrets
 import sys
 import tempfile
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--real", type=int, default=8, help="Projects with real stages among them")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--faketime", type=Path, default=None, help="libfaketime.so.1, for clock jumps")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no injection begins after them")
     parser.add_argument("--keep", type=Path, default=None, help="where logs and data stay")
     given = parser.parse_args()
     if (reason := kafka.availability()) is not None:
@@ -43,6 +45,7 @@ def main() -> None:
                 runs=given.runs,
                 real=given.real,
                 faketime=given.faketime,
+                within_s=given.minutes * 60,
                 say=lambda line: print(line, flush=True),
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 import time
 from collections import defaultdict
@@ -96,12 +97,13 @@ async def session(
     runs: int,
     real: int = 0,
     planned: Sequence[Kind] = (),
+    within_s: float = math.inf,
     faketime: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """At least `runs` Runs, with `real` Projects upgraded among them, while all that is injected.
 
-    The kinds are the `planned` ones, or else drawn.
+    The kinds are the `planned` ones, or else drawn, for `within_s` at most.
     """
     rig = Rig(folder, faketime=faketime)
     chance = random.Random(seed)
@@ -115,7 +117,9 @@ async def session(
             say(f"all is up after {time.monotonic() - began:.0f} s; {rig_says(rig)}")
             for project in rig.real:
                 rig.load.ask(project, UPGRADE, undo=chance.random() < 0.5)
-            kinds = iter(planned or (draw(rig, chance) for _ in range(injections)))
+            end = time.monotonic() + within_s
+            drawn = (draw(rig, chance) for _ in range(injections))
+            kinds = iter(planned or itertools.takewhile(lambda _: time.monotonic() < end, drawn))
             await _inject(rig, chance, report, kinds, runs, say)
             rig.points.disarm(rig.points.waiting())
             say("no more injections; until everything is at rest")
