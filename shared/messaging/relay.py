@@ -33,6 +33,7 @@ _NEXT = (
     " select id, topic, key, body, headers::text from outbox where id <> all($1::bigint[])"
     f" order by id limit {_CHUNK_ROWS}"
 )
+_HUNG_AFTER_S = 20.0
 
 
 class Relay:
@@ -43,9 +44,12 @@ class Relay:
     are always seen in the order of their commits.
     """
 
-    def __init__(self, database: Database[Any], settings: KafkaSettings) -> None:
+    def __init__(
+        self, database: Database[Any], settings: KafkaSettings, hung_after_s: float = _HUNG_AFTER_S
+    ) -> None:
         self.database = database
         self.settings = settings
+        self._hung_after_s = hung_after_s
         self._wake = asyncio.Event()
         self._delays_s = delays_s()
         self._task: asyncio.Task[None] | None = None
@@ -79,6 +83,8 @@ class Relay:
             taken = await connection.execute(text(f"select pg_try_advisory_lock({_LEADER_LOCK})"))
             if not taken.scalar_one():
                 return
+            # One that hangs says nothing, and keeps its session: the server ends that, and another leads.
+            await connection.execute(text(f"set idle_session_timeout = '{self._hung_after_s:g}s'"))
             raw = await connection.get_raw_connection()
             driver: Any = raw.driver_connection
             try:

@@ -223,6 +223,33 @@ class BreakingOnce(Relay):
         await super()._send_all(producer, driver)
 
 
+class Hanging(Relay):
+    """A relay that leads, and comes to a stop in the middle of its first chunk."""
+
+    def __init__(self, database: Database[Any], settings: KafkaSettings) -> None:
+        super().__init__(database, settings, hung_after_s=1)
+        self.hangs = asyncio.Event()
+
+    async def _send_all(self, producer: Any, driver: Any) -> None:
+        self.hangs.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_leader_that_hangs_loses_its_place(kafka_place: Place) -> None:
+    """Its process lives, and so would its session and the lock in it: the outbox would wait for good."""
+    service = kafka_place.service()
+    leader = Hanging(service.database, kafka_place.settings)
+    await leader.start()
+    await leader.hangs.wait()
+    async with service.database.transaction() as tx:
+        tx.send(publish(kafka_place.name, 1))
+    await service.relay.start()
+    await eventually(service.unsent, lambda count: count == 0)
+    for relay in (service.relay, leader):
+        await relay.stop()
+    await service.database.close()
+
+
 async def test_topics_are_not_made_by_being_read(kafka_place: Place) -> None:
     """One that is missing is waited for, and has the partitions that it was made with."""
     place = kafka_place

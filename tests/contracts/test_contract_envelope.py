@@ -23,7 +23,9 @@ from tests.support.golden_messages import examples
 from tests.support.planner_examples import MIRA, NOON, PROJECT
 
 MESSAGES = sorted(examples().items())
-TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=40)
+TEXT = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40
+)
 TIMES = st.datetimes(min_value=datetime(2020, 1, 1), timezones=st.just(UTC))
 
 HeaderList = list[tuple[str, bytes | None]]

@@ -59,6 +59,7 @@ class Asked:
     began_s: float = field(default_factory=time.monotonic)
     id: str = ""
     number: int = 0
+    revision: int = 0
     run: RunView | None = None
     ended_s: float | None = None
 
@@ -187,8 +188,12 @@ class Load:
                 command := self.commands.get(name), RequestPlan
             ):
                 self._ask_again(name, command)
-            case RunChanged(run=run) if run.id in self.asked:
-                self._see(self.asked[run.id], run)
+            case RunChanged(run=run, revision=revision) if run.id in self.asked:
+                asked = self.asked[run.id]
+                # Our own injections bring old news again.
+                if revision > asked.revision:
+                    asked.revision = revision
+                    self._see(asked, run)
 
     def _ask_again(self, name: str, command: RequestPlan) -> None:
         """The planner had not read of the Project yet."""
