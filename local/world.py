@@ -105,6 +105,9 @@ class World:
 
 
 def _write_private(path: Path, text: str) -> None:
+    """Whoever looks sees all of it or nothing: people and scripts wait for `world.json`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600, exist_ok=True)
-    path.write_text(text)
+    aside = path.with_name(f".{path.name}.new")
+    aside.touch(mode=0o600)
+    aside.write_text(text)
+    aside.replace(path)

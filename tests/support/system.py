@@ -79,8 +79,6 @@ class Embedded:
             env=_outer_environment(),
         )
         await _until(announced.is_file, self._child)
-        # It is written after it is made.
-        await _until(lambda: announced.read_text().endswith("}"), self._child)
         document = json.loads(announced.read_text())
         self.url, self.postgres_url = document["url"], document["postgres"]
         self.kafka = KafkaSettings(bootstrap_servers=document["bootstrap_servers"], embedded=True)
