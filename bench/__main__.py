@@ -4,38 +4,39 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
-from bench import fanout, prisma, probe, rebuild, runs, staging
+from bench import fanout, migrate, prisma, probe, rebuild, runs, staging
 from bench.result import Result, write
 from local import kafka
+
+_BENCHMARKS: dict[str, Callable[[runs.Size], Coroutine[Any, Any, list[Result]]]] = {
+    "runs": runs.measure,
+    "rebuild": lambda _: rebuild.measure(),
+    "fanout": lambda _: fanout.measure(),
+    "staging": lambda _: staging.measure(),
+    "prisma": lambda _: prisma.measure(),
+    "probe": lambda _: probe.measure(),
+    "migrate": lambda _: migrate.measure(),
+}
+_ON_KAFKA = {"runs", "rebuild", "fanout"}
 
 
 def main() -> None:
     """Exits 1 with the reason where Apache Kafka cannot run."""
     size = runs.Size()
     arguments = argparse.ArgumentParser(prog="python -m bench")
-    known = ["runs", "rebuild", "fanout", "staging", "prisma", "probe"]
-    arguments.add_argument("names", nargs="*", choices=[[], *known])
+    arguments.add_argument("names", nargs="*", choices=[[], *_BENCHMARKS])
     arguments.add_argument("--repeats", type=int, default=size.repeats, help="of the runs")
     arguments.add_argument("--runs", type=int, default=size.measured, help="per repeat")
     arguments.add_argument("--in-flight", type=int, default=size.in_flight, help="runs at a time")
     given = arguments.parse_args()
     size = runs.Size(measured=given.runs, in_flight=given.in_flight, repeats=given.repeats)
-    benchmarks: dict[str, Callable[[], Coroutine[Any, Any, list[Result]]]] = {
-        "runs": partial(runs.measure, size),
-        "rebuild": rebuild.measure,
-        "fanout": fanout.measure,
-        "staging": staging.measure,
-        "prisma": prisma.measure,
-        "probe": probe.measure,
-    }
-    chosen = given.names or list(benchmarks)
-    reason = kafka.availability() if {"runs", "rebuild", "fanout"} & set(chosen) else None
+    chosen = given.names or list(_BENCHMARKS)
+    reason = kafka.availability() if _ON_KAFKA & set(chosen) else None
     if reason is not None:
         sys.exit(f"the benchmarks need Apache Kafka: {reason}")
-    write([result for name in chosen for result in asyncio.run(benchmarks[name]())])
+    write([result for name in chosen for result in asyncio.run(_BENCHMARKS[name](size))])
 
 
 main()

@@ -196,21 +196,21 @@ def _backfill(history: History) -> list[Scripted]:
 
 def _renamed_by_copy(history: History) -> list[Scripted]:
     table, name = history.any_table(), f"r{history.number()}"
-    old = next((column for column, kind in table.columns.items() if kind == "text"), "label")
-    history_name = table.columns.pop(old, "text")
-    table.columns[name] = history_name
-    expand = (
-        f'ALTER TABLE {table.name} ADD COLUMN "{name}" TEXT;\nUPDATE {table.name} SET "{name}" = "{old}";'
-    )
-    required = f'ALTER TABLE {table.name} ALTER COLUMN "{name}" SET NOT NULL;'
-    contract = f'ALTER TABLE {table.name} DROP COLUMN "{old}";'
-    table.columns.setdefault("label", "text") if old != "label" else None
-    if old == "label":
-        contract += f"\nALTER TABLE {table.name} ADD COLUMN \"label\" TEXT NOT NULL DEFAULT 'again';"
-        table.columns["label"] = "text"
+    table.columns[name] = "text"
+    alter = f"ALTER TABLE {table.name}"
     return [
-        *_one(history, "rename_expand", f"{expand}\n{required}"),
-        *_one(history, "rename_contract", contract, contracting=True),
+        *_one(
+            history,
+            "rename_expand",
+            f'{alter} ADD COLUMN "{name}" TEXT;\nUPDATE {table.name} SET "{name}" = "label";\n'
+            f'{alter} ALTER COLUMN "{name}" SET NOT NULL;',
+        ),
+        *_one(
+            history,
+            "rename_contract",
+            f'{alter} DROP COLUMN "label";\n{alter} ADD COLUMN "label" TEXT NOT NULL DEFAULT \'again\';',
+            contracting=True,
+        ),
     ]
 
 

@@ -1,5 +1,7 @@
 """Indexes built or dropped outside a transaction, which a crash leaves half made."""
 
+from typing import Literal
+
 from services.executor.clients.postgres import Connection
 from shared.sql_script import IndexBuild
 
@@ -12,9 +14,10 @@ _INDEX = """
 """
 
 
-async def is_there(connection: Connection, build: IndexBuild) -> bool:
-    """Whether there is such an index, valid or not."""
-    return await _find(connection, build) is not None
+async def state(connection: Connection, build: IndexBuild) -> Literal["none", "half", "whole"]:
+    """What there is of the index: half of one is not valid, as an interrupted build or drop leaves it."""
+    found = await _find(connection, build)
+    return "none" if found is None else "whole" if found[1] else "half"
 
 
 async def is_done(connection: Connection, build: IndexBuild) -> bool:
@@ -33,7 +36,7 @@ async def drop_invalid(connection: Connection, build: IndexBuild) -> None:
 async def settle(connection: Connection, build: IndexBuild, *, found: bool) -> bool:
     """After a crash: take away what is half made; whether the whole was done.
 
-    `found` says whether the index was there before: one that others made or dropped is not our doing.
+    `found` says whether the index was there before, whole if it was to be built: that is not our doing.
     """
     await drop_invalid(connection, build)
     return found is not build.creates and await is_done(connection, build)

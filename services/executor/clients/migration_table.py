@@ -133,15 +133,23 @@ class MigrationTable:
         )
 
     async def start(self, row_id: str, folder: str, checksum: str, *, found: bool) -> None:
-        """Begin what is not one transaction; a crash leaves the row, which says how far it came."""
-        await self.connection.execute(
-            f"INSERT INTO upgradepath.attempt (id, found) VALUES ('{row_id}', {found});"
+        """Begin what is outside a transaction; a crash leaves the row."""
+        # Not waited for on the disk: what follows is, and is never there without this.
+        beginning = self.beginning(row_id, folder, checksum, found=found)
+        await self.connection.execute(f"SET LOCAL synchronous_commit = off; {beginning}")
+
+    def beginning(
+        self, row_id: str, folder: str, checksum: str, *, found: bool = False, parts: int = 0
+    ) -> str:
+        """What begins a row that says how far it came; it may end the first of a script's transactions."""
+        return (
+            f"INSERT INTO upgradepath.attempt (id, parts, found) VALUES ('{row_id}', {parts}, {found});"
             f" INSERT INTO {self.name} (id, checksum, migration_name, started_at)"
-            f" VALUES ('{row_id}', '{checksum}', {literal(folder)}, clock_timestamp())"
+            f" VALUES ('{row_id}', '{checksum}', {literal(folder)}, now())"
         )
 
     def progress(self, row_id: str, parts: int) -> str:
-        """What ends each of a script's own transactions but the last."""
+        """What ends a script's own transactions between the first and the last."""
         return f"UPDATE upgradepath.attempt SET parts = {parts} WHERE id = '{row_id}'"
 
     def finishing(self, row_id: str) -> str:

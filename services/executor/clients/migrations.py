@@ -130,11 +130,13 @@ async def _apply_parts(
 ) -> None:
     """The script's own transactions one by one, each with the note that it is done."""
     row_id, committed = (str(uuid.uuid4()), 0) if begun is None else (begun.id, begun.parts)
-    if begun is None:
-        await table.start(row_id, migration.folder, migration.checksum, found=False)
     for number, part in enumerate(parts[committed:], committed + 1):
-        last = number == len(parts)
-        note = table.finishing(row_id) if last else table.progress(row_id, number)
+        if number == len(parts):
+            note = table.finishing(row_id)
+        elif begun is None and number == 1:
+            note = table.beginning(row_id, migration.folder, migration.checksum, parts=1)
+        else:
+            note = table.progress(row_id, number)
         try:
             await _run(table, migration, part, note, patience)
         except asyncpg.PostgresError as error:
@@ -142,8 +144,6 @@ async def _apply_parts(
             failure = await _failed(table, migration, error, part, kept=kept)
             if number > 1:
                 await table.fail(row_id, failure.outcome.reason)
-            else:
-                await table.forget(row_id)
             raise failure from error
 
 
@@ -163,21 +163,25 @@ async def _apply_alone(
 ) -> None:
     """One statement outside a transaction: the row is begun before it and finished after it."""
     connection = table.connection
-    await connection.execute(_ALONE)
     if begun is not None:
+        await connection.execute(_ALONE)
         if build is not None and await index_builds.settle(connection, build, found=begun.found):
             await connection.execute(table.finishing(begun.id))
             return
         await table.forget(begun.id)
     row_id = str(uuid.uuid4())
-    found = build is not None and await index_builds.is_there(connection, build)
+    state = "none" if build is None else await index_builds.state(connection, build)
+    found = build is not None and state in (("whole",) if build.creates else ("half", "whole"))
     await table.start(row_id, migration.folder, migration.checksum, found=found)
+    suspect = state == "half"
 
     async def run_it() -> None:
+        nonlocal suspect
         await connection.execute(_ALONE)
-        if build is not None and build.creates:
+        if suspect and build is not None and build.creates:
             # Of ours or of anybody's: with IF NOT EXISTS it would be taken for the index that is wanted.
             await index_builds.drop_invalid(connection, build)
+        suspect = True
         await connection.execute(migration.sql)
 
     try:
