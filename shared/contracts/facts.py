@@ -42,8 +42,8 @@ class PlannedMigration(InstalledMigration):
 
     sql: str
     down_sql: str | None = None
-    impact: MigrationImpact | None = None
-    way_down: WayDown | None = None
+    impact: MigrationImpact | None = Field(default=None, exclude_if=lambda impact: impact is None)
+    way_down: WayDown | None = Field(default=None, exclude_if=lambda way: way is None)
 
 
 class RuleImpact(Contract):
@@ -115,7 +115,11 @@ class MigrateFacts(Contract):
     staging_schema: Digest
     production_schema: Digest = Field(description="seen at the same time")
     address: str | None
-    steps: tuple[Step, ...] = Field(default=(), description="how long each took, and the way down as tried")
+    steps: tuple[Step, ...] = Field(
+        default=(),
+        description="how long each took, and the way down as tried",
+        exclude_if=lambda steps: not steps,
+    )
 
 
 class CheckResult(Contract):

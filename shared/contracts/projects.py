@@ -43,10 +43,15 @@ class StagingData(Contract):
     data: Literal["masked-copy", "seed"] = "masked-copy"
     seed: str | None = Field(default=None, description="an SQL file in the repository")
     rows_max: int | None = Field(
-        default=None, ge=0, description="of each table that `rows` does not name; all of them when null"
+        default=None,
+        ge=0,
+        description="of each table that `rows` does not name; all of them when null",
+        exclude_if=lambda most: most is None,
     )
     rows: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        default={}, description="rows at the most, by table, with its schema unless that is public"
+        default={},
+        description="rows at the most, by table, with its schema unless that is public",
+        exclude_if=lambda rows: not rows,
     )
 
     @model_validator(mode="after")

@@ -35,7 +35,9 @@ class InstalledMigration(Contract):
     reversible: bool
     contracting: bool
     generated_down: str | None = Field(
-        default=None, description="the way down that we made, where the package has none"
+        default=None,
+        description="the way down that we made, where the package has none",
+        exclude_if=lambda text: text is None,
     )
 
 
