@@ -21,11 +21,15 @@ class Progress:
     def __init__(self, consumer: AIOKafkaConsumer, stuck_after_s: float) -> None:
         self._consumer = consumer
         self._stuck_after_s = stuck_after_s
-        self._positions: dict[TopicPartition, int] = {}
+        self._behind_at: dict[TopicPartition, int] = {}
+        """Where each partition that had more stood at the last look."""
         self._looked_at_s = time.monotonic()
 
     async def check(self) -> None:
-        """Raises `Stuck` when a partition has more, and stood still between two looks."""
+        """Raises `Stuck` when a partition had more at two looks, and stood still between them.
+
+        Once is no sign: a record that arrives at this moment is on its way.
+        """
         if time.monotonic() - self._looked_at_s < self._stuck_after_s:
             return
         # A broker that is away answers nothing: that is no reason to give up a place in the group.
@@ -33,16 +37,20 @@ class Progress:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
                 await self._look()
         except TimeoutError:
-            self._positions = {}
+            self._behind_at = {}
         self._looked_at_s = time.monotonic()
 
     async def _look(self) -> None:
         partitions = list(self._consumer.assignment())
         ends = await self._consumer.end_offsets(partitions) if partitions else {}
-        positions = {partition: await self._consumer.position(partition) for partition in partitions}
-        for partition, position in positions.items():
-            if position < ends[partition] and self._positions.get(partition) == position:
+        behind_at: dict[TopicPartition, int] = {}
+        for partition in partitions:
+            position = await self._consumer.position(partition)
+            if position < ends[partition]:
+                behind_at[partition] = position
+        for partition, position in behind_at.items():
+            if self._behind_at.get(partition) == position:
                 raise Stuck(
                     f"{partition.topic}/{partition.partition} stands at {position} of {ends[partition]}"
                 )
-        self._positions = positions
+        self._behind_at = behind_at

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from local.ports import free_port
 from services.notifier import app as notifier
 from services.notifier.settings import NotifierSettings
 from services.processes import EXIT_STUCK, kept_serving
 from shared.application import Service
-from shared.contracts.topics import RELEASE_EVENTS
+from shared.contracts.topics import RELEASE_COMMANDS, RELEASE_EVENTS
 from shared.messaging.consumer import Consumer
-from shared.messaging.progress import Stuck
+from shared.messaging.progress import Progress, Stuck
 from shared.settings import KafkaSettings
 from tests.brokers.deaf_service import deafen
 from tests.brokers.place import Place, eventually
@@ -41,6 +42,21 @@ async def test_a_deaf_consumer_is_found_out_and_one_that_hears_is_not(kafka_plac
         await place.send(place.commands([2]))
         assert isinstance(await broken, Stuck)
         assert len(await deaf.counted(place.name)) == 2
+
+
+async def test_a_record_that_is_on_its_way_is_no_standstill(kafka_place: Place) -> None:
+    """Its consumer stood there before it came, as long as you like; what it has not moved since counts."""
+    async with AIOKafkaConsumer(bootstrap_servers=kafka_place.settings.bootstrap_servers) as consumer:
+        partitions = [TopicPartition(RELEASE_COMMANDS.name, number) for number in range(4)]
+        consumer.assign(partitions)
+        await consumer.seek_to_end()
+        consumer.pause(*partitions)
+        progress = Progress(consumer, 0)
+        await progress.check()
+        await kafka_place.send(kafka_place.commands([0]))
+        await progress.check()
+        with pytest.raises(Stuck):
+            await progress.check()
 
 
 async def test_the_process_of_a_stuck_consumer_ends_and_says_why(

@@ -28,7 +28,7 @@ SUSPENDED = "20250701080400_auth-system_user_suspended_at"
 async def test_a_plain_prisma_project_is_adopted_and_upgraded(
     embedded: Embedded, portals: Portals, tmp_path: Path
 ) -> None:
-    portal = await portals.make(embedded, "quarry")
+    portal = await portals.make(embedded, "saltworks")
     plain = await make_plain(portal, tmp_path)
     before = portal.head()
 
@@ -51,7 +51,7 @@ async def test_a_plain_prisma_project_is_adopted_and_upgraded(
 
     adopted = await adopt(portal, "--pin", "auth-system=1.2.4")
     assert adopted.exit_code == 0, adopted.output
-    assert "registered quarry-portal" in adopted.stdout
+    assert "registered saltworks-portal" in adopted.stdout
     assert "proposes" not in adopted.stdout
     example.git(plain, "checkout", "-q", "main")
     example.git(plain, "merge", "-q", "--no-ff", "origin/adopt-upgradepath", "-m", "Adopt upgradepath")
@@ -118,7 +118,10 @@ def complete(clone: Path) -> None:
     example.git(clone, "fetch", "-q", "origin")
     example.git(clone, "checkout", "-q", "-b", "adopting", "origin/adopt-upgradepath")
     declared = (example.EXAMPLES / "project" / "upgradepath.toml").read_text()
-    for old, new in (('id = "acme-portal"', 'id = "quarry-portal"'), ("secret:acme-", "secret:quarry-")):
+    for old, new in (
+        ('id = "acme-portal"', 'id = "saltworks-portal"'),
+        ("secret:acme-", "secret:saltworks-"),
+    ):
         declared = declared.replace(old, new)
     (clone / "upgradepath.toml").write_text(declared)
     for path in (example.EXAMPLES / "project" / "prisma" / "schema").glob("*.prisma"):
