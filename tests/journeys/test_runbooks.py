@@ -1,4 +1,7 @@
-"""Each runbook is tried: what makes its alarm ring is done, and its steps, as they are written, end it."""
+"""Each alarm's runbook is tried: its steps are typed as they are written, in a system that has the trouble.
+
+Two are followed without it: no job waits for a slot here, and no stage is kept for longer than it may take.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shared.sql.actions import Action, RenameColumn, RenameLabel, RenameTable, RenameType, Table
+from shared.sql.actions import Action, RenameColumn, RenameLabel, RenameTable, RenameType
 from shared.sql.names import literal, quoted
 
 
@@ -192,8 +192,3 @@ def _make(thing: Thing, before: Shape, removed: Sequence[Thing]) -> Iterator[str
             yield from definition.labels
         case _:
             yield definition.sql
-
-
-def table_of_thing(thing: Thing) -> Table:
-    """The table that a table's or column's rows are in."""
-    return (thing.schema, thing.table or thing.name)
