@@ -60,8 +60,9 @@ def router(database: Database[NotifierTransaction]) -> APIRouter:
             releases = await tx.releases({system for system, _ in pinned})
             offers = {(system, at): domain.offer(at, releases[system]) for system, at in pinned}
             behind = {pin: offered for pin, offered in offers.items() if offered is not None}
-            rows = await tx.who_pins(behind, visible)
-        return [_outdated(name, system, at, behind[system, at]) for name, system, at in sorted(rows)]
+            pinning = await tx.who_pins(behind, visible)
+        rows = sorted((name, *pin) for pin, names in pinning.items() for name in names)
+        return [_outdated(name, system, at, behind[system, at]) for name, system, at in rows]
 
     return routes
 
