@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bench import fanout, migrate, prisma, probe, rebuild, runs, staging
+from bench import fanout, migrate, prisma, probe, rebuild, recovery, runs, staging
 from bench.result import Result, write
 from local import kafka
 
 _BENCHMARKS: dict[str, Callable[[runs.Size], Coroutine[Any, Any, list[Result]]]] = {
     "runs": runs.measure,
+    "recovery": lambda _: recovery.measure(),
     "rebuild": lambda _: rebuild.measure(),
     "fanout": lambda _: fanout.measure(),
     "staging": lambda _: staging.measure(),
@@ -19,7 +20,7 @@ _BENCHMARKS: dict[str, Callable[[runs.Size], Coroutine[Any, Any, list[Result]]]]
     "probe": lambda _: probe.measure(),
     "migrate": lambda _: migrate.measure(),
 }
-_ON_KAFKA = {"runs", "rebuild", "fanout"}
+_ON_KAFKA = {"runs", "recovery", "rebuild", "fanout"}
 
 
 def main() -> None:

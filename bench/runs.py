@@ -1,50 +1,21 @@
 """Eight-stage runs through the five services, as five processes, on Apache Kafka and PostgreSQL."""
 
 import asyncio
-import os
-import signal
 import statistics
-import sys
 import tempfile
-import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from pydantic_core import from_json
 
 from bench.floor import commits_per_second, lone_run_s
 from bench.result import Result, repeated
-from local import example
-from local.dev import service_databases
-from local.kafka import ApacheKafka
-from local.ports import free_port
-from local.postgres import EmbeddedPostgres
-from local.process import Child
-from local.world import World
-from shared.clients.content import ContentStore
-from shared.clock import utc_now
-from shared.contracts.envelope import Envelope, to_body, to_headers
-from shared.contracts.projects import Project, RegisterProject
-from shared.contracts.releases import PublishRelease, ReleasePublished
-from shared.contracts.runs import ApproveCandidate, RequestPlan, RunChanged, StartRun
-from shared.contracts.topics import PROJECT_EVENTS, RELEASE_EVENTS, RUN_EVENTS, SERVICES, VERSION_MAP_EVENTS
-from shared.contracts.values import Actor, Command
-from shared.contracts.version_maps import VersionMapRecorded
-from shared.messaging.topic_admin import create_topics
-from shared.packages.archive import pack_folder
-from shared.project_file import read_project_file
-from shared.settings import KafkaSettings
+from bench.system import Driver, System, all_at_once, names, register, running
+from shared.contracts.topics import SERVICES
 
 FLOOR_RUNS = 2000
-LIBRARY = Actor(id="library@bench.example", role="library")
-SRE = Actor(id="sre@bench.example", role="sre")
 
 
 @dataclass(frozen=True)
@@ -67,172 +38,6 @@ class Round:
     cpu_s: dict[str, float]
 
 
-@dataclass
-class Driver:
-    """Plays the Library and the maintainers over the topics: answers whatever a Run waits for, at once."""
-
-    producer: AIOKafkaProducer
-    consumer: AIOKafkaConsumer
-    began: dict[str, float] = field(default_factory=dict)
-    took_s: dict[str, float] = field(default_factory=dict)
-    ended: int = 0
-    recorded: set[str] = field(default_factory=set)
-    published: set[tuple[str, str]] = field(default_factory=set)
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    async def send(self, command: Command) -> None:
-        envelope = Envelope(
-            id=str(uuid.uuid4()),
-            source="/bench",
-            type=command.type_name(),
-            subject=command.key(),
-            time=utc_now(),
-        )
-        headers = list(to_headers(envelope))
-        await self.producer.send(
-            command.topic.name, to_body(command), command.key().encode(), headers=headers
-        )
-
-    async def follow(self) -> None:
-        """Read every event and do what a person would do then."""
-        while True:
-            polled = await self.consumer.getmany(timeout_ms=1000)
-            for record in (record for records in polled.values() for record in records):
-                await self._hear(dict(record.headers)["ce_type"].decode(), from_json(record.value))
-            async with self.changed:
-                self.changed.notify_all()
-
-    async def _hear(self, kind: str, event: dict[str, Any]) -> None:
-        # Not by the contracts' models: what the driver spends is missing to those that it drives.
-        if kind == ReleasePublished.type_name():
-            self.published.add((event["release"]["system"], event["release"]["version"]))
-        elif kind == VersionMapRecorded.type_name():
-            self.recorded.add(event["version_map"]["project"])
-        elif kind == RunChanged.type_name():
-            await self._answer(event["run"])
-
-    async def _answer(self, run: dict[str, Any]) -> None:
-        on = {"actor": SRE, "project": run["project"], "run_id": run["id"]}
-        if run["status"] == "planned" and run["plan"] is not None:
-            await self.send(StartRun(**on, plan=run["plan"]))
-        elif run["status"] == "waiting":
-            if run["candidate"] is None or run["blocked_by"]["who"] != "approver":
-                raise RuntimeError(f"{run['id']} waits: {run['blocked_by']}")
-            await self.send(ApproveCandidate(**on, candidate=run["candidate"]))
-        elif run["status"] == "succeeded":
-            self.ended += 1
-            self.took_s[run["project"]] = time.perf_counter() - self.began[run["project"]]
-
-    async def request(self, project: str) -> None:
-        self.began[project] = time.perf_counter()
-        await self.send(RequestPlan(actor=SRE, project=project, systems={"auth-system": "1.3.0"}))
-
-    async def until(self, condition: Callable[[], bool], within_s: float) -> None:
-        """Wait until the events have made `condition` true. Raises TimeoutError."""
-        async with asyncio.timeout(within_s), self.changed:
-            await self.changed.wait_for(condition)
-
-
-@dataclass
-class System:
-    """The five processes and what they stand on."""
-
-    kafka: ApacheKafka
-    postgres: EmbeddedPostgres
-    services: dict[str, Child]
-    driver: Driver
-
-    def cpu_s(self) -> dict[str, float]:
-        """CPU seconds so far: ours per service, the broker's, the database's."""
-        spent = {name: _cpu_s(child.pid) for name, child in self.services.items()}
-        return {**spent, "kafka": _cpu_s(self.kafka.pid), "postgres": _cpu_s(self.postgres.pid)}
-
-
-def _cpu_s(pid: int) -> float:
-    process = psutil.Process(pid)
-    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
-
-
-@asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[System]:
-    """Start everything, publish two releases of auth-system, and stop it all at the end."""
-    world = World.open(folder / "world")
-    async with AsyncExitStack() as stack:
-        postgres = EmbeddedPostgres(folder / "postgres")
-        await asyncio.to_thread(postgres.start)
-        stack.callback(postgres.stop)
-        kafka = await stack.enter_async_context(ApacheKafka(folder / "kafka"))
-        databases = await asyncio.to_thread(service_databases, postgres)
-        environment = {
-            **os.environ,
-            **world.environment(kafka.bootstrap_servers, databases, embedded=False),
-            "UPGRADES_JOB_SLOTS": "64",
-        }
-        await create_topics(KafkaSettings(bootstrap_servers=kafka.bootstrap_servers))
-        services = {}
-        for name in SERVICES:
-            argv = [sys.executable, "-m", "bench.noop", name, str(free_port())]
-            child = Child(argv, log=folder / f"{name}.log", cwd=Path.cwd(), env=environment)
-            stack.callback(child.stop, signal.SIGTERM, patience_s=10)
-            services[name] = child
-        driver = await stack.enter_async_context(_driving(kafka.bootstrap_servers))
-        await _publish(driver, ContentStore((world.folder / "content").as_uri()))
-        yield System(kafka, postgres, services, driver)
-
-
-@asynccontextmanager
-async def _driving(bootstrap_servers: str) -> AsyncIterator[Driver]:
-    topics = [topic.name for topic in (RELEASE_EVENTS, PROJECT_EVENTS, VERSION_MAP_EVENTS, RUN_EVENTS)]
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True)
-    consumer = AIOKafkaConsumer(
-        *topics, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", enable_auto_commit=False
-    )
-    async with producer, consumer:
-        driver = Driver(producer, consumer)
-        async with asyncio.TaskGroup() as group:
-            following = group.create_task(driver.follow())
-            yield driver
-            following.cancel()
-
-
-async def _publish(driver: Driver, content: ContentStore) -> None:
-    for system, version in (*example.FIRST_RELEASES, example.NEW_RELEASE):
-        package = await content.put(pack_folder(example.package_folder(system, version)))
-        await driver.send(PublishRelease(actor=LIBRARY, system=system, version=version, package=package))
-        await driver.until(partial(driver.published.__contains__, (system, version)), 60)
-
-
-async def _register(driver: Driver, projects: Sequence[str]) -> None:
-    text = (example.EXAMPLES / "project" / "upgradepath.toml").read_text()
-    definition = read_project_file(text)
-    for name in projects:
-        project = Project(
-            id=name,
-            repository="/nowhere",
-            definition=definition.model_copy(update={"id": name}),
-            approvers=(SRE.id,),
-        )
-        pins = dict(example.FIRST_RELEASES)
-        await driver.send(RegisterProject(actor=SRE, project=project, pins=pins))
-    await driver.until(lambda: driver.recorded >= set(projects), 120)
-
-
-async def _all_at_once(driver: Driver, projects: Sequence[str], in_flight: int) -> float:
-    """Every Project's run, so many at a time; runs per second from the first request to the last end."""
-    began, before = time.perf_counter(), driver.ended
-
-    def enough(count: int) -> bool:
-        return driver.ended - before >= count
-
-    for index, project in enumerate(projects):
-        if index >= in_flight:
-            await driver.until(partial(enough, index - in_flight + 1), 300)
-        await driver.request(project)
-    await driver.until(partial(enough, len(projects)), 300)
-    return len(projects) / (time.perf_counter() - began)
-
-
 async def measure(size: Size) -> list[Result]:
     """Runs per second against the floor, the CPU that they cost and where, a run alone, memory at rest."""
     with tempfile.TemporaryDirectory(prefix="upgradepath-bench-") as name:
@@ -241,10 +46,10 @@ async def measure(size: Size) -> list[Result]:
                 name: psutil.Process(one.pid).memory_info().rss for name, one in system.services.items()
             }
             await asyncio.to_thread(system.postgres.create_database, "floor")
-            await _register(system.driver, [*_names("warm", size.warm_up), *_names("lone", size.lone)])
-            await _all_at_once(system.driver, _names("warm", size.warm_up), size.in_flight)
+            await register(system.driver, [*names("warm", size.warm_up), *names("lone", size.lone)])
+            await all_at_once(system.driver, names("warm", size.warm_up), size.in_flight)
             rounds = [await _round(system, size, number) for number in range(size.repeats)]
-            lone = [await _alone(system.driver, project) for project in _names("lone", size.lone)]
+            lone = [await _alone(system.driver, project) for project in names("lone", size.lone)]
             floor_s = await lone_run_s(system.postgres.url("floor"), system.kafka.bootstrap_servers)
     return [
         *_throughput(rounds),
@@ -256,11 +61,11 @@ async def measure(size: Size) -> list[Result]:
 
 async def _round(system: System, size: Size, number: int) -> Round:
     """Every run of one repeat, with the floor just before and just after."""
-    projects = _names(f"many-{number}", size.measured)
-    await _register(system.driver, projects)
+    projects = names(f"many-{number}", size.measured)
+    await register(system.driver, projects)
     floor_before = await commits_per_second(system.postgres.url("floor"), FLOOR_RUNS)
     cpu_before = system.cpu_s()
-    rate = await _all_at_once(system.driver, projects, size.in_flight)
+    rate = await all_at_once(system.driver, projects, size.in_flight)
     cpu_after = system.cpu_s()
     floor = statistics.mean(
         (floor_before, await commits_per_second(system.postgres.url("floor"), FLOOR_RUNS))
@@ -293,7 +98,3 @@ def _cpu(rounds: Sequence[Round]) -> list[Result]:
         repeated("CPU of our five processes", of(*SERVICES), unit),
         *(repeated(f"CPU of {name}", of(name), unit) for name in rounds[0].cpu_s),
     ]
-
-
-def _names(kind: str, count: int) -> list[str]:
-    return [f"{kind}-{index}" for index in range(count)]
