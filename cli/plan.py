@@ -11,7 +11,7 @@ from cli.client import Server
 from cli.output import clean, line, raw, say, show_json, stdout, text
 from cli.plan_page import print_plan
 from cli.run_page import print_blocked
-from cli.watch import wait_for
+from cli.watch import is_settled, wait_for
 from shared.contracts.runs import RunView
 
 app = typer.Typer(help="What an upgrade would change, at what risk, and how it is undone.")
@@ -43,7 +43,7 @@ def create(
             line(text("next: ", "dim"), f"upgradepath plan show {opened.id}"),
         )
         return
-    run = wait_for(server, opened.id, lambda run: run.status != "planning" or run.blocked_by is not None)
+    run = wait_for(server, opened.id, lambda run: run.status != "planning" or is_settled(run))
     if run.plan is None:
         say(line(text(f"{run.id} has no plan: ", "bold red"), run.status))
         print_blocked(run)

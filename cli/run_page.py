@@ -60,6 +60,8 @@ def print_run(run: RunView, now: datetime) -> None:
         table(HEADERS, _stage_rows(run, now), empty="")
     for record in latest_records(run).values():
         say(*_checks(run, record, only_open=False))
+        if record.begun is not None:
+            say(f"  {record.stage}: begun by {record.begun.by}, {when(record.begun.at)}")
         say(
             *(f"  {record.stage}: {step.name} {step.detail} ({step.duration_ms} ms)" for step in record.steps)
         )

@@ -10,7 +10,7 @@ from rich.live import Live
 from cli.answers import RunAnswer
 from cli.client import Server
 from cli.output import note, say, show_json, show_json_line, stdout
-from cli.run_page import ENDED, change_line, live_page, print_blocked
+from cli.run_page import ENDED, change_line, latest_records, live_page, print_blocked
 from cli.world import NoAnswer
 from shared.clock import utc_now
 from shared.contracts.runs import RunView
@@ -22,8 +22,11 @@ _PAUSE_S = 1.0
 
 
 def is_settled(run: RunView) -> bool:
-    """The Run has ended, or waits for a person; what waits for the registry goes on by itself."""
-    return run.status in ENDED or (run.blocked_by is not None and run.blocked_by.who != "registry")
+    """The Run has ended, or waits for a person; for the registry or a worker it waits by itself."""
+    if run.blocked_by is None or run.blocked_by.who == "registry":
+        return run.status in ENDED
+    record = latest_records(run).get(run.stage)
+    return record is None or record.status != "running"
 
 
 def wait_for(server: Server, run_id: str, until: Callable[[RunView], bool]) -> RunView:

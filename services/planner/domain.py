@@ -15,10 +15,17 @@ has free: whoever sends a command takes it, and whatever carries an older one is
 from datetime import datetime, timedelta
 
 from services.planner.cures import cures, resume, ways_on
+from services.planner.deadlines import (
+    ATTEMPTS_MAX,
+    answer_within_s,
+    awaited,
+    first_look,
+    retry_delay,
+)
 from services.planner.open_commands import map_command
 from services.planner.plans import Releases, build_candidate, build_plan
 from services.planner.run import Decision, Run, unchanged
-from services.planner.stages import DEADLINES_S, after, branch_name, cancel_command, stage_command
+from services.planner.stages import after, branch_name, cancel_command, stage_command
 from shared.contracts.facts import (
     ApplyFacts,
     ChecksFacts,
@@ -37,12 +44,8 @@ from shared.contracts.stages import Errored, Failed, StageFinished, Succeeded
 from shared.contracts.values import StageName
 from shared.contracts.version_maps import VersionMap
 
-ATTEMPTS_MAX = 3
-RETRY_DELAYS_S = (2.0, 10.0)
 ASK_DELAYS_S = (5.0, 15.0, 60.0, 300.0)
 """When the registry is asked again, and how long it may be silent after that before an SRE has to look."""
-GRACE_S = 60.0
-"""How much longer than its worker the planner waits for a stage: a lease may have to run out first."""
 
 
 # --- the stages, one after another ---------------------------------------------------------------
@@ -59,7 +62,7 @@ def enter(run: Run, stage: StageName, now: datetime, fence: int, tries: int = 1)
         fence=fence,
         tries=tries,
         blocked_by=None,
-        wake_at=now + timedelta(seconds=DEADLINES_S[stage] + GRACE_S),
+        wake_at=first_look(now),
         asked=0,
         awaits_thaw=False,
         deploy_began=run.deploy_began or stage == "deploy",
@@ -259,11 +262,10 @@ def _on_failed(run: Run, outcome: Failed, now: datetime, fence: int) -> Decision
 
 
 def _retry_later(run: Run, outcome: Errored, now: datetime) -> Decision:
-    delay_s = RETRY_DELAYS_S[min(run.tries, len(RETRY_DELAYS_S)) - 1]
     record = run.record_of(run.stage)
     assert record is not None
     waiting = record.model_copy(update={"status": "waiting-for-retry"})
-    return Decision(run.with_record(waiting).with_(wake_at=now + timedelta(seconds=delay_s)))
+    return Decision(run.with_record(waiting).with_(wake_at=now + retry_delay(run)))
 
 
 def _park(run: Run, reason: str) -> Decision:
@@ -284,7 +286,9 @@ def on_timer(run: Run, now: datetime, fence: int, freeze: Freeze | None) -> Deci
         if run.stage == "deploy" and freeze is not None:
             return begin_deploy(run, now, fence, freeze)
         return enter(run, run.stage, now, fence, tries=run.tries + 1)
-    silent = Errored(reason=f"no answer within {DEADLINES_S[run.stage] + GRACE_S:g} s")
+    if (waiting := awaited(run, now)) is not None:
+        return Decision(waiting)
+    silent = Errored(reason=f"no answer within {answer_within_s(run.stage):g} s")
     recorded = run.with_outcome(silent, now)
     if run.stage == "deploy":
         # Silence says nothing about production: look at the world and undo what is there.

@@ -12,7 +12,8 @@ from shared.telemetry.metrics import Gauges, gauge
 _OPEN_RUNS = text(
     "select status, coalesce(state->>'stage', ''), coalesce(state->'blocked_by'->>'who', ''), count(*), "
     "extract(epoch from now() - "
-    "min(coalesce((state->'stages'->-1->>'started_at')::timestamptz, requested_at))) "
+    "min(coalesce((state->'stages'->-1->'begun'->>'at')::timestamptz,"
+    " (state->'stages'->-1->>'started_at')::timestamptz, requested_at))) "
     "from runs where not ended group by 1, 2, 3"
 )
 

@@ -1,6 +1,6 @@
 """One function per message: load, ask the domain, save."""
 
-from services.planner import choices, domain, recovery
+from services.planner import choices, deadlines, domain, recovery
 from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
 from services.planner.store import PlannerTransaction
@@ -21,7 +21,7 @@ from shared.contracts.runs import (
     SignOff,
     StartRun,
 )
-from shared.contracts.stages import StageFinished
+from shared.contracts.stages import StageBegun, StageFinished
 from shared.contracts.values import Actor, Message
 from shared.contracts.version_maps import VersionMap, VersionMapHeld, VersionMapRecorded, VersionMapReleased
 from shared.errors import forbidden
@@ -119,6 +119,11 @@ async def on_stage_finished(result: StageFinished, tx: PlannerTransaction) -> No
     await tx.save(run, domain.advance(run, result, tx.now, fence, releases))
 
 
+async def on_stage_begun(word: StageBegun, tx: PlannerTransaction) -> None:
+    run = await tx.run(word.run_id, word.project_id)
+    await tx.save(run, deadlines.on_begun(run, word, tx.now))
+
+
 async def on_release(event: ReleasePublished | ReleaseWithdrawn, tx: PlannerTransaction) -> None:
     await tx.keep_release(event.release, event.revision)
 
@@ -189,6 +194,7 @@ HANDLERS: dict[type[Message], Handler] = {
         ),
         on_run_command,
     ),
+    StageBegun: on_stage_begun,
     StageFinished: on_stage_finished,
     ReleasePublished: on_release,
     ReleaseWithdrawn: on_release,

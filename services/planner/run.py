@@ -84,7 +84,8 @@ class Run(RunView, RunWork, RunOrigin):
                 }
             case Errored():
                 changes |= {"detail": outcome.reason}
-        return self.with_record(record.model_copy(update=changes))
+        # Whoever it waited for, somebody has come.
+        return self.with_record(record.model_copy(update=changes)).with_(blocked_by=None)
 
     def stopped(self, now: datetime) -> "Run":
         """Whatever attempt is under way is of no more interest."""

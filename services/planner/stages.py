@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from services.planner.deadlines import DEADLINES_S, VALIDATED
 from services.planner.run import Run
 from shared.contracts.stages import (
     CancelExecutorStage,
@@ -33,19 +34,6 @@ STAGES: Final[tuple[StageName, ...]] = (
     "deploy",
     "record",
 )
-VALIDATED: Final = frozenset({"validate", "check-workflows"})
-
-DEADLINES_S: Final[dict[StageName, float]] = {
-    "review": 300,
-    "prepare": 3600,
-    "apply": 300,
-    "migrate": 3600,
-    "validate": 1800,
-    "check-workflows": 1800,
-    "deploy": 3600,
-    "record": 300,
-    "roll-back": 3600,
-}
 
 
 def after(stage: StageName) -> StageName:

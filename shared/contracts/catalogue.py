@@ -48,6 +48,7 @@ MESSAGES: tuple[type[Message], ...] = (
     stages.RunValidatorStage,
     stages.CancelExecutorStage,
     stages.CancelValidatorStage,
+    stages.StageBegun,
     stages.StageFinished,
     refusals.CommandRefused,
 )

@@ -191,6 +191,13 @@ class Candidate(Contract):
     production_schema: Digest
 
 
+class Begun(Contract):
+    """Who works on a stage, and since when."""
+
+    by: str
+    at: Timestamp
+
+
 class StageRecord(Contract):
     """One stage of a Run, as far as it got."""
 
@@ -198,6 +205,11 @@ class StageRecord(Contract):
     attempt: int
     status: Literal["running", "waiting-for-retry", "succeeded", "failed", "errored", "cancelled"]
     started_at: Timestamp
+    begun: Begun | None = Field(
+        default=None,
+        description="once a worker has said so: of long stages only",
+        exclude_if=lambda begun: begun is None,
+    )
     finished_at: Timestamp | None = None
     detail: str = ""
     findings: tuple[Finding, ...] = ()

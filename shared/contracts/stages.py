@@ -114,6 +114,26 @@ class Errored(Contract):
 Outcome = Annotated[Succeeded | Failed | Errored, Field(discriminator="kind")]
 
 
+class StageBegun(Message):
+    """A worker is at work on a stage that takes it long; of what is soon answered nobody says so."""
+
+    topic: ClassVar[Topic] = STAGE_RESULTS
+    run_id: RunId
+    project_id: ProjectId
+    stage: StageName
+    attempt: int
+    fence: int
+    generation: int = Field(ge=1, description="of the lease: whoever takes the job over says so, too")
+    worker: str
+    begun_at: Timestamp
+
+    def key(self) -> str:
+        return self.project_id
+
+    def identity(self) -> str:
+        return f"{self.run_id}/{self.fence}/{self.generation}"
+
+
 class StageFinished(Message):
     """A worker's answer to one stage command."""
 

@@ -2,11 +2,15 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from shared.clock import utc_now
+from shared.contracts.stages import StageBegun
 from shared.jobs.batch import JobKey
 from shared.jobs.store import Lease, WorkerTransaction
 from shared.storage.database import Database, is_passing
@@ -14,6 +18,8 @@ from shared.storage.database import Database, is_passing
 log = logging.getLogger(__name__)
 
 _BEATS_PER_LEASE = 5
+_LONG_S = 20.0
+"""Work that takes longer, or longer than a lease, is said to have begun; the planner waits for 60 s."""
 
 
 @dataclass
@@ -22,8 +28,26 @@ class Held:
 
     lease: Lease
     until_s: float
+    begun_at: datetime = field(default_factory=utc_now)
+    begun_s: float = field(default_factory=time.monotonic)
     work: "asyncio.Task[Any]" = field(init=False)
     lost: bool = False
+    told: bool = False
+    """That it has begun was said."""
+
+    def begun(self, worker: str) -> StageBegun:
+        """What the planner is told of it."""
+        command = self.lease.command
+        return StageBegun(
+            run_id=command.run_id,
+            project_id=command.project_id,
+            stage=command.task.stage,
+            attempt=command.attempt,
+            fence=command.fence,
+            generation=self.lease.generation,
+            worker=worker,
+            begun_at=self.begun_at,
+        )
 
     def lose(self) -> None:
         """It was cancelled, taken over, or ran out: the work must stop."""
@@ -35,12 +59,15 @@ class Held:
 class Heartbeats:
     """Extends the leases of whatever is being worked on. What cannot be extended in time is stopped.
 
-    `writing` is held by whoever else changes many of these rows at once: in another order they would lock
-    each other out.
+    Of what takes long it says that `worker` has begun it. `writing` is held by whoever else changes many of
+    these rows at once: in another order they would lock each other out.
     """
 
-    def __init__(self, database: Database[WorkerTransaction], lease_s: float, writing: asyncio.Lock) -> None:
+    def __init__(
+        self, database: Database[WorkerTransaction], worker: str, lease_s: float, writing: asyncio.Lock
+    ) -> None:
         self._database = database
+        self._worker = worker
         self._lease_s = lease_s
         self._writing = writing
         self._held: dict[JobKey, Held] = {}
@@ -80,9 +107,15 @@ class Heartbeats:
                 self._database.transaction() as tx,
             ):
                 kept = await tx.extend([one.lease for one in held], self._lease_s)
+                telling = [one for one in held if one.lease.key in kept and self._is_news(one)]
+                for one in telling:
+                    tx.caused_by(one.lease.cause)
+                    tx.send(one.begun(self._worker))
         except Exception as error:
             log.warning("no heartbeat: %r", error, exc_info=not is_passing(error))
         else:
+            for one in telling:
+                one.told = True
             for one in held:
                 if one.lease.key in kept:
                     one.until_s = begun_s + self._lease_s
@@ -91,3 +124,6 @@ class Heartbeats:
         for one in held:
             if one.until_s <= now_s():
                 one.lose()
+
+    def _is_news(self, one: Held) -> bool:
+        return not one.told and time.monotonic() - one.begun_s >= min(_LONG_S, self._lease_s)

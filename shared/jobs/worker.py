@@ -79,7 +79,7 @@ class Worker:
         self._kept_places = 0
         self._work: set[asyncio.Task[None]] = set()
         writing = asyncio.Lock()
-        self._heartbeats = Heartbeats(database, lease_s, writing)
+        self._heartbeats = Heartbeats(database, self.name, lease_s, writing)
         self._answers = Answers(database, writing, self._wake.set)
         self._background: list[asyncio.Task[None]] = []
 

@@ -136,6 +136,10 @@ def test_only_a_person_or_the_end_settles_a_run() -> None:
     registry = BlockedBy(who="registry", what="the map to be held", cures=())
     assert not is_settled(documents.run("running", "deploy"))
     assert not is_settled(documents.run("running", "deploy", blocked_by=registry))
+    sre = BlockedBy(who="sre", what="no executor has begun deploy", cures=())
+    begins = (documents.record("deploy", "running"),)
+    assert not is_settled(documents.run("running", "deploy", blocked_by=sre, stages=begins))
+    assert is_settled(documents.run("waiting", "deploy", blocked_by=sre, stages=()))
     assert is_settled(documents.waiting_for_approval())
     assert is_settled(documents.rolled_back())
 

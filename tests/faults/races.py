@@ -154,7 +154,8 @@ class Course:
     async def _answers(self) -> list[StageFinished]:
         async with self._database.transaction() as tx:
             rows = await tx.session.execute(select(OutboxRow))
-            return [StageFinished.model_validate_json(row.body or b"") for row in rows.scalars()]
+            bodies = [row.body or b"" for row in rows.scalars()]
+            return [StageFinished.model_validate_json(body) for body in bodies if b'"outcome"' in body]
 
     async def _ask(self, statement: str) -> Sequence[Any]:
         async with self._database.connection() as connection:

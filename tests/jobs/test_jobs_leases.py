@@ -3,7 +3,7 @@
 import pytest
 
 from shared.contracts.facts import Facts
-from shared.contracts.stages import Errored, Succeeded
+from shared.contracts.stages import Errored, StageBegun, Succeeded
 from shared.errors import Stale
 from shared.jobs.job import Job
 from shared.jobs.journal import LeaseJournal
@@ -81,6 +81,29 @@ async def test_heartbeats_keep_a_job_that_takes_longer_than_its_lease(world: Wor
     assert answer.worker == "executor@one"
     assert other.log == []
     assert (await world.job(1)).generation == 1
+
+
+async def test_what_takes_longer_than_a_lease_is_said_to_have_begun_by_each_who_does_it(world: World) -> None:
+    stage, after_it = Obedient(), Obedient()
+    first = await world.worker(stage, instance="one", lease_s=0.3)
+    await world.deliver(record())
+
+    async def told() -> list[StageBegun]:
+        rows = await world.sent()
+        return [StageBegun.model_validate_json(row.body or b"") for row in rows]
+
+    (begun,) = await until(told)
+    assert (begun.worker, begun.fence, begun.generation) == ("executor@one", 1, 1)
+    assert begun.identity() == f"{record().run_id}/1/1"
+    await first.stop()
+    await world.worker(after_it, instance="two", lease_s=0.3)
+
+    async def told_twice() -> list[StageBegun]:
+        return found if len(found := await told()) == 2 else []
+
+    _, again = await until(told_twice)
+    assert (again.worker, again.generation) == ("executor@two", 2)
+    assert again.begun_at > begun.begun_at
 
 
 async def test_work_stops_when_somebody_else_has_the_job(world: World) -> None:

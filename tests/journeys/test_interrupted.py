@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from cli.watch import is_settled
 from shared.contracts.runs import RunView
 from tests.journeys.conftest import Portals
-from tests.support.people import is_settled, record_of
+from tests.support.people import record_of
 from tests.support.portal import NEW_PINS, Portal
 from tests.support.system import Embedded, FiveProcesses
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant
 
-from services.planner.domain import ATTEMPTS_MAX
+from services.planner.deadlines import ATTEMPTS_MAX
 from services.planner.open_commands import open_command
 from services.planner.stages import STAGES
 from services.planner.store.statements import is_started

@@ -29,7 +29,17 @@ from shared.contracts.runs import (
 from shared.contracts.stages import Errored, Failed, Finding, RunExecutorStage, RunValidatorStage
 from shared.contracts.values import Actor, Message
 from shared.contracts.version_maps import ReleaseVersionMap, VersionMapHeld, VersionMapReleased
-from tests.support.planner_examples import MIRA, NOON, PINS, PROJECT, SRE, digest, project, release
+from tests.support.planner_examples import (
+    MIRA,
+    NOON,
+    PINS,
+    PROJECT,
+    SRE,
+    at_work,
+    digest,
+    project,
+    release,
+)
 from tests.support.planner_world import World, refused
 
 GOLDEN = Path(__file__).resolve().parents[1] / "contracts" / "golden"
@@ -125,9 +135,13 @@ def _of_operators() -> Iterator[Named]:
             yield "", message
         elif isinstance(message, HoldDeploys):
             yield "" if message.freeze else "thawed", message
+    resumed = world.stage_command(run_id)
+    assert resumed is not None
+    world.tell(at_work(resumed, NOON))
     changes = [message for message in world.sent if isinstance(message, RunChanged)]
     yield "opened", changes[0]
-    yield "resumed", changes[-1]
+    yield "resumed", changes[-2]
+    yield "begun", changes[-1]
 
 
 def _of_people() -> Iterator[Named]:
@@ -210,6 +224,7 @@ def _of_workers() -> Iterator[Named]:
         touched_production=True,
         backup=digest("backup"),
     )
+    yield "", at_work(command, NOON)
     yield "failed", world.result(command, failed)
     errored = Errored(reason="no route to host", touched_production=True, backup=digest("backup"))
     yield "errored", world.result(command, errored)

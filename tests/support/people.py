@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cli.watch import is_settled
 from local.world import ACTORS
 from shared.contracts.notifications import Notification
 from shared.contracts.refusals import Refusal
@@ -228,11 +229,6 @@ class Maintainer(Person):
                 return view
             assert time.monotonic() < end, f"it is still {view!r}"
             revision = state["revision"]
-
-
-def is_settled(run: RunView) -> bool:
-    waits = run.blocked_by is not None and run.blocked_by.who != "registry"
-    return waits or run.ended_at is not None
 
 
 def record_of(run: RunView, stage: str) -> StageRecord:

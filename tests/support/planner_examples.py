@@ -26,7 +26,14 @@ from shared.contracts.facts import (
 )
 from shared.contracts.projects import Project
 from shared.contracts.releases import PackageMigration, Release
-from shared.contracts.stages import Outcome, RunExecutorStage, RunValidatorStage, StageFinished, Succeeded
+from shared.contracts.stages import (
+    Outcome,
+    RunExecutorStage,
+    RunValidatorStage,
+    StageBegun,
+    StageFinished,
+    Succeeded,
+)
 from shared.contracts.tasks import (
     ApplyTask,
     ChecksTask,
@@ -220,6 +227,20 @@ def review_facts(*systems: str, reversible: bool = True, rules: int = 1) -> Revi
             for number in range(rules)
         ),
         diff=digest("diff"),
+    )
+
+
+def at_work(command: StageCommand, at: datetime, worker: str = "executor@three") -> StageBegun:
+    """What a worker says of a stage that takes it long."""
+    return StageBegun(
+        run_id=command.run_id,
+        project_id=command.project_id,
+        stage=command.task.stage,
+        attempt=command.attempt,
+        fence=command.fence,
+        generation=1,
+        worker=worker,
+        begun_at=at,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from services.planner.domain import ATTEMPTS_MAX
+from services.planner.deadlines import ATTEMPTS_MAX
 from services.planner.run import Run
 from services.planner.stages import STAGES
 from services.planner.store.statements import is_started
@@ -34,7 +34,7 @@ from shared.contracts.stages import (
 )
 from shared.contracts.values import Command
 from shared.errors import Reject
-from tests.support.planner_examples import MIRA, OTTO, PROJECT, SRE, digest, project
+from tests.support.planner_examples import MIRA, OTTO, PROJECT, SRE, at_work, digest, project
 from tests.support.planner_world import World
 
 CURE = re.compile(r"upgradepath (?:run|replay) (?P<verb>[a-z-]+) (?P<run>run-[0-9a-f]{12})(?P<rest>.*)")
@@ -188,6 +188,17 @@ class PlannerMachine(RuleBasedStateMachine):
             outcome = outcome.model_copy(update={"findings": (_FINDING,)})
         self._answer(command, outcome)
         self._law_of_no(run, outcome)
+
+    @precondition(lambda self: self.world.runs)
+    @rule(number=_NUMBER)
+    def a_worker_is_at_work(self, number: int) -> None:
+        run_id = self._pick(number).id
+        command = self.world.stage_command(run_id)
+        if command is not None:
+            self.world.tell(at_work(command, self.world.now))
+            run = self.world.run(run_id)
+            assert run.blocked_by is None
+            assert run.wake_at is not None
 
     @precondition(lambda self: self.world.runs)
     @rule(number=_NUMBER, times=st.integers(1, ATTEMPTS_MAX + 1))
