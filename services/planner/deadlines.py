@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.planner.run import Decision, Run, unchanged
-from shared.contracts.runs import Begun, StageRecord
-from shared.contracts.stages import StageBegun
+from shared.contracts.runs import StageRecord
+from shared.contracts.stages import Begun, StageBegun
 from shared.contracts.values import StageName
 
 VALIDATED: Final[frozenset[StageName]] = frozenset({"validate", "check-workflows"})

@@ -17,7 +17,7 @@ from shared.contracts.facts import (
 from shared.contracts.impact import WayDownMark
 from shared.contracts.notifications import ChangeType
 from shared.contracts.run_state import RunOrigin, RunWork
-from shared.contracts.stages import Finding
+from shared.contracts.stages import Begun, Finding
 from shared.contracts.tasks import Upgrade
 from shared.contracts.topics import RUN_COMMANDS, RUN_EVENTS, Topic
 from shared.contracts.values import (
@@ -189,13 +189,6 @@ class Candidate(Contract):
     checks: tuple[tuple[str, str, str], ...] = Field(description="(stage, check, verdict), sorted")
     packages: tuple[Digest, ...]
     production_schema: Digest
-
-
-class Begun(Contract):
-    """Who works on a stage, and since when."""
-
-    by: str
-    at: Timestamp
 
 
 class StageRecord(Contract):

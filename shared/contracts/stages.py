@@ -114,6 +114,13 @@ class Errored(Contract):
 Outcome = Annotated[Succeeded | Failed | Errored, Field(discriminator="kind")]
 
 
+class Begun(Contract):
+    """Who works on a stage, and since when."""
+
+    by: str
+    at: Timestamp
+
+
 class StageBegun(Message):
     """A worker is at work on a stage that takes it long; of what is soon answered nobody says so."""
 
