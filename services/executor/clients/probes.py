@@ -1,13 +1,16 @@
 """Ask a database's rows what an upgrade will find there: reads only, in one snapshot, in bounded time."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
 
 from services.executor.clients.postgres import Connection, quoted, session
+from services.executor.domain.one_pass import Counted, one_pass, passes
 from services.executor.domain.questions import Asker, Question
+from services.executor.domain.relation import Step
 from services.executor.domain.relations import Relations
 from services.executor.domain.standing import Rule, Standing
 from shared.clients.database_urls import schema_of
@@ -18,6 +21,10 @@ from shared.sql.script import Statement, read_script
 QUESTION_S = 5.0
 ALL_S = 20.0
 _COUNTED_EXACTLY = 100_000
+_SORTED_BY_ALL = """
+    SET LOCAL work_mem = '32MB'; SET LOCAL enable_hashagg = off;
+    SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0
+"""
 _DATA_ERRORS = "22"
 _COLUMNS = """
     SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type,
@@ -77,12 +84,17 @@ async def ask(
     ):
         asker = await _asker(connection, schema_of(url))
         before = dict(asker.relations.tables)
-        end = time.monotonic() + all_s
-        found: list[tuple[Probe, ...]] = []
-        for statement in statements:
-            questions = [question for action in statement.actions for question in asker.ask(action)]
-            answers = [(question, await _answer(connection, question, end)) for question in questions]
-            found.append(tuple(probe for question, probe in answers if _tells(question, probe)))
+        questions = [
+            [question for action in statement.actions for question in asker.ask(action)]
+            for statement in statements
+        ]
+        asking = _Asking(connection, question_s, time.monotonic() + all_s)
+        every = [question for asked in questions for question in asked]
+        answered = iter(await asking.answers(every, asker.relations.steps))
+        found = [
+            tuple(probe for question, probe in zip(asked, answered, strict=False) if _tells(question, probe))
+            for asked in questions
+        ]
         touched = {
             table
             for statement in statements
@@ -126,26 +138,94 @@ async def _rules(connection: Connection, schema: str) -> list[Rule]:
     return rules
 
 
-async def _answer(connection: Connection, question: Question, end: float) -> Probe:
-    def unknown(why: str) -> Probe:
-        return Probe(question=question.text, verdict="unknown", detail=why)
+class _Asking:
+    """Asks within a snapshot: no question for longer than `question_s`, and none after `end`."""
 
-    if question.sql is None or (question.doubt is not None and question.verdict in ("would fail", "loses")):
-        return unknown(f"not known before it runs: {question.doubt}")
-    if time.monotonic() > end:
-        return unknown("not asked: the questions before it took too long")
-    try:
-        # A savepoint: the snapshot outlives a question that fails.
-        async with connection.transaction():
-            rows = int(await connection.fetchval(question.sql))
-    except asyncpg.QueryCanceledError:
-        return unknown("not counted: it would take too long")
-    except asyncpg.PostgresError as error:
-        # Only the kind of the error: its message may quote a row.
-        kind = f"{type(error).__name__.removesuffix('Error')} ({error.sqlstate})"
-        if question.tries and str(error.sqlstate).startswith(_DATA_ERRORS):
-            return Probe(question=question.text, verdict="would fail", detail=f"no: {kind}")
-        return unknown(f"it cannot be asked of the rows as they are now: {kind}")
+    def __init__(self, connection: Connection, question_s: float, end: float) -> None:
+        self._connection = connection
+        self._question_s = question_s
+        self._end = end
+
+    async def answers(self, questions: Sequence[Question], steps: Mapping[str, Step | str]) -> list[Probe]:
+        """One for each, in their order; those that the same rows answer are asked together."""
+        found: dict[int, Probe] = {}
+        counted = {
+            place: each.counted
+            for place, each in enumerate(questions)
+            if each.counted is not None and not _doubtful(each)
+        }
+        for group in passes(list(counted.values()), steps):
+            places = [list(counted)[each] for each in group]
+            rows = await self._together([counted[place] for place in places], steps)
+            found |= {place: _told(questions[place], n) for place, n in zip(places, rows, strict=False)}
+        return [found.get(place) or await self._answer(each) for place, each in enumerate(questions)]
+
+    async def _together(self, counted: Sequence[Counted], steps: Mapping[str, Step | str]) -> list[int]:
+        """A number for each; none at all when one cannot be answered, or all of them take too long."""
+        # Half of the time that is left: they may all have to be asked again, one by one.
+        for_all_s = min(len(counted) * self._question_s, (self._end - time.monotonic()) / 2)
+        try:
+            async with self._undone(f"SET LOCAL statement_timeout = {max(1, round(for_all_s * 1000))}"):
+                (row,) = await self._connection.fetch(one_pass(counted, steps))
+        except asyncpg.PostgresError:
+            return []
+        return [int(each) for each in row]
+
+    async def _answer(self, question: Question) -> Probe:
+        if question.sql is None or _doubtful(question):
+            return _unknown(question, f"not known before it runs: {question.doubt}")
+        if time.monotonic() > self._end:
+            return _unknown(question, "not asked: the questions before it took too long")
+        if question.quick is not None and await self._has_none(question.quick):
+            return _told(question, 0)
+        try:
+            async with self._undone():
+                rows = await self._number(question.sql)
+        except asyncpg.QueryCanceledError:
+            return _unknown(question, "not counted: it would take too long")
+        except asyncpg.PostgresError as error:
+            # Only the kind of the error: its message may quote a row.
+            kind = f"{type(error).__name__.removesuffix('Error')} ({error.sqlstate})"
+            if question.tries and str(error.sqlstate).startswith(_DATA_ERRORS):
+                return Probe(question=question.text, verdict="would fail", detail=f"no: {kind}")
+            return _unknown(question, f"it cannot be asked of the rows as they are now: {kind}")
+        return _told(question, rows)
+
+    async def _has_none(self, quick: str) -> bool:
+        try:
+            async with self._undone(_SORTED_BY_ALL):
+                return await self._number(quick) == 0
+        except asyncpg.PostgresError:
+            # A type without a hash, a server that has no such function yet: the other way is left.
+            return False
+
+    async def _number(self, sql: str) -> int:
+        # All rows are asked for: for the first alone, PostgreSQL would start no parallel workers.
+        (row,) = await self._connection.fetch(sql)
+        return int(row[0])
+
+    @asynccontextmanager
+    async def _undone(self, settings: str = "") -> AsyncIterator[None]:
+        """A savepoint with these settings: the snapshot outlives a question that fails."""
+        savepoint = self._connection.transaction()
+        await savepoint.start()
+        try:
+            if settings:
+                await self._connection.execute(settings)
+            yield
+        finally:
+            await savepoint.rollback()
+
+
+def _doubtful(question: Question) -> bool:
+    return question.doubt is not None and question.verdict in ("would fail", "loses")
+
+
+def _unknown(question: Question, why: str) -> Probe:
+    return Probe(question=question.text, verdict="unknown", detail=why)
+
+
+def _told(question: Question, rows: int) -> Probe:
     if question.tries:
         return Probe(question=question.text, verdict="fits", detail=f"yes, all {rows:,}")
     return Probe(question=question.text, verdict=question.verdict if rows else "fits", rows=rows)

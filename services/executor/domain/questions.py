@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from services.executor.domain.one_pass import Counted
 from services.executor.domain.relation import Relation, alias_of
 from services.executor.domain.relations import Relations
 from services.executor.domain.standing import Standing
@@ -46,6 +47,10 @@ class Question:
     tries: bool = False
     implied: bool = False
     """It comes with a rule that stands already, so it is worth a word only when rows break it."""
+    counted: Counted | None = None
+    """The same for a pass over the table that answers several questions, where that can be."""
+    quick: str | None = None
+    """SQL that costs less and gives 0 only if `sql` does."""
 
 
 @dataclass
@@ -124,8 +129,10 @@ class Asker:
     def _count(
         self, relation: Relation, text: str, condition: str, verdict: Verdict = "would fail", alias: str = ""
     ) -> Question:
-        sql = f"SELECT count(*) FROM {relation.source} AS {alias or relation.alias} WHERE {condition}"
-        return Question(text, verdict, self.relations.query(sql), self._doubt(relation))
+        alias = alias or relation.alias
+        sql = f"SELECT count(*) FROM {relation.source} AS {alias} WHERE {condition}"
+        counted = Counted(relation.source, alias, condition)
+        return Question(text, verdict, self.relations.query(sql), self._doubt(relation), counted=counted)
 
     def _doubt(self, relation: Relation) -> str | None:
         return self.relations.doubt or relation.doubt
@@ -167,14 +174,20 @@ class Asker:
         if nulls_distinct:
             conditions += [f"{key} IS NOT NULL" for key in keys]
         grouped = ", ".join(keys)
-        counted = (
-            f"SELECT count(*) AS n FROM {relation.source} AS {relation.alias}"
-            f" WHERE {' AND '.join(conditions) or 'true'} GROUP BY {grouped} HAVING count(*) > 1"
-        )
-        sql = f"SELECT COALESCE(sum(n - 1), 0)::bigint FROM ({counted}) AS duplicates"
+
+        def repeated(by: str) -> str:
+            counted = (
+                f"SELECT count(*) AS n FROM {relation.source} AS {relation.alias}"
+                f" WHERE {' AND '.join(conditions) or 'true'} GROUP BY {by} HAVING count(*) > 1"
+            )
+            sql = f"SELECT COALESCE(sum(n - 1), 0)::bigint FROM ({counted}) AS duplicates"
+            return self.relations.query(sql)
+
         names = ", ".join(key.strip('"()') for key in keys)
         text = f"rows of {shown(relation.table)} whose ({names}) another row has already"
-        return Question(text, "would fail", self.relations.query(sql), self._doubt(relation))
+        # Equal values have equal hashes, which are small and sorted without a collation.
+        quick = repeated(f"hash_record_extended(ROW({grouped}), 0)")
+        return Question(text, "would fail", repeated(grouped), self._doubt(relation), quick=quick)
 
     def _orphans(self, relation: Relation, constraint: Constraint) -> Iterator[Question]:
         assert constraint.references is not None
@@ -220,12 +233,14 @@ class Asker:
             # Without USING nothing is cut off, save spaces at the end.
             text = f"rows whose {name} has more than {longest[1]} characters"
             yield self._count(relation, text, f"length(rtrim({column}::text)) > {longest[1]}")
+        counted = Counted(relation.source, relation.alias, f"({value})::{new}", values=True)
         tried = f"SELECT count(({value})::{new}) FROM {relation.source} AS {relation.alias}"
         text = f"can every {name} become {action.type}?"
         doubt = self._doubt(relation)
         if self.relations.relabelled and (new, was) != (action.type, old):
             doubt = doubt or "an enum of it gets other values first"
-        yield Question(text, "would fail", self.relations.query(tried), doubt, tries=True)
+        sql = self.relations.query(tried)
+        yield Question(text, "would fail", sql, doubt, tries=True, counted=counted)
         changed = f"(({value})::{new})::{was}::text IS DISTINCT FROM {column}::text"
         lost = f"values of {name} that {action.type} does not hold as they are"
         yield self._count(relation, lost, changed, "loses")

@@ -25,6 +25,21 @@ class Relation:
         return quoted(self.table[1])
 
 
+@dataclass(frozen=True)
+class Step:
+    """One query over the rows of `source`; with `keeps_rows`, each of them gives one row."""
+
+    chosen: str
+    source: str
+    alias: str
+    rest: str = ""
+    keeps_rows: bool = True
+
+    def sql(self, source: str = "", more: str = "") -> str:
+        """The query; of another source, with `more` columns, where they are named."""
+        return f"SELECT {self.chosen}{more} FROM {source or self.source} AS {self.alias} {self.rest}".strip()
+
+
 def alias_of(node: Any, relation: Relation) -> str:
     """The name that an UPDATE or DELETE gives its table."""
     return quoted(node.relation.alias.aliasname) if node.relation.HasField("alias") else relation.alias

@@ -10,7 +10,7 @@ from typing import Any
 
 from postgast import pg_query_pb2
 
-from services.executor.domain.relation import Relation, alias_of
+from services.executor.domain.relation import Relation, Step, alias_of
 from services.executor.domain.rewriting import Rewriting
 from shared.sql.actions import (
     Action,
@@ -47,7 +47,8 @@ class Relations:
     relabelled: bool = False
     """An enum has values that the database does not know yet."""
     _made_types: set[Table] = field(default_factory=set)
-    _steps: list[tuple[str, str]] = field(default_factory=list)
+    steps: dict[str, Step | str] = field(default_factory=dict)
+    """What each source is that is no table: by its name, the last one last."""
 
     @classmethod
     def of(
@@ -69,8 +70,9 @@ class Relations:
         """`sql`, in which the sources of relations stand, as a query that can be run."""
         needed: list[str] = []
         wanted = sql
-        for name, body in reversed(self._steps):
+        for name, step in reversed(self.steps.items()):
             if name in wanted:
+                body = step if isinstance(step, str) else step.sql()
                 needed.append(f"{name} AS NOT MATERIALIZED ({body})")
                 wanted += body
         return f"WITH {', '.join(reversed(needed))} {sql}" if needed else sql
@@ -152,11 +154,12 @@ class Relations:
             f"{values.get(name, f'{alias}.{quoted(name)}')} AS {quoted(name)}" for name in columns
         )
         self.tables[relation.table] = replace(relation, columns=dict(columns))
-        self._next(relation.table, f"SELECT {chosen} FROM {relation.source} AS {alias} {rest}")
+        kept = not rest.startswith("WHERE")
+        self._next(relation.table, Step(chosen, relation.source, alias, rest, kept))
 
-    def _next(self, table: Table, sql: str) -> None:
-        name = quoted(f"{table[1]} {len(self._steps) + 1}")
-        self._steps.append((name, sql.strip()))
+    def _next(self, table: Table, step: Step | str) -> None:
+        name = quoted(f"{table[1]} {len(self.steps) + 1}")
+        self.steps[name] = step
         self.tables[table] = replace(self.tables[table], source=name)
 
     # --- rows that are written ---------------------------------------------------------------------
@@ -262,11 +265,10 @@ class Relations:
     # --- expressions -------------------------------------------------------------------------------
 
     def _rewriting(self) -> Rewriting:
-        made = {name for name, _ in self._steps}
         sources = {
             table: each.source[1:-1].replace('""', '"')
             for table, each in self.tables.items()
-            if each.source in made
+            if each.source in self.steps
         }
         return Rewriting(self.schema, sources, self._made_types)
 
