@@ -168,6 +168,28 @@ async def test_rows_are_told_of_every_table_that_is_touched(world: str) -> None:
     assert answers.rows == {"users": 8, "teams": 3}
 
 
+async def test_questions_of_the_same_rows_read_them_once(world: str) -> None:
+    one = "ALTER TABLE users ALTER email SET NOT NULL"
+    more = (
+        "ALTER TABLE users ADD status text; UPDATE users SET status = 'x' WHERE id > 1;"
+        " ALTER TABLE users ALTER status SET NOT NULL; ALTER TABLE users ADD CHECK (length(name) < 4);"
+        " ALTER TABLE users DROP name; ALTER TABLE users ALTER email SET NOT NULL"
+    )
+    scans = [await scans_of(world, one), await scans_of(world, more)]
+    assert scans[0] == scans[1] > 0
+
+
+async def scans_of(url: str, sql: str) -> int:
+    """How often the whole of users is read to answer what is asked."""
+    query = "SELECT pg_stat_get_numscans('users'::regclass)"
+    async with session(url) as connection:
+        before = await connection.fetchval(query)
+        await ask(url, read_script(sql))
+        # Whoever asked has told its figures when its session was over.
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
+        return int(await connection.fetchval(query)) - int(before)
+
+
 STEPS = [
     "UPDATE users SET email = 'x' || id WHERE email IS NULL AND id > {n}",
     "UPDATE users SET team = {n} WHERE id % 2 = 0",
