@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from pathlib import Path
@@ -97,6 +98,8 @@ async def test_whoever_keeps_services_builds_them_anew(
         await deafen(built[0].consumer)
         await kafka_place.send(kafka_place.commands([0]), RELEASE_EVENTS)
         await eventually(hears, bool)
+        assert gc.get_freeze_count() > 0, "what was imported is not walked through while messages are handled"
+    assert gc.get_freeze_count() == 0
 
 
 def _has_partitions(consumer: Consumer[Any]) -> bool:
