@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bench import fanout, migrate, prisma, probe, rebuild, recovery, runs, staging
+from bench import fanout, memory, migrate, prisma, probe, rebuild, recovery, runs, staging
 from bench.result import Result, write
 from local import kafka
 
@@ -15,12 +15,13 @@ _BENCHMARKS: dict[str, Callable[[runs.Size], Coroutine[Any, Any, list[Result]]]]
     "recovery": lambda _: recovery.measure(),
     "rebuild": lambda _: rebuild.measure(),
     "fanout": lambda _: fanout.measure(),
+    "memory": lambda size: memory.measure(size.minutes),
     "staging": lambda _: staging.measure(),
     "prisma": lambda _: prisma.measure(),
     "probe": lambda _: probe.measure(),
     "migrate": lambda _: migrate.measure(),
 }
-_ON_KAFKA = {"runs", "recovery", "rebuild", "fanout"}
+_ON_KAFKA = {"runs", "recovery", "rebuild", "fanout", "memory"}
 
 
 def main() -> None:
@@ -31,8 +32,11 @@ def main() -> None:
     arguments.add_argument("--repeats", type=int, default=size.repeats, help="of the runs")
     arguments.add_argument("--runs", type=int, default=size.measured, help="per repeat")
     arguments.add_argument("--in-flight", type=int, default=size.in_flight, help="runs at a time")
+    arguments.add_argument("--minutes", type=float, default=size.minutes, help="of load, for the memory")
     given = arguments.parse_args()
-    size = runs.Size(measured=given.runs, in_flight=given.in_flight, repeats=given.repeats)
+    size = runs.Size(
+        measured=given.runs, in_flight=given.in_flight, repeats=given.repeats, minutes=given.minutes
+    )
     chosen = given.names or list(_BENCHMARKS)
     reason = kafka.availability() if _ON_KAFKA & set(chosen) else None
     if reason is not None:

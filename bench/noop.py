@@ -5,11 +5,7 @@ from typing import Any
 
 import uvloop
 
-from services.executor import app as executor
-from services.executor.settings import ExecutorSettings
 from services.processes import build, serve
-from services.validator import app as validator
-from services.validator.settings import ValidatorSettings
 from shared.contracts.facts import (
     ApplyFacts,
     CheckResult,
@@ -82,9 +78,16 @@ def main() -> None:
     name, port = sys.argv[1], int(sys.argv[2])
     service: Any
     match name:
+        # As `build` does it: only this one's rooms are in memory.
         case "executor":
+            from services.executor import app as executor
+            from services.executor.settings import ExecutorSettings
+
             service = executor.build(ExecutorSettings(), yes)
         case "validator":
+            from services.validator import app as validator
+            from services.validator.settings import ValidatorSettings
+
             service = validator.build(ValidatorSettings(), yes)
         case _:
             service = build(name)

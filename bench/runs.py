@@ -27,6 +27,7 @@ class Size:
     lone: int = 20
     in_flight: int = 500
     repeats: int = 1
+    minutes: float = 10
 
 
 @dataclass(frozen=True)

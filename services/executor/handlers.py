@@ -1,7 +1,6 @@
 """What the executor does with its messages, and which stage each task is for."""
 
 from services.executor.freeze import hold_deploys
-from services.executor.stages import apply, deploy, migrate, prepare, record, review, roll_back
 from services.executor.stages.tools import Tools
 from shared.contracts.facts import Facts
 from shared.contracts.freezes import HoldDeploys
@@ -36,6 +35,9 @@ async def run_stage(tools: Tools, job: Job, task: Task) -> Facts:
 
 
 async def _stage(tools: Tools, job: Job, task: Task) -> Facts:
+    # Parsers of SQL and schemas take a tenth of the executor's memory: they come with the first stage.
+    from services.executor.stages import apply, deploy, migrate, prepare, record, review, roll_back
+
     match task:
         case ReviewTask():
             return await review.run(job, task, tools)

@@ -12,8 +12,6 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from shared.cache import cache_folder, keep
 from shared.errors import Reject, not_found
 
@@ -116,6 +114,9 @@ def _digest(data: bytes) -> str:
 
 
 def _fetched(archive: Archive) -> bytes:
+    # Once on a machine: no service keeps its memory for that.
+    import httpx
+
     url = f"{npm_registry()}/@prisma/{archive.package}/-/{archive.package}-{VERSION}.tgz"
     try:
         answer = httpx.get(url, timeout=_DOWNLOAD_WITHIN_S, follow_redirects=True)

@@ -1,5 +1,7 @@
 """WebAssembly modules in this process: compiled once, kept compiled, run on one thread.
 
+wasmtime itself comes with the first of them: a service that has had no schema yet does without its memory.
+
 One thread for all of them, because wasmtime keeps the error of a callback in one place for the whole process.
 """
 
@@ -9,13 +11,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, ParamSpec, TypeVar
-
-import wasmtime
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from shared.cache import cache_folder, keep
 from shared.errors import not_found
 from shared.prisma.archives import VERSION, Archive, module_bytes
+
+if TYPE_CHECKING:
+    import wasmtime
 
 _THREAD = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prisma")
 _ADDRESS = 0xFFFFFFFF
@@ -50,8 +53,8 @@ async def on_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwa
 class Compiled:
     """A module ready to be instantiated."""
 
-    engine: wasmtime.Engine
-    module: wasmtime.Module
+    engine: "wasmtime.Engine"
+    module: "wasmtime.Module"
 
 
 @cache
@@ -60,6 +63,8 @@ def load(archive: Archive) -> Compiled:
 
     Raises `Reject` when the archive cannot be had or the cache cannot be written.
     """
+    import wasmtime
+
     data = module_bytes(archive)
     folder = cache_folder() / "wasmtime"
     settings, text = folder / "cache.toml", f"[cache]\ndirectory = '{folder}'\n".encode()
@@ -90,6 +95,8 @@ class Instance:
     def __init__(
         self, compiled: Compiled, imports: Callable[["Instance"], Mapping[str, Callable[..., Any]]]
     ) -> None:
+        import wasmtime
+
         known = {**imports(self), "__wbindgen_init_externref_table": self._init_table}
         wanted = {str(each.name) for each in compiled.module.imports}
         if wanted != known.keys():
@@ -156,6 +163,8 @@ class Instance:
 
     def take(self, index: int) -> Any:
         """Take a JavaScript value out of the module's table."""
+        import wasmtime
+
         value = self._table.get(self._store, index)
         self.call("__externref_table_dealloc", index)
         # wasmtime gives what Python counts as false in a wrapping.

@@ -6,7 +6,6 @@ from typing import Literal
 
 from services.registry.domain.declared import configuration, defined_names, matches_any, types_of
 from services.registry.domain.history import changed_history
-from services.registry.domain.steps import unsafe_steps
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.packages.package import CHANGELOG, MANIFEST, NOTES, SCHEMA, Package
@@ -65,6 +64,9 @@ def misnamed(package: Package, system: str, version: str) -> tuple[Refusal, ...]
 
 def judge(package: Package, library: Library) -> Judgement:
     """Everything for which this package would be refused now, and how much it changes."""
+    # PostgreSQL's parser takes a tenth of the registry's memory: it comes with the first package.
+    from services.registry.domain.steps import unsafe_steps
+
     earlier = _earlier(package.manifest.version, library)
     stable = next((one for one in earlier if not precedence(one.version).prerelease), None)
     change: Change = "first" if stable is None else change_type(stable.version, package.manifest.version)

@@ -1,15 +1,21 @@
 """A check that passes when the started staging app answers as expected."""
 
-import httpx
+from typing import TYPE_CHECKING
 
 from services.validator.checks.context import Context, Seen
 from shared.contracts.projects import HttpCheck
+
+if TYPE_CHECKING:
+    import httpx
 
 _BODY_BYTES_MAX = 1 << 20
 
 
 async def run(check: HttpCheck, context: Context) -> Seen:
     """Ask the app once. A redirect is an answer, never followed: it may lead to another host."""
+    # It comes with the first such check, and a validator at rest does without its memory.
+    import httpx
+
     if context.address is None:
         return Seen("failed", "staging has no address: its `activate` printed no `address=http://…`")
     url = context.address.rstrip("/") + check.path
@@ -28,7 +34,7 @@ async def run(check: HttpCheck, context: Context) -> Seen:
     return Seen("failed", f"{asked} {' and '.join(faults)}", await context.keep(text))
 
 
-def _faults(check: HttpCheck, response: httpx.Response, text: str) -> list[str]:
+def _faults(check: HttpCheck, response: "httpx.Response", text: str) -> list[str]:
     faults = []
     if response.status_code != check.status:
         to = f" to {response.headers['location']}" if "location" in response.headers else ""
@@ -49,7 +55,7 @@ def _headers(check: HttpCheck) -> dict[str, str]:
     return {"Content-Type": "application/json" if is_json else "application/x-www-form-urlencoded"}
 
 
-async def _text(response: httpx.Response) -> str:
+async def _text(response: "httpx.Response") -> str:
     """The body's beginning: a page that never ends must not fill the memory."""
     body = bytearray()
     async for chunk in response.aiter_bytes():

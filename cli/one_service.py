@@ -1,0 +1,29 @@
+"""The process that `upgradepath service` becomes: one service, and nothing of the command line."""
+
+import logging
+import sys
+
+import uvloop
+from pydantic import ValidationError
+
+from services.processes import build, serve
+from shared.contracts.envelope import explain
+from shared.telemetry.logs import configure_logging
+
+
+def main() -> None:
+    """`python -m cli.one_service SERVICE HOST PORT`, until it is told to stop."""
+    name, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    configure_logging(logging.INFO)
+    try:
+        service = build(name)
+    except ValidationError as error:
+        from cli.output import fail
+
+        fail(f"the settings of {name} are wrong: {explain(error)}", "set these variables; see the README")
+        sys.exit(2)
+    uvloop.run(serve([service], host, port))
+
+
+if __name__ == "__main__":
+    main()
