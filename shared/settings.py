@@ -43,6 +43,12 @@ class ServiceSettings(BaseSettings):
         default_factory=socket.gethostname, description="this process, stable over restarts"
     )
     database_pool: int = 8
+    database_answer_within_s: float = Field(
+        default=60, gt=0, description="a statement without an answer by then is given up, and done again"
+    )
+    loop_blocked_after_s: float = Field(
+        default=30, gt=0, description="a process whose event loop does not run for so long ends itself"
+    )
     otlp_endpoint: str | None = Field(default=None, description="where traces go: http://collector:4318")
 
 

@@ -23,7 +23,11 @@ from shared.storage.database import Database
 def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service:
     """The service, not yet started. `stages` does other work than the real stages: for measurements."""
     database = Database(
-        "executor", settings.database_url, WorkerTransaction, pool_size=settings.database_pool
+        "executor",
+        settings.database_url,
+        WorkerTransaction,
+        pool_size=settings.database_pool,
+        answer_within_s=settings.database_answer_within_s,
     )
     secrets = Secrets(settings.secrets_folder, os.environ)
     tools = Tools(

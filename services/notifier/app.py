@@ -13,7 +13,11 @@ from shared.storage.database import Database
 def build(settings: NotifierSettings) -> Service:
     """The notifier as `settings` say. Nothing is started yet."""
     database = Database(
-        "notifier", settings.database_url, NotifierTransaction, pool_size=settings.database_pool
+        "notifier",
+        settings.database_url,
+        NotifierTransaction,
+        pool_size=settings.database_pool,
+        answer_within_s=settings.database_answer_within_s,
     )
     parts: list[Part] = []
     if settings.kafka.embedded:

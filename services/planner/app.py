@@ -16,7 +16,11 @@ from shared.storage.database import Database
 def build(settings: PlannerSettings) -> Service:
     """The planner as `settings` say. Nothing is started yet."""
     database = Database(
-        "planner", settings.database_url, PlannerTransaction, pool_size=settings.database_pool
+        "planner",
+        settings.database_url,
+        PlannerTransaction,
+        pool_size=settings.database_pool,
+        answer_within_s=settings.database_answer_within_s,
     )
     inbox = Inbox(database, HANDLERS)
     parts: list[Part] = [Timers(database)]

@@ -15,7 +15,11 @@ from shared.storage.database import Database
 def build(settings: RegistrySettings) -> Service:
     """The registry as `settings` say. Nothing is started yet."""
     database = Database(
-        "registry", settings.database_url, RegistryTransaction, pool_size=settings.database_pool
+        "registry",
+        settings.database_url,
+        RegistryTransaction,
+        pool_size=settings.database_pool,
+        answer_within_s=settings.database_answer_within_s,
     )
     content = ContentStore(settings.content_url)
     gate = PackageGate(database, content)

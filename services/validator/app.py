@@ -21,7 +21,11 @@ from shared.storage.database import Database
 def build(settings: ValidatorSettings, stages: RunStage | None = None) -> Service:
     """The service, not yet started. `stages` does other work than the real stages: for measurements."""
     database = Database(
-        "validator", settings.database_url, WorkerTransaction, pool_size=settings.database_pool
+        "validator",
+        settings.database_url,
+        WorkerTransaction,
+        pool_size=settings.database_pool,
+        answer_within_s=settings.database_answer_within_s,
     )
     content = ContentStore(settings.content_url)
     secrets = Secrets(settings.secrets_folder, os.environ)

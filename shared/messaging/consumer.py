@@ -240,7 +240,7 @@ async def _until_done(work: Callable[[], Awaitable[None]]) -> None:
         except Exception as error:
             if not is_passing(error) and not isinstance(error, Retry):
                 raise
-            log.warning("consuming waits: %s", error)
+            log.warning("consuming waits: %r", error)
         await asyncio.sleep(delay_s)
     return None
 

@@ -11,13 +11,14 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from shared.contracts.envelope import Envelope, seal, to_body, to_headers
 from shared.contracts.topics import Topic
 from shared.contracts.values import Message
 from shared.crash_points import reached
 from shared.storage.clock import DatabaseClock
+from shared.storage.connections import ANSWER_WITHIN_S, engine
 from shared.storage.lane import Lane
 from shared.storage.messages import NOTIFY, InboxEntry, RawHeaders, inbox_part, outbox_part, stored_headers
 from shared.storage.statement import Part, joined
@@ -28,10 +29,6 @@ _PASSING = ("08", "28", "3D000", "25006", "53", "57", "58", "40001", "40P01", "5
 
 BODY_BYTES_MAX = 1_000_000
 """Of a message: the topics take 1 MiB, headers included."""
-
-
-# A process that is stopped in the middle of a transaction must not keep its locks from everybody for good.
-_SESSION = {"idle_in_transaction_session_timeout": "10s"}
 
 
 class Outrun(Exception):
@@ -219,24 +216,29 @@ T = TypeVar("T", bound=Transaction)
 
 
 class Database(Generic[T]):
-    """A service's own database. `url` is `postgresql://…`."""
+    """A service's own database. `url` is `postgresql://…`.
 
-    def __init__(self, service: str, url: str, transaction: type[T], *, pool_size: int = 8) -> None:
+    A statement that has no answer within `answer_within_s` raises TimeoutError, which passes.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        url: str,
+        transaction: type[T],
+        *,
+        pool_size: int = 8,
+        answer_within_s: float = ANSWER_WITHIN_S,
+    ) -> None:
         self.service = service
         self.url = url
         self._transaction = transaction
         self.memory = transaction.new_memory()
         """What this process remembers between transactions, if the service does."""
-        self.engine = create_async_engine(
-            async_url(url),
-            pool_size=pool_size,
-            max_overflow=pool_size,
-            pool_timeout=30,
-            connect_args={"server_settings": _SESSION},
-        )
+        self.engine = engine(url, pool_size, answer_within_s)
         self.on_sent: list[Callable[[], None]] = []
         """Called after each commit that put something into the outbox: sooner than a notification comes."""
-        self.lane = Lane(url.replace("postgresql+asyncpg:", "postgresql:", 1), pool_size)
+        self.lane = Lane(url.replace("postgresql+asyncpg:", "postgresql:", 1), pool_size, answer_within_s)
         self.clock = DatabaseClock(self.lane)
 
     @asynccontextmanager
@@ -265,14 +267,6 @@ class Database(Generic[T]):
     async def close(self) -> None:
         await self.lane.close()
         await self.engine.dispose()
-
-
-def async_url(url: str) -> str:
-    """`postgresql://…` with the driver that SQLAlchemy is to use."""
-    scheme, _, rest = url.partition("://")
-    if scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
-        raise ValueError(f"not a PostgreSQL URL: it begins with {scheme!r}; use postgresql://…")
-    return f"postgresql+asyncpg://{rest}"
 
 
 def is_passing(error: BaseException) -> bool:

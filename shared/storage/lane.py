@@ -5,7 +5,10 @@ from typing import Any
 
 import asyncpg
 
+from shared.storage.connections import ANSWER_WITHIN_S, CONNECT_WITHIN_S, SERVER_KEEPS_ALIVE, keep_alive
+
 _SETTINGS = {
+    **SERVER_KEEPS_ALIVE,
     # Plans drifted as tables grew until the plan was fixed: everything here goes through an index by its key.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -16,10 +19,14 @@ _SETTINGS = {
 
 
 class Lane:
-    """A few connections, each opened when it is first needed; `url` is `postgresql://…`."""
+    """A few connections, each opened when it is first needed; `url` is `postgresql://…`.
 
-    def __init__(self, url: str, size: int) -> None:
+    A statement that has no answer within `answer_within_s` raises TimeoutError.
+    """
+
+    def __init__(self, url: str, size: int, answer_within_s: float = ANSWER_WITHIN_S) -> None:
         self._url = url
+        self._answer_within_s = answer_within_s
         self._idle: list[asyncpg.Connection[Any]] = []
         self._free = asyncio.Semaphore(size)
 
@@ -32,9 +39,11 @@ class Lane:
             except asyncpg.PostgresError:
                 self._give_back(connection)
                 raise
-            except BaseException:
+            except BaseException as error:
                 # Cancelled or cut off: nobody knows what the connection is in the middle of.
                 connection.terminate()
+                if isinstance(error, TimeoutError):
+                    self._forget_idle()
                 raise
             self._give_back(connection)
             return rows
@@ -48,7 +57,19 @@ class Lane:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
-        return await asyncpg.connect(self._url, server_settings=_SETTINGS)
+        connection = await asyncpg.connect(
+            self._url,
+            timeout=CONNECT_WITHIN_S,
+            command_timeout=self._answer_within_s,
+            server_settings=_SETTINGS,
+        )
+        keep_alive(connection)
+        return connection
+
+    def _forget_idle(self) -> None:
+        """What one of them cannot reach the others cannot either: each would cost somebody the same wait."""
+        while self._idle:
+            self._idle.pop().terminate()
 
     def _give_back(self, connection: "asyncpg.Connection[Any]") -> None:
         if not connection.is_closed():

@@ -10,7 +10,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shared.storage.database import async_url
+from shared.storage.connections import async_url
 
 _SERVICES = Path(__file__).resolve().parents[2] / "services"
 _LOCK = 4_711_001

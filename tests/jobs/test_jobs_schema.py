@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.executor.freeze import FREEZE_TABLES
 from shared.jobs.tables import JOB_TABLES
-from shared.storage.database import async_url
+from shared.storage.connections import async_url
 from shared.storage.migrations import migrate_async
 from shared.storage.tables import MESSAGE_TABLES
 

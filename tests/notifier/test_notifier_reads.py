@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.notifier.store import TABLES
 from shared.contracts.values import Actor
-from shared.storage.database import async_url
+from shared.storage.connections import async_url
 from shared.storage.tables import MESSAGE_TABLES
 from tests.notifier.notifier_world import MIRA, Notifier, published, recorded, registered, withdrawn
 

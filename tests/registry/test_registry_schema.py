@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.registry.store import TABLES
-from shared.storage.database import async_url
+from shared.storage.connections import async_url
 from shared.storage.tables import MESSAGE_TABLES
 
 

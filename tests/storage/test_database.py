@@ -17,7 +17,8 @@ from local.ports import free_port
 from shared.contracts.releases import PublishRelease
 from shared.contracts.topics import dead_letters
 from shared.contracts.values import Actor
-from shared.storage.database import Database, Transaction, async_url, is_passing
+from shared.storage.connections import async_url
+from shared.storage.database import Database, Transaction, is_passing
 from shared.storage.tables import MESSAGE_TABLES
 from tests.conftest import PostgresServer
 
