@@ -12,6 +12,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from shared.contracts.catalogue import BY_TYPE
+from shared.contracts.header_names import is_text
 from shared.contracts.values import Message
 from shared.ids import derived_id
 
@@ -190,6 +191,8 @@ def explain(error: ValidationError) -> str:
 def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for name, value in headers:
+        if not is_text(name):
+            raise Unreadable(f"the header name {name!a} is not UTF-8")
         if not name.startswith("ce_"):
             continue
         if value is None:

@@ -20,6 +20,7 @@ from shared.errors import Retry
 from shared.messaging.backoff import delays_s
 from shared.messaging.dead_letters import Record, bury
 from shared.messaging.inbox import Inbox, OtherBytes
+from shared.messaging.lenient_records import read_all_names
 from shared.messaging.offsets import Offsets
 from shared.messaging.progress import Progress, Stuck
 from shared.settings import KafkaSettings
@@ -53,6 +54,7 @@ class Consumer(Generic[T]):
         self.service = service
         self.inbox = inbox
         self.settings = settings
+        read_all_names()
         # The embedded broker forgets its groups with everything else.
         self._instance = None if settings.embedded else instance
         # A topic made by being read would have the wrong number of partitions for good.

@@ -1,12 +1,15 @@
 """Dead letters: what could not be read or handled, byte for byte, with where it was and why."""
 
 import hashlib
+import json
 import logging
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.contracts.header_names import is_text, to_bytes, to_text
 from shared.contracts.topics import dead_letters
 from shared.storage.database import Database, Transaction
 from shared.storage.tables import InboxRow
@@ -52,7 +55,12 @@ def _headers(record: Record, reason: str) -> list[tuple[str, bytes | None]]:
         "dead_offset": str(record.offset),
         "dead_reason": reason[:_REASON_CHARACTERS_MAX],
     }
-    return [*record.headers, *((name, text.encode(errors="replace")) for name, text in about.items())]
+    names = [name for name, _ in record.headers]
+    if not all(map(is_text, names)):
+        # As it came, such a name would stop others' consumers; here every name is, byte for byte.
+        about["dead_header_names"] = json.dumps([b64encode(to_bytes(name)).decode() for name in names])
+    headers = [(to_text(name), value) for name, value in record.headers]
+    return [*headers, *((name, text.encode(errors="replace")) for name, text in about.items())]
 
 
 def _place(record: Record) -> tuple[str, str]:

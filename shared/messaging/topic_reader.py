@@ -11,7 +11,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 from pydantic_core import from_json
 
+from shared.contracts.header_names import to_text
 from shared.contracts.topics import Topic
+from shared.messaging.lenient_records import read_all_names
 from shared.messaging.topic_admin import describe_topics, partition_counts
 from shared.settings import KafkaSettings
 
@@ -52,6 +54,7 @@ async def read_batches(
         if topic.name not in counts:
             raise UnknownTopicOrPartitionError(f"the broker has no topic {topic.name}")
     partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+    read_all_names()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers,
         group_id=None,
@@ -80,7 +83,7 @@ def describe(record: Record) -> dict[str, Any]:
     time = datetime.fromtimestamp(record.timestamp / 1000, UTC) if record.timestamp >= 0 else None
     headers: dict[str, list[Any]] = {}
     for name, value in record.headers:
-        headers.setdefault(name, []).append(_text(value))
+        headers.setdefault(to_text(name), []).append(_text(value))
     return {
         "topic": record.topic,
         "partition": record.partition,

@@ -8,15 +8,18 @@ that is absent at the start or for a while (faults), commits of positions instea
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import OutOfOrderSequenceNumber
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from sqlalchemy import select
 
 from shared.contracts.releases import PublishRelease
@@ -29,7 +32,7 @@ from shared.messaging.topic_admin import partition_counts
 from shared.settings import KafkaSettings
 from shared.storage.database import Database
 from shared.storage.tables import InboxRow, OutboxRow
-from tests.brokers.place import Place, eventually, versions
+from tests.brokers.place import Place, Wire, eventually, header, versions
 from tests.brokers.tiny_service import BUGGY, LIBRARY, program, publish, wire
 
 
@@ -165,6 +168,53 @@ async def test_a_killed_member_has_its_partitions_again_before_its_session_is_ov
             await process.wait()
     assert time.monotonic() - began < 15
     await reader.database.close()
+
+
+@pytest.mark.parametrize(
+    "codec", [_DefaultRecordBatchBuilderPy.CODEC_NONE, _DefaultRecordBatchBuilderPy.CODEC_GZIP]
+)
+async def test_a_header_name_that_is_not_utf_8_costs_one_record(place: Place, codec: int) -> None:
+    """aiokafka raises at it and fetches it again, for good, and with it what lies beside it in its batch."""
+    key, body, headers = place.commands([7])[0]
+    names = ["größe", "ce_ü"]
+    unreadable = (key, body, [*headers, (Latin1(names[0]), b"\xff"), (Latin1(names[1]), None)])
+    async with place.service().running() as service:
+        await send_in_one_batch(
+            place.settings, [*place.commands([0]), unreadable, *place.commands([1]), unreadable], codec
+        )
+        dead = await eventually(place.dead, lambda dead: len(dead) == 2)
+        await eventually(lambda: service.counted(place.name), lambda seen: len(seen) == 2)
+    for letter in dead:
+        assert (letter.key, letter.value) == (key, body)
+        assert list(letter.headers)[:-5] == [*headers, (r"gr\xf6\xdfe", b"\xff"), (r"ce_\xfc", None)]
+        kept = [b64decode(name).decode("latin-1") for name in json.loads(header(letter, "dead_header_names"))]
+        assert kept == [*(name for name, _ in headers), *names]
+        assert r"'gr\udcf6\udcdfe' is not UTF-8" in header(letter, "dead_reason")
+
+
+class Latin1(str):
+    """A header's name that goes over the wire as no UTF-8."""
+
+    def encode(self, *_: object) -> bytes:
+        return super().encode("latin-1")
+
+
+async def send_in_one_batch(settings: KafkaSettings, records: Sequence[Wire], codec: int) -> None:
+    """As a client does that does not look at names: aiokafka's own fast one takes none but UTF-8."""
+    async with AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, acks="all") as producer:
+        batch: Any = producer.create_batch()
+        batch._builder = _DefaultRecordBatchBuilderPy(
+            2,
+            codec,
+            is_transactional=0,
+            producer_id=-1,
+            producer_epoch=-1,
+            base_sequence=0,
+            batch_size=1 << 20,
+        )
+        for key, body, headers in records:
+            batch.append(timestamp=None, key=key, value=body, headers=list(headers))
+        await (await producer.send_batch(batch, RELEASE_COMMANDS.name, partition=0))
 
 
 class StandingStill:
