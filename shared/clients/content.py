@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -40,9 +41,8 @@ class ContentStore:
         digest = hashlib.sha256(data).hexdigest()
         try:
             async with around("content-put"):
-                await obstore.put_async(self._store, _key(digest), data, mode="create")
-        except AlreadyExistsError:
-            return digest
+                with suppress(AlreadyExistsError):
+                    await obstore.put_async(self._store, _key(digest), data, mode="create")
         except BaseError as error:
             raise Retry(f"the content store does not take {digest}: {error}") from error
         return digest

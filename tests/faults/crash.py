@@ -1,5 +1,8 @@
 """`python -m tests.faults.crash`: a process is killed at each crash point of an upgrade and its undoing.
 
+A round publishes a release, registers Projects, upgrades one and undoes it, lets a stage err and be tried
+again, and sends each service something malformed.
+
 The names are listed in crash_points.txt, beside this file; `--write` adds those that were passed.
 """
 
@@ -11,18 +14,19 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from local import kafka
 from tests.faults.ledger import Ledger, audit
+from tests.faults.program import STUMBLES
 from tests.faults.rig import UPGRADE, Rig
 from tests.faults.session import at_rest
 
 LISTED = Path(__file__).with_name("crash_points.txt")
 _ENDS_WITHIN_S = 1800.0
-_ROUNDS_MAX = 4
+_ROUNDS_MAX = 8
 
 
 @dataclass
@@ -54,14 +58,17 @@ async def sweep(folder: Path, say: Callable[[str], None], rounds: int = _ROUNDS_
         try:
             for number in range(1 + rounds):
                 before = rig.points.fired()
-                await _upgrade_and_undo(rig, project, found)
+                await _round(rig, project, number, found)
                 fired = len(rig.points.fired()) - len(before)
                 names = rig.points.reached()
-                say(f"round {number}: {found.took_s[-1]:.0f} s, {fired} kills, {len(names)} places passed")
+                say(
+                    f"round {number}: {found.took_s[-1]:.0f} s, {fired} new kills, {len(names)} places passed"
+                )
                 left = sorted(set(names) - set(rig.points.fired()))
-                if not left or number == rounds or (number > 0 and fired == 0):
+                if not left or number == rounds:
                     break
-                rig.points.arm(*left)
+                # A kill on the way may spare a place, and another is only passed after one: both are tried.
+                rig.points.arm(*(left if fired or number == 0 else _and_what_leads_there(left, names)))
             rig.points.disarm(rig.points.waiting())
             await at_rest(rig)
             found.ledger = await audit(rig)
@@ -71,13 +78,28 @@ async def sweep(folder: Path, say: Callable[[str], None], rounds: int = _ROUNDS_
     return found
 
 
-async def _upgrade_and_undo(rig: Rig, project: str, found: Sweep) -> None:
-    asked = rig.load.ask(project, UPGRADE, undo=True)
+def _and_what_leads_there(left: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Some places are only passed after a kill at another of the same stage: those are armed once more."""
+    stages = {_stage(name) for name in left}
+    return [name for name in names if name in left or _stage(name) in stages]
+
+
+def _stage(name: str) -> tuple[str, ...]:
+    return tuple(name.split(".")[:2])
+
+
+async def _round(rig: Rig, project: str, number: int, found: Sweep) -> None:
     began = time.monotonic()
-    await rig.load.until(lambda: asked.ended_s is not None, _ENDS_WITHIN_S)
+    asked = [rig.load.ask(project, UPGRADE, undo=True)]
+    await rig.send_malformed()
+    await rig.publish_patch(number)
+    await rig.register_no_ops(1, kind=STUMBLES)
+    asked.append(rig.load.ask(rig.spare.pop(), UPGRADE))
+    await rig.load.until(lambda: all(one.ended_s is not None for one in asked), _ENDS_WITHIN_S)
     found.took_s.append(time.monotonic() - began)
-    assert asked.run is not None
-    found.statuses.append(f"{asked.run.status} after {len(asked.run.stages)} stages")
+    for one in asked:
+        assert one.run is not None
+        found.statuses.append(f"{one.run.status} after {len(one.run.stages)} stages")
 
 
 def write(names: Iterable[str]) -> None:
@@ -85,7 +107,7 @@ def write(names: Iterable[str]) -> None:
 
 
 def main() -> None:
-    """Exits 0 when every place that was passed has killed somebody, and the books are right."""
+    """Exits 0 when every place that is listed has killed somebody, and the books are right."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.crash", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write the list anew")
     parser.add_argument("--rounds", type=int, default=_ROUNDS_MAX, help="at most; 0 kills nobody")
@@ -109,7 +131,8 @@ def main() -> None:
     for title, names in titles.items():
         print("".join(f"{title}: {name}\n" for name in names), end="")
     print("\n".join(found.ledger.findings) or "nothing lost, doubled or stuck")
-    raise SystemExit(1 if found.never_fired or unlisted or found.ledger.findings else 0)
+    wrong = found.never_fired or not_passed or unlisted or found.ledger.findings
+    raise SystemExit(1 if wrong and given.rounds else 0)
 
 
 if __name__ == "__main__":

@@ -191,6 +191,11 @@ async def clock_jump(rig: Rig, chance: random.Random) -> str:
     return f"{offset_s:+d} s for {for_s:g} s"
 
 
+async def malformed(rig: Rig, _: random.Random) -> str:
+    await rig.send_malformed()
+    return "something to each service"
+
+
 KINDS: tuple[Kind, ...] = (
     Kind("SIGKILL", 22, kill),
     Kind("SIGSTOP and SIGCONT", 14, freeze),
@@ -198,6 +203,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("rebalance", 12, rebalance),
     Kind("duplicates", 12, duplicates),
     Kind("shuffled duplicates", 8, shuffled),
+    Kind("malformed", 4, malformed),
     Kind("broker outage", 4, broker_outage),
     Kind("database crash", 4, database_crash),
     Kind("content disk full", 2, content_disk_full, lambda rig: rig.disk.mounted),

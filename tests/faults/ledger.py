@@ -16,7 +16,7 @@ from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease
 from shared.contracts.runs import RunChanged, RunView
 from shared.contracts.stages import StageFinished
-from shared.contracts.topics import DEAD_LETTERS, TOPICS
+from shared.contracts.topics import DEAD_LETTERS, TOPICS, Topic, dead_letters
 from shared.contracts.values import Command
 from shared.contracts.version_maps import (
     HoldVersionMap,
@@ -26,9 +26,9 @@ from shared.contracts.version_maps import (
     VersionMapRecorded,
     VersionMapReleased,
 )
-from shared.messaging.topic_reader import read_topic
+from shared.messaging.topic_reader import Record, read_topic
 from tests.faults.groups import groups
-from tests.faults.load import Asked, Load
+from tests.faults.load import MALFORMED, Asked, Load
 from tests.faults.rig import Rig
 
 _MapEvent = VersionMapHeld | VersionMapRecorded | VersionMapReleased
@@ -72,8 +72,12 @@ async def audit(rig: Rig) -> Ledger:
 async def _first_of_each_id(rig: Rig, ledger: Ledger) -> list[Received]:
     """Every message once, in the order of its partition; another body under the same id is a finding."""
     found: dict[str, Received] = {}
+    malformed = _Malformed()
     for topic in TOPICS:
         async for record in read_topic(rig.settings, topic):
+            if record.value == MALFORMED:
+                malformed.note(topic, record)
+                continue
             if topic in DEAD_LETTERS:
                 reason = dict(record.headers)["dead_reason"] or b""
                 ledger.lost.append(f"a dead letter on {topic.name}: {reason.decode()}")
@@ -85,7 +89,35 @@ async def _first_of_each_id(rig: Rig, ledger: Ledger) -> list[Received]:
                 ledger.repeats += 1
                 if known.digest != received.digest:
                     ledger.doubled.append(f"{received.envelope.type} {received.envelope.id} has two bodies")
+    malformed.judge(ledger)
     return list(found.values())
+
+
+@dataclass
+class _Malformed:
+    """What was no message, by where it lay, and who has put it away how often."""
+
+    sent: list[tuple[str, str]] = field(default_factory=list)
+    buried: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    def note(self, topic: Topic, record: Record) -> None:
+        if topic not in DEAD_LETTERS:
+            self.sent.append((topic.name, f"{record.partition}/{record.offset}"))
+            return
+        about = {name: (value or b"").decode() for name, value in record.headers}
+        place = f"{about['dead_partition']}/{about['dead_offset']}"
+        self.buried[topic.name, about["dead_topic"], place] += 1
+
+    def judge(self, ledger: Ledger) -> None:
+        readers: dict[str, list[str]] = defaultdict(list)
+        for service, topic in groups():
+            readers[topic.name].append(dead_letters(service).name)
+        # The same dead letter may be sent twice by a crash, as every message may; never not at all.
+        wanted = {(dead, *at) for at in self.sent for dead in readers[at[0]]}
+        ledger.lost += [
+            f"malformed, and not on {dead}: {where}" for dead, *where in wanted - self.buried.keys()
+        ]
+        ledger.doubled += [f"a dead letter of nothing: {where}" for where in self.buried.keys() - wanted]
 
 
 def _runs(load: Load, first: Iterable[Received], ledger: Ledger) -> None:

