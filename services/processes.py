@@ -14,13 +14,12 @@ from typing import Any
 
 import uvicorn
 
+from services.watchdog import EXIT_STUCK, watched_loop
 from shared.application import Service, web_application
 from shared.contracts.topics import SERVICES
 
 log = logging.getLogger(__name__)
 
-EXIT_STUCK = 75
-"""EX_TEMPFAIL: start it again. Its consumer had come to stand still."""
 _STOP_WITHIN_S = 10.0
 _COLLECT_AFTER_OBJECTS = 10_000
 """New ones that live on: Python's own 700 is less than what one batch of messages is made of."""
@@ -126,14 +125,16 @@ async def until_told_to_stop() -> None:
 
 async def serve(services: Sequence[Service], host: str, port: int) -> None:
     """`serving` until the process is told to stop. Raises SystemExit(EXIT_STUCK) for its supervisor."""
-    async with serving(services, host, port):
-        broken = await _until(until_told_to_stop(), services)
-        if broken is not None:
-            log.critical("consuming stands still, the process ends to be started again: %r", broken)
-            # What is deaf may not stop either. What it leaves then is what a crash leaves.
-            hard = threading.Timer(_STOP_WITHIN_S, os._exit, [EXIT_STUCK])
-            hard.daemon = True
-            hard.start()
+    blocked_after_s = min(service.settings.loop_blocked_after_s for service in services)
+    with watched_loop(blocked_after_s):
+        async with serving(services, host, port):
+            broken = await _until(until_told_to_stop(), services)
+            if broken is not None:
+                log.critical("consuming stands still, the process ends to be started again: %r", broken)
+                # What is deaf may not stop either. What it leaves then is what a crash leaves.
+                hard = threading.Timer(_STOP_WITHIN_S, os._exit, [EXIT_STUCK])
+                hard.daemon = True
+                hard.start()
     if broken is not None:
         raise SystemExit(EXIT_STUCK)
 

@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from local.ports import free_port
 from services.notifier import app as notifier
 from services.notifier.settings import NotifierSettings
-from services.processes import EXIT_STUCK, kept_serving
+from services.processes import kept_serving
+from services.watchdog import EXIT_STUCK
 from shared.application import Service
 from shared.contracts.topics import RELEASE_COMMANDS, RELEASE_EVENTS
 from shared.messaging.consumer import Consumer
