@@ -6,7 +6,8 @@ import asyncio
 import ctypes
 import logging
 import sys
-import time
+import threading
+from contextlib import suppress
 
 from local.ports import free_port
 from services.processes import build, serve
@@ -17,12 +18,19 @@ FOR_S = 60
 
 def asleep() -> None:
     """Waits, and lets other threads run meanwhile."""
-    time.sleep(FOR_S)
+    threading.Event().wait(FOR_S)
 
 
 def greedy() -> None:
     """Keeps the interpreter to itself, as an extension in C may."""
     ctypes.PyDLL(None).sleep(FOR_S)
+
+
+async def allowed_time(seconds: float) -> None:
+    """Lets the loop run for so long: that nothing happens in that time is what is looked at."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
 
 
 class Blocking:
@@ -45,7 +53,7 @@ async def main(way: str, blocked_after_s: float) -> None:
             # As long as it takes somebody to stop the whole process and let it go on.
             print("runs", flush=True)
             await asyncio.to_thread(sys.stdin.readline)
-            await asyncio.sleep(2 * blocked_after_s)
+            await allowed_time(2 * blocked_after_s)
             return
         {"asleep": asleep, "greedy": greedy}[way]()
 

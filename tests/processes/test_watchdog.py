@@ -13,6 +13,7 @@ from pathlib import Path
 from local.ports import free_port
 from services.watchdog import EXIT_STUCK, watched_loop
 from tests.conftest import PostgresServer
+from tests.processes.blocked_loop import allowed_time
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKED_AFTER_S = 0.3
@@ -81,7 +82,7 @@ async def test_watching_costs_next_to_nothing() -> None:
     """In earnest it looks every 6 s; here 300 times a second."""
     before = resource.getrusage(resource.RUSAGE_SELF)
     with watched_loop(1 / 60):
-        await asyncio.sleep(0.5)
+        await allowed_time(0.5)
     after = resource.getrusage(resource.RUSAGE_SELF)
     spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     looks = 0.5 * 300
