@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bench import fanout, memory, migrate, prisma, probe, rebuild, recovery, runs, staging
+from bench import fanout, memory, migrate, prisma, probe, rebuild, recovery, runs, staging, upgrade
 from bench.result import Result, write
 from local import kafka
 
@@ -20,6 +20,7 @@ _BENCHMARKS: dict[str, Callable[[runs.Size], Coroutine[Any, Any, list[Result]]]]
     "prisma": lambda _: prisma.measure(),
     "probe": lambda _: probe.measure(),
     "migrate": lambda _: migrate.measure(),
+    "upgrade": lambda _: upgrade.measure(),
 }
 _ON_KAFKA = {"runs", "recovery", "rebuild", "fanout", "memory"}
 
