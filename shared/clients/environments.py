@@ -25,7 +25,9 @@ class EnvironmentFailed(Exception):
 
     def __init__(self, command: str, exit_code: int | None, output: str) -> None:
         ending = "did not end in time" if exit_code is None else f"ended with {exit_code}"
-        super().__init__(f"{command} {ending}: {output.strip()[-_TAIL_CHARACTERS:] or 'it printed nothing'}")
+        self.ending = f"{command} {ending}"
+        """The same without a word of what was printed."""
+        super().__init__(f"{self.ending}: {output.strip()[-_TAIL_CHARACTERS:] or 'it printed nothing'}")
         self.command = command
         self.exit_code = exit_code
         self.output = output

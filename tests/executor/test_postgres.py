@@ -131,6 +131,10 @@ PERSON = "ann@real.example"
         ("SELECT email::json FROM people", "22P02"),
         ("CREATE TABLE ages (age int); COPY ages FROM PROGRAM 'echo " + PERSON + "'", "for type integer"),
         (f"DO $$ BEGIN RAISE EXCEPTION 'odd: {PERSON}' USING DETAIL = '{PERSON}'; END $$", "P0001"),
+        ("SELECT email::regclass FROM people", "does not exist"),
+        ("SELECT quote_ident(email)::regrole FROM people", "does not exist"),
+        ("DO $$ BEGIN EXECUTE (SELECT 'SELECT ' || quote_ident(email) FROM people); END $$", "42703"),
+        ("DO $$ BEGIN EXECUTE (SELECT 'SELECT ' || email || '()' FROM people); END $$", "42703"),
         (f"DO $$ BEGIN RAISE unique_violation USING MESSAGE = '{PERSON}'; END $$", "23505"),
     ],
 )
@@ -150,3 +154,27 @@ async def test_an_error_that_leaves_a_session_quotes_no_row(
     assert PERSON not in printed
     assert PERSON not in repr(vars(caught.value))
     assert left in said + words(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("DROP TABLE houses", 'table "houses" does not exist'),
+        ("ALTER TABLE people ALTER agee SET NOT NULL", 'column "agee" of relation "people" does not exist'),
+        (
+            "DO $$ BEGIN UPDATE people SET agee = 1; END $$",
+            'column "agee" of relation "people" does not exist',
+        ),
+        ("SELECT 'houses'::regclass", 'relation "houses" does not exist'),
+    ],
+)
+async def test_what_a_script_names_itself_is_told(new_database: NewDatabase, script: str, said: str) -> None:
+    url = await new_database()
+    await run(url, "CREATE TABLE people (age int)")
+    connection = await asyncpg.connect(url)
+    try:
+        with pytest.raises(asyncpg.PostgresError) as caught:
+            await connection.execute(script)
+    finally:
+        await connection.close()
+    assert said in words(caught.value, script)

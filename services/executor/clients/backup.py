@@ -18,8 +18,9 @@ from shared.errors import Retry
 BIN_FOLDER = "UPGRADES_POSTGRES_BIN"
 _DEADLINE_S = 3600.0
 _LOCK_TIMEOUT_S = 30
-_QUOTING = re.compile(r"\b(DETAIL|CONTEXT|STATEMENT|QUERY|LINE \d+|detail|Command was):")
-_VALUE = re.compile(r': ".*"$')
+_SAID = re.compile(r"(pg_dump|pg_restore|psql)(\.exe)?:|(ERROR|FATAL|PANIC): +[0-9A-Z]{5}$")
+_QUOTING = re.compile(r"\b(detail|hint|Command was|command was|Error message from server):")
+_VALUE = re.compile(r': *".*$')
 _USER_SCHEMAS = """
     SELECT nspname FROM pg_namespace n
     WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'upgradepath')
@@ -66,6 +67,7 @@ class Programs:
         """
         await self._must_fit(url)
         script = file.with_suffix(".sql")
+        # Of errors psql says the line and the SQLSTATE alone: the server's words may quote a row.
         # Through a script, as pg_restore --clean leaves what the archive does not know, and stumbles over it.
         await self._run("pg_restore", "--no-owner", f"--file={script}", str(file), url=url)
         async with session(url) as connection:
@@ -77,7 +79,7 @@ class Programs:
             "GRANT USAGE ON SCHEMA public TO PUBLIC",
         ]
         commands = [part for line in (*cleared, *made) for part in ("-c", line)]
-        options = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "--single-transaction")
+        options = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "--single-transaction")
         async with locked(url, token), around("restore"):
             await self._run("psql", *options, *commands, "-f", str(script), url=url)
         script.unlink()
@@ -110,9 +112,14 @@ class Programs:
 
 
 def _without_rows(output: str) -> str:
-    """What a program printed without the lines that quote rows, and without the value that a line ends in."""
-    kept = [line for line in output.strip().splitlines() if not _QUOTING.search(line)]
-    return "\n".join(_VALUE.sub(': "…"', line) for line in kept)
+    """A program's own lines without those that quote rows, and without the value that a line ends in.
+
+    A value may have lines of its own, so what does not begin as the program begins its lines is left out.
+    """
+    lines = output.strip().splitlines()
+    kept = [line for line in lines if _SAID.match(line) and not _QUOTING.search(line)]
+    said = "\n".join(_VALUE.sub(': "…"', line) for line in kept)
+    return said or f"{len(lines)} lines that may quote rows; the server's own log has them"
 
 
 def connection_variables(url: str) -> dict[str, str]:

@@ -205,6 +205,19 @@ async def reading(url: str) -> AsyncIterator[MigrationTable]:
         yield MigrationTable(connection, schema_of(url))
 
 
+async def keep_output(url: str, subject: str, commit: str, text: str) -> bool:
+    """Keep in a database what was printed about its rows; whether that could be done.
+
+    It cannot where we have never written: nothing is made for it.
+    """
+    try:
+        async with reading(url) as table:
+            await table.keep_log(subject, commit, text.replace("\0", ""))
+    except (Retry, asyncpg.UndefinedTableError):
+        return False
+    return True
+
+
 @asynccontextmanager
 async def locked(url: str, token: FencingToken) -> AsyncIterator[MigrationTable]:
     """The table to write to, under Prisma's lock and our fence.

@@ -223,7 +223,7 @@ async def _failed(
 ) -> Failure:
     """The verdict of a script that PostgreSQL refused; the session is as before it."""
     await table.settle_session()
-    said = words(error)
+    said = words(error, migration.sql)
     await table.keep_log(migration.folder, migration.checksum, f"{said}\n{error}")
     position = getattr(error, "position", None)
     if position is not None:

@@ -44,20 +44,32 @@ TRANSIENT = (
 
 
 _WRONG_DATA = "22"
+_WRONG_NAMES = "42"
+# What a cast to regclass and its kind looks up while rows are read.
+_LOOKED_UP = ("42P01", "42602", "42703", "42704", "42883", "3F000")
 _QUOTED = re.compile(r'".*"', re.DOTALL)
+_QUOTED_NAME = re.compile(r'"([^"]*)"')
 _OWN_WORDS = "the script raised an error in its own words; upgradepath.failure there has them"
+_MADE_UP = "a statement that the script put together was refused; upgradepath.failure there has it"
 
 
-def words(error: asyncpg.PostgresError) -> str:
+def words(error: asyncpg.PostgresError, script: str = "") -> str:
     """The server's message with nothing that can be a value of a row: what we answer travels far from them.
 
-    The detail is left out, as are what a message of wrong data quotes (`"ann" is no integer`) and what a
-    script of the user's own raises.
+    The detail is left out, as are what a message of wrong data quotes (`"ann" is no integer`), what a script
+    of the user's own raises, and names that are not written in `script`: they may be made of a row's values.
     """
     message, code = str(error.args[0]), error.sqlstate
     if getattr(error, "server_source_function", None) == "exec_stmt_raise":
         return f"{_OWN_WORDS} ({code})"
     if code.startswith(_WRONG_DATA):
+        message = _QUOTED.sub('"…"', message)
+    made = getattr(error, "internal_query", None)
+    if code.startswith(_WRONG_NAMES) and made is not None and made.strip() not in script:
+        return f"{_MADE_UP} ({code})"
+    # What stands in the statement has a place there; what is looked up while it runs has none.
+    looked_up = code in _LOOKED_UP and not getattr(error, "position", None)
+    if looked_up and any(name not in script for name in _QUOTED_NAME.findall(message)):
         message = _QUOTED.sub('"…"', message)
     return f"{message} ({code})"
 

@@ -86,7 +86,7 @@ async def _rehearse(connection: Connection, step: Step) -> Rehearsed:
         except asyncpg.PostgresError as error:
             if transaction is not None:
                 await transaction.rollback()
-            return Rehearsed("", error=(statement.line, words(error)))
+            return Rehearsed("", error=(statement.line, words(error, statement.text)))
         batch.append(statement)
         if not adds:
             before = await _undone(connection, batch, before, downs, gone)
@@ -118,7 +118,7 @@ async def _left(connection: Connection, down_sql: str, lines: tuple[str, ...]) -
         await connection.execute(down_sql)
         now = await described(connection)
     except asyncpg.PostgresError as error:
-        return (f"it fails: {words(error)}",)
+        return (f"it fails: {words(error, down_sql)}",)
     finally:
         await transaction.rollback()
     differing = [f"left: {line}" for line in now if line not in lines]

@@ -126,7 +126,7 @@ async def _execute(connection: Connection, row: Row, down_sql: str) -> None:
     except TRANSIENT:
         raise
     except asyncpg.PostgresError as error:
-        said = f"Its down.sql failed: {words(error)}"
+        said = f"Its down.sql failed: {words(error, down_sql)}"
         cure = f"{_RESTORE}, or correct the rows that it stumbles over"
         raise Failure(f"{row.name} cannot be undone", finding(row.name, said, cure)) from error
 

@@ -1,20 +1,24 @@
-"""Production's app: bring a commit up, see it live and healthy, look at what is live."""
+"""Production's app: bring a commit up, see it live and healthy, look at what is live.
+
+What the Project's own commands print about production may quote its customers: it stays in production's
+database, and what travels says only where.
+"""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from services.executor.clients.migration_table import guarded
+from services.executor.clients.migration_table import guarded, keep_output
 from services.executor.stages.project_tree import checkout
-from services.executor.stages.staging import environment_failure, production_url
+from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
 from services.executor.stages.tools import Tools
 from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
 from shared.clients.git import Git
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
-from shared.errors import Failure
+from shared.errors import Failure, Retry
 from shared.jobs.job import Job
 
 
@@ -50,7 +54,7 @@ class LiveProduction:
             async with steps.step("activate", self.commit), guarded(url, self._job.fencing_token):
                 address = await self._runner.activate(self._folder, self.commit)
         except EnvironmentFailed as error:
-            raise environment_failure("production", error) from error
+            raise await self._failure(error) from None
         await self.must_be_healthy(steps)
         live = await self.observe()
         if live != self.commit:
@@ -66,13 +70,43 @@ class LiveProduction:
         return address
 
     async def must_be_healthy(self, steps: Steps) -> None:
-        """Raises Failure with the command's output when production is not healthy."""
+        """Raises Failure when production is not healthy."""
         try:
             async with steps.reading("health", self.commit):
                 await self._runner.health(self._folder, self.commit)
         except EnvironmentFailed as error:
-            raise environment_failure("production", error) from error
+            raise await self._failure(error) from None
 
     async def observe(self) -> Commit | None:
-        """The commit that is live."""
-        return await self._runner.observe(self._folder, self.commit)
+        """The commit that is live. Raises Retry when production cannot say."""
+        try:
+            return await self._runner.observe(self._folder, self.commit)
+        except EnvironmentFailed as error:
+            raise Retry(f"production's {error.ending}; {await self._keep(error)}") from None
+
+    async def _failure(self, error: EnvironmentFailed) -> Failure:
+        return Failure(
+            f"production did not come up: {error.ending}",
+            Finding(
+                kind="environment",
+                subject=f"environments.production.{error.command}",
+                detail=f"{error.ending}; {await self._keep(error)}",
+                cure="read what it printed; correct the Project or its hosting; then retry the stage"
+                " or run roll-back",
+            ),
+        )
+
+    async def _keep(self, error: EnvironmentFailed) -> str:
+        """Where what was printed can be read."""
+        printed = error.output.strip()
+        if not printed:
+            return "it printed nothing"
+        subject = f"environments.production.{error.command}"
+        url = production_url(self._job, self._tools)
+        if not await keep_output(url, subject, self.commit, printed):
+            return f"the {len(printed.splitlines())} lines that it printed could not be kept in production"
+        return (
+            f"the {len(printed.splitlines())} lines that it printed are in production's database:"
+            f" SELECT logs FROM upgradepath.failure WHERE migration_name = '{subject}'"
+            " ORDER BY failed_at DESC LIMIT 1"
+        )

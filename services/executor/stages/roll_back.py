@@ -16,7 +16,6 @@ from services.executor.stages.scratch import temporary_folder
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
 from services.executor.stages.tools import Tools
-from shared.clients.environments import EnvironmentFailed
 from shared.clients.git import Git, Moved
 from shared.contracts.facts import RollBackFacts
 from shared.contracts.stages import Finding
@@ -84,7 +83,7 @@ async def _is_well(job: Job, tools: Tools, git: Git, deployed: Deployed | None, 
         try:
             await production.must_be_healthy(steps)
             return await production.observe() == deployed.merge
-        except (Failure, EnvironmentFailed):
+        except (Failure, Retry):
             return False
 
 

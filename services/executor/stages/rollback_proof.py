@@ -8,12 +8,12 @@ from services.executor.stages.drift import described, trailer
 from services.executor.stages.live import LiveProduction
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Tools
-from shared.clients.environments import EnvironmentFailed
 from shared.clients.git import Git
 from shared.contracts.facts import Proof
 from shared.contracts.stages import Finding
 from shared.contracts.tasks import RollBackTask
 from shared.contracts.values import Commit
+from shared.errors import Retry
 from shared.jobs.job import Job
 from shared.project_file import VERSION_MAP_FILE, write_version_map
 
@@ -135,7 +135,7 @@ async def _live(job: Job, task: RollBackTask, tools: Tools, git: Git, head: Comm
     async with LiveProduction(job, tools, git, task.base) as production:
         try:
             live = await production.observe()
-        except EnvironmentFailed as error:
+        except Retry as error:
             if task.deploy_began:
                 raise
             # A Run that never touched production is not held up by what production cannot say.

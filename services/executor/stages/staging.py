@@ -170,14 +170,10 @@ async def activate(job: Job, tools: Tools, git: Git, commit: Commit) -> str | No
                 address = await runner.activate(folder, commit)
                 await runner.health(folder, commit)
             except EnvironmentFailed as error:
-                raise environment_failure("staging", error) from error
+                where = f"environments.staging.{error.command}"
+                reason = f"staging did not come up: {error}"
+                raise _no("environment", reason, where, error.output, _ENVIRONMENT_CURE) from error
     return address
-
-
-def environment_failure(name: str, error: EnvironmentFailed) -> Failure:
-    """The verdict of a command of the Project's own that said no."""
-    subject = f"environments.{name}.{error.command}"
-    return _no("environment", f"{name} did not come up: {error}", subject, error.output, _ENVIRONMENT_CURE)
 
 
 async def remove(job: Job, tools: Tools, git: Git, branch: str, commit: Commit | None) -> list[str]:
