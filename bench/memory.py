@@ -38,13 +38,14 @@ async def measure(minutes: float) -> list[Result]:
             at_rest = {
                 name: psutil.Process(one.pid).memory_full_info() for name, one in system.services.items()
             }
-            load = asyncio.create_task(_load(system.driver))
-            await asyncio.sleep(_WARM_UP_S)
-            before = system.driver.ended
-            samples = await _samples(system, minutes * 60)
-            runs = system.driver.ended - before
-            load.cancel()
-            await asyncio.gather(load, return_exceptions=True)
+            # What breaks the load, breaks the measurement.
+            async with asyncio.TaskGroup() as group:
+                load = group.create_task(_load(system.driver))
+                await asyncio.sleep(_WARM_UP_S)
+                before = system.driver.ended
+                samples = await _samples(system, minutes * 60)
+                runs = system.driver.ended - before
+                load.cancel()
     results = [Result(f"memory of {name} at rest, RSS", one.rss / 1e6, "MB") for name, one in at_rest.items()]
     results += [
         Result(f"memory of {name} at rest, PSS", one.pss / 1e6, "MB") for name, one in at_rest.items()

@@ -11,12 +11,16 @@ from shared.contracts.topics import (
     RELEASE_EVENTS,
     VERSION_MAP_EVENTS,
 )
+from shared.replay.bulk import drop_indexes
 from shared.replay.restorer import Part, Restorer, upsert
 from shared.replay.told import Told
 
 _TABLES = """
 create temporary table told_maps (project text primary key, revision bigint, pins jsonb) on commit drop;
 """
+_BEFORE, _REVISION = b'{"notification":', b',"revision":'
+_HELD_BYTES_MAX = 64 * 1024 * 1024
+"""Of the newest events, which are written when there are more."""
 _NOTIFICATION = {
     "project": "text",
     "system": "text",
@@ -49,24 +53,40 @@ class NotifierRestorer(Restorer):
         Part("inboxes", "select project, map_revision::text from inboxes", own=False),
     )
 
+    def __init__(self) -> None:
+        self._newest: dict[tuple[str, str, str], tuple[int, str, bytes]] = {}
+        self._held_bytes = 0
+        self._indexes: list[str] = []
+
     async def prepare(self, connection: Any) -> None:
         await connection.execute(_TABLES)
         # One of a Project and a System is open in the end; on the way there may be two.
-        await connection.execute("drop index notifications_open")
+        self._indexes = await drop_indexes(connection, "notifications")
+        await connection.execute("create unique index told_once on notifications (project, system, version)")
 
     async def restore(self, events: Sequence[Told], connection: Any) -> None:
-        newest: dict[tuple[str, str, str], tuple[Any, ...]] = {}
         for event in events:
             document = from_json(event.body)
             told, revision = document["notification"], document["revision"]
             key = (told["project"], told["system"], told["version"])
-            if key not in newest or newest[key][4] <= revision:
-                newest[key] = (*key, told["state"], revision, to_json(told).decode())
+            before = self._newest.get(key)
+            if before is None or before[0] <= revision:
+                self._newest[key] = (revision, told["state"], event.body)
+                self._held_bytes += len(event.body) - (0 if before is None else len(before[2]))
+        if self._held_bytes > _HELD_BYTES_MAX:
+            await self._write(connection)
+
+    async def _write(self, connection: Any) -> None:
+        rows = [
+            (*key, state, revision, _notification(body))
+            for key, (revision, state, body) in self._newest.items()
+        ]
+        self._newest, self._held_bytes = {}, 0
         await upsert(
             connection,
             "notifications",
             _NOTIFICATION,
-            list(newest.values()),
+            rows,
             "project, system, version",
             "t.revision <= excluded.revision",
         )
@@ -113,9 +133,9 @@ class NotifierRestorer(Restorer):
         )
 
     async def finish(self, connection: Any) -> None:
-        await connection.execute(
-            "create unique index notifications_open on notifications (project, system) where state = 'open'"
-        )
+        await self._write(connection)
+        for index in (*self._indexes, "drop index told_once"):
+            await connection.execute(index)
         await connection.execute(
             "insert into pins (project, system, version)"
             " select project, key, value from told_maps, jsonb_each_text(pins)"
@@ -128,3 +148,11 @@ class NotifierRestorer(Restorer):
             " on conflict (project) do update set"
             " revision = excluded.revision, map_revision = excluded.map_revision"
         )
+
+
+def _notification(body: bytes) -> str:
+    """The notification as it stands in its event."""
+    end = body.rfind(_REVISION)
+    if end < 0 or not body.startswith(_BEFORE):
+        return to_json(from_json(body)["notification"]).decode()
+    return body[len(_BEFORE) : end].decode()

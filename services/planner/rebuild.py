@@ -1,8 +1,14 @@
-"""The planner's database from its own events: every Run is in its last one, its first one and its plan."""
+"""The planner's database from its own events: every Run is in its last one, its first one and its plan.
+
+Of most events nothing is read but which Run they are of: the newest of each is held in memory, and written
+when there are many, or at the end.
+"""
 
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -11,19 +17,41 @@ from services.planner.store import PlannerTransaction
 from shared.contracts.freezes import FLEET
 from shared.contracts.topics import PROJECT_EVENTS, RELEASE_EVENTS, RUN_EVENTS, VERSION_MAP_EVENTS
 from shared.messaging.reminder import Reminder
+from shared.replay.bulk import drop_indexes
 from shared.replay.restorer import CannotRebuild, Part, Restorer, upsert
 from shared.replay.told import Told
 from shared.storage.database import Database
 
 # In the text of a RunChanged nothing before it can look like this: in a string the quotes are escaped.
-_REVISION = re.compile(rb'"revision":(\d+)')
+_REVISION = b'"revision":'
+_NUMBER = re.compile(rb"\d+")
 _RUN = b'{"run":'
+_HELD_BYTES_MAX = 64 * 1024 * 1024
+_ENDED = frozenset({"succeeded", "rolled-back", "cancelled"})
 
-_TABLES = """
-create temporary table told_runs (id text primary key, revision bigint, run text, work text) on commit drop;
+_TOLD_RUNS = {
+    "id": "text",
+    "revision": "bigint",
+    "project": "text",
+    "status": "text",
+    "started": "bool",
+    "ended": "bool",
+    "plan": "text",
+    "wake_at": "timestamptz",
+    "awaits_thaw": "bool",
+    "requested_at": "timestamptz",
+    "fence": "bigint",
+    "run": "text",
+    "work": "text",
+}
+_TABLES = f"""
+create temporary table told_runs ({", ".join(f"{name} {kind}" for name, kind in _TOLD_RUNS.items())},
+    primary key (id)) on commit drop;
 create temporary table told_origins (id text primary key, origin text) on commit drop;
 create temporary table told_plans (digest text primary key, plan text) on commit drop;
-create temporary table told_fleet (revision bigint, state text) on commit drop;
+alter table told_runs alter run set storage external, alter work set storage external;
+alter table told_origins alter origin set storage external;
+alter table told_plans alter plan set storage external;
 """
 # Objects are put together as text: read and written anew, their keys would come in another order, and what is
 # sent again would have other bytes.
@@ -34,22 +62,38 @@ _STATE = (
 _RUNS = f"""
 insert into runs
     (id, project, status, started, ended, revision, plan, wake_at, awaits_thaw, requested_at, state)
-select t.id, r.run->>'project', r.run->>'status',
-       jsonb_path_exists(r.run, '$.stages[*] ? (@.stage == "prepare")'),
-       r.run->>'status' in ('succeeded', 'rolled-back', 'cancelled'), t.revision, r.run->>'plan',
-       (w.work->>'wake_at')::timestamptz, coalesce((w.work->>'awaits_thaw')::bool, false),
-       (r.run->>'requested_at')::timestamptz, ({_STATE})::json
+select t.id, t.project, t.status, t.started, t.ended, t.revision, t.plan, t.wake_at, t.awaits_thaw,
+       t.requested_at, ({_STATE})::json
 from told_runs t
 join told_origins o on o.id = t.id
-cross join lateral (select t.run::jsonb) as r (run)
-cross join lateral (select t.work::jsonb) as w (work)
-left join told_plans p on p.digest = r.run->>'plan'
+left join told_plans p on p.digest = t.plan
 """
 _FENCES = """
 insert into projects as t (id, revision, map_revision, fence)
-select project, 0, 0, max((state->>'fence')::bigint) from runs group by project
+select project, 0, 0, max(fence) from told_runs group by project
 on conflict (id) do update set fence = excluded.fence
 """
+
+
+@dataclass
+class _Held:
+    """What was read and is not written yet."""
+
+    runs: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    """By the Run's id: revision and body of its newest event."""
+    origins: dict[str, bytes] = field(default_factory=dict)
+    """By the Run's id: the body of its first event."""
+    plans: dict[str, str] = field(default_factory=dict)
+    bytes_: int = 0
+
+    def hold(self, run: str, revision: int, body: bytes) -> None:
+        before, known = self.runs.get(run, (0, b""))
+        if before <= revision:
+            self.runs[run] = (revision, body)
+            self.bytes_ += len(body) - len(known)
+        if revision == 1:
+            self.origins[run] = body
+            self.bytes_ += len(body)
 
 
 class PlannerRestorer(Restorer):
@@ -76,34 +120,33 @@ class PlannerRestorer(Restorer):
     )
 
     def __init__(self) -> None:
-        self._opened: set[str] = set()
+        self._held = _Held()
+        self._fleet: tuple[int, str] | None = None
 
     async def prepare(self, connection: Any) -> None:
         await connection.execute(_TABLES)
 
     async def restore(self, events: Sequence[Told], connection: Any) -> None:
-        newest: dict[str, tuple[int, Told]] = {}
-        origins, plans, fleet = {}, {}, []
         for event in events:
             match event.name:
                 case "RunChanged":
-                    run, revision = _run_and_revision(event)
-                    if revision == 1 and run not in self._opened:
-                        self._opened.add(run)
-                        origins[run] = _text(from_json(event.body).get("origin"))
-                    if run not in newest or newest[run][0] <= revision:
-                        newest[run] = (revision, event)
+                    self._held.hold(*_run_and_revision(event), event.body)
                 case "PlanReady":
                     document = from_json(event.body)
-                    plans[document["digest"]] = _text(document["plan"])
+                    plan = self._held.plans[document["digest"]] = to_json(document["plan"]).decode()
+                    self._held.bytes_ += len(plan)
                 case "DeploysFrozen" | "DeploysThawed":
-                    fleet.append(_fleet(event))
-        await connection.copy_records_to_table("told_fleet", records=fleet)
+                    self._fleet = max(self._fleet or (0, ""), _fleet(event))
+        if self._held.bytes_ > _HELD_BYTES_MAX:
+            await self._write(connection)
+
+    async def _write(self, connection: Any) -> None:
+        held, self._held = self._held, _Held()
+        origins = {run: _text(from_json(body).get("origin")) for run, body in held.origins.items()}
         await _keep_new(connection, "told_origins (id, origin)", origins)
-        await _keep_new(connection, "told_plans (digest, plan)", plans)
-        columns = {"id": "text", "revision": "bigint", "run": "text", "work": "text"}
-        rows = [(run, revision, *_bodies(event)) for run, (revision, event) in newest.items()]
-        await upsert(connection, "told_runs", columns, rows, "id", "t.revision <= excluded.revision")
+        await _keep_new(connection, "told_plans (digest, plan)", held.plans)
+        rows = [_row(run, revision, body) for run, (revision, body) in held.runs.items()]
+        await upsert(connection, "told_runs", _TOLD_RUNS, rows, "id", "t.revision <= excluded.revision")
 
     async def copy(self, events: Sequence[Told], connection: Any) -> None:
         releases: dict[tuple[str, str], tuple[int, str]] = {}
@@ -124,6 +167,8 @@ class PlannerRestorer(Restorer):
         await _keep_projects(connection, projects, maps)
 
     async def finish(self, connection: Any) -> None:
+        await self._write(connection)
+        await connection.execute("analyze told_runs, told_origins, told_plans")
         lost = await connection.fetchval(
             "select min(t.id) from told_runs t left join told_origins o using (id)"
             " where o.origin is null or t.work is null"
@@ -133,13 +178,15 @@ class PlannerRestorer(Restorer):
                 f"{RUN_EVENTS.name} does not hold the whole of {lost}: its first event is gone, or a"
                 " version sent it that did not tell everything"
             )
+        indexes = await drop_indexes(connection, "runs")
         await connection.execute(_RUNS)
+        for index in indexes:
+            await connection.execute(index)
         await connection.execute(_FENCES)
-        await connection.execute(
-            "insert into fleet (id, state)"
-            " select $1, state::json from told_fleet order by revision desc limit 1",
-            FLEET,
-        )
+        if self._fleet is not None:
+            await connection.execute(
+                "insert into fleet (id, state) values ($1, $2::json)", FLEET, self._fleet[1]
+            )
 
     async def remind(self, url: str) -> None:
         """Whoever has something to do is told again under the same id: a lost answer comes again."""
@@ -152,10 +199,7 @@ class PlannerRestorer(Restorer):
     def answer(self, event: Told) -> str | None:
         match event.name:
             case "RunChanged":
-                end = _REVISION.search(event.body)
-                if end is None or not event.body.startswith(_RUN):
-                    return _text(from_json(event.body)["run"])
-                return event.body[len(_RUN) : end.start() - 1].decode()
+                return _run_text(event.body)
             case "DeploysFrozen" | "DeploysThawed":
                 return _fleet(event)[1]
             case _:
@@ -163,16 +207,34 @@ class PlannerRestorer(Restorer):
 
 
 def _run_and_revision(event: Told) -> tuple[str, int]:
-    found = _REVISION.search(event.body)
-    if event.run is None or found is None:
+    run, at = event.run, event.body.find(_REVISION)
+    found = _NUMBER.match(event.body, at + len(_REVISION)) if at >= 0 else None
+    if run is None or found is None:
         raise CannotRebuild(f"a RunChanged of {event.subject} at {event.offset} names no Run or no revision")
-    return event.run, int(found[1])
+    return run, int(found[0])
 
 
-def _bodies(event: Told) -> tuple[str, str | None]:
-    document = from_json(event.body)
-    work = document.get("work")
-    return to_json(document["run"]).decode(), _text(work)
+def _run_text(body: bytes) -> str:
+    """The Run as it stands in its RunChanged."""
+    end = body.find(_REVISION)
+    if end < 0 or not body.startswith(_RUN):
+        return to_json(from_json(body)["run"]).decode()
+    return body[len(_RUN) : end - 1].decode()
+
+
+def _row(name: str, revision: int, body: bytes) -> tuple[Any, ...]:
+    """A row of `_TOLD_RUNS`."""
+    event, text = from_json(body), _run_text(body)
+    run, work = event["run"], event.get("work")
+    begun = any(record["stage"] == "prepare" for record in run["stages"])
+    wake_at = None if work is None else work.get("wake_at")
+    return (
+        *(name, revision, run["project"], run["status"], begun, run["status"] in _ENDED, run["plan"]),
+        None if wake_at is None else datetime.fromisoformat(wake_at),
+        work is not None and work.get("awaits_thaw", False),
+        datetime.fromisoformat(run["requested_at"]),
+        *(run["fence"], text, _text(work)),
+    )
 
 
 def _fleet(event: Told) -> tuple[int, str]:

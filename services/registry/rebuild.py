@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic_core import from_json
@@ -17,6 +19,7 @@ from shared.contracts.topics import (
 )
 from shared.errors import Reject, Retry
 from shared.packages.package import Package, read_package
+from shared.replay.bulk import copy_rows, drop_indexes, keep_one
 from shared.replay.restorer import CannotRebuild, Part, Restorer, upsert
 from shared.replay.told import Told
 
@@ -24,32 +27,43 @@ _TABLES = """
 create temporary table told_releases (system text, version text, name text, revision bigint, event text)
     on commit drop;
 create temporary table told_projects (id text primary key, revision bigint, event text) on commit drop;
-create temporary table told_maps
-    (project text, revision bigint, name text, event text, at text, held_by text, run text, fence bigint)
-    on commit drop;
+create temporary table told_maps (project text, revision bigint, holder text, fence bigint) on commit drop;
 create temporary table told_fences (project text, fence bigint) on commit drop;
-"""
-_HISTORY = """
-insert into version_map_history (project, revision, event_type, event, happened_at)
-select distinct on (project, revision) project, revision, name, event::json, at::timestamptz
-from told_maps order by project, revision
 """
 _MAPS = """
 insert into version_maps (project, event_type, event, fence, holder)
-select distinct on (m.project) m.project, m.name, m.event::json,
-       greatest(f.fence, max(m.fence) over (partition by m.project), 0),
-       case m.name
-           when 'VersionMapHeld' then m.held_by
-           when 'VersionMapRecorded' then m.run
-           else (select h.held_by from told_maps h
-                 where h.project = m.project and h.name = 'VersionMapHeld' and h.revision < m.revision
-                 order by h.revision desc limit 1)
-       end
+select m.project, h.event_type, h.event, greatest(f.fence, m.fence), m.holder
 from told_maps m
+join version_map_history h using (project, revision)
 left join (select project, max(fence) as fence from told_fences group by project) f on f.project = m.project
-order by m.project, m.revision desc
 """
+_HISTORY = ("project", "revision", "event_type", "event", "happened_at")
 _MAP_EVENTS = frozenset({"VersionMapRecorded", "VersionMapHeld", "VersionMapReleased"})
+
+
+@dataclass
+class _Map:
+    """Where a Project's version map stands after what was read of it."""
+
+    revision: int = 0
+    holder: str | None = None
+    """The Run that holds it, recorded it, or let it go."""
+    fence: int = 0
+    held_by: str | None = None
+    """The Run that held it last."""
+
+    def hear(self, name: str, revision: int, version_map: dict[str, Any], fence: int) -> None:
+        self.fence = max(self.fence, fence)
+        if revision <= self.revision:
+            return  # a repeat
+        self.revision = revision
+        match name:
+            case "VersionMapHeld":
+                self.holder = self.held_by = version_map.get("held_by")
+            case "VersionMapRecorded":
+                self.holder = version_map.get("run_id")
+            case "VersionMapReleased":
+                self.holder = self.held_by
 
 
 class RegistryRestorer(Restorer):
@@ -80,12 +94,16 @@ class RegistryRestorer(Restorer):
 
     def __init__(self, content: ContentStore) -> None:
         self._content = content
+        self._maps: dict[str, _Map] = {}
+        self._keys: list[str] = []
 
     async def prepare(self, connection: Any) -> None:
         await connection.execute(_TABLES)
+        self._keys = await drop_indexes(connection, "version_map_history")
 
     async def restore(self, events: Sequence[Told], connection: Any) -> None:
-        releases, maps = [], []
+        releases = []
+        history: dict[tuple[str, int], tuple[str, str, datetime]] = {}
         projects: dict[str, tuple[int, str]] = {}
         for event in events:
             if event.name == "CommandRefused":
@@ -93,9 +111,16 @@ class RegistryRestorer(Restorer):
             document = from_json(event.body)
             if event.name in _MAP_EVENTS:
                 told = document["version_map"]
-                held_by, run = told.get("held_by"), told.get("run_id")
-                place = (told["project"], told["revision"], event.name, event.body.decode(), event.time)
-                maps.append((*place, held_by, run, document.get("fence", 0)))
+                project, revision = told["project"], told["revision"]
+                history[project, revision] = (
+                    event.name,
+                    event.body.decode(),
+                    datetime.fromisoformat(event.time),
+                )
+                known = self._maps.get(project)
+                if known is None:
+                    known = self._maps[project] = _Map()
+                known.hear(event.name, revision, told, document.get("fence") or 0)
             elif event.name == "ProjectRegistered":
                 revision = document["revision"]
                 if event.subject not in projects or projects[event.subject][0] <= revision:
@@ -105,7 +130,9 @@ class RegistryRestorer(Restorer):
                 key = (release["system"], release["version"])
                 releases.append((*key, event.name, document["revision"], event.body.decode()))
         await connection.copy_records_to_table("told_releases", records=releases)
-        await connection.copy_records_to_table("told_maps", records=maps)
+        await copy_rows(
+            connection, "version_map_history", _HISTORY, [(*key, *row) for key, row in history.items()]
+        )
         columns = {"id": "text", "revision": "bigint", "event": "text"}
         rows = [(project, *told) for project, told in projects.items()]
         await upsert(connection, "told_projects", columns, rows, "id", "t.revision <= excluded.revision")
@@ -151,8 +178,13 @@ class RegistryRestorer(Restorer):
         await connection.execute(
             "insert into projects (id, registered) select id, event::json from told_projects"
         )
-        await connection.execute("create index on told_maps (project, revision)")
-        await connection.execute(_HISTORY)
+        await keep_one(connection, "version_map_history", "project, revision", "happened_at")
+        for key in self._keys:
+            await connection.execute(key)
+        await connection.copy_records_to_table(
+            "told_maps",
+            records=[(project, one.revision, one.holder, one.fence) for project, one in self._maps.items()],
+        )
         await connection.execute(_MAPS)
 
     async def _release(self, row: Any, connection: Any) -> None:

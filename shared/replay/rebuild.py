@@ -4,17 +4,20 @@ No relay runs here and no handler is called, so nothing can be sent or decided: 
 was told. The inbox is filled from each event's cause, so that what comes again is known.
 """
 
+import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
+from shared import background
 from shared.clients.database_urls import database_of, with_database
 from shared.messaging.topic_reader import read_batches
+from shared.replay.bulk import copy_rows, drop_indexes, keep_one
 from shared.replay.lag import places
 from shared.replay.restorer import NO_ANSWER, CannotRebuild, Part, Restorer
 from shared.replay.told import Told, told
@@ -22,14 +25,19 @@ from shared.settings import KafkaSettings
 from shared.storage.migrations import migrate_async
 
 _BATCH_RECORDS = 5000
-_INBOX = (
-    "create temporary table told_inbox"
-    " (source text, id text, digest text, verdict text, is_answer bool) on commit drop"
+_BATCHES_AHEAD = 2
+"""Read while the one before is written."""
+_MEMORY = "set local work_mem = '64MB'; set local maintenance_work_mem = '256MB'"
+# Of long documents, where the server has it: to compress them would take as long as all else that it does.
+_FAST_COMPRESSION = (
+    "select set_config(name, 'lz4', true) from pg_settings"
+    " where name = 'default_toast_compression' and 'lz4' = any(enumvals)"
 )
-_FILL_INBOX = (
-    "insert into inbox (source, id, digest, verdict) select distinct on (source, id)"
-    " source, id, digest, verdict::json from told_inbox order by source, id, is_answer desc"
-)
+_INBOX = ("source", "id", "digest", "verdict")
+# Of several events with one cause, that one tells its verdict which answers it.
+_BEST_VERDICT = f"verdict::text = '{NO_ANSWER}'"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,17 +75,18 @@ async def rebuild(settings: KafkaSettings, restorer: Restorer, url: str) -> Rebu
         await _refuse_unless_empty(connection, restorer)
         async with connection.transaction():
             await connection.execute("set local synchronous_commit = off")
-            await connection.execute(_INBOX)
+            await connection.execute(_MEMORY)
+            await connection.execute(_FAST_COMPRESSION)
             await restorer.prepare(connection)
             events = await _restore(settings, restorer, connection)
             where = await _places(settings, restorer)
             copied = await _copy(settings, restorer, connection, where)
             await restorer.finish(connection)
-            filled = await connection.execute(_FILL_INBOX)
+            inbox = await connection.fetchval("select count(*) from inbox")
         await connection.execute("analyze")
     seconds = time.monotonic() - begun
     await restorer.remind(url)
-    return Rebuilt(events, copied, int(filled.split()[-1]), seconds, where)
+    return Rebuilt(events, copied, inbox, seconds, where)
 
 
 _DIGEST = (
@@ -133,19 +142,49 @@ async def _refuse_unless_empty(connection: Any, restorer: Restorer) -> None:
 
 async def _restore(settings: KafkaSettings, restorer: Restorer, connection: Any) -> int:
     count = 0
-    async for records in read_batches(settings, restorer.writes, most=_BATCH_RECORDS):
-        events = told(records)
-        count += len(events)
-        await restorer.restore(events, connection)
-        causes = [
-            (*event.cause, verdict, verdict != NO_ANSWER)
-            for event in events
-            if event.cause is not None
-            for verdict in (restorer.verdict(event),)
-        ]
-        await connection.copy_records_to_table("told_inbox", records=causes)
-    await connection.execute("create index on told_inbox (source, id)")
+    keys = await drop_indexes(connection, "inbox")
+    async with aclosing(_ahead(read_batches(settings, restorer.writes, most=_BATCH_RECORDS))) as batches:
+        async for records in batches:
+            events = told(records)
+            count += len(events)
+            await copy_rows(connection, "inbox", _INBOX, _causes(restorer, events))
+            await restorer.restore(events, connection)
+    await keep_one(connection, "inbox", "source, id", _BEST_VERDICT)
+    for key in keys:
+        await connection.execute(key)
     return count
+
+
+def _causes(restorer: Restorer, events: Sequence[Told]) -> list[tuple[str, str, str, str]]:
+    """The inbox's rows: each event's cause, with what it was answered."""
+    verdicts: dict[tuple[str, str, str], str] = {}
+    for event in events:
+        cause = event.cause
+        if cause is not None and verdicts.get(cause, NO_ANSWER) == NO_ANSWER:
+            verdicts[cause] = restorer.verdict(event, cause[0])
+    return [(*cause, verdict) for cause, verdict in verdicts.items()]
+
+
+async def _ahead(batches: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """The same, read ahead while whoever asked for this one is busy. Raises what reading raises."""
+    waiting: asyncio.Queue[T | None] = asyncio.Queue()
+    room = asyncio.Semaphore(_BATCHES_AHEAD)
+
+    async def read() -> None:
+        async for batch in batches:
+            await room.acquire()
+            waiting.put_nowait(batch)
+
+    reading = asyncio.create_task(read())
+    reading.add_done_callback(lambda _: waiting.put_nowait(None))
+    try:
+        while (batch := await waiting.get()) is not None:
+            room.release()
+            yield batch
+        await reading
+    finally:
+        if not reading.done():
+            await background.end(reading)
 
 
 async def _places(settings: KafkaSettings, restorer: Restorer) -> dict[str, dict[int, int]]:
@@ -171,20 +210,30 @@ async def _copy(
         await restorer.copy(handled, connection)
         fresh = [event for event in passed if (event.source, event.id) not in known]
         await restorer.unanswered(fresh, connection)
-        rows = [
-            (event.source, event.id, hashlib.sha256(event.body).hexdigest(), NO_ANSWER, False)
-            for event in fresh
-        ]
-        await connection.copy_records_to_table("told_inbox", records=rows)
+        await _remember(connection, fresh)
         count += len(handled)
     return count
 
 
 async def _known(connection: Any, events: Sequence[Told]) -> set[tuple[str, str]]:
     rows = await connection.fetch(
-        "select distinct source, id from told_inbox join unnest($1::text[], $2::text[]) as asked (source, id)"
+        "select source, id from inbox join unnest($1::text[], $2::text[]) as asked (source, id)"
         " using (source, id)",
         [event.source for event in events],
         [event.id for event in events],
     )
     return {(row["source"], row["id"]) for row in rows}
+
+
+async def _remember(connection: Any, handled: Sequence[Told]) -> None:
+    """Put what was handled without an event of its own into the inbox."""
+    digests = [hashlib.sha256(event.body).hexdigest() for event in handled]
+    await connection.execute(
+        "insert into inbox (source, id, digest, verdict)"
+        " select source, id, digest, $4::json from unnest($1::text[], $2::text[], $3::text[])"
+        " as new (source, id, digest) on conflict do nothing",
+        [event.source for event in handled],
+        [event.id for event in handled],
+        digests,
+        NO_ANSWER,
+    )

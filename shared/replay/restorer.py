@@ -70,13 +70,12 @@ class Restorer(ABC):
         """Put what is open into the outbox, with the ids that it had: it leaves when the service starts."""
         return
 
-    def verdict(self, event: Told) -> str:
-        """The inbox's verdict on the event's cause, as JSON: with the answer, if that goes over HTTP."""
-        assert event.cause is not None
+    def verdict(self, event: Told, source: str) -> str:
+        """The inbox's verdict, as JSON, on the event's cause, which `source` sent: over HTTP, the answer."""
         if event.name == CommandRefused.__name__:
             refused = CommandRefused.model_validate_json(event.body)
             return json.dumps(Verdict(refusals=refused.refusals).stored())
-        if not event.cause[0].startswith(_FROM_HTTP):
+        if not source.startswith(_FROM_HTTP):
             return NO_ANSWER
         answer = self.answer(event)
         return NO_ANSWER if answer is None else f"{_BEFORE}{answer}{_AFTER}"

@@ -1,64 +1,87 @@
 """Events as a rebuild reads them: the headers that it needs, and the body as it lies there."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from functools import lru_cache
 
 from shared.messaging.topic_reader import Record
 
-
-class Told(NamedTuple):
-    """An event, with its place and its cause; `cause` is (source, id, digest of the body)."""
-
-    topic: str
-    partition: int
-    offset: int
-    id: str
-    source: str
-    type: str
-    name: str
-    """The message's name alone: `RunChanged` of `upgrades.RunChanged.v1`."""
-    subject: str
-    time: str
-    run: str | None
-    cause: tuple[str, str, str] | None
-    body: bytes
+_REQUIRED = frozenset({"ce_id", "ce_source", "ce_type", "ce_subject", "ce_time"})
 
 
 class NotOurs(Exception):
     """A record on an event topic that no service of ours has written: nothing is rebuilt over it."""
 
 
+class Told:
+    """An event, with its place and its cause. Raises `NotOurs`, here or when a header is read.
+
+    There are millions of them, of which a rebuild needs little: a header is read when it is asked for.
+    """
+
+    __slots__ = ("_headers", "body", "name", "offset", "partition", "topic")
+
+    def __init__(self, record: Record) -> None:
+        self.topic, self.partition, self.offset = record.topic, record.partition, record.offset
+        self.body = bytes(record.value or b"")
+        self._headers: dict[str, bytes | None] = dict(record.headers)
+        if not self._headers.keys() >= _REQUIRED:
+            raise self._not_ours(f"it lacks {', '.join(sorted(_REQUIRED - self._headers.keys()))}")
+        try:
+            self.name = _name(self._headers["ce_type"])
+            """The message's name alone: `RunChanged` of `upgrades.RunChanged.v1`."""
+        except (AttributeError, IndexError, UnicodeDecodeError) as error:
+            raise self._not_ours(f"its ce_type is {self._headers['ce_type']!r}") from error
+
+    @property
+    def type(self) -> str:
+        return self._text("ce_type")
+
+    @property
+    def id(self) -> str:
+        return self._text("ce_id")
+
+    @property
+    def source(self) -> str:
+        return self._text("ce_source")
+
+    @property
+    def subject(self) -> str:
+        return self._text("ce_subject")
+
+    @property
+    def time(self) -> str:
+        return self._text("ce_time")
+
+    @property
+    def run(self) -> str | None:
+        return self._text("ce_correlationid") if self._headers.get("ce_correlationid") is not None else None
+
+    @property
+    def cause(self) -> tuple[str, str, str] | None:
+        """Source, id and digest of the body; None where the sender did not know them all."""
+        if self._headers.get("ce_causationdigest") is None:
+            return None
+        return (
+            self._text("ce_causationsource"),
+            self._text("ce_causationid"),
+            self._text("ce_causationdigest"),
+        )
+
+    def _text(self, header: str) -> str:
+        try:
+            return self._headers[header].decode()  # type: ignore[union-attr]
+        except (KeyError, AttributeError, UnicodeDecodeError) as error:
+            raise self._not_ours(f"{header}: {type(error).__name__}: {error}") from error
+
+    def _not_ours(self, reason: str) -> NotOurs:
+        return NotOurs(f"{self.topic}/{self.partition}/{self.offset} is none of our events: {reason}")
+
+
+@lru_cache(maxsize=256)
+def _name(kind: bytes) -> str:
+    return kind.decode().split(".", 2)[1]
+
+
 def told(records: Iterable[Record]) -> list[Told]:
     """The records as events. Raises `NotOurs`."""
-    return [_told(record) for record in records]
-
-
-def _told(record: Record) -> Told:
-    headers: dict[str, Any] = dict(record.headers)
-    get = headers.get
-    try:
-        kind = headers["ce_type"].decode()
-        run, digest = get("ce_correlationid"), get("ce_causationdigest")
-        return Told(
-            record.topic,
-            record.partition,
-            record.offset,
-            headers["ce_id"].decode(),
-            headers["ce_source"].decode(),
-            kind,
-            kind.split(".", 2)[1],
-            headers["ce_subject"].decode(),
-            headers["ce_time"].decode(),
-            None if run is None else run.decode(),
-            None
-            if digest is None
-            else (
-                headers["ce_causationsource"].decode(),
-                headers["ce_causationid"].decode(),
-                digest.decode(),
-            ),
-            bytes(record.value or b""),
-        )
-    except (KeyError, IndexError, AttributeError, UnicodeDecodeError) as error:
-        where = f"{record.topic}/{record.partition}/{record.offset}"
-        raise NotOurs(f"{where} is none of our events: {type(error).__name__}: {error}") from error
+    return [Told(record) for record in records]
