@@ -86,6 +86,7 @@ def _print_files(files: tuple[FileChange, ...]) -> None:
         if file.conflict:
             marks.append(text("  CONFLICT", "bold red"))
         say(line(f"  {_FILE_SIGNS[file.change]} {file.path}", *marks))
+        say(*(f"      {each}" for each in file.dispute.splitlines()))
     if not files:
         say("  none changes")
 

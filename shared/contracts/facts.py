@@ -24,6 +24,11 @@ class FileChange(Contract):
     change: Literal["added", "changed", "deleted"]
     partner_edited: bool = False
     conflict: bool = False
+    dispute: str = Field(
+        default="",
+        description="what the conflict is about: whose two sides say what, line by line",
+        exclude_if=lambda dispute: not dispute,
+    )
 
 
 class ConfigChange(Contract):

@@ -76,4 +76,13 @@ async def test_what_was_wrong_before_the_upgrade_does_not_stop_it(tmp_path: Path
 async def test_review_foretells_a_dispute(tmp_path: Path, new_database: NewDatabase) -> None:
     mine = "/// @extends auth-system\nmodel User {\n  status Int?\n}\n"
     facts = await (await reviewing(tmp_path, await new_database(), {OURS: mine})).review()
-    assert [change.path for change in facts.files if change.conflict] == [OURS]
+    (disputed,) = [change for change in facts.files if change.conflict]
+    assert disputed.path == OURS
+    for words in (
+        "User.status",
+        f"{FRAGMENT}:3 (status String?)",
+        f"{OURS}:3 (status Int?)",
+    ):
+        assert words in disputed.dispute
+    quiet = next(change for change in facts.files if not change.conflict)
+    assert "dispute" not in quiet.model_dump()

@@ -60,7 +60,9 @@ async def test_a_migration_that_production_lacks_is_named(tmp_path: Path, new_da
     world.base = await world.commit("main", {path: b"SELECT 1"}, "Later")
     with pytest.raises(Failure) as caught:
         await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
-    assert [finding.subject for finding in caught.value.outcome.findings] == ["20260102000000_later"]
+    (finding,) = caught.value.outcome.findings
+    assert (finding.kind, finding.subject) == ("migration", "20260102000000_later")
+    assert "apply it to production first" in finding.cure
 
 
 async def test_a_seed_file_stands_in_for_the_copy(tmp_path: Path, new_database: NewDatabase) -> None:
@@ -72,6 +74,11 @@ async def test_a_seed_file_stands_in_for_the_copy(tmp_path: Path, new_database: 
     )
     with pytest.raises(Failure, match=r"seed\.sql is missing"):
         await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
+    world.base = await world.commit("main", {"seed.sql": b"-- To be written.\n"}, "Nothing yet")
+    await world.clone.push([(f"refs/heads/{BRANCH}", None, await world.clone.head(BRANCH))])
+    facts = await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
+    assert (facts.rows, facts.masked_columns) == ({"users": 0}, 0)
+    await world.clone.push([(f"refs/heads/{BRANCH}", None, await world.clone.head(BRANCH))])
     seed = b"INSERT INTO users VALUES (7, 'made@up.example')"
     world.base = await world.commit("main", {"seed.sql": seed}, "Seed")
     await world.clone.push([(f"refs/heads/{BRANCH}", None, await world.clone.head(BRANCH))])

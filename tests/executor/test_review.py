@@ -114,6 +114,8 @@ async def test_a_conflict_is_a_fact(tmp_path: Path, new_database: NewDatabase) -
     made = await reviewing(tmp_path, await new_database(), {SIGNIN: LINES.replace("five", "5")})
     files = {change.path: change for change in (await made.review()).files}
     assert files[SIGNIN].conflict
+    for words in ("auth-system: ", "acme-portal\n", "\n5\n", "\nFIVE\n", "auth-system-1.3.0"):
+        assert words in files[SIGNIN].dispute
 
 
 @pytest.mark.parametrize(

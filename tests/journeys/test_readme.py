@@ -56,6 +56,7 @@ STORY = (
     Typed("release check examples/systems/auth-system/1.3.0", says="auth-system 1.3.0"),
     Typed("release publish examples/systems/auth-system/1.3.0", says="published auth-system 1.3.0"),
     Typed("release list", says="quote-engine"),
+    Typed("schema check FOLDER", says="ok: one schema of 8 blocks"),
     Typed(
         "project register FOLDER --repository URL --approver mira@acme.example", says="registered acme-portal"
     ),

@@ -10,6 +10,7 @@ from shared.sql_script import read_script
 
 _STAMPED = re.compile(r"\d{14}_")
 _NAME_BYTES_MAX = 255
+_VALUE = re.compile(r': *".*')
 # What may simply be done again after a crash in its middle.
 _AGAIN = ("VACUUM", "REINDEX")
 
@@ -131,4 +132,5 @@ def _of_pending(name: str, wanted: bool, last: str) -> Iterator[Finding]:
 
 def _first_line(logs: str | None) -> str:
     # The rest may quote rows, and what we answer travels far from them.
-    return next(iter((logs or "").strip().splitlines()), "it was interrupted")
+    first = next(iter((logs or "").strip().splitlines()), "it was interrupted")
+    return _VALUE.sub(': "…"', first)

@@ -58,7 +58,7 @@ async def run(job: Job, task: ApplyTask, tools: Tools) -> ApplyFacts:
         commit=commit,
         tree=await git.tree(commit),
         base=base,
-        files=await file_changes(git, base, commit, upgrades, ()),
+        files=await file_changes(git, base, commit, upgrades, {}),
     )
 
 

@@ -6,7 +6,7 @@ Base is the old package as it was published, ours the Project, theirs the new pa
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,9 +133,12 @@ async def installed(git: Git, package: Package) -> dict[str, Entry]:
 
 
 async def file_changes(
-    git: Git, before: str, after: str, upgrades: Sequence[Packages], conflicts: Iterable[str]
+    git: Git, before: str, after: str, upgrades: Sequence[Packages], disputes: Mapping[str, str]
 ) -> tuple[FileChange, ...]:
-    """Every file that differs between two trees, or that conflicts, with who had edited it before."""
+    """Every file that differs between two trees, or that conflicts, with who had edited it before.
+
+    `disputes` says for each path in conflict what it is about.
+    """
     pristine: dict[str, Entry] = {}
     edited: set[str] = set()
     prefixes: list[str] = []
@@ -147,9 +150,8 @@ async def file_changes(
         if text is not None and _values(config_path(system), text) != packages.old.manifest.config:
             edited.add(config_path(system))
     present, result = await git.paths(before), await git.paths(after)
-    disputed = set(conflicts)
     touched = {path for path in present.keys() | result.keys() if present.get(path) != result.get(path)}
-    for path in touched | disputed:
+    for path in touched | disputes.keys():
         if path.startswith(tuple(prefixes)) and present.get(path) != pristine.get(path):
             edited.add(path)
     return tuple(
@@ -157,9 +159,10 @@ async def file_changes(
             path=path,
             change="added" if path not in present else "changed" if path in result else "deleted",
             partner_edited=path in edited,
-            conflict=path in disputed,
+            conflict=path in disputes,
+            dispute=disputes.get(path, ""),
         )
-        for path in sorted(touched | disputed)
+        for path in sorted(touched | disputes.keys())
     )
 
 

@@ -45,10 +45,13 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
     production = production_url(job, tools)
     production_schema = await schema_digest(production)
     merged = await merge_all(git, head, upgrades, job.project.id)
-    disputed = [conflict.path for _, conflict in merged.conflicts]
-    if not disputed:
+    disputes = {
+        conflict.path: f"{system}: {conflict.kind}\n{conflict.hunk}" for system, conflict in merged.conflicts
+    }
+    if not disputes:
         # Markers in a schema file would be errors themselves.
-        disputed = [each.file for each in await new_problems(git, tools, head, merged.tree)]
+        for each in await new_problems(git, tools, head, merged.tree):
+            disputes[each.file] = "\n".join(filter(None, (disputes.get(each.file), each.message)))
     planned = await _migrations(git, head, upgrades)
     await _require_ready(job, tools, git, head, planned)
     known = await known_tables(git, head)
@@ -61,7 +64,7 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
         head=head,
         production_schema=production_schema,
         notes={one.upgrade.system: _notes(one) for one in upgrades},
-        files=await file_changes(git, head, merged.tree, upgrades, disputed),
+        files=await file_changes(git, head, merged.tree, upgrades, disputes),
         config=merged.config,
         migrations=migrations,
         rules=impacts(read_rules(readable), upgrades, merged.config),

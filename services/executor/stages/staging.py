@@ -17,6 +17,7 @@ from services.executor.clients.postgres import (
     session,
 )
 from services.executor.stages.project_tree import checkout, kept_ref, models_at
+from services.executor.stages.readiness import require_ready
 from services.executor.stages.tools import Tools
 from shared.background import end
 from shared.clients.database_urls import with_database
@@ -27,6 +28,7 @@ from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure
 from shared.jobs.job import Job, Say
+from shared.sql_script import read_script
 
 _DIFFERENCES_SHOWN = 20
 _TELL_S = 2.0
@@ -88,7 +90,7 @@ async def rebuild(
         await drop_database(database.server, database.name)
         await create_database(database.server, database.name)
         await _sign(job, database)
-        await _require_applied(production, history)
+        await require_ready(production, history, (), where="production")
         await migrations.apply(database.url, history, job.fencing_token)
         await require_same_schema(
             database.url,
@@ -214,24 +216,6 @@ def _runner(job: Job, tools: Tools) -> EnvironmentRunner:
     return EnvironmentRunner(environment, "staging", job.run_id, tools.secrets, database_url=url)
 
 
-async def _require_applied(production: str, history: tuple[Migration, ...]) -> None:
-    done = await migrations.applied(production)
-    pending = [migration.folder for migration in history if migration.folder not in done]
-    if pending:
-        raise Failure(
-            "production lacks migrations that its branch has",
-            *(
-                Finding(
-                    kind="drift",
-                    subject=folder,
-                    detail="The production branch has this migration, and production's database has not.",
-                    cure="apply it to production first: prisma migrate deploy",
-                )
-                for folder in pending
-            ),
-        )
-
-
 async def _seed(url: str, git: Git, commit: Commit, path: str) -> Copied:
     script = await git.show(commit, path)
     if script is None:
@@ -239,7 +223,9 @@ async def _seed(url: str, git: Git, commit: Commit, path: str) -> Copied:
         raise _no("project-file", f"the seed file {path} is missing", path, f"not in {commit}", cure)
     async with session(url, statement_timeout_s=0) as connection:
         try:
-            await connection.execute(script.decode())
+            # asyncpg stumbles over a script of comments alone.
+            if read_script(text := script.decode()).statements:
+                await connection.execute(text)
         except (UnicodeDecodeError, asyncpg.PostgresError) as error:
             cure = "correct the seed file"
             raise _no("project-file", f"the seed file {path} failed", path, str(error), cure) from error
