@@ -179,11 +179,12 @@ async def _broker() -> list[Diagnosis]:
         return [Diagnosis("broker", explain(error), "correct the variables UPGRADES_KAFKA_…")]
     except Exception as error:  # whatever it is: that is what was found
         return [Diagnosis("broker", _words(error), f"start it, or correct {BROKER}")]
-    wrong = [state for state in states if state.state in {"missing", "differs"}]
+    wrong = [state for state in states if state.state in {"missing", "outdated", "differs"}]
     if not wrong:
         return [Diagnosis("broker", f"{settings.bootstrap_servers}, {len(states)} topics")]
     cures = {
         "missing": "upgradepath topics create",
+        "outdated": "upgradepath topics create",
         "differs": "partition counts are fixed: move to a new topic",
     }
     return [

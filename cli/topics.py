@@ -22,11 +22,24 @@ app = typer.Typer(help="The Kafka topics: make them, see how they stand, read wh
 
 
 @app.command("create")
-def create(bootstrap_servers: Broker = None, as_json: AsJson = False) -> None:
-    """Make every topic that is missing, with its partitions and retention; change none that is there."""
-    from shared.messaging.topic_admin import create_topics
+def create(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be made or altered, and change nothing.")
+    ] = False,
+    bootstrap_servers: Broker = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make every topic that is missing, and give those that are there their settings: retention and sizes.
 
-    _show(with_broker(create_topics(broker_settings(bootstrap_servers))), as_json)
+    How many partitions a topic has is never changed: exit 1 when one has another number than declared.
+    """
+    from shared.messaging.topic_admin import create_topics, describe_topics
+
+    work = describe_topics if dry_run else create_topics
+    states = with_broker(work(broker_settings(bootstrap_servers)))
+    _show(states, as_json)
+    if any(state.state == "differs" for state in states):
+        raise typer.Exit(1)
 
 
 @app.command("list")
@@ -36,7 +49,7 @@ def list_topics(bootstrap_servers: Broker = None, as_json: AsJson = False) -> No
 
     states = with_broker(describe_topics(broker_settings(bootstrap_servers)))
     _show(states, as_json)
-    if any(state.state in {"missing", "differs"} for state in states):
+    if any(state.state in {"missing", "outdated", "differs"} for state in states):
         raise typer.Exit(1)
 
 
@@ -88,20 +101,34 @@ def _show(states: "list[TopicState]", as_json: bool) -> None:
     if as_json:
         show_json(
             [
-                {"topic": state.topic.name, "state": state.state, "partitions": state.partitions}
+                {
+                    "topic": state.topic.name,
+                    "state": state.state,
+                    "partitions": state.partitions,
+                    "differences": [vars(one) for one in state.differences],
+                }
                 for state in states
             ]
         )
         return
-    colours = {"made": "green", "was there": "", "missing": "bold red", "differs": "bold red"}
+    colours = {"made": "green", "altered": "green", "was there": ""}
     rows = [
         (
             state.topic.name,
-            text(state.state, colours[state.state]),
-            str(state.partitions),
+            text(state.state, colours.get(state.state, "bold red")),
+            _partitions(state),
             state.topic.key,
             "forever" if state.topic.retention_ms < 0 else f"{state.topic.retention_ms // 86_400_000} days",
         )
         for state in states
     ]
     table(("topic", "state", "partitions", "key", "kept"), rows, empty="there are no topics")
+    for state in states:
+        for one in state.differences:
+            say(f"{state.topic.name}: {one.name} {one.found} → {one.wanted}")
+
+
+def _partitions(state: "TopicState") -> str:
+    if state.state != "differs":
+        return str(state.partitions)
+    return f"{state.partitions}, not {state.topic.partitions}: never changed"

@@ -4,7 +4,7 @@ import os
 from functools import partial
 
 from services.executor.api import router
-from services.executor.freeze import Freezer
+from services.executor.freeze import Freezer, last_word
 from services.executor.handlers import HANDLERS, run_stage
 from services.executor.settings import ExecutorSettings
 from services.executor.stages.scratch import Sweeper
@@ -34,7 +34,7 @@ def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service
         content=ContentStore(settings.content_url),
         secrets=secrets,
         folder=settings.work_folder / "executor",
-        freeze=Freezer(database),
+        freeze=Freezer(database, partial(last_word, settings.kafka)),
     )
     worker = Worker(
         database,

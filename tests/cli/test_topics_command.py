@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from typer.testing import Result
 
 from local.broker import EmbeddedBroker
+from local.kafka import ApacheKafka, availability
 from local.ports import free_port
 from shared.contracts.topics import RUN_EVENTS, STAGE_RESULTS, TOPICS
+from tests.brokers.place import eventually
 from tests.cli.conftest import Type
 
 NAMES = [topic.name for topic in TOPICS]
@@ -25,6 +29,17 @@ BOOTSTRAP = "UPGRADES_KAFKA_BOOTSTRAP_SERVERS"
 async def broker() -> AsyncIterator[str]:
     """The bootstrap servers of a broker with nothing on it."""
     async with EmbeddedBroker() as running:
+        yield running.bootstrap_servers
+
+
+@pytest.fixture
+async def kafka_broker(tmp_path: Path) -> AsyncIterator[str]:
+    """The bootstrap servers of an Apache Kafka with nothing on it."""
+    if (why := availability()) is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"Apache Kafka: {why}")
+        pytest.skip(f"Apache Kafka: {why}")
+    async with ApacheKafka(tmp_path) as running:
         yield running.bootstrap_servers
 
 
@@ -93,6 +108,49 @@ def test_a_topic_that_differs_is_told_and_left_alone(topics: Type, broker: str) 
     found = topics("list", "--json")
     assert found.exit_code == 1
     assert states(found)[RUN_EVENTS.name] == "differs"
+
+
+def test_what_was_made_with_other_settings_gets_ours_and_keeps_what_is_not_ours(
+    upgradepath: Type, kafka_broker: str
+) -> None:
+    """On Apache Kafka: the embedded broker alters nothing, and says so by what it lists."""
+
+    async def make_one() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka_broker)
+        await admin.start()
+        given = {"retention.ms": "1000", "max.message.bytes": str(1024 * 1024), "segment.bytes": "2097152"}
+        try:
+            await admin.create_topics([NewTopic(RUN_EVENTS.name, 4, 1, topic_configs=given)])
+        finally:
+            await admin.close()
+
+    async def settings_of_it() -> dict[str, str]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka_broker)
+        await admin.start()
+        try:
+            (answer,) = await admin.describe_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, RUN_EVENTS.name)]
+            )
+        finally:
+            await admin.close()
+        return {entry[0]: entry[1] for entry in answer.resources[0][4]}
+
+    def topics(*words: str) -> Result:
+        return upgradepath("topics", *words, **{BOOTSTRAP: kafka_broker})
+
+    asyncio.run(make_one())
+    dry = topics("create", "--dry-run", "--json")
+    assert (dry.exit_code, states(dry)[RUN_EVENTS.name]) == (0, "outdated")
+    assert set(states(dry).values()) == {"outdated", "missing"}
+    assert topics("list").exit_code == 1
+    said = topics("create")
+    assert said.exit_code == 0
+    assert f"{RUN_EVENTS.name}: retention.ms 1000 → -1" in said.stdout
+    assert "max.message.bytes" not in said.stdout
+    found = asyncio.run(eventually(settings_of_it, lambda seen: seen["retention.ms"] == "-1"))
+    assert found["segment.bytes"] == "2097152", "somebody else gave it"
+    after = topics("list", "--json")
+    assert (after.exit_code, set(states(after).values())) == (0, {"was there"})
 
 
 def test_tail_prints_a_document_a_line(topics: Type, broker: str) -> None:

@@ -21,12 +21,17 @@ from tests.support.planner_examples import NOON
 FREEZE = Freeze(by="sam@platform.example", reason="the database moves tonight", since=NOON)
 
 
+async def nothing_unread() -> HoldDeploys | None:
+    """Everything was read."""
+    return None
+
+
 async def test_the_newest_word_stands_in_whatever_order_they_come(postgres: PostgresServer) -> None:
     postgres.create_database("executor_freeze")
     url = postgres.url("executor_freeze")
     await migrate_async("executor", url)
     database = Database("executor", url, WorkerTransaction)
-    ask = Freezer(database)
+    ask = Freezer(database, nothing_unread)
     try:
         assert await ask() is None
         for freeze, revision, stands in (

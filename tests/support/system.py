@@ -152,6 +152,16 @@ class FiveProcesses:
         """As a deployment does: it ends in order, and what it has read is committed."""
         await self._stop(name)
 
+    @asynccontextmanager
+    async def away(self, name: str) -> AsyncIterator[None]:
+        """The service does not run while the block lasts."""
+        await self._stop(name)
+        try:
+            yield
+        finally:
+            self._spawn(name)
+            await self._until_ready(name)
+
     async def start_on(self, name: str, database_url: str) -> None:
         """Start a stopped service on another database than before."""
         self.databases[name] = database_url
