@@ -57,6 +57,8 @@ class Received:
     envelope: Envelope
     message: Message
     digest: str
+    body: bytes = field(default=b"", compare=False, repr=False)
+    """As it came over a topic; empty when it came another way."""
 
 
 def seal(
@@ -156,7 +158,7 @@ def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> 
     if body is None:
         raise Unreadable("the record has no body")
     try:
-        message = model.model_validate_json(body)
+        message = model.read(body)
         time = datetime.fromisoformat(texts.get("ce_time", ""))
     except ValidationError as error:
         raise Unreadable(explain(error)) from error
@@ -176,7 +178,7 @@ def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> 
         causation_digest=texts.get("ce_causationdigest"),
         digest=digest,
     )
-    return Received(envelope, message, digest)
+    return Received(envelope, message, digest, body)
 
 
 def explain(error: ValidationError) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from semver import Version as SemanticVersion
@@ -45,6 +45,11 @@ class Message(Contract):
     """What crosses a topic. `topic` says where; `key` keeps one subject's messages in order."""
 
     topic: ClassVar[Topic]
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        """The message of a JSON body. Raises pydantic's ValidationError."""
+        return cls.model_validate_json(body)
 
     @classmethod
     def type_name(cls) -> str:

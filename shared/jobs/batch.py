@@ -69,9 +69,14 @@ class Batch:
     _newest_of_run: dict[str, int] = field(default_factory=dict)
     _newest_write: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def only_new(self) -> bool:
+        """There are jobs to be made, and nothing else is to be done."""
+        return bool(self.new) and not (self.superseding or self.cancels or self.answers_again or self.also)
+
     def job(self, command: Command) -> Known | None:
         """What is known of the command's own job, if it was accepted before."""
-        key = (command.run_id, command.fence)
+        key = key_of(command)
         new = self.new.get(key)
         if new is not None:
             return Known(accepted=True, digest=new.received.digest)
@@ -80,7 +85,7 @@ class Batch:
 
     def newest_fence(self, command: Command) -> int:
         """The highest fence that was seen of what excludes `command`; 0 when none."""
-        known = self.known[(command.run_id, command.fence)]
+        known = self.known[key_of(command)]
         newest = max(known.newest_of_run, self._newest_of_run.get(command.run_id, 0))
         if writes(command):
             newest = max(newest, known.newest_write, self._newest_write.get(command.project_id, 0))
@@ -89,7 +94,7 @@ class Batch:
     def add(self, command: Command) -> None:
         """Make its job, and cancel what is under way below its fence and excludes it."""
         assert self.current is not None
-        alone = not self.known[(command.run_id, command.fence)].unsettled
+        alone = not self.known[key_of(command)].unsettled
         run, project = command.run_id, command.project_id
         siblings = self._of_project.setdefault(project, [])
         for older in siblings:
@@ -97,7 +102,7 @@ class Batch:
                 older.cancelled = True
         if not alone:
             self.superseding.append(command)
-        new = self.new[(run, command.fence)] = NewJob(self.current, command, alone)
+        new = self.new[key_of(command)] = NewJob(self.current, command, alone)
         siblings.append(new)
         self._newest_of_run[run] = max(command.fence, self._newest_of_run.get(run, 0))
         if writes(command):
@@ -113,6 +118,10 @@ class Batch:
     def answer_again(self, result: str) -> None:
         assert self.current is not None
         self.answers_again.append((self.current, result))
+
+
+def key_of(command: Command) -> JobKey:
+    return command.run_id, command.fence
 
 
 def writes(command: Command) -> bool:

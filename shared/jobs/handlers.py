@@ -4,7 +4,7 @@ A job's row is its command's place in the inbox, so nothing else is written for 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -16,10 +16,10 @@ from shared.contracts.stages import (
     RunValidatorStage,
     StageFinished,
 )
-from shared.jobs.batch import Batch, Command, NewJob
+from shared.jobs.batch import Batch, Command, JobKey, Known, key_of
 from shared.jobs.store import Lease, WorkerTransaction
 from shared.messaging.inbox import Handlers, Inbox, OtherBytes
-from shared.storage.database import Database
+from shared.storage.database import Database, Outrun, is_repeat
 
 log = logging.getLogger(__name__)
 
@@ -81,26 +81,54 @@ class WorkerInbox(Inbox[WorkerTransaction]):
         await self.handle_together([received])
 
     async def _handle_together(self, messages: Sequence[Received]) -> None:
-        with self._worker.room(len(messages)) as room:
-            async with self.database.transaction() as tx:
-                decided = await self._decide(messages, tx)
-                begun = _begin(decided, room.places)
-                await self._save(decided, tx)
-            room.begin([Lease(job.command, job.received.envelope, 1) for job in begun])
-        hurry = bool(decided.superseding or decided.cancels)
-        if hurry or any(job.state == "queued" for job in decided.new.values()):
-            self._worker.wake(hurry=hurry)
-
-    async def _decide(self, messages: Sequence[Received], tx: WorkerTransaction) -> Batch:
         commands = [
             received.message
             for received in messages
             if isinstance(received.message, RunExecutorStage | RunValidatorStage)
         ]
-        batch = Batch(await tx.known(commands) if commands else {})
+        with self._worker.room(len(messages)) as room:
+            decided = await self._accept_new(messages, commands, room.places)
+            if decided is None:
+                decided = await self._accept(messages, commands, room.places)
+            begun = [job for job in decided.new.values() if job.begun]
+            room.begin([Lease(job.command, job.received.envelope, 1) for job in begun])
+        hurry = bool(decided.superseding or decided.cancels)
+        if hurry or any(job.state == "queued" for job in decided.new.values()):
+            self._worker.wake(hurry=hurry)
+
+    async def _accept_new(
+        self, messages: Sequence[Received], commands: Sequence[Command], places: int
+    ) -> Batch | None:
+        """Decide as if nothing were known of them, which the commit proves; else None: nothing was done."""
+        nothing = Known()
+        decided = await self._decide(messages, {key_of(command): nothing for command in commands}, places)
+        if not decided.only_new:
+            return None
+        try:
+            async with self.database.transaction() as tx:
+                tx.must_be_new(commands)
+                await self._save(decided, tx)
+        except Exception as error:
+            if isinstance(error, Outrun) or is_repeat(error):
+                return None
+            raise
+        return decided
+
+    async def _accept(self, messages: Sequence[Received], commands: Sequence[Command], places: int) -> Batch:
+        """Look first at what is known of them."""
+        async with self.database.transaction() as tx:
+            decided = await self._decide(messages, await tx.known(commands) if commands else {}, places)
+            await self._save(decided, tx)
+        return decided
+
+    async def _decide(
+        self, messages: Sequence[Received], known: Mapping[JobKey, Known], places: int
+    ) -> Batch:
+        batch = Batch(known)
         for received in messages:
             batch.current = received
             await self.handlers[type(received.message)](received.message, batch)
+        _begin(batch, places)
         return batch
 
     async def _save(self, batch: Batch, tx: WorkerTransaction) -> None:
@@ -111,7 +139,7 @@ class WorkerInbox(Inbox[WorkerTransaction]):
         if batch.cancels:
             await tx.cancel(batch.cancels)
         if batch.new:
-            await tx.add_jobs(list(batch.new.values()), self._worker.name, self._worker.lease_s)
+            tx.add_jobs(list(batch.new.values()), self._worker.name, self._worker.lease_s)
         for keep in batch.also:
             await keep(tx)
         for received, result in batch.answers_again:
@@ -119,9 +147,8 @@ class WorkerInbox(Inbox[WorkerTransaction]):
             tx.send(StageFinished.model_validate_json(result))
 
 
-def _begin(batch: Batch, places: int) -> list[NewJob]:
+def _begin(batch: Batch, places: int) -> None:
     """Give out the places, the oldest job first."""
     free = [job for job in batch.new.values() if job.alone and not job.cancelled]
     for job in free[:places]:
         job.begun = True
-    return free[:places]

@@ -14,6 +14,17 @@ WHAT_IS_KNOWN = (
     " left join jobs j on j.run_id = c.run_id and j.fence = c.fence"
 )
 
+# Whether nothing is known of any of them: no such job or later one, and nothing that could be in the way.
+ALL_NEW = (
+    "select not exists (select from unnest($1::text[], $2::bigint[], $3::text[], $4::boolean[])"
+    " as c (run_id, fence, project_id, writes)"
+    " where (select max(o.fence) from jobs o where o.run_id = c.run_id) >= c.fence"
+    " or (c.writes and (select max(o.fence) from jobs o"
+    "  where o.project_id = c.project_id and o.stage <> 'review') >= c.fence)"
+    " or exists (select from jobs o where o.project_id = c.project_id"
+    "  and (o.state in ('queued', 'leased') or o.lease_until is not null))) as holds"
+)
+
 ADD_JOBS = (
     "insert into jobs (run_id, fence, project_id, stage, attempt, state, generation, digest, command, cause,"
     " worker, lease_until, accepted_at, started_at)"
@@ -26,6 +37,7 @@ ADD_JOBS = (
     " $4::text[], $5::int[], $6::text[], $7::text[],"
     " $8::text[], $9::text[])"
     " as n (run_id, fence, project_id, stage, attempt, state, digest, command, cause)"
+    f" where {HOLDS}"
 )
 
 # A review changes nothing, so that of a new Run does not disturb the Run that is under way.

@@ -1,18 +1,18 @@
 """The workers' queries. Whole batches are one statement each: a job's share of a commit is what it costs."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json, to_json
 from sqlalchemy import insert, select, update
 from sqlmodel import col
 
-from shared.contracts.envelope import Envelope, Received
+from shared.contracts.envelope import Envelope
 from shared.contracts.stages import StageFinished
 from shared.jobs import statements
-from shared.jobs.batch import Command, JobKey, Known, NewJob, writes
+from shared.jobs.batch import Command, JobKey, Known, NewJob, key_of, writes
 from shared.jobs.job import Effect
 from shared.jobs.tables import EffectRow, JobRow
 from shared.storage.database import Transaction
@@ -29,7 +29,7 @@ class Lease:
 
     @property
     def key(self) -> JobKey:
-        return (self.command.run_id, self.command.fence)
+        return key_of(self.command)
 
     def __str__(self) -> str:
         return f"{self.command.run_id} {self.command.task.stage} attempt {self.command.attempt}"
@@ -40,7 +40,8 @@ class WorkerTransaction(Transaction):
 
     def __init__(self, *about: Any) -> None:
         super().__init__(*about)
-        self._finished: tuple[Part, Part] | None = None
+        self._guard: Part | None = None
+        self._parts: list[Part] = []
 
     # --- accepting -------------------------------------------------------------------------------
 
@@ -50,25 +51,28 @@ class WorkerTransaction(Transaction):
         rows = await self.fetch(statements.WHAT_IS_KNOWN, runs, fences, _projects(commands))
         return {(run, fence): Known(*facts) for run, fence, *facts in rows}
 
-    async def add_jobs(self, new: Sequence[NewJob], worker: str, lease_s: float) -> None:
-        """Make these jobs, those that are `begun` in the hands of `worker`.
+    def add_jobs(self, new: Sequence[NewJob], worker: str, lease_s: float) -> None:
+        """Make these jobs at the commit, those that are `begun` in the hands of `worker`.
 
         Two of which one excludes the other are never open at a time: the later one breaks an index.
         """
         commands = [job.command for job in new]
-        await self.fetch(
-            statements.ADD_JOBS,
+        columns = (
             *_keys(commands),
             _projects(commands),
             [command.task.stage for command in commands],
             [command.attempt for command in commands],
             [job.state for job in new],
             [job.received.digest for job in new],
-            [command.model_dump_json() for command in commands],
-            [_cause(job.received) for job in new],
-            worker,
-            lease_s,
+            [job.received.body.decode() for job in new],
+            [to_json(job.received.envelope).decode() for job in new],
         )
+        self._parts.append(Part(statements.ADD_JOBS, (*columns, worker, lease_s)))
+
+    def must_be_new(self, commands: Sequence[Command]) -> None:
+        """The commit raises `Outrun`, and nothing is done, if the tables know what bears on these."""
+        written = [writes(command) for command in commands]
+        self._guard = Part(statements.ALL_NEW, (*_keys(commands), _projects(commands), written))
 
     async def cancel_older(self, commands: Sequence[Command]) -> None:
         """Supersede what is under way below these commands' fences and excludes them."""
@@ -84,7 +88,7 @@ class WorkerTransaction(Transaction):
         """Take the oldest jobs that nobody works on, `most` at the most; the generation of each grows."""
         rows = await self.fetch(statements.LEASE, worker, lease_s, most)
         return [
-            Lease(command.model_validate_json(body), _envelope(cause), generation)
+            Lease(command.read(body.encode()), _envelope(cause), generation)
             for body, cause, generation in rows
         ]
 
@@ -105,17 +109,19 @@ class WorkerTransaction(Transaction):
         """
         held = _held([lease for lease, _ in answers])
         results = [result.model_dump_json() for _, result in answers]
-        self._finished = (Part(statements.STILL_MINE, held), Part(statements.FINISH, (*held, results)))
+        self._guard = Part(statements.STILL_MINE, held)
+        self._parts.append(Part(statements.FINISH, (*held, results)))
         # No lock keeps a Project's answers in order: the next command is only sent when this answer was read.
         for (lease, result), body in zip(answers, results, strict=True):
             self.caused_by(lease.cause)
             self.send(result, body=body.encode())
 
     def guard(self) -> Part | None:
-        return None if self._finished is None else self._finished[0]
+        return self._guard
 
     def parts(self) -> list[Part]:
-        return [] if self._finished is None else [self._finished[1]]
+        written, self._parts = self._parts, []
+        return written
 
     async def let_go(self, leases: Sequence[Lease]) -> None:
         """The work of cancelled jobs has stopped: what supersedes them may begin."""
@@ -197,11 +203,6 @@ def _held(leases: Sequence[Lease]) -> tuple[list[str], list[int], list[int]]:
     return (*_keys([lease.command for lease in leases]), [lease.generation for lease in leases])
 
 
-def _cause(received: Received) -> str:
-    envelope = received.envelope
-    return json.dumps({**vars(envelope), "time": envelope.time.isoformat()})
-
-
 def _envelope(cause: str) -> Envelope:
-    values = json.loads(cause)
+    values = from_json(cause)
     return Envelope(**{**values, "time": datetime.fromisoformat(values["time"])})

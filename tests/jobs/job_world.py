@@ -177,7 +177,10 @@ class World:
         return inbox_of(self.database, Full(self._workers) if full else self._workers[0])
 
     async def deliver(self, *messages: Message) -> None:
-        await self._inbox.handle_together([as_sent(message) for message in messages])
+        await self.deliver_received(*(as_sent(message) for message in messages))
+
+    async def deliver_received(self, *messages: Received) -> None:
+        await self._inbox.handle_together(messages)
 
     async def deliver_alone(self, message: Message) -> None:
         await self._inbox.handle_alone(as_sent(message))

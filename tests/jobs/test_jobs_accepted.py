@@ -3,6 +3,7 @@
 import asyncio
 import base64
 
+from shared.contracts.envelope import receive, to_body, to_headers
 from shared.contracts.facts import Facts
 from shared.contracts.stages import Succeeded
 from shared.jobs.job import Job
@@ -53,6 +54,24 @@ async def test_a_repeated_command_is_answered_again_with_the_same_bytes(world: W
         assert other.body == first.body
         assert header(other, "ce_id") == header(first, "ce_id")
     assert stage.log == ["1 begins", "1 ends"]
+
+
+async def test_what_is_repeated_beside_something_new_is_answered_again(world: World) -> None:
+    await world.worker(done)
+    await world.deliver(record(1))
+    await world.answers(1)
+    await world.deliver(record(2), record(1))
+    assert sorted(answer.fence for answer in await world.answers(3)) == [1, 1, 2]
+
+
+async def test_what_came_is_kept_as_it_came(world: World) -> None:
+    """A field that a later planner says is there for a later worker too."""
+    body = to_body(record()).replace(b"{", b'{"said_by_a_later_version": 1, ', 1)
+    headers = to_headers(as_sent(record()).envelope)
+    await world.deliver_received(receive(headers, body))
+    async with world.database.transaction() as tx:
+        [(kept,)] = await tx.fetch("select command::text from jobs")
+    assert kept.encode() == body
 
 
 async def test_a_command_that_is_repeated_while_its_work_goes_on_starts_nothing(world: World) -> None:
