@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pydantic_core import from_json
+
 from shared.contracts.notifications import Notification
 from shared.storage.statement import HOLDS, Part
 
@@ -10,10 +12,14 @@ INBOXES = (
     "select project, revision, map_revision from unnest($1::text[]) as asked (project)"
     " join inboxes using (project)"
 )
-PINS = "select project, system, version from unnest($1::text[]) as asked (project) join pins using (project)"
-OPEN = (
-    "select n.project, n.notification::text from unnest($1::text[]) as asked (project)"
-    " join notifications n on n.project = asked.project and n.state = 'open'"
+# Each in one row: what is read while everybody else waits is read in one round trip.
+WHOLE = (
+    "select asked.project, coalesce(i.revision, 0), coalesce(i.map_revision, 0),"
+    " coalesce((select json_object_agg(p.system, p.version)::text from pins p"
+    "  where p.project = asked.project), '{}'),"
+    " array(select n.notification::text from notifications n"
+    "  where n.project = asked.project and n.state = 'open')"
+    " from unnest($1::text[]) as asked (project) left join inboxes i using (project)"
 )
 
 
@@ -38,6 +44,17 @@ class ProjectInbox:
             del self.open[notification.system]
         self.revision += 1
         return self.revision
+
+
+def read_inbox(
+    project: str, revision: int, map_revision: int, pins: str, told: Sequence[str]
+) -> ProjectInbox:
+    """An inbox as a row of WHOLE says."""
+    pinned: dict[str, str] = from_json(pins)
+    opened = [Notification.model_validate_json(one) for one in told]
+    return ProjectInbox(
+        project, revision, map_revision, pinned, {one.system: one for one in opened}, dict(pinned)
+    )
 
 
 Numbered = tuple[Notification, int]

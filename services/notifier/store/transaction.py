@@ -7,7 +7,7 @@ from sqlalchemy import JSON, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import col
 
-from services.notifier.domain import Releases
+from services.notifier.domain import Releases, moved
 from services.notifier.store import inboxes
 from services.notifier.store.fanout import Fanout, event_of
 from services.notifier.store.inboxes import Numbered, ProjectInbox
@@ -62,8 +62,9 @@ class NotifierTransaction(Fanout):
         if not maps:
             return
         await self._hold([one.project for one in maps])
-        pins = [pin for one in maps for pin in one.pins.items()]
-        await self.releases({system for system, _ in pins})
+        await self.releases(
+            {name for one in maps for name in moved(self._inboxes[one.project].pins, one.pins)}
+        )
 
     async def begin_weighing(self) -> None:
         """One after the other: a release and a new pin that do not see each other would be missed.
@@ -180,17 +181,8 @@ class NotifierTransaction(Fanout):
         if not missing:
             return
         await self._one_after_another()
-        held = {project: ProjectInbox(project) for project in missing}
-        for project, revision, map_revision in await self.fetch(inboxes.INBOXES, missing):
-            held[project].revision, held[project].map_revision = revision, map_revision
-        for project, system, version in await self.fetch(inboxes.PINS, missing):
-            held[project].pins[system] = version
-        for project, told in await self.fetch(inboxes.OPEN, missing):
-            notification = Notification.model_validate_json(told)
-            held[project].open[notification.system] = notification
-        for one in held.values():
-            one.pinned_before = dict(one.pins)
-        self._inboxes |= held
+        for row in await self.fetch(inboxes.WHOLE, missing):
+            self._inboxes[row[0]] = inboxes.read_inbox(*row)
 
     async def reminders(self) -> list[Message]:
         """For a broker that forgot: every open notification, and each inbox's last change."""
