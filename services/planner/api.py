@@ -105,7 +105,7 @@ def _add_reads(routes: APIRouter, database: Database[PlannerTransaction], conten
         """Newest first; only of Projects that the token may speak for."""
         async with database.transaction() as tx:
             runs = await tx.runs(project, status)
-        return [run.view() for run in runs if who.may_act_for(run.project)]
+        return [run for run in runs if who.may_act_for(run.project)]
 
     @routes.get("/runs/{run_id}")
     async def show_run(

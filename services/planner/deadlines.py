@@ -58,7 +58,7 @@ def on_begun(run: Run, word: StageBegun, now: datetime) -> Decision:
     if word.fence != run.fence or run.ended or not run.is_running:
         return unchanged(run)
     record = _present(run)
-    known = record.model_copy(update={"begun": Begun(by=word.worker, at=word.begun_at)})
+    known = record.with_(begun=Begun(by=word.worker, at=word.begun_at))
     wake_at = over_at(run.stage, now) if record.begun is None else run.wake_at
     return Decision(run.with_record(known).with_(blocked_by=None, wake_at=wake_at))
 

@@ -264,7 +264,7 @@ def _on_failed(run: Run, outcome: Failed, now: datetime, fence: int) -> Decision
 def _retry_later(run: Run, outcome: Errored, now: datetime) -> Decision:
     record = run.record_of(run.stage)
     assert record is not None
-    waiting = record.model_copy(update={"status": "waiting-for-retry"})
+    waiting = record.with_(status="waiting-for-retry")
     return Decision(run.with_record(waiting).with_(wake_at=now + retry_delay(run)))
 
 

@@ -10,11 +10,11 @@ from shared.storage.database import Database
 from shared.telemetry.metrics import Gauges, gauge
 
 _OPEN_RUNS = text(
-    "select status, coalesce(state->>'stage', ''), coalesce(state->'blocked_by'->>'who', ''), count(*), "
+    "select status, coalesce(run->>'stage', ''), coalesce(run->'blocked_by'->>'who', ''), count(*), "
     "extract(epoch from now() - "
-    "min(coalesce((state->'stages'->-1->'begun'->>'at')::timestamptz,"
-    " (state->'stages'->-1->>'started_at')::timestamptz, requested_at))) "
-    "from runs where not ended group by 1, 2, 3"
+    "min(coalesce((run->'stages'->-1->'begun'->>'at')::timestamptz,"
+    " (run->'stages'->-1->>'started_at')::timestamptz, requested_at))) "
+    "from runs, lateral (select told::json->'run' as run) as seen where not ended group by 1, 2, 3"
 )
 
 

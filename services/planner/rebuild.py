@@ -37,33 +37,27 @@ _TOLD_RUNS = {
     "started": "bool",
     "ended": "bool",
     "plan": "text",
-    "wake_at": "timestamptz",
+    "look_at": "timestamptz",
     "awaits_thaw": "bool",
     "requested_at": "timestamptz",
     "fence": "bigint",
-    "run": "text",
-    "work": "text",
+    "told": "text",
 }
 _TABLES = f"""
 create temporary table told_runs ({", ".join(f"{name} {kind}" for name, kind in _TOLD_RUNS.items())},
     primary key (id)) on commit drop;
 create temporary table told_origins (id text primary key, origin text) on commit drop;
 create temporary table told_plans (digest text primary key, plan text) on commit drop;
-alter table told_runs alter run set storage external, alter work set storage external;
+alter table told_runs alter told set storage external;
 alter table told_origins alter origin set storage external;
 alter table told_plans alter plan set storage external;
 """
-# Objects are put together as text: read and written anew, their keys would come in another order, and what is
-# sent again would have other bytes.
-_STATE = (
-    "left(o.origin, -1) || ',' || substr(left(t.work, -1), 2) || ',' || substr(left(t.run, -1), 2)"
-    """ || ',"plan_document":' || coalesce(p.plan, 'null') || '}'"""
-)
-_RUNS = f"""
+_RUNS = """
 insert into runs
-    (id, project, status, started, ended, revision, plan, wake_at, awaits_thaw, requested_at, state)
-select t.id, t.project, t.status, t.started, t.ended, t.revision, t.plan, t.wake_at, t.awaits_thaw,
-       t.requested_at, ({_STATE})::json
+    (id, project, status, started, ended, revision, plan, look_at, awaits_thaw, requested_at,
+     told, origin, plan_document)
+select t.id, t.project, t.status, t.started, t.ended, t.revision, t.plan, t.look_at, t.awaits_thaw,
+       t.requested_at, t.told, o.origin, p.plan
 from told_runs t
 join told_origins o on o.id = t.id
 left join told_plans p on p.digest = t.plan
@@ -103,7 +97,11 @@ class PlannerRestorer(Restorer):
     writes = (RUN_EVENTS,)
     copies = (RELEASE_EVENTS, PROJECT_EVENTS, VERSION_MAP_EVENTS)
     parts = (
-        Part("runs", "select id, concat_ws('|', id, project, revision, state::jsonb) from runs"),
+        Part(
+            "runs",
+            "select id, concat_ws("
+            "'|', id, project, revision, told::jsonb, origin::jsonb, plan_document::jsonb) from runs",
+        ),
         Part("fences", "select id, concat_ws('|', id, fence) from projects where fence > 0"),
         Part("fleet", "select id, state::jsonb::text from fleet"),
         Part(
@@ -171,7 +169,7 @@ class PlannerRestorer(Restorer):
         await connection.execute("analyze told_runs, told_origins, told_plans")
         lost = await connection.fetchval(
             "select min(t.id) from told_runs t left join told_origins o using (id)"
-            " where o.origin is null or t.work is null"
+            " where o.origin is null or t.told is null"
         )
         if lost is not None:
             raise CannotRebuild(
@@ -223,8 +221,8 @@ def _run_text(body: bytes) -> str:
 
 
 def _row(name: str, revision: int, body: bytes) -> tuple[Any, ...]:
-    """A row of `_TOLD_RUNS`."""
-    event, text = from_json(body), _run_text(body)
+    """A row of `_TOLD_RUNS`; one that does not tell everything tells nothing."""
+    event = from_json(body)
     run, work = event["run"], event.get("work")
     begun = any(record["stage"] == "prepare" for record in run["stages"])
     wake_at = None if work is None else work.get("wake_at")
@@ -233,7 +231,7 @@ def _row(name: str, revision: int, body: bytes) -> tuple[Any, ...]:
         None if wake_at is None else datetime.fromisoformat(wake_at),
         work is not None and work.get("awaits_thaw", False),
         datetime.fromisoformat(run["requested_at"]),
-        *(run["fence"], text, _text(work)),
+        *(run["fence"], None if work is None else body.decode()),
     )
 
 

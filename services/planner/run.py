@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from shared.contracts.envelope import release_trace
 from shared.contracts.facts import ChecksFacts, DeployFacts, MigrateFacts, RollBackFacts
@@ -10,7 +9,7 @@ from shared.contracts.freezes import Freeze
 from shared.contracts.run_state import RunOrigin, RunWork
 from shared.contracts.runs import BlockedBy, Plan, RunChanged, RunView, StageRecord
 from shared.contracts.stages import Errored, Failed, Succeeded
-from shared.contracts.values import Actor, Contract, Message, StageName
+from shared.contracts.values import Actor, Message, StageName
 
 
 class Run(RunView, RunWork, RunOrigin):
@@ -38,26 +37,36 @@ class Run(RunView, RunWork, RunOrigin):
         """It has asked the registry for something, and goes on with the answer, however late that comes."""
         return self.asked > 0
 
-    def with_(self, **changes: object) -> "Run":
-        """This Run with some fields changed."""
-        return self.model_copy(update=changes)
-
     def view(self) -> RunView:
         """What everybody may see."""
-        return RunView.model_construct(**self._part(RunView))
+        return self.part(RunView)
 
     def changed(self, revision: int) -> RunChanged:
         """The event that says how the Run stands: what it was opened with stands in the first one only."""
-        origin = RunOrigin.model_construct(**self._part(RunOrigin)) if revision == 1 else None
-        work = RunWork.model_construct(**self._part(RunWork))
-        return RunChanged.model_construct(run=self.view(), revision=revision, work=work, origin=origin)
+        return RunChanged.model_construct(
+            run=self.view(),
+            revision=revision,
+            work=self.part(RunWork),
+            origin=self.part(RunOrigin) if revision == 1 else None,
+        )
 
-    def _part(self, part: type[Contract]) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in part.model_fields}
+    @classmethod
+    def whole(cls, changed: RunChanged, origin: RunOrigin, plan: Plan | None) -> "Run":
+        """A Run of what was told of it: its last event, what it was opened with, and its plan.
+
+        Raises ValueError when the event does not tell everything.
+        """
+        if changed.work is None:
+            raise ValueError(f"the event of {changed.run.id} tells only what everybody may see")
+        parts = {**changed.run.__dict__, **changed.work.__dict__, **origin.__dict__}
+        return cls.model_construct(**parts, plan_document=plan)
 
     def record_of(self, stage: StageName) -> StageRecord | None:
         """The newest record of a stage."""
-        return next((record for record in reversed(self.stages) if record.stage == stage), None)
+        for record in reversed(self.stages):
+            if record.stage == stage:
+                return record
+        return None
 
     def with_record(self, record: StageRecord) -> "Run":
         """The newest record of that stage replaced, or this one added."""
@@ -85,14 +94,14 @@ class Run(RunView, RunWork, RunOrigin):
             case Errored():
                 changes |= {"detail": outcome.reason}
         # Whoever it waited for, somebody has come.
-        return self.with_record(record.model_copy(update=changes)).with_(blocked_by=None)
+        return self.with_record(record.with_(**changes)).with_(blocked_by=None)
 
     def stopped(self, now: datetime) -> "Run":
         """Whatever attempt is under way is of no more interest."""
         record = self.record_of(self.stage)
         if not self.is_running or record is None:
             return self
-        return self.with_record(record.model_copy(update={"status": "cancelled", "finished_at": now}))
+        return self.with_record(record.with_(status="cancelled", finished_at=now))
 
     def waiting_for(self, who: str, what: str, *cures: str) -> "Run":
         """Nothing goes on until somebody acts. A rollback that waits is a rollback still."""

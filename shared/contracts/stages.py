@@ -1,5 +1,6 @@
 """Stage commands and results: the messages between the planner and its workers."""
 
+from collections import OrderedDict
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -33,6 +34,27 @@ def _read_object(text: bytes) -> dict[str, Any]:
     return values
 
 
+class _Written:
+    """The JSON of the Projects that were written last. By identity: they are immutable, and kept here."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[int, tuple[Project, bytes]] = OrderedDict()
+
+    def json(self, project: Project) -> bytes:
+        known = self._known.get(id(project))
+        if known is None:
+            known = project, project.__pydantic_serializer__.to_json(project, by_alias=True)
+            self._known[id(project)] = known
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return known[1]
+
+
+_written = _Written(most=2000)
+_BUT_PROJECT = {"project"}
+
+
 class _StageCommand(Message):
     run_id: RunId
     project_id: ProjectId
@@ -57,6 +79,12 @@ class _StageCommand(Message):
             return cls.model_validate(values | _read_object(b'{"task":' + tail))
         except ValueError:
             return cls.model_validate_json(body)
+
+    def body(self) -> bytes:
+        # Written as it is read: the Project is the same in all nine commands of a Run.
+        rest = self.__pydantic_serializer__.to_json(self, by_alias=True, exclude=_BUT_PROJECT)
+        head, _, tail = rest.partition(b',"task":')
+        return b"".join((head, b',"project":', _written.json(self.project), b',"task":', tail))
 
     def key(self) -> str:
         return self.project_id

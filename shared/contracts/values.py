@@ -4,7 +4,7 @@ import hashlib
 import json
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from semver import Version as SemanticVersion
@@ -31,14 +31,42 @@ def _semantic(text: str) -> str:
 Version = Annotated[str, AfterValidator(_semantic), Field(description="semver 2.0", examples=["1.3.0"])]
 
 
+C = TypeVar("C", bound="Contract")
+
+
 class Contract(BaseModel):
     """An immutable value; fields that a reader does not know are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    def with_(self, **changes: object) -> Self:
+        """This value with some fields changed; what they are changed to is not validated."""
+        return _bare(type(self), {**self.__dict__, **changes})
+
+    def part(self, kind: type[C]) -> C:
+        """This value as one of the kinds that it is made of: those fields alone."""
+        mine = self.__dict__
+        return _bare(kind, {name: mine[name] for name in kind.model_fields})
+
     def content_digest(self) -> str:
         """The sha256, in hexadecimal, of the canonical JSON: sorted keys, no spaces, UTF-8."""
         return canonical_digest(self.model_dump(mode="json"))
+
+
+def _bare(kind: type[C], values: dict[str, Any]) -> C:
+    """What `model_construct` makes of values that are all there, at a tenth of its cost.
+
+    A Run is changed some fifty times on its way.
+    """
+    made = object.__new__(kind)
+    for name, value in (
+        ("__dict__", values),
+        ("__pydantic_fields_set__", set(values)),
+        ("__pydantic_extra__", None),
+        ("__pydantic_private__", None),
+    ):
+        object.__setattr__(made, name, value)
+    return made
 
 
 class Message(Contract):
@@ -63,6 +91,10 @@ class Message(Contract):
     def identity(self) -> str | None:
         """What names this message's intent for good; none where its cause alone does."""
         return None
+
+    def body(self) -> bytes:
+        """The JSON that travels."""
+        return self.__pydantic_serializer__.to_json(self, by_alias=True)
 
 
 class Actor(Contract):

@@ -2,46 +2,51 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared import background
 from shared.crash_points import reached
 from shared.messaging.backoff import delays_s
+from shared.messaging.publisher import Publisher, publishing
 from shared.settings import KafkaSettings
 from shared.storage.database import Database, is_passing
 from shared.storage.messages import OUTBOX_CHANNEL, read_headers
+from shared.storage.outlet import Numbered
 
 log = logging.getLogger(__name__)
 
 _CHUNK_ROWS = 1000
 _POLL_S = 1.0
+_DELETE_ROWS = 500
+_DELETE_AFTER_S = 0.05
 _STOP_WITHIN_S = 2.0
 _LEADER_LOCK = 4_711_002
 # Of the leader's session, which changes nothing but deletes what was sent: what a power cut brings back is
 # sent again. By its key the outbox is read fast, however many rows have come and gone.
 _SETTINGS = "set synchronous_commit = off; set enable_seqscan = off; set plan_cache_mode = force_generic_plan"
+_DELETE = "delete from outbox where id = any($1::bigint[])"
 # In one round trip: delete what was acknowledged, and read what comes next.
 _NEXT = (
-    "with gone as (delete from outbox where id = any($1::bigint[]))"
+    f"with gone as ({_DELETE})"
     " select id, topic, key, body, headers::text from outbox where id <> all($1::bigint[])"
     f" order by id limit {_CHUNK_ROWS}"
 )
+_OLDEST = "select min(id) from outbox"
 _HUNG_AFTER_S = 20.0
 
 
 class Relay:
     """One active relay per service: the one whose session holds the advisory lock.
 
-    Rows are read `ORDER BY id` among the unsent. Ids can become visible out of order between
-    transactions, but two writers of one key exclude each other by that subject's lock, so a key's rows
-    are always seen in the order of their commits.
+    What its own process commits it sends from memory, right after the commit. What others have committed,
+    or a crash has left, it reads `ORDER BY id`. Ids can become visible out of order between transactions, but
+    two writers of one key exclude each other by that subject's lock, so a key's rows are always seen in the
+    order of their commits; and a commit that saw others' rows is not sent before these (`Outlet`).
     """
 
     def __init__(
@@ -50,21 +55,29 @@ class Relay:
         self.database = database
         self.settings = settings
         self._hung_after_s = hung_after_s
+        self._outlet = database.outlet
         self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._sent: list[int] = []
+        """What was acknowledged and is not deleted yet."""
+        self._looked_at_s = 0.0
         self._delays_s = delays_s()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self.database.on_sent.append(self._wake.set)
+        self._outlet.wake = self._wake.set
         self._task = asyncio.create_task(self._run(), name=f"relay of {self.database.service}")
 
     async def stop(self) -> None:
+        """What waits is sent first, if the broker takes it soon."""
+        self._stopping.set()
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=_STOP_WITHIN_S)
         await background.end(self._task)
-        if self._wake.set in self.database.on_sent:
-            self.database.on_sent.remove(self._wake.set)
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             delay_s = _POLL_S
             try:
                 await self._lead()
@@ -75,7 +88,7 @@ class Relay:
                 # Whatever it is, an outbox that nobody sends is worse than one that is tried again.
                 log.warning("the outbox cannot be sent: %r", error, exc_info=not is_passing(error))
                 delay_s = next(self._delays_s)
-            await asyncio.sleep(delay_s)
+            await _happens(self._stopping, delay_s)
 
     async def _lead(self) -> None:
         """Hold the lock and send, until something breaks: then everything is made anew."""
@@ -87,78 +100,89 @@ class Relay:
             await connection.execute(text(f"set idle_session_timeout = '{self._hung_after_s:g}s'"))
             raw = await connection.get_raw_connection()
             driver: Any = raw.driver_connection
+            epoch = 0
             try:
                 await driver.execute(_SETTINGS)
-                await driver.add_listener(OUTBOX_CHANNEL, self._on_notify)
-                async with _producer(self.settings) as producer:
-                    while True:
-                        await self._send_all(producer, driver)
-                        await self._until_woken(connection)
+                await driver.add_listener(OUTBOX_CHANNEL, lambda *_: self._outlet.miss())
+                epoch = await driver.fetchval("select nextval('outbox_epochs')")
+                async with publishing(self.settings) as publisher:
+                    self._sent = []
+                    self._outlet.lead(epoch)
+                    await self._relay(publisher, driver)
             finally:
+                self._outlet.resign(epoch)
                 # The session goes back to no pool: its lock must end with it.
                 await connection.invalidate()
 
-    async def _until_woken(self, connection: AsyncConnection) -> None:
-        try:
-            async with asyncio.timeout(_POLL_S):
-                await self._wake.wait()
-        except TimeoutError:
-            # Only a living session is notified; a dead one has lost the lock without a word: ask.
-            await connection.execute(text("select 1"))
-
-    def _on_notify(self, *_: object) -> None:
-        self._wake.set()
-
-    async def _send_all(self, producer: AIOKafkaProducer, driver: Any) -> None:
-        sent: list[int] = []
+    async def _relay(self, publisher: Publisher, driver: Any) -> None:
+        """Send until told to stop, and then what waits."""
         while True:
             self._wake.clear()
-            rows = await driver.fetch(_NEXT, sent)
-            if sent:
-                reached("outbox", "deleted")
-            if not rows:
+            if self._outlet.must_read:
+                await self._send_what_is_there(publisher, driver)
+            elif taken := self._outlet.take():
+                await self._send_from_memory(publisher, driver, taken)
+            elif self._sent:
+                if self._stopping.is_set() or not await _happens(self._wake, _DELETE_AFTER_S):
+                    await self._delete(driver)
+            elif self._stopping.is_set():
                 return
-            reached("produce", "before")
-            pending = [
-                await producer.send(topic, value=body, key=key, headers=read_headers(headers))
-                for _, topic, key, body, headers in rows
-            ]
-            # Nothing of this chunk is deleted unless all of it was acknowledged: it is sent again as a
-            # whole and in order, and every reader has an inbox.
-            for outcome in await asyncio.gather(*pending, return_exceptions=True):
-                if isinstance(outcome, BaseException):
-                    raise outcome
-            reached("produce", "after")
-            self._delays_s = delays_s()
-            sent = [row["id"] for row in rows]
+            else:
+                await _happens(self._wake, _POLL_S)
+            if time.monotonic() - self._looked_at_s >= _POLL_S:
+                await self._look_around(driver)
+
+    async def _send_what_is_there(self, publisher: Publisher, driver: Any) -> None:
+        self._outlet.begin_reading()
+        rows = await driver.fetch(_NEXT, self._sent)
+        if self._sent:
+            reached("outbox", "deleted")
+        self._sent = []
+        if not rows:
+            self._outlet.read_to_the_end()
+            return
+        messages = [
+            (number, (topic, key, body, read_headers(headers))) for number, topic, key, body, headers in rows
+        ]
+        await self._send(publisher, messages)
+
+    async def _send_from_memory(self, publisher: Publisher, driver: Any, taken: Sequence[Numbered]) -> None:
+        if len(self._sent) < _DELETE_ROWS:
+            await self._send(publisher, taken)
+            return
+        both = (self._delete(driver), self._send(publisher, taken))
+        for outcome in await asyncio.gather(*both, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _send(self, publisher: Publisher, numbered: Sequence[Numbered]) -> None:
+        reached("produce", "before")
+        # Nothing of this is deleted unless all of it was acknowledged: it is sent again as a whole and in
+        # order, and every reader has an inbox.
+        await publisher.publish([message for _, message in numbered])
+        reached("produce", "after")
+        self._delays_s = delays_s()
+        self._sent += [number for number, _ in numbered]
+
+    async def _delete(self, driver: Any) -> None:
+        gone, self._sent = self._sent, []
+        await driver.execute(_DELETE, gone)
+        reached("outbox", "deleted")
+
+    async def _look_around(self, driver: Any) -> None:
+        """Is there an older row than any that is known here? It also shows that the session lives."""
+        self._looked_at_s = time.monotonic()
+        oldest = await driver.fetchval(_OLDEST)
+        known = [number for number in (min(self._sent, default=None), self._outlet.oldest()) if number]
+        if oldest is not None and (not known or oldest < min(known)):
+            self._outlet.miss()
 
 
-@asynccontextmanager
-async def _producer(settings: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap_servers,
-        acks="all",
-        enable_idempotence=not settings.embedded,
-        linger_ms=0,
-        max_batch_size=128 * 1024,
-        max_request_size=4 * 1024 * 1024,
-        request_timeout_ms=30_000,
-    )
+async def _happens(event: asyncio.Event, within_s: float) -> bool:
+    """Whether it does."""
     try:
-        await producer.start()
-        yield producer
-    finally:
-        await _give_up(producer)
-
-
-async def _give_up(producer: AIOKafkaProducer) -> None:
-    """Stop without waiting for a broker that is away: what was not acknowledged is in the outbox."""
-    stopping = asyncio.ensure_future(producer.stop())
-    done, _ = await asyncio.wait([stopping], timeout=_STOP_WITHIN_S)
-    if done:
-        stopping.result()
-        return
-    stopping.cancel()
-    sender: Any = producer._sender
-    await sender.close()
-    await producer.client.close()
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -20,7 +20,8 @@ from shared.crash_points import reached
 from shared.storage.clock import DatabaseClock
 from shared.storage.connections import ANSWER_WITHIN_S, engine
 from shared.storage.lane import Lane
-from shared.storage.messages import NOTIFY, InboxEntry, RawHeaders, inbox_part, outbox_part, stored_headers
+from shared.storage.messages import InboxEntry, Outgoing, RawHeaders, inbox_part, outbox_parts
+from shared.storage.outlet import Outlet
 from shared.storage.statement import Part, joined
 
 # Beginnings of SQLSTATEs that say nothing about the statement: connection, credentials, no such database,
@@ -58,9 +59,10 @@ class Transaction:
         self.cause = cause
         self._session: AsyncSession | None = None
         self._ordinal = 0
-        self._outgoing: list[tuple[str, bytes | None, bytes | None, str]] = []
+        self._outgoing: list[Outgoing] = []
         self._handled: list[InboxEntry] = []
-        self._sent = False
+        self._written: list[tuple[int, Sequence[int], Sequence[Outgoing], bool]] = []
+        """What went into the outbox: the epoch, ids, messages, and whether others' rows were there before."""
         self._after_commit: list[Callable[[], None]] = []
 
     @property
@@ -123,7 +125,7 @@ class Transaction:
 
     def send_raw(self, topic: Topic, key: bytes | None, body: bytes | None, headers: RawHeaders) -> None:
         """Put bytes into the outbox as they are: for dead letters."""
-        self._outgoing.append((topic.name, key, body, stored_headers(headers)))
+        self._outgoing.append((topic.name, key, body, headers))
 
     def remember(self, handled: InboxEntry) -> None:
         """Put a message into the inbox. Another of its source and id there breaks the commit."""
@@ -174,16 +176,19 @@ class Transaction:
         """Write everything that waits for it. Raises `Outrun`, then nothing may be committed."""
         if self._session is not None:
             await self._session.flush()
-        parts = [*self.parts(), *inbox_part(self._handled), *outbox_part(self._outgoing)]
+        epoch, outgoing = self.database.outlet.epoch, self._outgoing
+        sending, numbered = outbox_parts(outgoing, epoch)
+        parts = [*self.parts(), *inbox_part(self._handled), *sending]
         guard = self.guard()
         if not parts and guard is None:
             return
-        statement = joined(guard, parts, NOTIFY if self._outgoing else "")
-        self._sent = self._sent or bool(self._outgoing)
+        statement = joined(guard, parts, numbered)
         self._outgoing, self._handled = [], []
         [row] = await self.fetch(statement.sql, *statement.args)
         if not row[0]:
             raise Outrun("somebody else was faster")
+        if outgoing:
+            self._written.append((epoch, row[1], outgoing, row[2]))
 
     async def commit(self) -> None:
         at = self.cause.type if self.cause else ""
@@ -195,14 +200,16 @@ class Transaction:
                 await self.write()
                 reached(at, "commit", "before")
                 await self._session.commit()
-        except BaseException:
+        except BaseException as error:
+            if not isinstance(error, Outrun):
+                # It may be durable all the same: then the outbox has what nobody here knows of.
+                self.database.outlet.miss()
             self.settled(False)
             raise
         reached(at, "commit", "after")
         self.settled(True)
-        if self._sent:
-            for wake in self.database.on_sent:
-                wake()
+        for written in self._written:
+            self.database.outlet.committed(*written)
         for wake in self._after_commit:
             wake()
 
@@ -236,8 +243,7 @@ class Database(Generic[T]):
         self.memory = transaction.new_memory()
         """What this process remembers between transactions, if the service does."""
         self.engine = engine(url, pool_size, answer_within_s)
-        self.on_sent: list[Callable[[], None]] = []
-        """Called after each commit that put something into the outbox: sooner than a notification comes."""
+        self.outlet = Outlet()
         self.lane = Lane(url.replace("postgresql+asyncpg:", "postgresql:", 1), pool_size, answer_within_s)
         self.clock = DatabaseClock(self.lane)
 

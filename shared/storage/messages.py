@@ -1,7 +1,7 @@
 """Inbox and outbox as parts of a commit."""
 
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic_core import from_json, to_json
@@ -9,12 +9,11 @@ from pydantic_core import from_json, to_json
 from shared.storage.statement import HOLDS, Part
 
 OUTBOX_CHANNEL = "outbox"
-NOTIFY = f", case when holds then pg_notify('{OUTBOX_CHANNEL}', '') end"
-"""Wakes the relay of whatever process has it."""
+"""Wakes the relay of whatever process leads."""
 
-RawHeaders = Iterable[tuple[str, bytes | None]]
-Outgoing = tuple[str, bytes | None, bytes | None, str]
-"""Topic, key, body and the stored headers."""
+RawHeaders = Sequence[tuple[str, bytes | None]]
+Outgoing = tuple[str, bytes | None, bytes | None, RawHeaders]
+"""Topic, key, body and headers."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +60,28 @@ def inbox_part(handled: Sequence[InboxEntry]) -> list[Part]:
     ]
 
 
-def outbox_part(outgoing: Sequence[Outgoing]) -> list[Part]:
-    """Adds them in their order; none if there are none."""
+def outbox_parts(outgoing: Sequence[Outgoing], epoch: int) -> tuple[list[Part], str]:
+    """Adds them in their order; and what to select beside `holds`: their ids, and whether others' are there.
+
+    `epoch` is that of this process's leadership. Without one, another process's relay is woken.
+    """
     if not outgoing:
-        return []
+        return [], ""
     add = (
-        "insert into outbox (topic, key, body, headers)"
-        " select topic, key, body, headers::json"
+        "insert into outbox (topic, key, body, headers, epoch)"
+        " select topic, key, body, headers::json, $5::bigint"
         " from unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[]) as new (topic, key, body, headers)"
-        f" where {HOLDS}"
+        f" where {HOLDS} returning id"
+    )
+    look = (
+        f"select case when $1::bigint = 0 then pg_notify('{OUTBOX_CHANNEL}', '')::text is null else"
+        " exists (select from outbox where epoch < $1) or exists (select from outbox where epoch > $1)"
+        " end as others"
     )
     topics, keys, bodies, headers = zip(*outgoing, strict=True)
-    return [Part(add, (list(topics), list(keys), list(bodies), list(headers)))]
+    stored = [stored_headers(each) for each in headers]
+    parts = [
+        Part(add, (list(topics), list(keys), list(bodies), stored, epoch), name="added"),
+        Part(look, (epoch,), name="looked"),
+    ]
+    return parts, ", (select array_agg(id order by id) from added), (select others from looked)"

@@ -22,24 +22,26 @@ class Part:
 
     sql: str
     args: tuple[Any, ...] = ()
+    name: str | None = None
+    """By which what is selected beside can speak of its rows."""
 
 
 def joined(guard: Part | None, parts: Sequence[Part], also: str = "") -> Part:
     """One statement that does all parts if the guard holds, and answers one row: `holds`.
 
     The guard is a query of one row with the column `holds`; it is asked once, before anything is written.
-    `also` is selected beside it.
+    `also` is selected beside it, from named parts.
     """
     every = (guard or Part(ALWAYS), *parts)
-    sql = _text(tuple((part.sql, len(part.args)) for part in every))
+    sql = _text(tuple((part.sql, len(part.args), part.name) for part in every))
     return Part(f"{sql}{also} from guard", tuple(arg for part in every for arg in part.args))
 
 
 @lru_cache(maxsize=256)
-def _text(parts: tuple[tuple[str, int], ...]) -> str:
-    names = ("guard as materialized", *(f"part_{number} as" for number in range(1, len(parts))))
+def _text(parts: tuple[tuple[str, int, str | None], ...]) -> str:
     written, taken = [], 0
-    for name, (sql, count) in zip(names, parts, strict=True):
+    for number, (sql, count, given) in enumerate(parts):
+        name = f"{given or f'part_{number}'} as" if number else "guard as materialized"
         written.append(f"{name} ({_PLACEHOLDER.sub(_moved_by(taken), sql)})")
         taken += count
     return f"with {', '.join(written)} select holds"

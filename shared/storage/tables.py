@@ -7,7 +7,7 @@ Documents are kept as `json`, not `jsonb`: a message that is sent again must hav
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Identity, LargeBinary, MetaData, func
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Identity, LargeBinary, MetaData, Sequence, func
 from sqlmodel import Field, SQLModel
 
 
@@ -42,7 +42,15 @@ class OutboxRow(SQLModel, table=True):
     created_at: datetime = Field(
         sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
     )
+    epoch: int = Field(
+        default=0,
+        sa_column=Column(BigInteger, nullable=False, server_default="0", index=True),
+        description="of the leadership in which its process sends it from memory; 0 for none",
+    )
 
+
+OUTBOX_EPOCHS = Sequence("outbox_epochs", metadata=InboxRow.metadata)
+"""Counts the leaderships of a service's relays."""
 
 MESSAGE_TABLES = InboxRow.metadata
 """What a service's first migration creates for its messages."""

@@ -27,7 +27,8 @@ from shared.contracts.topics import RELEASE_COMMANDS, Topic
 from shared.messaging.consumer import Consumer
 from shared.messaging.inbox import Inbox
 from shared.messaging.progress import Progress, Stuck
-from shared.messaging.relay import Relay, _producer
+from shared.messaging.publisher import publishing
+from shared.messaging.relay import Relay
 from shared.messaging.topic_admin import partition_counts
 from shared.settings import KafkaSettings
 from shared.storage.database import Database
@@ -121,8 +122,8 @@ async def test_blocking_the_event_loop_past_the_session_timeout(place: Place) ->
 
 
 async def test_aiokafkas_defaults_are_all_overridden(place: Place) -> None:
-    async with _producer(place.settings) as producer:
-        sent: Any = producer._sender
+    async with publishing(place.settings) as publisher:
+        sent: Any = publisher.producer._sender
         assert sent._acks == -1
         assert (sent._txn_manager is not None) is not place.settings.embedded
     async with place.service().running() as service:
@@ -266,11 +267,11 @@ class BreakingOnce(Relay):
         super().__init__(database, settings)
         self.producers: set[Any] = set()
 
-    async def _send_all(self, producer: Any, driver: Any) -> None:
-        self.producers.add(producer)
+    async def _relay(self, publisher: Any, driver: Any) -> None:
+        self.producers.add(publisher.producer)
         if len(self.producers) == 1:
             raise OutOfOrderSequenceNumber("sequence 5, expected 3")
-        await super()._send_all(producer, driver)
+        await super()._relay(publisher, driver)
 
 
 class Hanging(Relay):
@@ -280,7 +281,7 @@ class Hanging(Relay):
         super().__init__(database, settings, hung_after_s=1)
         self.hangs = asyncio.Event()
 
-    async def _send_all(self, producer: Any, driver: Any) -> None:
+    async def _relay(self, publisher: Any, driver: Any) -> None:
         self.hangs.set()
         await asyncio.Event().wait()
 

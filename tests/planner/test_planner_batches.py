@@ -26,7 +26,7 @@ from tests.support.planner_service import PlannerService
 
 _STATE = {
     "projects": "select id, project::text, revision, version_map::text, map_revision, fence from projects",
-    "runs": "select id, status, started, ended, revision, wake_at, state::text from runs",
+    "runs": "select id, status, started, ended, revision, told, origin, plan_document from runs",
     "releases": "select system, version, revision, release::text from releases",
     "inbox": "select source, id, digest, verdict::text from inbox",
     "outbox": "select topic, key, body, headers::text from outbox order by id",

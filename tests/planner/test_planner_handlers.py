@@ -223,7 +223,11 @@ async def test_a_timer_that_fails_stops_no_other(planner: PlannerService) -> Non
         for _ in range(2)
     ]
     async with planner.database.transaction() as tx:
-        await tx.session.execute(text("update runs set state = '{}' where id = :id"), {"id": broken.id})
+        nothing_but_a_timer = '{"work": {"wake_at": "2000-01-01T00:00:00Z"}}'
+        await tx.session.execute(
+            text("update runs set told = :told where id = :id"),
+            {"told": nothing_but_a_timer, "id": broken.id},
+        )
     later: Database[PlannerTransaction] = Database("planner", planner.database.url, AnHourLater)
     try:
         await Timers(later).fire_due()

@@ -5,12 +5,15 @@ saw is still the newest.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from services.planner.recovery import FleetState
 from services.planner.run import Run
 from shared.contracts.projects import Project
 from shared.contracts.releases import Release
+from shared.contracts.run_state import RunOrigin
+from shared.contracts.runs import Plan, RunChanged
 from shared.contracts.version_maps import VersionMap
 
 PROJECTS_MAX = 2000
@@ -20,13 +23,43 @@ KnownReleases = dict[tuple[str, str], tuple[Release, int]]
 
 
 @dataclass(frozen=True)
+class Book:
+    """Every release that is known, and how often any has changed."""
+
+    known: KnownReleases
+    revision: int
+
+    @cached_property
+    def releases(self) -> dict[tuple[str, str], Release]:
+        return {name: release for name, (release, _) in self.known.items()}
+
+
+@dataclass(frozen=True)
 class KeptRun:
     """A Run, and how often it has changed."""
 
     run: Run
     revision: int
+    told: bytes | None = None
+    """The body of the event that told of it, which is also what is stored; None once that is durable."""
     is_new: bool = False
     """It is in no table yet."""
+    plan_is_new: bool = False
+
+    @classmethod
+    def stored(cls, name: str, revision: int, told: str, origin: str, plan: str | None) -> "KeptRun":
+        """A Run as it is in its row: its last event, what it was opened with, and its plan."""
+        document = None if plan is None else Plan.model_validate_json(plan)
+        changed = RunChanged.model_validate_json(told)
+        return cls(Run.whole(changed, RunOrigin.model_validate_json(origin), document), revision)
+
+    @classmethod
+    def changed(cls, before: "KeptRun | None", run: Run, revision: int, told: bytes) -> "KeptRun":
+        """What is to be written of a Run, whatever of `before` is written already."""
+        if before is None:
+            return cls(run, revision, told, is_new=True, plan_is_new=run.plan_document is not None)
+        other_plan = before.plan_is_new or run.plan_document is not before.run.plan_document
+        return cls(run, revision, told, is_new=before.is_new, plan_is_new=other_plan)
 
 
 @dataclass
@@ -59,8 +92,7 @@ class Memory:
     """The newest state of which this process knows; the least used Project is forgotten first."""
 
     projects: OrderedDict[str, KnownProject] = field(default_factory=OrderedDict)
-    releases: KnownReleases | None = None
-    book_revision: int = 0
+    book: Book | None = None
     fleet: FleetState | None = None
 
     def recall(self, project: str) -> KnownProject | None:
@@ -77,7 +109,7 @@ class Memory:
         if before is not None and before.version > version:
             return
         runs = {
-            name: replace(kept, is_new=False) if kept.is_new else kept
+            name: kept if kept.told is None else KeptRun(kept.run, kept.revision)
             for name, kept in known.runs.items()
             if not kept.run.ended
         }
@@ -90,9 +122,9 @@ class Memory:
         if len(self.projects) > PROJECTS_MAX:
             self.projects.popitem(last=False)
 
-    def keep_releases(self, releases: KnownReleases, revision: int) -> None:
-        if self.releases is None or self.book_revision <= revision:
-            self.releases, self.book_revision = releases, revision
+    def keep_book(self, book: Book) -> None:
+        if self.book is None or self.book.revision <= book.revision:
+            self.book = book
 
     def forget(self, project: str) -> None:
         self.projects.pop(project, None)

@@ -6,17 +6,23 @@ from services.planner.recovery import FleetState
 from services.planner.run import Run
 from services.planner.store.memory import KeptRun, KnownProject, KnownReleases
 from shared.contracts.freezes import FLEET
+from shared.contracts.run_state import RunOrigin
+from shared.contracts.values import Contract
 from shared.storage.statement import HOLDS, Part
+
+_RUN = "r.id, r.revision, r.told, r.origin, r.plan_document"
+"""What `Run.whole` makes a Run of."""
 
 PROJECTS = (
     "select p.id, p.version, p.project::text, p.revision, p.version_map::text, p.map_revision, p.fence,"
-    " r.id, r.revision, r.state::text"
+    f" {_RUN}"
     " from unnest($1::text[]) as asked (id) join projects p on p.id = asked.id"
     " left join runs r on r.project = p.id and r.started and not r.ended"
 )
 """Projects, each with its started Run that has not ended."""
 
-RUNS = "select project, id, revision, state::text from unnest($1::text[]) as asked (id) join runs using (id)"
+RUNS = f"select r.project, {_RUN} from unnest($1::text[]) as asked (id) join runs r on r.id = asked.id"
+OPEN_RUNS = f"select {_RUN} from runs r where not r.ended order by r.requested_at"
 
 RELEASES = (
     "select b.revision, r.system, r.version, r.revision, r.release::text"
@@ -24,9 +30,15 @@ RELEASES = (
 )
 
 
+LOOK_LATER = (
+    "update runs set look_at = (told::json->'work'->>'wake_at')::timestamptz"
+    " where look_at <= $1 and coalesce((told::json->'work'->>'wake_at')::timestamptz > $1, true)"
+)
+"""Timers that have been moved since they were written down are looked at when they come."""
+
 DUE = (
-    "select id, project from runs where wake_at <= $1"
-    " union all select id, project from runs where awaits_thaw and $2 and (wake_at is null or wake_at > $1)"
+    "select id, project from runs where look_at <= $1"
+    " union all select id, project from runs where awaits_thaw and $2 and (look_at is null or look_at > $1)"
     " limit 100"
 )
 """Runs whose timer has come, and those that wait for the thaw if it has."""
@@ -104,19 +116,22 @@ def _project_columns(some: Sequence[KnownProject]) -> tuple[list[object], ...]:
 
 
 def write_runs(changed: Sequence[KeptRun]) -> list[Part]:
-    """New Runs are added, the others overwritten."""
-    names = "id, project, status, started, ended, revision, plan, wake_at, requested_at, awaits_thaw, state"
+    """New Runs are added, the others overwritten; what never changes of them is not written again."""
+    names = (
+        "id, project, status, started, ended, revision, plan, look_at, requested_at, awaits_thaw,"
+        " told, origin, plan_document"
+    )
     columns = (
         "unnest($1::text[], $2::text[], $3::text[], $4::bool[], $5::bool[], $6::bigint[], $7::text[],"
-        " $8::timestamptz[], $9::timestamptz[], $10::bool[], $11::text[])"
+        " $8::timestamptz[], $9::timestamptz[], $10::bool[], $11::text[], $12::text[], $13::text[])"
     )
-    add = (
-        f"insert into runs ({names}) select id, project, status, started, ended, revision, plan, wake_at,"
-        f" requested_at, awaits_thaw, state::json from {columns} as n ({names}) where {HOLDS}"
-    )
+    add = f"insert into runs ({names}) select {names} from {columns} as n ({names}) where {HOLDS}"
+    # A timer that comes later than it is looked for costs a look; one that is moved costs every index.
     change = (
         "update runs r set status = n.status, started = n.started, ended = n.ended, revision = n.revision,"
-        " plan = n.plan, wake_at = n.wake_at, awaits_thaw = n.awaits_thaw, state = n.state::json"
+        " plan = n.plan, look_at = case when n.ended then null else least(r.look_at, n.look_at) end,"
+        " awaits_thaw = n.awaits_thaw, told = n.told,"
+        " plan_document = coalesce(n.plan_document, r.plan_document)"
         f" from {columns} as n ({names}) where r.id = n.id and {HOLDS}"
     )
     parts = []
@@ -144,8 +159,14 @@ def _run_columns(some: Sequence[KeptRun]) -> tuple[list[object], ...]:
         [run.wake_at for run in runs],
         [run.requested_at for run in runs],
         [run.awaits_thaw for run in runs],
-        [run.model_dump_json(by_alias=True) for run in runs],
+        [(kept.told or b"").decode() for kept in some],
+        [_json(kept.run.part(RunOrigin)) if kept.is_new else None for kept in some],
+        [_json(kept.run.plan_document) if kept.plan_is_new else None for kept in some],
     )
+
+
+def _json(document: Contract | None) -> str | None:
+    return None if document is None else document.model_dump_json(by_alias=True)
 
 
 def is_started(run: Run) -> bool:

@@ -50,13 +50,16 @@ class ProjectRow(SQLModel, table=True):
 
 
 class RunRow(SQLModel, table=True):
-    """A Run; `state` is the whole of it."""
+    """A Run: what it was opened with, its plan, and the last event, which holds everything else.
+
+    `look_at` is when its timer is looked at: never after it comes, and often before.
+    """
 
     __tablename__ = "runs"
     __table_args__ = (
         Index("runs_of_a_project", "project", "requested_at"),
         Index("runs_by_plan", "plan"),
-        Index("runs_with_a_timer", "wake_at", postgresql_where=text("wake_at is not null")),
+        Index("runs_with_a_timer", "look_at", postgresql_where=text("look_at is not null")),
         Index("runs_that_await_thaw", "id", postgresql_where=text("awaits_thaw")),
         # One started Run per Project at a time, whatever the code believes.
         Index("one_started_run", "project", unique=True, postgresql_where=text("started and not ended")),
@@ -70,10 +73,12 @@ class RunRow(SQLModel, table=True):
     ended: bool
     revision: int = Field(sa_column=Column(BigInteger, nullable=False))
     plan: str | None = None
-    wake_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
+    look_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
     awaits_thaw: bool = False
     requested_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
-    state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    told: str = Field(description="the body of its last `RunChanged`")
+    origin: str = Field(description="`RunOrigin` as JSON")
+    plan_document: str | None = Field(default=None, description="`Plan` as JSON")
 
 
 class FleetRow(SQLModel, table=True):

@@ -10,11 +10,12 @@ from services.planner.open_commands import open_command
 from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
 from services.planner.store import statements
-from services.planner.store.memory import KeptRun, KnownProject, KnownReleases, Memory
+from services.planner.store.memory import Book, KeptRun, KnownProject, KnownReleases, Memory
 from services.planner.store.tables import RunRow
+from shared.contracts.envelope import to_body
 from shared.contracts.projects import Project
 from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdrawn
-from shared.contracts.runs import Plan
+from shared.contracts.runs import Plan, RunChanged, RunView
 from shared.contracts.values import Message
 from shared.contracts.version_maps import VersionMap
 from shared.errors import Reject, not_found
@@ -35,8 +36,7 @@ class PlannerTransaction(Transaction):
         self._changed: dict[str, None] = {}
         self._changed_runs: dict[str, str] = {}
         """The Project of each."""
-        self._releases: KnownReleases | None = None
-        self._book_revision = 0
+        self._book: Book | None = None
         self._changed_releases: KnownReleases = {}
         self._fleet: FleetState | None = None
         self._fleet_revision = 0
@@ -77,7 +77,7 @@ class PlannerTransaction(Transaction):
         return known.project, known.version_map
 
     async def releases(self) -> dict[tuple[str, str], Release]:
-        return {name: release for name, (release, _) in (await self._known_releases()).items()}
+        return (await self._known_releases()).releases
 
     async def active_run(self, project: str) -> str | None:
         """The Project's started Run that has not ended."""
@@ -94,31 +94,34 @@ class PlannerTransaction(Transaction):
 
     async def run_with_revision(self, run_id: str) -> tuple[Run, int]:
         """A Run as it is now, to be looked at, and how often it has changed. Raises `Reject` if unknown."""
-        for _, _, revision, state in await self.fetch(statements.RUNS, [run_id]):
-            return Run.model_validate_json(state), revision
+        for _, *row in await self.fetch(statements.RUNS, [run_id]):
+            kept = KeptRun.stored(*row)
+            return kept.run, kept.revision
         raise _no_run(run_id)
 
-    async def runs(self, project: str | None, status: str | None, most: int = 200) -> list[Run]:
+    async def runs(self, project: str | None, status: str | None, most: int = 200) -> list[RunView]:
         """Newest first."""
-        query = select(RunRow).order_by(col(RunRow.requested_at).desc()).limit(most)
+        query = select(col(RunRow.told)).order_by(col(RunRow.requested_at).desc()).limit(most)
         if project is not None:
             query = query.where(col(RunRow.project) == project)
         if status is not None:
             query = query.where(col(RunRow.status) == status)
         rows = await self.session.execute(query)
-        return [Run.model_validate(row.state) for row in rows.scalars()]
+        return [RunChanged.model_validate_json(told).run for told in rows.scalars()]
 
     async def plan(self, digest: str) -> Plan:
-        found = await self.session.execute(select(RunRow).where(col(RunRow.plan) == digest).limit(1))
-        row = found.scalar_one_or_none()
-        plan = Run.model_validate(row.state).plan_document if row is not None else None
+        found = await self.session.execute(
+            select(col(RunRow.plan_document)).where(col(RunRow.plan) == digest).limit(1)
+        )
+        plan = found.scalar_one_or_none()
         if plan is None:
             raise not_found("there is no such plan", field="plan", value=digest, cure="upgradepath run list")
-        return plan
+        return Plan.model_validate_json(plan)
 
     async def due(self) -> list[tuple[str, str]]:
         """(Run, Project) of every Run whose timer has come, or that waits for a freeze which is over."""
         thawed = (await self.fleet()).freeze is None
+        await self.fetch(statements.LOOK_LATER, self.now)
         rows = await self.fetch(statements.DUE, self.now, thawed)
         return [(run, project) for run, project in rows]
 
@@ -138,25 +141,20 @@ class PlannerTransaction(Transaction):
 
     async def open_messages(self) -> list[Message]:
         """For every Run that has not ended: its last event and its open command, as they were sent."""
-        rows = await self.session.execute(
-            select(RunRow).where(col(RunRow.ended).is_(False)).order_by(col(RunRow.requested_at))
-        )
         messages: list[Message] = []
-        for row in rows.scalars():
-            run = Run.model_validate(row.state)
-            messages.append(run.changed(row.revision))
-            command = open_command(run)
-            if command is not None:
-                messages.append(command)
+        for row in await self.fetch(statements.OPEN_RUNS):
+            kept = KeptRun.stored(*row)
+            command = open_command(kept.run)
+            messages += [kept.run.changed(kept.revision), *([command] if command else [])]
         return messages
 
     # --- changing --------------------------------------------------------------------------------
 
     async def keep_release(self, release: Release, revision: int) -> None:
         """Keep what the registry tells; older news is dropped."""
-        known, name = await self._known_releases(), (release.system, release.version)
-        if name not in known or known[name][1] < revision:
-            self._releases = {**known, name: (release, revision)}
+        book, name = await self._known_releases(), (release.system, release.version)
+        if name not in book.known or book.known[name][1] < revision:
+            self._book = Book({**book.known, name: (release, revision)}, book.revision)
             self._changed_releases[name] = (release, revision)
 
     async def keep_project(self, project: Project, revision: int) -> None:
@@ -191,9 +189,12 @@ class PlannerTransaction(Transaction):
         known.fence = max(known.fence, run.fence)
         kept = known.runs.get(run.id)
         revision = kept.revision + 1 if kept else 1
-        for message in (*decision.sends, run.changed(revision)):
+        changed = run.changed(revision)
+        told = to_body(changed)
+        for message in decision.sends:
             self.send(message, correlation_id=run.id, traceparent=run.traceparent)
-        known.runs[run.id] = KeptRun(run, revision, is_new=kept.is_new if kept else True)
+        self.send(changed, correlation_id=run.id, traceparent=run.traceparent, body=told)
+        known.runs[run.id] = KeptRun.changed(kept, run, revision, told)
         if statements.is_started(run):
             known.active = None if run.ended else run.id
         self._changed[known.id] = None
@@ -202,7 +203,7 @@ class PlannerTransaction(Transaction):
     # --- the commit ------------------------------------------------------------------------------
 
     def guard(self) -> Part | None:
-        book = None if self._releases is None else self._book_revision
+        book = None if self._book is None else self._book.revision
         fleet = None if self._fleet is None else self._fleet_revision
         if not self._projects and book is None and fleet is None:
             return None
@@ -224,15 +225,16 @@ class PlannerTransaction(Transaction):
         if not durable:
             for name in self._projects:
                 self.memory.forget(name)
-            self.memory.releases = self.memory.fleet = None
+            self.memory.book = self.memory.fleet = None
             return
         for name, known in self._projects.items():
             self.memory.keep(known, changed=name in self._changed)
         if self._fleet is not None:
             self.memory.fleet = self._fleet
-        if self._releases is not None:
-            self.memory.keep_releases(
-                self._releases, self._book_revision + (1 if self._changed_releases else 0)
+        if self._book is not None:
+            grown = 1 if self._changed_releases else 0
+            self.memory.keep_book(
+                Book(self._book.known, self._book.revision + grown) if grown else self._book
             )
 
     # --- loading ---------------------------------------------------------------------------------
@@ -262,29 +264,28 @@ class PlannerTransaction(Transaction):
             )
             known.project = None if project is None else Project.model_validate_json(project)
             known.version_map = None if version_map is None else VersionMap.model_validate_json(version_map)
-            known.active, run_revision, state = active
+            known.active = active[0]
             if known.active is not None:
-                known.runs[known.active] = KeptRun(Run.model_validate_json(state), run_revision)
+                known.runs[known.active] = KeptRun.stored(*active)
 
     async def _load_runs(self, runs: Sequence[str]) -> None:
         """Those of them that belong to Projects which are held."""
-        for project, name, revision, state in await self.fetch(statements.RUNS, runs) if runs else ():
+        for project, name, *row in await self.fetch(statements.RUNS, runs) if runs else ():
             if project in self._projects:
-                kept = KeptRun(Run.model_validate_json(state), revision)
-                self._projects[project].runs.setdefault(name, kept)
+                self._projects[project].runs.setdefault(name, KeptRun.stored(name, *row))
 
-    async def _known_releases(self) -> KnownReleases:
-        if self._releases is None and self.from_memory and self.memory.releases is not None:
-            self._releases, self._book_revision = self.memory.releases, self.memory.book_revision
-        if self._releases is None:
+    async def _known_releases(self) -> Book:
+        if self._book is None and self.from_memory:
+            self._book = self.memory.book
+        if self._book is None:
             rows = await self.fetch(statements.RELEASES)
-            self._book_revision = rows[0][0]
-            self._releases = {
+            known = {
                 (system, version): (Release.model_validate_json(release), revision)
                 for _, system, version, revision, release in rows
                 if system is not None
             }
-        return self._releases
+            self._book = Book(known, rows[0][0])
+        return self._book
 
 
 _ABOUT_RELEASES = (ReleasePublished, ReleaseWithdrawn)

@@ -1,0 +1,96 @@
+"""Many messages to the broker at once, by partition and in their order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+
+from shared.settings import KafkaSettings
+from shared.storage.messages import Outgoing
+
+_STOP_WITHIN_S = 2.0
+
+
+class Publisher:
+    """A producer that takes a round of messages. A round ends before the next one begins."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self.producer = producer
+
+    async def publish(self, messages: Iterable[Outgoing]) -> None:
+        """Send them, each key's in their order. Raises what the driver raises unless all are acknowledged.
+
+        After an exception any of them may have been sent: all are to be sent again, and every reader has an
+        inbox.
+        """
+        counts: dict[str, int] = {}
+        batches: dict[tuple[str, int], list[Any]] = {}
+        for topic, key, body, headers in messages:
+            if topic not in counts:
+                counts[topic] = len(await self.producer.partitions_for(topic))
+            at = (topic, _partition(key, counts[topic]))
+            builders = batches.setdefault(at, [])
+            if not builders or not _added(builders[-1], key, body, headers):
+                builders.append(self.producer.create_batch())
+                if not _added(builders[-1], key, body, headers):
+                    raise ValueError(f"a message of {len(body or b'')} bytes does not fit into a batch")
+        pending = [
+            await self.producer.send_batch(builder, topic, partition=partition)
+            for (topic, partition), builders in batches.items()
+            for builder in builders
+        ]
+        for outcome in await asyncio.gather(*pending, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+
+@asynccontextmanager
+async def publishing(settings: KafkaSettings) -> AsyncIterator[Publisher]:
+    """A publisher that is connected, and given up at the end without waiting for a broker that is away."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap_servers,
+        acks="all",
+        enable_idempotence=not settings.embedded,
+        linger_ms=0,
+        max_batch_size=128 * 1024,
+        max_request_size=4 * 1024 * 1024,
+        request_timeout_ms=30_000,
+    )
+    try:
+        await producer.start()
+        yield Publisher(producer)
+    finally:
+        await _give_up(producer)
+
+
+def _added(builder: Any, key: bytes | None, body: bytes | None, headers: Any) -> bool:
+    return builder.append(timestamp=None, key=key, value=body, headers=list(headers)) is not None
+
+
+@lru_cache(maxsize=65_536)
+def _hash(key: bytes) -> int:
+    # Written in Python over there, and asked for the same few keys again and again.
+    hashed: int = murmur2(key)
+    return hashed & 0x7FFFFFFF
+
+
+def _partition(key: bytes | None, count: int) -> int:
+    """The partition in which every client of Kafka looks for this key."""
+    return _hash(key) % count if key is not None else 0
+
+
+async def _give_up(producer: AIOKafkaProducer) -> None:
+    """What was not acknowledged is in the outbox."""
+    stopping = asyncio.ensure_future(producer.stop())
+    done, _ = await asyncio.wait([stopping], timeout=_STOP_WITHIN_S)
+    if done:
+        stopping.result()
+        return
+    stopping.cancel()
+    sender: Any = producer._sender
+    await sender.close()
+    await producer.client.close()
