@@ -221,7 +221,7 @@ async def _produced(producer: AIOKafkaProducer, events: list[Raw]) -> float:
 
 
 async def measure() -> list[Result]:
-    """A first release, and one that supersedes it, each against COPY and raw sends of the same bytes."""
+    """Who is affected, and a first release told to all, against COPY and raw sends of the same bytes."""
     results = []
     with tempfile.TemporaryDirectory(prefix="upgradepath-bench-") as name:
         async with _running(Path(name)) as fanout:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ import uvicorn
 from services.watchdog import EXIT_STUCK, watched_loop
 from shared.application import Service, web_application
 from shared.contracts.topics import SERVICES
+from shared.garbage import imports_left_alone
 
 log = logging.getLogger(__name__)
 
@@ -90,28 +90,11 @@ async def serving(services: Sequence[Service], host: str, port: int) -> AsyncIte
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(sockets=[listening]), name="http")
             await server.ready.wait()
-            with _imports_left_alone():
+            with imports_left_alone(_COLLECT_AFTER_OBJECTS):
                 try:
                     yield
                 finally:
                     server.should_exit = True
-
-
-@contextlib.contextmanager
-def _imports_left_alone() -> Iterator[None]:
-    """Spare the garbage collector what is there for good.
-
-    Else it walks through every imported module again and again: that was half of a worker's CPU.
-    """
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER_OBJECTS, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 async def until_told_to_stop() -> None:

@@ -16,6 +16,7 @@ import asyncpg
 
 from shared import background
 from shared.clients.database_urls import database_of, with_database
+from shared.garbage import imports_left_alone
 from shared.messaging.topic_reader import read_batches
 from shared.replay.bulk import copy_rows, drop_indexes, keep_one
 from shared.replay.lag import places
@@ -25,6 +26,8 @@ from shared.settings import KafkaSettings
 from shared.storage.migrations import migrate_async
 
 _BATCH_RECORDS = 5000
+_COLLECT_AFTER_OBJECTS = 100_000
+"""As many as a few batches are made of, which go as a whole."""
 _BATCHES_AHEAD = 2
 """Read while the one before is written."""
 _MEMORY = "set local work_mem = '64MB'; set local maintenance_work_mem = '256MB'"
@@ -78,7 +81,8 @@ async def rebuild(settings: KafkaSettings, restorer: Restorer, url: str) -> Rebu
             await connection.execute(_MEMORY)
             await connection.execute(_FAST_COMPRESSION)
             await restorer.prepare(connection)
-            events = await _restore(settings, restorer, connection)
+            with imports_left_alone(_COLLECT_AFTER_OBJECTS):
+                events = await _restore(settings, restorer, connection)
             where = await _places(settings, restorer)
             copied = await _copy(settings, restorer, connection, where)
             await restorer.finish(connection)
