@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from cli.answers import PlanAnswer, ReportAnswer, RunAnswer
+from cli.answers import PlanAnswer, RunAnswer
 from cli.asking import AsJson, RunArgument, Watch, asks
 from cli.client import Server
 from cli.decisions import ask, current_candidate
 from cli.output import note, say, show_json, table, text, when
 from cli.plan_page import print_summary
 from cli.run_page import print_run, status_text
-from cli.watch import answer_and_watch, finish, watch
+from cli.watch import answer_and_watch, finish, under_way, watch
 from cli.world import NoAnswer
 from shared.clock import utc_now
 from shared.contracts.runs import RunView
@@ -75,15 +75,13 @@ def show(server: Server, run: RunArgument, as_json: AsJson = False) -> None:
 
 
 def _say_progress(server: Server, run: RunView) -> None:
-    """What the executor is doing at this moment, if it is its turn."""
     try:
-        report = ReportAnswer.model_validate(server.read("executor", "runs", run.id))
+        words = under_way(server, run)
     except (Reject, NoAnswer) as error:
         note(f"how far it is cannot be told: {error}")
         return
-    last = report.effects[-1] if report.effects else None
-    if last is not None and last.done_at is None and last.stage == run.stage:
-        say(f"  {last.stage}: {last.name} {last.detail}, under way")
+    if words is not None:
+        say(f"  {words}")
 
 
 @app.command("list", rich_help_panel=LOOK)

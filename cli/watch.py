@@ -7,15 +7,18 @@ from typing import Any
 import typer
 from rich.live import Live
 
-from cli.answers import RunAnswer
+from cli.answers import ReportAnswer, RunAnswer
 from cli.client import Server
 from cli.output import note, say, show_json, show_json_line, stdout
 from cli.run_page import ENDED, change_line, latest_records, live_page, print_blocked
 from cli.world import NoAnswer
 from shared.clock import utc_now
 from shared.contracts.runs import RunView
+from shared.errors import Reject
 
 WAIT_S = 20
+_LOOK_S = 2
+"""How often a stage that goes on is asked how far it is."""
 # A service that is deployed anew answers again by then.
 _PATIENCE_S = 60.0
 _PAUSE_S = 1.0
@@ -29,6 +32,15 @@ def is_settled(run: RunView) -> bool:
     return record is None or record.status != "running"
 
 
+def under_way(server: Server, run: RunView) -> str | None:
+    """What the executor does now, and how far it is, if it is its turn. Raises as `Server.read`."""
+    report = ReportAnswer.model_validate(server.read("executor", "runs", run.id))
+    last = report.effects[-1] if report.effects else None
+    if last is None or last.done_at is not None or last.stage != run.stage:
+        return None
+    return f"{last.stage}: {last.name} {last.detail}, under way"
+
+
 def wait_for(server: Server, run_id: str, until: Callable[[RunView], bool]) -> RunView:
     """The Run as soon as it is so. Raises as `Server.read`."""
     return next(answer.run for answer, _ in _changes(server, run_id, note) if until(answer.run))
@@ -39,7 +51,8 @@ def watch(server: Server, run_id: str, as_json: bool = False) -> RunView:
     if as_json:
         return _show(_changes(server, run_id, note), lambda _, document: show_json_line(document))
     if not stdout().is_terminal:
-        last = _show(_changes(server, run_id, note), lambda run, _: say(change_line(run, utc_now())))
+        changes = _changes(server, run_id, note, lambda words: say(f"  {words}"))
+        last = _show(changes, lambda run, _: say(change_line(run, utc_now())))
         print_blocked(last)
         return last
     return _watch_live(server, run_id)
@@ -74,7 +87,7 @@ def _show(changes: Iterator[tuple[RunAnswer, Any]], show: Callable[[RunView, Any
 
 def _watch_live(server: Server, run_id: str) -> RunView:
     notices: list[str] = []
-    changes = _changes(server, run_id, notices.append)
+    changes = _changes(server, run_id, notices.append, notices.append)
     current = next(changes)[0].run
     # The table is drawn by a clock of its own, so that durations grow while the next change is awaited.
     with Live(
@@ -88,9 +101,19 @@ def _watch_live(server: Server, run_id: str) -> RunView:
     return current
 
 
-def _changes(server: Server, run_id: str, notice: Callable[[str], None]) -> Iterator[tuple[RunAnswer, Any]]:
-    """Every state of the Run from now on; a server that is away for a moment is awaited."""
+def _changes(
+    server: Server,
+    run_id: str,
+    notice: Callable[[str], None],
+    progress: Callable[[str], None] | None = None,
+) -> Iterator[tuple[RunAnswer, Any]]:
+    """Every state of the Run from now on; a server that is away for a moment is awaited.
+
+    `progress` is told how far a stage is whenever that has changed.
+    """
     revision: int | None = None
+    told: str | None = None
+    wait_s = WAIT_S if progress is None else _LOOK_S
     answered_at = time.monotonic()
     while True:
         try:
@@ -99,7 +122,7 @@ def _changes(server: Server, run_id: str, notice: Callable[[str], None]) -> Iter
                 "runs",
                 run_id,
                 after_revision=revision,
-                wait_s=None if revision is None else WAIT_S,
+                wait_s=None if revision is None else wait_s,
             )
         except NoAnswer as error:
             if revision is None or not error.passing or time.monotonic() - answered_at > _PATIENCE_S:
@@ -112,3 +135,16 @@ def _changes(server: Server, run_id: str, notice: Callable[[str], None]) -> Iter
         if answer.revision != revision:
             revision = answer.revision
             yield answer, document
+        elif progress is not None and answer.run.status == "running":
+            words = _progress(server, answer.run)
+            if words is not None and words != told:
+                progress(words)
+            told = words
+
+
+def _progress(server: Server, run: RunView) -> str | None:
+    try:
+        return under_way(server, run)
+    except (Reject, NoAnswer):
+        # It is only said beside the Run's own state, which is awaited as before.
+        return None

@@ -5,6 +5,7 @@ import pytest
 from services.executor.clients.masking import Progress, masked_copy
 from services.executor.clients.postgres import schema_description, session
 from services.executor.clients.prisma import read_models
+from services.executor.clients.set_aside import SetAside, set_aside
 from shared.errors import Failure
 from tests.executor.conftest import NewDatabase
 
@@ -124,3 +125,55 @@ async def test_a_mask_that_breaks_what_was_set_aside_is_told(new_database: NewDa
         await masked_copy(production, staging, read_models({"s.prisma": SCHEMA}))
     (finding,) = caught.value.outcome.findings
     assert "by_initial" in finding.detail
+
+
+VISITS = """
+CREATE TABLE visits (at int NOT NULL, who text, pad text, PRIMARY KEY (at), UNIQUE (at, who))
+    PARTITION BY RANGE (at);
+CREATE TABLE visits_old PARTITION OF visits FOR VALUES FROM (0) TO (500);
+CREATE TABLE visits_new PARTITION OF visits FOR VALUES FROM (500) TO (20000);
+CREATE INDEX ON visits (who);
+CREATE INDEX ON visits USING hash (who) WHERE at > 3;
+CREATE INDEX only_here ON visits_old (at, who);
+"""
+VISITED = """
+model visits {
+  at Int @id
+  /// @mask email
+  who String?
+  /// @mask keep
+  pad String?
+}
+"""
+
+
+async def test_a_large_partitioned_table_is_filled_without_its_indexes(new_database: NewDatabase) -> None:
+    production, staging = await new_database(), await new_database()
+    for url in (production, staging):
+        async with session(url) as connection:
+            await connection.execute(VISITS)
+    async with session(staging) as connection:
+        undone = connection.transaction()
+        await undone.start()
+        aside = await set_aside(connection, "public", "visits", partitioned=True)
+        assert len(aside.own) == 4
+        await undone.rollback()
+    async with session(production) as connection:
+        await connection.execute(
+            "INSERT INTO visits SELECT n, n || '@real.example', repeat(md5(n::text), 60)"
+            " FROM generate_series(1, 9000) n"
+        )
+    copied = await masked_copy(production, staging, read_models({"s.prisma": VISITED}))
+    assert copied.rows == {"visits": 9000}
+    assert await schema_description(staging) == await schema_description(production)
+    async with session(staging) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM visits_old WHERE who LIKE '%real%'") == 0
+        assert await connection.fetchval("SELECT bool_and(indisvalid) FROM pg_index")
+
+
+async def test_a_partition_with_names_of_its_own_keeps_its_indexes(new_database: NewDatabase) -> None:
+    url = await new_database()
+    async with session(url) as connection:
+        await connection.execute(f"{VISITS}; ALTER INDEX visits_old_pkey RENAME TO by_time")
+        assert await set_aside(connection, "public", "visits", partitioned=True) == SetAside()
+    assert any("by_time" in line for line in await schema_description(url))

@@ -78,8 +78,11 @@ async def masked_copy(
         before = await schema_description(staging)
         async with _writing(staging) as target:
             await _empty(target, plans)
-            large = [plan for plan in plans if plan.bytes >= _LARGE_BYTES and not plan.partitioned]
-            aside = {plan: await set_aside(target, plan.schema, plan.table) for plan in large}
+            large = [plan for plan in plans if plan.bytes >= _LARGE_BYTES]
+            aside = {
+                plan: await set_aside(target, plan.schema, plan.table, partitioned=plan.partitioned)
+                for plan in large
+            }
             lanes = _Lanes(production, staging, progress, aside)
             rows = await lanes.copy(source, target, plans)
             await _refer(target, aside)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from services.executor.clients.postgres import Connection, quoted
+from services.executor.clients.postgres import Connection, described, quoted
 
 _MEMORY = "SET maintenance_work_mem = '128MB'"
 _CONSTRAINTS = """
@@ -20,7 +20,9 @@ _CONSTRAINTS = """
     ORDER BY k.contype <> 'f', k.oid
 """
 _INDEXES = """
-    SELECT n.nspname AS schema, c.relname AS name, pg_get_indexdef(i.indexrelid) AS definition
+    SELECT n.nspname AS schema, c.relname AS name, pg_get_indexdef(i.indexrelid) AS definition,
+        CASE WHEN pg_get_indexdef(i.indexrelid) ~ ' ON ONLY ' THEN
+            substring(pg_get_indexdef(i.indexrelid) FROM ' ON ONLY (.*?) USING ') ELSE '' END AS "on"
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE i.indrelid = $1::regclass
     AND NOT EXISTS (SELECT FROM pg_constraint k
@@ -37,8 +39,32 @@ class SetAside:
     references: tuple[str, ...] = ()
 
 
-async def set_aside(target: Connection, schema: str, table: str) -> SetAside:
-    """Drop them; a table keeps them all when a view or the like needs one of its constraints."""
+async def set_aside(target: Connection, schema: str, table: str, *, partitioned: bool = False) -> SetAside:
+    """Drop them; a table keeps them all when a view or the like needs one of its constraints.
+
+    So does a partitioned one, still without rows, whose partitions would get theirs back under other names.
+    """
+    if partitioned and not await _come_back(target, schema, table):
+        return SetAside()
+    return await _set_aside(target, schema, table)
+
+
+async def _come_back(target: Connection, schema: str, table: str) -> bool:
+    """Whether all is as before once it was dropped and brought back: tried, and undone."""
+    trial = target.transaction()
+    await trial.start()
+    try:
+        before = await described(target)
+        aside = await _set_aside(target, schema, table)
+        await put_back(target, (*aside.own, *aside.references))
+        return await described(target) == before
+    except asyncpg.PostgresError:
+        return False
+    finally:
+        await trial.rollback()
+
+
+async def _set_aside(target: Connection, schema: str, table: str) -> SetAside:
     name = quoted(schema, table)
     own: list[str] = []
     references: list[str] = []
@@ -51,7 +77,8 @@ async def set_aside(target: Connection, schema: str, table: str) -> SetAside:
                 (references if each["kind"] == "f" else own).append(back)
             for each in await target.fetch(_INDEXES, name):
                 await target.execute(f"DROP INDEX {quoted(each['schema'], each['name'])}")
-                own.append(each["definition"])
+                # A partitioned table's own says ONLY, which would leave its partitions without.
+                own.append(each["definition"].replace(f" ON ONLY {each['on']} ", f" ON {each['on']} ", 1))
     except asyncpg.DependentObjectsStillExistError:
         return SetAside()
     return SetAside(tuple(own), tuple(references))
