@@ -59,6 +59,8 @@ class Services:
     queries: list[str] = field(default_factory=list)
     late: int = 0
     """How often the planner has not read of a Project yet."""
+    still: int = 0
+    """How often a Run is asked for after its first state before it changes."""
 
     def forget(self) -> None:
         vars(self).update(vars(Services(url=self.url)))
@@ -69,7 +71,9 @@ class Services:
             raise self.refuse
 
     def seen(self, after_revision: int) -> dict[str, Any]:
-        revision = min(after_revision + 1, len(self.states))
+        waits = after_revision > 0 and self.still > 0
+        self.still -= waits
+        revision = after_revision if waits else min(after_revision + 1, len(self.states))
         return {"run": self.states[revision - 1].model_dump(mode="json"), "revision": revision}
 
 

@@ -160,6 +160,19 @@ def test_watching_prints_one_line_per_change(upgradepath: Type, planned: Service
     assert [json.loads(line)["revision"] for line in as_json] == [1, 2, 3]
 
 
+def test_watching_tells_how_far_a_stage_is_once(upgradepath: Type, planned: Services) -> None:
+    effect = {"stage": "prepare", "attempt": 1, "name": "copy-rows", "done_at": None}
+    planned.documents[f"executor/runs/{RUN}"] = {"effects": [{**effect, "detail": "3 of about 9 MiB: users"}]}
+    planned.states = [documents.run("running", "prepare"), documents.run("succeeded", "record")]
+    planned.still = 3
+    said = upgradepath("run", "watch", RUN).stdout.splitlines()
+    assert len(said) == 3
+    assert said[1] == "  prepare: copy-rows 3 of about 9 MiB: users, under way"
+    planned.states, planned.still = [documents.run("running", "prepare"), planned.states[1]], 2
+    del planned.documents[f"executor/runs/{RUN}"]
+    assert len(upgradepath("run", "watch", RUN).stdout.splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     ("command", "end", "code"),
     [
