@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from local.postgres import EmbeddedPostgres
@@ -68,7 +69,9 @@ async def kill_at(world: World, chance: random.Random) -> str:
             if done is not None and done >= share * ROWS * 0.8:
                 break
             await asyncio.sleep(_LOOK_S)
-        await asyncio.sleep(after_s)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(after_s):
+            await worker.wait()
     if worker.returncode is None:
         worker.send_signal(signal.SIGKILL)
     code = await worker.wait()
