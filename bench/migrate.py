@@ -15,7 +15,7 @@ from local.postgres import EmbeddedPostgres
 from services.executor.clients import migrations
 from services.executor.clients.migration_files import Migration, read_migrations
 from services.executor.clients.postgres import create_database, drop_database
-from shared.sql_script import read_script
+from shared.sql.script import read_statements
 from tests.migration_histories.synthetic import History
 
 MIGRATIONS = 200
@@ -82,7 +82,7 @@ async def _bare(history: Sequence[Migration], url: str) -> None:
     connection = await asyncpg.connect(url)
     for each in history:
         # asyncpg stumbles over a script of comments alone.
-        if read_script(each.sql).statements:
+        if read_statements(each.sql):
             await connection.execute(each.sql)
             await connection.execute("RESET ALL")
     await connection.close()

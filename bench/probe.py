@@ -8,7 +8,7 @@ from bench.result import Result, against
 from local.postgres import EmbeddedPostgres
 from services.executor.clients.postgres import create_database, session
 from services.executor.clients.probes import ask
-from shared.sql.script import read_script
+from shared.sql.script import read_statements
 
 ROWS = 2_500_000
 _TABLES = f"""
@@ -43,7 +43,7 @@ async def measure() -> list[Result]:
         async with session(url) as connection:
             await connection.execute(_TABLES)
             await connection.execute("VACUUM users")
-        statements = read_script(_UPGRADE)
+        statements = read_statements(_UPGRADE)
         started = time.perf_counter()
         answers = await ask(url, statements)
         asked_s = time.perf_counter() - started

@@ -54,7 +54,7 @@ class EmbeddedPostgres:
     The folder holds data/, postgres.log and the superuser's password (random, so that no other user of the
     machine gets in). It starts again after a stop, a crash or a SIGKILL. `port` None takes a free one, which
     stays the same over `stop` and `start`. `fsync` False trades safety against a power cut for speed.
-    `variables` are more of the server's environment.
+    `variables` are more of the server's environment, `settings` more of its own.
     A dead owner's server may take `owner_gone_within_s` to end before the folder counts as in use.
     Every method blocks; call them by `asyncio.to_thread` from a running loop.
     Raises CannotStart when it cannot run here or the folder is in use.
@@ -68,6 +68,7 @@ class EmbeddedPostgres:
         fsync: bool = True,
         owner_gone_within_s: float = 15.0,
         variables: Mapping[str, str] = MappingProxyType({}),
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.folder = folder.resolve()
         self.port = port if port is not None else free_port()
@@ -75,6 +76,7 @@ class EmbeddedPostgres:
         self._fsync = fsync
         self._owner_gone_within_s = owner_gone_within_s
         self._variables = variables
+        self._more_settings = settings
         self._data = self.folder / "data"
         self._log = self.folder / "postgres.log"
         self._password_file = self.folder / "password"
@@ -186,6 +188,7 @@ class EmbeddedPostgres:
             "max_connections": "250",
             "timezone": "UTC",
             "log_timezone": "UTC",
+            **self._more_settings,
         }
         if not self._fsync:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

@@ -7,7 +7,8 @@ from typing import Literal
 
 from shared.adopted import Adopted
 from shared.packages.package import Migration, Package
-from shared.sql_script import read_script
+from shared.sql.parsing import Unreadable
+from shared.sql.script import read_statements
 
 _LITERAL = r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$"""
 _LAYOUT = re.compile(rf"(?P<literal>{_LITERAL})|(?:--[^\n]*|/\*.*?\*/|\s)+", re.DOTALL)
@@ -62,6 +63,9 @@ def _look(
         if sql == migration.sql:
             return folder, "same file"
     wanted = _statements(migration.sql)
+    if not wanted:
+        # `prisma migrate dev --create-only` leaves such behind: there is nothing that could be missing.
+        return "", "within"
     for folder, there in statements.items():
         if there == wanted:
             return folder, "same statements"
@@ -73,5 +77,8 @@ def _look(
 
 def _statements(sql: str) -> list[str]:
     """The statements without comments and layout, so that a reformatted file is the same."""
-    texts = [statement.text for statement in read_script(sql).statements]
+    try:
+        texts = [statement.text for statement in read_statements(sql)]
+    except Unreadable:
+        texts = [sql]
     return [_LAYOUT.sub(lambda found: found["literal"] or " ", text).strip() for text in texts]

@@ -144,8 +144,6 @@ class _Reading:
                 continue
             up, down = f"{MIGRATIONS}{name}/migration.sql", f"{MIGRATIONS}{name}/down.sql"
             sql = self._text(up)
-            if not sql.strip() and up in self._members:
-                self._refuse("the migration is empty", up, "write its SQL, or remove the folder")
             checksum = hashlib.sha256(sql.encode()).hexdigest()
             found.append(Migration(name, sql, self._text(down) if down in self._members else None, checksum))
         return tuple(found)

@@ -1,4 +1,4 @@
-"""Prisma's two WebAssembly packages, fetched once from the npm registry and kept in the cache.
+"""Packages like Prisma's two of WebAssembly, fetched once from the npm registry and kept in the cache.
 
 What lies in the cache is the registry's own archive, checked against the pinned digest whenever it is read.
 """
@@ -24,21 +24,23 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Archive:
-    """One package of the scope @prisma; `integrity` is the registry's sha512, `module` the path inside."""
+    """One package; `integrity` is the registry's sha512, `module` the path inside."""
 
     package: str
     integrity: str
-    module: str
+    module: str = ""
+    scope: str = "prisma"
+    version: str = VERSION
 
     @property
     def file(self) -> str:
         """The name that `npm pack` gives it."""
-        return f"prisma-{self.package}-{VERSION}.tgz"
+        return f"{self.scope}-{self.package}-{self.version}.tgz"
 
     @property
     def path(self) -> Path:
         """Where it is kept."""
-        return cache_folder() / "prisma" / self.file
+        return cache_folder() / self.scope / self.file
 
 
 PARSER = Archive(
@@ -54,7 +56,15 @@ ENGINE = Archive(
 
 
 def module_bytes(archive: Archive) -> bytes:
-    """The WebAssembly module, fetched when the cache has no archive of the pinned digest. Blocks.
+    """The WebAssembly module of an archive. Blocks; raises `Reject` as `archive_bytes` does."""
+    with tarfile.open(fileobj=io.BytesIO(archive_bytes(archive)), mode="r:gz") as members:
+        member = members.extractfile(archive.module)
+        assert member is not None, f"{archive.file} has no file {archive.module}"
+        return member.read()
+
+
+def archive_bytes(archive: Archive) -> bytes:
+    """The archive, fetched when the cache has none of the pinned digest. Blocks.
 
     Raises `Reject` when it cannot be had, with the way to bring it here by hand.
     """
@@ -65,10 +75,7 @@ def module_bytes(archive: Archive) -> bytes:
             keep(archive.path, data)
         except OSError as error:
             raise _missing(archive, f"it cannot be kept: {error}") from error
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as members:
-        member = members.extractfile(archive.module)
-        assert member is not None, f"{archive.file} has no file {archive.module}"
-        return member.read()
+    return data
 
 
 def is_kept(archive: Archive) -> bool:
@@ -76,11 +83,11 @@ def is_kept(archive: Archive) -> bool:
     return _kept(archive) is not None
 
 
-def npm_registry() -> str:
-    """The registry that npm would ask for the scope @prisma, without a slash at its end."""
+def npm_registry(scope: str = "prisma") -> str:
+    """The registry that npm would ask for the scope, without a slash at its end."""
     settings = _npmrc()
     named = (
-        settings.get("@prisma:registry")
+        settings.get(f"@{scope}:registry")
         or os.environ.get("NPM_CONFIG_REGISTRY")
         # npm reads both, and sets this one for what it starts.
         or os.environ.get("npm_config_registry")  # noqa: SIM112
@@ -117,7 +124,8 @@ def _fetched(archive: Archive) -> bytes:
     # Once on a machine: no service keeps its memory for that.
     import httpx
 
-    url = f"{npm_registry()}/@prisma/{archive.package}/-/{archive.package}-{VERSION}.tgz"
+    package, registry = f"@{archive.scope}/{archive.package}", npm_registry(archive.scope)
+    url = f"{registry}/{package}/-/{archive.package}-{archive.version}.tgz"
     try:
         answer = httpx.get(url, timeout=_DOWNLOAD_WITHIN_S, follow_redirects=True)
         answer.raise_for_status()
@@ -131,10 +139,10 @@ def _fetched(archive: Archive) -> bytes:
 def _missing(archive: Archive, reason: str) -> Reject:
     folder = archive.path.parent
     return not_found(
-        f"Prisma's package @prisma/{archive.package} is not here: {reason}",
+        f"the package @{archive.scope}/{archive.package} is not here: {reason}",
         field="UPGRADES_CACHE",
         value=folder,
         cure="let this machine reach the npm registry once (npm's own setting `registry` is heeded)"
         f", or bring the file: mkdir -p {folder} && cd {folder}"
-        f" && npm pack @prisma/{archive.package}@{VERSION}",
+        f" && npm pack @{archive.scope}/{archive.package}@{archive.version}",
     )

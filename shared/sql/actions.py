@@ -164,6 +164,21 @@ class RenameType:
 
 
 @dataclass(frozen=True)
+class RenameConstraint:
+    table: Table
+    name: str
+    to: str
+
+
+@dataclass(frozen=True)
+class RenameIndex:
+    """Also of a constraint, which is named by its index."""
+
+    name: Table
+    to: str
+
+
+@dataclass(frozen=True)
 class AddLabel:
     """A new value of an enum."""
 
@@ -247,6 +262,8 @@ Action: TypeAlias = (
     | DropIndex
     | CreateType
     | RenameType
+    | RenameConstraint
+    | RenameIndex
     | AddLabel
     | RenameLabel
     | Write

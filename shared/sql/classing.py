@@ -24,6 +24,8 @@ from shared.sql.actions import (
     DropNotNull,
     DropTable,
     RenameColumn,
+    RenameConstraint,
+    RenameIndex,
     RenameLabel,
     RenameTable,
     RenameType,
@@ -143,6 +145,8 @@ def _effect(action: Action, scene: Scene) -> _Effect:
             return _write(action, scene)
         case RenameType(name=name, to=to):
             return _Effect("additive", f"type {shown(name)} is called {shown(to)} from then on", "may fail")
+        case RenameConstraint(to=to) | RenameIndex(to=to):
+            return _Effect("additive", f"a rule or an index is called {to} from then on")
         case CreateType() | Create():
             return _Effect("additive", "something new, without rows")
         case AddLabel(type=name, label=label):

@@ -16,6 +16,8 @@ from shared.sql.actions import (
     DropIndex,
     DropTable,
     RenameColumn,
+    RenameConstraint,
+    RenameIndex,
     RenameLabel,
     RenameTable,
     RenameType,
@@ -106,6 +108,10 @@ def _rename(node: Any, schema: str) -> Iterator[Action]:
     elif what in ("type", "domain"):
         name = qualified(_names(inner(node.object)), schema)
         yield RenameType(name, (name[0], node.newname))
+    elif what == "tabconstraint":
+        yield RenameConstraint(table_of(node.relation, schema), node.subname, node.newname)
+    elif what == "index":
+        yield RenameIndex(table_of(node.relation, schema), node.newname)
     elif what in ("function", "schema", "sequence", "procedure"):
         named = node.relation.relname or ".".join(_names(inner(node.object))) or node.subname
         yield Drop(what, named)

@@ -1,251 +1,261 @@
-"""A script read into statements, and each statement into what it does. Pure."""
+"""A script as PostgreSQL reads it: its statements, its transactions, and what cannot run. Pure."""
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-import postgast
+from postgast import pg_query_pb2
 
-from shared.sql.actions import Action, Code, Create, CreateTable, Rewrite, Setting, Write
-from shared.sql.alter import altered
-from shared.sql.blocks import statements_of_block
-from shared.sql.objects import READERS, Reader, words
-from shared.sql.tree import below, inner, kind, strings, table_of
+from shared.sql.actions import Action
+from shared.sql.names import quoted
+from shared.sql.parsing import MARK, NO_ROWS_FROM_STDIN, Fault, Unreadable, parse
+from shared.sql.reading import actions_of
+from shared.sql.tree import inner, kind, strings
 
 DEFAULT_SCHEMA = "public"
-BORDER = Setting("a transaction's border")
-"""BEGIN, COMMIT and the like."""
+_ENDS_TRANSACTION = re.compile(r"\b(COMMIT|ROLLBACK)\b(?!\s+(DROP|DELETE|PRESERVE)\b)", re.IGNORECASE)
+_NEVER_IN_TRANSACTION = frozenset(
+    {"AlterSystemStmt", "CreatedbStmt", "DropdbStmt", "CreateTableSpaceStmt", "DropTableSpaceStmt"}
+    | {"CreateSubscriptionStmt", "DropSubscriptionStmt"}
+)
+_WHOLE_REINDEX = (
+    pg_query_pb2.REINDEX_OBJECT_DATABASE,
+    pg_query_pb2.REINDEX_OBJECT_SYSTEM,
+    pg_query_pb2.REINDEX_OBJECT_SCHEMA,
+)
+_OPENS = (pg_query_pb2.TRANS_STMT_BEGIN, pg_query_pb2.TRANS_STMT_START)
+_ALONE_ELSEWHERE = "cannot run in a transaction, and several statements are one"
 
 
-class Unreadable(ValueError):
-    """PostgreSQL's parser says no; `line` (from 1) is where, if it knows."""
+@dataclass(frozen=True)
+class IndexBuild:
+    """What a CREATE or DROP INDEX CONCURRENTLY names.
 
-    def __init__(self, message: str, line: int | None) -> None:
-        super().__init__(message if line is None else f"line {line}: {message}")
-        self.line = line
+    `index` is a plain name for one that is built, and SQL text, with its schema, for one that is dropped;
+    `table` is SQL text, and none for a drop.
+    """
+
+    creates: bool
+    index: str | None
+    table: str | None
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement: its first line (from 1), its text without comments around it, what it does."""
+    """One statement: its first line (from 1), its text without semicolon and comments around it."""
 
     line: int
     text: str
-    actions: tuple[Action, ...]
+    start: int
+    after: int
+    """Where the next may begin: behind its semicolon."""
+    schema: str
+    node: Any = field(compare=False, repr=False)
+    tokens: tuple[str, ...] = field(repr=False)
+    """Words and plain names in capitals; a string is `''`."""
+
+    @cached_property
+    def actions(self) -> tuple[Action, ...]:
+        """What it does."""
+        return tuple(actions_of(self.node, self.schema))
+
+    @property
+    def opens_transaction(self) -> bool:
+        return self._transaction in _OPENS
+
+    @property
+    def commits(self) -> bool:
+        return bool(self._transaction == pg_query_pb2.TRANS_STMT_COMMIT)
+
+    @property
+    def _transaction(self) -> int | None:
+        return self.node.kind if kind(self.node) == "TransactionStmt" else None
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether PostgreSQL takes it only outside a transaction, and so only alone in its file."""
+        node = self.node
+        match kind(node):
+            case "VacuumStmt":
+                return bool(node.is_vacuumcmd)
+            case "ReindexStmt":
+                return node.kind in _WHOLE_REINDEX or _has_option(node.params, "concurrently")
+            case "IndexStmt" | "DropStmt":
+                return bool(node.concurrent)
+            case "AlterTableStmt":
+                commands = [inner(each) for each in node.cmds]
+                return any(
+                    each.subtype == pg_query_pb2.AT_DetachPartition and inner(getattr(each, "def")).concurrent
+                    for each in commands
+                )
+            case other:
+                return other in _NEVER_IN_TRANSACTION
+
+    @property
+    def may_end_transactions(self) -> bool:
+        """Whether it can do so where it stands alone; inside a transaction PostgreSQL forbids it."""
+        if kind(self.node) == "DoStmt":
+            return _ENDS_TRANSACTION.search(self.text) is not None
+        return kind(self.node) == "CallStmt"
+
+    @property
+    def index_build(self) -> IndexBuild | None:
+        """What it builds or drops, if it is an index and concurrently."""
+        node = self.node
+        if kind(node) == "IndexStmt" and node.concurrent:
+            names = [each for each in (node.relation.schemaname, node.relation.relname) if each]
+            return IndexBuild(True, node.idxname or None, quoted(*names))
+        if kind(node) == "DropStmt" and node.concurrent:
+            return IndexBuild(False, quoted(*strings(inner(node.objects[0]).items)), None)
+        return None
 
 
-def read_script(sql: str, schema: str = DEFAULT_SCHEMA) -> tuple[Statement, ...]:
+def _has_option(options: Any, name: str) -> bool:
+    return any(inner(each).defname == name for each in options)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What becomes true at once: one transaction, or one statement that runs outside of any."""
+
+    sql: str
+    start: int
+    alone: bool = False
+    end: str = ""
+    """The COMMIT with which the script itself ends the transaction here, as written."""
+
+    @property
+    def committed(self) -> bool:
+        return bool(self.end)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A whole script."""
+
+    sql: str
+    statements: tuple[Statement, ...]
+
+    @property
+    def alone(self) -> Statement | None:
+        """The statement for which the script runs outside a transaction."""
+        if len(self.statements) != 1:
+            return None
+        (only,) = self.statements
+        return only if only.runs_alone or only.may_end_transactions else None
+
+    def parts(self) -> tuple[Part, ...]:
+        """The script's transactions in order, where PostgreSQL ends them when it gets the script at once.
+
+        Statements outside BEGIN and COMMIT run with what stands around them, up to the next COMMIT. Put
+        together, `sql` and `end` of all parts are the script.
+        """
+        if self.alone is not None:
+            return (Part(self.sql, 0, alone=True),)
+        found: list[Part] = []
+        start = 0
+        commits = [each for each in self.statements if each.commits]
+        for statement in commits:
+            # What follows the last COMMIT is comments at the most.
+            last = statement is self.statements[-1]
+            end = len(self.sql) if last else statement.after
+            found.append(Part(self.sql[start : statement.start], start, end=self.sql[statement.start : end]))
+            start = end
+        if start < len(self.sql) or not found:
+            found.append(Part(self.sql[start:], start))
+        return tuple(found)
+
+    def faults(self) -> Iterator[Fault]:
+        """Why `prisma migrate deploy` could not run it, or would leave it half done."""
+        if self.sql.startswith(MARK):
+            yield Fault(1, "it begins with a byte order mark", "save it as UTF-8 without one")
+        opened = 0
+        for statement in self.statements:
+            yield from self._faults_of(statement)
+            if statement.opens_transaction:
+                opened = statement.line
+            elif statement.commits:
+                opened = 0
+        if opened:
+            yield Fault(opened, "BEGIN has no COMMIT", "write COMMIT at its end, or leave BEGIN out")
+
+    def _faults_of(self, statement: Statement) -> Iterator[Fault]:
+        line, node = statement.line, statement.node
+        if kind(node) == "CopyStmt" and node.is_from and not node.filename and not node.is_program:
+            yield Fault(line, *NO_ROWS_FROM_STDIN)
+        if kind(node) == "TransactionStmt":
+            if node.kind == pg_query_pb2.TRANS_STMT_ROLLBACK:
+                yield Fault(line, "ROLLBACK takes back what the script did before it", "leave it out")
+            elif node.kind == pg_query_pb2.TRANS_STMT_PREPARE:
+                yield Fault(line, "a prepared transaction outlives the migration", "write COMMIT")
+            elif node.chain:
+                yield Fault(line, "AND CHAIN leaves another transaction open", "write COMMIT, then BEGIN")
+        if statement.runs_alone and len(self.statements) > 1:
+            words = " ".join(statement.tokens[:3])
+            yield Fault(line, f"{words} {_ALONE_ELSEWHERE}", "move it into a migration of its own")
+        build = statement.index_build
+        if build is not None and build.creates and build.index is None:
+            cure = "write CREATE INDEX CONCURRENTLY <name> ON …"
+            yield Fault(line, "an index without a name cannot be found again after a crash", cure)
+
+
+def read_script(sql: str) -> Script:
+    """A script as a whole. Raises `Unreadable`."""
+    return Script(sql, read_statements(sql))
+
+
+def read_statements(sql: str, schema: str = DEFAULT_SCHEMA) -> tuple[Statement, ...]:
     """The statements of a script; `schema` is meant where a name has none. Raises `Unreadable`."""
-    # Editors put a mark at the beginning that is no SQL.
-    sql = sql.removeprefix("\ufeff")
-    data = sql.encode()
+    statements = []
+    line, counted = 1, 0
+    for each in parse(sql):
+        line += sql.count("\n", counted, each.start)
+        counted = each.start
+        words = tuple(_word(sql[token.start : token.end]) for token in each.tokens)
+        text = sql[each.start : each.end]
+        statements.append(Statement(line, text, each.start, each.after, schema, each.node, words))
+    return tuple(statements)
+
+
+def alone_in(sql: str) -> Statement | None:
+    """The statement for which the script runs outside a transaction; none, too, of one that is unreadable."""
     try:
-        tree = postgast.parse(sql)
-    except postgast.PgQueryError as error:
-        known = error.cursorpos > 0
-        line = data[: error.cursorpos - 1].count(b"\n") + 1 if known else None
-        raise Unreadable(error.message, line) from None
-    found = []
-    for raw in tree.stmts:
-        end = raw.stmt_location + raw.stmt_len if raw.stmt_len else len(data)
-        text = data[raw.stmt_location : end].decode()
-        blank = _leading_blank(text)
-        line = data[: raw.stmt_location].count(b"\n") + text[:blank].count("\n") + 1
-        found.append(Statement(line, text[blank:].strip(), tuple(_actions(inner(raw.stmt), schema))))
-    return tuple(found)
+        return read_script(sql).alone
+    except Unreadable:
+        return None
 
 
-def _leading_blank(text: str) -> int:
-    """How many characters of space and comments stand before the statement."""
-    at = 0
-    while at < len(text):
-        if text.startswith("--", at):
-            end = text.find("\n", at)
-            at = len(text) if end < 0 else end + 1
-        elif text.startswith("/*", at):
-            at = _comment_end(text, at)
-        elif text[at].isspace():
-            at += 1
-        else:
-            break
-    return at
+def parts_of(sql: str) -> tuple[Part, ...]:
+    """The script's transactions in order; one that is unreadable goes to the server in one piece.
+
+    What a Run brings is refused when it cannot be read. What a Project had before may be older than any rule,
+    and is replayed as Prisma runs it.
+    """
+    try:
+        return read_script(sql).parts()
+    except Unreadable:
+        return (Part(sql, 0),)
 
 
-def _comment_end(text: str, at: int) -> int:
-    """Behind a block comment, which may hold others."""
-    depth = 0
-    while at < len(text):
-        if text.startswith("/*", at):
-            depth, at = depth + 1, at + 2
-        elif text.startswith("*/", at):
-            depth, at = depth - 1, at + 2
-            if depth == 0:
-                return at
-        else:
-            at += 1
-    return at
+def is_empty(sql: str) -> bool:
+    """Whether there is nothing to run in it, comments at the most."""
+    try:
+        return not parse(sql)
+    except Unreadable:
+        return False
 
 
-def _actions(node: Any, schema: str) -> Iterator[Action]:
-    reader = _READERS.get(kind(node))
-    if reader is not None:
-        yield from reader(node, schema)
-    elif kind(node) in _SETTINGS:
-        yield Setting(_SETTINGS[kind(node)])
-    elif kind(node).startswith(("Create", "Define")):
-        yield Create(words(kind(node)), "")
-    else:
-        yield Code(words(kind(node)))
+def faults_of(sql: str) -> tuple[Fault, ...]:
+    """Why a script could not run, that PostgreSQL's parser says no among it."""
+    try:
+        return tuple(read_script(sql).faults())
+    except Unreadable as error:
+        return (error.fault,)
 
 
-def _write(node: Any, schema: str) -> Iterator[Action]:
-    verb = kind(node).removesuffix("Stmt").lower()
-    columns = tuple(
-        inner(each).name
-        for each in (node.cols if verb == "insert" else node.target_list if verb == "update" else ())
-    )
-    everywhere = verb != "insert" and not node.HasField("where_clause")
-    yield Write(verb, table_of(node.relation, schema), columns, everywhere, node)  # type: ignore[arg-type]
-    yield from _nested(node, schema)
-
-
-def _nested(node: Any, schema: str) -> Iterator[Action]:
-    """What the parts of WITH write, and the functions of the Project's own that are called."""
-    for each in below(node):
-        if each is not node and kind(each) in ("InsertStmt", "UpdateStmt", "DeleteStmt"):
-            yield from _write(each, schema)
-
-
-def _truncate(node: Any, schema: str) -> Iterator[Action]:
-    for each in node.relations:
-        yield Write("truncate", table_of(inner(each), schema), everywhere=True)
-
-
-def _select(node: Any, schema: str) -> Iterator[Action]:
-    if node.HasField("into_clause"):
-        yield CreateTable(table_of(node.into_clause.rel, schema), (), filled=True)
-    wrote = list(_nested(node, schema))
-    yield from wrote
-    called = {strings(each.funcname)[-1].lower() for each in below(node) if kind(each) == "FuncCall"}
-    for name in sorted(called - _HARMLESS_FUNCTIONS):
-        yield Code(f"calls {name}()")
-    if not wrote and called <= _HARMLESS_FUNCTIONS:
-        yield Setting("a query")
-
-
-def _do(node: Any, schema: str) -> Iterator[Action]:
-    given = {inner(each).defname: inner(inner(each).arg).sval for each in node.args}
-    if given.get("language", "plpgsql") != "plpgsql":
-        yield Code(f"a DO block in {given['language']}")
-        return
-    yield from _block(given.get("as", ""), schema)
-
-
-def _block(body: str, schema: str) -> Iterator[Action]:
-    texts, dynamic = statements_of_block(body)
-    for text in texts:
-        try:
-            statements = read_script(text, schema)
-        except Unreadable:
-            dynamic = True
-            continue
-        for statement in statements:
-            yield from statement.actions
-    if dynamic:
-        yield Code("a DO block that makes its SQL while it runs")
-    elif not texts:
-        yield Setting("a DO block that changes nothing")
-
-
-def _rewrite(node: Any, schema: str) -> Iterator[Action]:
-    name = kind(node)
-    if name == "VacuumStmt":
-        full = any(inner(option).defname == "full" for option in node.options)
-        tables = [table_of(inner(each).relation, schema) for each in node.rels]
-        if full:
-            yield from (Rewrite(table, "VACUUM FULL") for table in tables or (None,))
-        else:
-            yield Setting("VACUUM or ANALYZE")
-    elif name == "LockStmt":
-        for each in node.relations:
-            yield Rewrite(table_of(inner(each), schema), "LOCK TABLE")
-    else:
-        yield Rewrite(table_of(node.relation, schema), words(name).upper())
-
-
-def _reindex(node: Any, schema: str) -> Iterator[Action]:
-    if any(inner(option).defname == "concurrently" for option in node.params):
-        yield Setting("an index is built anew beside the old one")
-    else:
-        yield Rewrite(None, "REINDEX")
-
-
-def _copy(node: Any, schema: str) -> Iterator[Action]:
-    if node.is_from:
-        yield Write("insert", table_of(node.relation, schema), strings(node.attlist))
-    else:
-        yield Setting("COPY TO")
-
-
-_HARMLESS_FUNCTIONS = frozenset(
-    {
-        "set_config",
-        "setval",
-        "nextval",
-        "currval",
-        "lastval",
-        "now",
-        "version",
-        "count",
-        "max",
-        "min",
-        "coalesce",
-    }
-    | {"pg_get_serial_sequence", "current_setting", "pg_advisory_lock", "pg_advisory_unlock", "pg_sleep"}
-    | {
-        "pg_advisory_xact_lock",
-        "sum",
-        "greatest",
-        "to_regclass",
-        "lower",
-        "upper",
-        "current_schema",
-        "format",
-    }
-)
-_SETTINGS = {
-    "VariableSetStmt": "a setting of the session",
-    "VariableShowStmt": "a setting is shown",
-    "TransactionStmt": BORDER.what,
-    "CommentStmt": "a comment",
-    "GrantStmt": "rights",
-    "GrantRoleStmt": "rights",
-    "AlterDefaultPrivilegesStmt": "rights",
-    "AlterOwnerStmt": "an owner",
-    "AlterSeqStmt": "a sequence's numbers",
-    "AlterExtensionStmt": "an extension's version",
-    "AlterTableMoveAllStmt": "a tablespace",
-    "DiscardStmt": "a setting of the session",
-    "NotifyStmt": "a notification",
-    "DeallocateStmt": "a setting of the session",
-    "ConstraintsSetStmt": "when constraints are looked at",
-    "ExplainStmt": "a query's plan",
-    "CheckPointStmt": "a checkpoint",
-}
-_READERS: dict[str, Reader] = {
-    **READERS,
-    "AlterTableStmt": altered,
-    "InsertStmt": _write,
-    "UpdateStmt": _write,
-    "DeleteStmt": _write,
-    "MergeStmt": lambda node, schema: iter([Write("update", table_of(node.relation, schema))]),
-    "TruncateStmt": _truncate,
-    "SelectStmt": _select,
-    "DoStmt": _do,
-    "VacuumStmt": _rewrite,
-    "ClusterStmt": _rewrite,
-    "RefreshMatViewStmt": _rewrite,
-    "LockStmt": _rewrite,
-    "ReindexStmt": _reindex,
-    "CopyStmt": _copy,
-}
+def _word(token: str) -> str:
+    if token.startswith('"'):
+        return token
+    return "''" if "'" in token or (token.startswith("$") and token.endswith("$")) else token.upper()

@@ -24,6 +24,7 @@ from shared.packages.package import Package, read_package
 from shared.prisma.fragments import merge
 from shared.prisma.ownership import Unified
 from shared.project_file import read_project_file
+from tests.packages.package_files import a_package, packed
 
 OLD, NEW = ("auth-system", "1.2.4"), ("auth-system", "1.3.0")
 PINNED = (OLD, ("notifications-system", "0.3.2"), ("onboarding-system", "0.5.4"), ("quote-engine", "0.9.1"))
@@ -141,6 +142,14 @@ def test_a_migration_is_known_by_its_statements(sql: str, how: str | None) -> No
     assert [each.name for each in history.missing] == ([] if how else [first.name])
     confirmed = find_migrations(package(*OLD), folders, [f"auth-system/{first.name}"])
     assert confirmed.missing == ()
+
+
+def test_a_migration_without_statements_is_missed_nowhere() -> None:
+    name = "20260101000000_later_perhaps"
+    files = a_package(more={f"prisma/migrations/{name}/migration.sql": "-- not yet\n"})
+    history = find_migrations(read_package(packed(files)), {"1_mine": "CREATE TABLE users (id int)"}, ())
+    assert [(each.migration.name, each.migration.folder) for each in history.found] == [(name, "")]
+    assert history.missing == ()
 
 
 def test_a_unified_schema_is_taken_apart_into_what_was_published() -> None:

@@ -253,8 +253,13 @@ def _files() -> dict[str, bytes]:
         "systems/auth-system/signin.py": "old = True\n",
         "notes.txt": "1\n2\n3\n",
     }
-    texts |= {f"hosting/{name}.py": _HOSTING + text + "\n" for name, text in _COMMANDS.items()}
+    texts |= hosting_files()
     return {path: text.encode() for path, text in texts.items()}
+
+
+def hosting_files() -> dict[str, str]:
+    """Hosting commands that keep in a file which commit is live."""
+    return {f"hosting/{name}.py": _HOSTING + text + "\n" for name, text in _COMMANDS.items()}
 
 
 def _project(repository: str) -> Project:

@@ -125,6 +125,18 @@ async def test_what_production_has_beside_its_schema_files_is_not_the_upgrades_t
     assert len((await migrate.run(world.job("migrate"), task, world.tools)).migrations) == 2
 
 
+async def test_an_upgrade_may_mend_a_part_of_what_production_lacks(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    world = await make_world(tmp_path, new_database)
+    await proven(world)
+    wishes = INDEX.replace("  @@map", "  @@index([id, email])\n  @@map")
+    await world.commit("main", {SCHEMA_FILE: SCHEMA.replace("  @@map", wishes).encode()}, "Two wishes")
+    one = f"{CONTRACT}CREATE INDEX users_email_idx ON users (email);"
+    task = await branch_with(world, one, UPGRADED.replace("  @@map", wishes, 1))
+    assert len((await migrate.run(world.job("migrate"), task, world.tools)).migrations) == 2
+
+
 async def test_files_that_prisma_refuses_are_the_upgrades_only_if_it_made_them_so(
     tmp_path: Path, new_database: NewDatabase
 ) -> None:

@@ -229,10 +229,10 @@ async def test_a_script_with_transactions_of_its_own_goes_on_after_the_last_that
     assert [tuple(each) for each in found] == [(9, None), (10, None)]
 
 
-async def test_a_syntax_error_is_told_with_its_line_in_the_whole_script(new_database: NewDatabase) -> None:
+async def test_an_error_is_told_with_its_line_in_the_whole_script(new_database: NewDatabase) -> None:
     url = await new_database()
-    wrong = migration("2_wrong", "SELECT 1;\nCOMMIT;\nSELECT 2;\nSELECT FROM WHERE;\n")
-    with pytest.raises(Failure, match="line 4: syntax error"):
+    wrong = migration("2_wrong", "SELECT 1;\nCOMMIT;\nSELECT 2;\nSELECT FROM nowhere;\n")
+    with pytest.raises(Failure, match="line 4: relation"):
         await apply(url, [wrong], TOKEN)
 
 
@@ -266,6 +266,43 @@ async def test_an_index_build_that_was_killed_is_settled(
         )
     assert await revert(url, [index], TOKEN, kept={}) == ["2_index"]
     assert await schema_digest(url) == before
+
+
+async def test_an_index_may_have_a_longer_name_than_postgresql_keeps(new_database: NewDatabase) -> None:
+    url, name = await new_database(), "users_by_" + "é" * 60
+    await apply(url, [USERS], TOKEN)
+    before = await schema_digest(url)
+    build = migration(
+        "2_index",
+        f'CREATE INDEX CONCURRENTLY "{name}" ON users (email)',
+        f'-- and back\nDROP INDEX CONCURRENTLY "{name}"',
+    )
+    await apply(url, [USERS, build], TOKEN)
+    assert await schema_digest(url) != before
+    assert await revert(url, [build], TOKEN, kept=KEPT) == ["2_index"]
+    assert await schema_digest(url) == before
+
+
+async def test_a_way_down_may_have_nothing_to_do(new_database: NewDatabase) -> None:
+    url = await new_database()
+    noted = migration("2_noted", "-- for the record", "-- nothing to take back\n")
+    empty = migration("3_empty", "", "")
+    await apply(url, [USERS, noted, empty], TOKEN, run=[USERS.folder, noted.folder, empty.folder])
+    assert await revert(url, [noted, empty], TOKEN, kept=KEPT) == ["3_empty", "2_noted"]
+
+
+async def test_what_is_no_sql_to_our_parser_is_refused_by_its_line_or_replayed_whole(
+    new_database: NewDatabase,
+) -> None:
+    url = await new_database()
+    odd = migration("2_odd", "CREATE TABLE a ();\n\\connect elsewhere")
+    with pytest.raises(Failure) as caught:
+        await apply(url, [USERS, odd], TOKEN, run=[USERS.folder, odd.folder])
+    (refused,) = caught.value.outcome.findings
+    assert refused.subject == "prisma/migrations/2_odd/migration.sql:2"
+    # A replay of what there was goes to the server as it is, and the server has the word.
+    with pytest.raises(Failure, match="2_odd failed: line 2: syntax error"):
+        await apply(url, [USERS, odd], TOKEN)
 
 
 async def test_an_invalid_index_of_others_is_not_taken_for_the_one_that_is_wanted(

@@ -9,7 +9,7 @@ import pytest
 from services.executor.clients.postgres import create_database, drop_database, session
 from services.executor.clients.probes import Answers, ask
 from shared.contracts.impact import Verdict
-from shared.sql.script import Statement, read_script
+from shared.sql.script import Statement, read_statements
 from tests.conftest import PostgresServer
 
 BEFORE = """
@@ -104,7 +104,17 @@ async def runs(url: str, statements: tuple[Statement, ...]) -> int | None:
         ("ALTER TABLE users ALTER name TYPE varchar(2) USING left(name, 2)", [("fits", None), ("loses", 2)]),
         ("ALTER TABLE users ALTER name TYPE varchar(2)", [(FAILS, 2), ("fits", None), ("loses", 2)]),
         ("CREATE TYPE mood_new AS ENUM ('good');"
-         " ALTER TABLE users ALTER mood TYPE mood_new USING (mood::text::mood_new)", [(FAILS, 1)]),
+         " ALTER TABLE users ALTER mood TYPE mood_new USING (mood::text::mood_new)",
+         [(FAILS, 1), ("fits", 0)]),
+        ("CREATE TYPE mood_new AS ENUM ('fine', 'sad'); ALTER TABLE users ALTER mood TYPE mood_new"
+         " USING CASE mood::text WHEN 'bad' THEN 'sad'::mood_new ELSE 'fine'::mood_new END",
+         [("fits", 0), ("loses", 8)]),
+        ("UPDATE users SET team = age::int", [("writes", 8), (FAILS, None)]),
+        ("UPDATE users SET team = age::int WHERE age <> 'old'", [("writes", 7)]),
+        ("ALTER TYPE mood ADD VALUE 'Ann'; UPDATE users SET mood = name::mood WHERE id < 3",
+         [("writes", 2), ("unknown", None)]),
+        ("CREATE TABLE n (id int PRIMARY KEY, v int NOT NULL);"
+         " INSERT INTO n SELECT id, age::int FROM users", [(FAILS, None)]),
         ("ALTER TYPE mood ADD VALUE 'fine'; ALTER TABLE users ADD was mood DEFAULT 'good';"
          " ALTER TABLE users ALTER was SET NOT NULL", [("fits", 0)]),
         ("ALTER TABLE users DROP email; DROP TABLE teams", [("loses", 6), ("loses", 3)]),
@@ -118,7 +128,7 @@ async def runs(url: str, statements: tuple[Statement, ...]) -> int | None:
 async def test_what_is_foretold_is_what_happens(
     world: str, sql: str, expected: list[tuple[Verdict, int | None]]
 ) -> None:
-    statements = read_script(sql)
+    statements = read_statements(sql)
     answers = await ask(world, statements)
     assert verdicts(answers) == expected, answers
     foretold = [
@@ -143,7 +153,7 @@ async def test_what_is_foretold_is_what_happens(
     ],
 )  # fmt: skip
 async def test_a_write_must_keep_the_rules_that_stand(world: str, sql: str, question: str) -> None:
-    statements = read_script(sql)
+    statements = read_statements(sql)
     answers = await ask(world, statements)
     (probe,) = [probe for probe in answers.probes[-1] if probe.verdict == FAILS]
     assert question in probe.question
@@ -152,18 +162,20 @@ async def test_a_write_must_keep_the_rules_that_stand(world: str, sql: str, ques
 
 async def test_what_takes_too_long_is_not_known_and_no_value_is_told(world: str) -> None:
     slow = "UPDATE users SET email = (SELECT pg_sleep(1)::text); ALTER TABLE users ALTER email SET NOT NULL"
-    answers = await ask(world, read_script(slow), question_s=0.2)
-    assert verdicts(answers) == [("writes", 8), ("unknown", None)]
-    answers = await ask(world, read_script("ALTER TABLE users ALTER age TYPE int USING age::int"), all_s=0)
+    answers = await ask(world, read_statements(slow), question_s=0.2)
+    assert verdicts(answers) == [("writes", 8), ("unknown", None), ("unknown", None)]
+    answers = await ask(
+        world, read_statements("ALTER TABLE users ALTER age TYPE int USING age::int"), all_s=0
+    )
     assert {probe.verdict for probe in answers.probes[0]} == {"unknown"}
-    answers = await ask(world, read_script("ALTER TABLE users ALTER age TYPE int USING age::int"))
+    answers = await ask(world, read_statements("ALTER TABLE users ALTER age TYPE int USING age::int"))
     assert "old" not in answers.probes[0][0].detail
     assert "InvalidTextRepresentation" in answers.probes[0][0].detail
 
 
 async def test_rows_are_told_of_every_table_that_is_touched(world: str) -> None:
     answers = await ask(
-        world, read_script("ALTER TABLE users ADD x int; CREATE TABLE n (id int); DROP TABLE teams")
+        world, read_statements("ALTER TABLE users ADD x int; CREATE TABLE n (id int); DROP TABLE teams")
     )
     assert answers.rows == {"users": 8, "teams": 3}
 
@@ -184,7 +196,7 @@ async def scans_of(url: str, sql: str) -> int:
     query = "SELECT pg_stat_get_numscans('users'::regclass)"
     async with session(url) as connection:
         before = await connection.fetchval(query)
-        await ask(url, read_script(sql))
+        await ask(url, read_statements(sql))
         # Whoever asked has told its figures when its session was over.
         await connection.execute("SELECT pg_stat_clear_snapshot()")
         return int(await connection.fetchval(query)) - int(before)
@@ -223,7 +235,7 @@ async def compare(url: str, chance: random.Random, scripts: int) -> int:
             step.format(n=chance.randint(1, 4)) for step in chance.choices(STEPS, k=chance.randint(1, 5))
         ]
         steps = list(dict.fromkeys(steps))
-        statements = read_script("; ".join(steps))
+        statements = read_statements("; ".join(steps))
         answers = await ask(url, statements)
         known = all(probe.verdict != "unknown" for probes in answers.probes for probe in probes)
         failing = await runs(url, statements)

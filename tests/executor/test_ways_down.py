@@ -4,10 +4,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.executor.clients.postgres import create_database, drop_database, schema_description, session
+from services.executor.clients.postgres import (
+    create_database,
+    drop_database,
+    execute_script,
+    schema_description,
+    session,
+)
 from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
-from shared.sql.script import read_script
-from tests.conftest import PostgresServer
+from shared.sql.script import read_statements
+from tests.conftest import NewDatabase, PostgresServer
 
 BEFORE = """
 CREATE TYPE mood AS ENUM ('good', 'bad');
@@ -35,7 +41,7 @@ async def world(postgres: PostgresServer) -> AsyncIterator[str]:
 
 
 async def rehearsed(url: str, sql: str, down_sql: str | None = None) -> Rehearsed:
-    return (await rehearse(url, [Step("one", read_script(sql), down_sql)]))["one"]
+    return (await rehearse(url, [Step("one", read_statements(sql), down_sql)]))["one"]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +80,16 @@ async def rehearsed(url: str, sql: str, down_sql: str | None = None) -> Rehearse
         "DO $$ BEGIN EXECUTE format('ALTER TABLE %I ADD x int', 'users'); EXECUTE 'DROP VIEW names'; END $$",
         "LOCK TABLE users; UPDATE users SET name = 'x'; ALTER INDEX by_name RENAME TO by_names",
         "CREATE SCHEMA s; ALTER TABLE users SET SCHEMA s",
+        "CREATE TABLE a (id int PRIMARY KEY, b int); CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a);"
+        " ALTER TABLE a ADD FOREIGN KEY (b) REFERENCES b; CREATE TABLE c (a int REFERENCES a)",
+        "CREATE UNIQUE INDEX u ON teams (id, name); ALTER TABLE users ADD email2 text,"
+        " ADD CONSTRAINT k FOREIGN KEY (team, email2) REFERENCES teams (id, name)",
+        "ALTER TABLE users RENAME CONSTRAINT users_pkey TO people_pkey;"
+        " ALTER INDEX users_email_key RENAME TO mails; ALTER TABLE teams RENAME CONSTRAINT teams_pkey TO t",
+        "ALTER TABLE users ALTER mood TYPE text, DROP moods; DROP TYPE mood CASCADE",
+        "ALTER TABLE teams DROP CONSTRAINT teams_pkey CASCADE, ADD no int, ADD CONSTRAINT teams_pkey"
+        " PRIMARY KEY (no)",
+        "ALTER TABLE users DROP mood, ADD mood int NOT NULL DEFAULT 1",
     ],
 )  # fmt: skip
 async def test_the_way_that_we_make_leads_back(world: str, sql: str) -> None:
@@ -86,6 +102,34 @@ async def test_the_way_that_we_make_leads_back(world: str, sql: str) -> None:
     async with session(world) as connection:
         await connection.execute(found.down_sql)
     assert await schema_description(world) == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "ALTER TABLE kinds ALTER number TYPE numeric(10, 4)",
+        "ALTER TABLE kinds ALTER number TYPE text; ALTER TABLE kinds ALTER share TYPE numeric(65, 30)",
+        "ALTER TABLE kinds DROP nothing",
+        "ALTER TABLE kinds DROP nothing, ADD nothing int NOT NULL DEFAULT 7",
+        "UPDATE kinds SET share = share",
+        "-- only a comment",
+    ],
+)
+async def test_rows_come_back_as_they_were(new_database: NewDatabase, sql: str) -> None:
+    """Where no value goes, none comes back as another: neither 1.0000 for 1, nor a default for a null."""
+    url = await new_database()
+    async with session(url) as connection:
+        await connection.execute(
+            "CREATE TABLE kinds (number int, share float8, nothing text);"
+            " INSERT INTO kinds VALUES (1, 0.5), (NULL, NULL), (-3, 2);"
+            " ALTER TABLE kinds ALTER nothing SET DEFAULT random()::text"
+        )
+        before = await connection.fetch("SELECT number, share, nothing FROM kinds ORDER BY 1")
+    found = await rehearsed(url, sql)
+    assert (found.error, found.left) == (None, ())
+    async with session(url) as connection:
+        await execute_script(connection, found.down_sql)
+        assert await connection.fetch("SELECT number, share, nothing FROM kinds ORDER BY 1") == before
 
 
 async def test_a_way_down_of_the_package_is_tried_too(world: str) -> None:

@@ -23,7 +23,8 @@ from services.executor.domain.marks import mark
 from shared.contracts.impact import StatementImpact
 from shared.prisma.migrating import diff
 from shared.sql.classing import Scene, classify
-from shared.sql.script import BORDER, Statement, read_script
+from shared.sql.reading import BORDER
+from shared.sql.script import Statement, read_statements
 
 _TYPES = (
     "String", "String", "Int", "BigInt", "Boolean", "DateTime", "Float", "Json", "Decimal", "Kind",
@@ -111,7 +112,7 @@ async def try_pair(base: str, shadow: str, chance: random.Random) -> str:
     """One pair, in two databases emptied for it; what came of it. Raises AssertionError for a lie."""
     before = random_schema(chance)
     after = random_schema(chance, before)
-    statements = read_script(await diff(before.files, after.files))
+    statements = read_statements(await diff(before.files, after.files))
     if not statements:
         return "no difference"
     told = json.dumps([before.files, after.files])

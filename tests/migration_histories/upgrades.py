@@ -37,7 +37,7 @@ from shared.contracts.tasks import Upgrade
 from shared.errors import Failure
 from shared.packages.package import Package, read_package
 from shared.prisma.migrating import diagnose
-from shared.sql_script import read_script
+from shared.sql.script import read_statements
 from tests.migration_histories.synthetic import History, Release
 from tests.packages.package_files import a_package, packed
 
@@ -99,7 +99,7 @@ class Upgrades:
         self.seen.applied += len(release.new)
         for each in sorted(release.new, key=lambda script: script.contracting):
             # asyncpg takes no script of comments alone.
-            await self._execute(ORACLE, each.sql if read_script(each.sql).statements else "SELECT")
+            await self._execute(ORACLE, each.sql if read_statements(each.sql) else "SELECT")
         statements = self._history.rows(self._rows, self._rows + _ROWS)
         self._rows += _ROWS
         for name in (PRODUCTION, ORACLE):

@@ -74,6 +74,13 @@ def test_packing_is_undone_by_reading_and_the_same_files_give_the_same_bytes(fil
     assert packed(dict(reversed(a_package(files=files).items()))) == data
 
 
+def test_a_migration_may_be_empty_as_prisma_leaves_it() -> None:
+    """After `prisma migrate dev --create-only`; forgotten SQL shows where migrations must make the schema."""
+    package = read_package(packed(a_package(more={f"{INIT}/migration.sql": ""})))
+    (found,) = package.migrations
+    assert (found.sql, found.checksum) == ("", hashlib.sha256(b"").hexdigest())
+
+
 def test_packing_keeps_who_may_run_and_forgets_when_and_whose(tmp_path: Path) -> None:
     for path, content in a_package(files={"run.sh": "#!/bin/sh\n"}).items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

@@ -4,13 +4,13 @@ import pytest
 
 from shared.contracts.impact import MigrationClass, OldCode, StatementImpact
 from shared.sql.classing import Known, Scene, broken, classify, worst
-from shared.sql.script import read_script
+from shared.sql.script import read_statements
 
 KNOWN: Known = {("public", "t"): frozenset({"id", "a", "b"}), ("public", "u"): frozenset({"id"})}
 
 
 def classed(sql: str, known: Known | None = KNOWN) -> tuple[StatementImpact, ...]:
-    return classify(read_script(sql), Scene(known))
+    return classify(read_statements(sql), Scene(known))
 
 
 @pytest.mark.parametrize(

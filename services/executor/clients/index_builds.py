@@ -3,13 +3,13 @@
 from typing import Literal
 
 from services.executor.clients.postgres import Connection
-from shared.sql_script import IndexBuild
+from shared.sql.script import IndexBuild
 
 # An index lies in the schema of its table, whatever the path says.
 _INDEX = """
     SELECT format('%I.%I', n.nspname, c.relname) AS name, i.indisvalid AS valid
     FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = to_regclass($1) OR (c.relname = $2
+    WHERE c.oid = to_regclass($1) OR (c.relname = $2::text::name
         AND c.relnamespace = (SELECT t.relnamespace FROM pg_class t WHERE t.oid = to_regclass($3)))
 """
 
@@ -48,10 +48,5 @@ async def _find(connection: Connection, build: IndexBuild) -> tuple[str, bool] |
     if build.table is None:
         row = await connection.fetchrow(_INDEX, build.index, None, None)
     else:
-        row = await connection.fetchrow(_INDEX, None, _folded(build.index), build.table)
+        row = await connection.fetchrow(_INDEX, None, build.index, build.table)
     return None if row is None else (row["name"], row["valid"])
-
-
-def _folded(name: str) -> str:
-    """A name as PostgreSQL keeps it."""
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()

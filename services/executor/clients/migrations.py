@@ -16,7 +16,7 @@ from shared.contracts.facts import AppliedMigration
 from shared.contracts.stages import Finding
 from shared.errors import Failure, Retry
 from shared.messaging.backoff import delays_s
-from shared.sql_script import IndexBuild, Part, read_script
+from shared.sql.script import IndexBuild, Part, alone_in, parts_of
 
 # It waits for others' transactions and nobody waits for it, so it may take its time.
 _ALONE = "SET lock_timeout = '600s'; SET statement_timeout = 0"
@@ -40,7 +40,7 @@ async def applied(url: str) -> dict[str, str]:
 async def unfit(url: str, history: Sequence[Migration], run: Collection[str]) -> list[Finding]:
     """What `apply` of the Run's folders would refuse, all of it; writes nothing."""
     async with reading(url) as table:
-        return await _unfit(table, await table.rows(), _by_folder(history), run)
+        return await _unfit(table, await table.rows(), _by_folder(history), run, run)
 
 
 async def apply(
@@ -54,9 +54,9 @@ async def apply(
 ) -> list[AppliedMigration]:
     """Apply the wanted migrations (all of `history` when none are named) that are not applied yet, in order.
 
-    `history` is the whole folder of the Project; `run` names what the Run brings beside the wanted ones, now
-    or at another time (what is not applied, when none are named). Returns the wanted ones, also those applied
-    before. After a crash it goes on where it was.
+    `history` is the whole folder of the Project; `run` names what the Run brings, now or at another time.
+    Without it all that is not applied is replayed as Prisma would, and no script is judged by reading it.
+    Returns the wanted ones, also those applied before. After a crash it goes on where it was.
     Raises Failure for a migration that fails or a history that does not fit, Retry for a lock that others
     hold, Stale for a token older than the database has seen.
     """
@@ -65,7 +65,8 @@ async def apply(
     async with locked(url, token) as table:
         rows = await table.rows()
         done = {row.name for row in rows if row.applied}
-        found = await _unfit(table, rows, by_folder, by_folder.keys() - done if run is None else run)
+        expected = by_folder.keys() - done if run is None else run
+        found = await _unfit(table, rows, by_folder, expected, run or ())
         if found:
             raise Failure("the migrations do not fit what is in the database", *found)
         await table.create()
@@ -85,7 +86,11 @@ def _by_folder(history: Sequence[Migration]) -> dict[str, Migration]:
 
 
 async def _unfit(
-    table: MigrationTable, rows: Sequence[Row], by_folder: Mapping[str, Migration], run: Collection[str]
+    table: MigrationTable,
+    rows: Sequence[Row],
+    by_folder: Mapping[str, Migration],
+    run: Collection[str],
+    judged: Collection[str],
 ) -> list[Finding]:
     found = misfits(rows, by_folder, run)
     if not rows and not await table.is_there() and await table.user_tables():
@@ -95,17 +100,16 @@ async def _unfit(
         ]
     done = {row.name for row in rows if row.applied}
     return found + script_faults(
-        [each for name, each in by_folder.items() if name in run and name not in done]
+        [each for name, each in by_folder.items() if name in judged and name not in done]
     )
 
 
 async def _apply_one(
     table: MigrationTable, migration: Migration, begun: Row | None, patience: Patience
 ) -> None:
-    script = read_script(migration.sql)
-    parts = script.parts()
-    if script.alone is not None:
-        await _apply_alone(table, migration, script.alone.index_build, begun, patience)
+    alone, parts = alone_in(migration.sql), parts_of(migration.sql)
+    if alone is not None:
+        await _apply_alone(table, migration, alone.index_build, begun, patience)
     elif len(parts) == 1:
         await _apply_whole(table, migration, parts[0], patience)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.migration_table import Row
 from shared.contracts.stages import Finding
-from shared.sql_script import read_script
+from shared.sql.script import alone_in, faults_of, read_statements
 
 _STAMPED = re.compile(r"\d{14}_")
 _NAME_BYTES_MAX = 255
@@ -40,7 +40,7 @@ def script_faults(migrations: Collection[Migration]) -> list[Finding]:
         path = f"{FOLDER}/{each.folder}"
         if len(each.folder.encode()) > _NAME_BYTES_MAX:
             found.append(finding(path, "Prisma keeps no name longer than 255 bytes.", "shorten the name"))
-        for fault in read_script(each.sql).faults():
+        for fault in faults_of(each.sql):
             found.append(finding(f"{path}/migration.sql:{fault.line}", f"{fault.reason}.", fault.cure))
         if each.down_sql is not None:
             found += _down_faults(f"{path}/down.sql", each.down_sql)
@@ -48,10 +48,10 @@ def script_faults(migrations: Collection[Migration]) -> list[Finding]:
 
 
 def _down_faults(path: str, sql: str) -> Iterator[Finding]:
-    script = read_script(sql)
-    for fault in script.faults():
+    faults = faults_of(sql)
+    for fault in faults:
         yield finding(f"{path}:{fault.line}", f"{fault.reason}.", fault.cure)
-    for statement in script.statements:
+    for statement in () if faults else read_statements(sql):
         if statement.opens_transaction or statement.commits:
             yield finding(
                 f"{path}:{statement.line}",
@@ -111,7 +111,7 @@ def _of_unfinished(row: Row, known: Migration | None) -> Iterator[Finding]:
 
 
 def _cannot_tell(migration: Migration) -> bool:
-    alone = read_script(migration.sql).alone
+    alone = alone_in(migration.sql)
     return alone is not None and alone.index_build is None and alone.tokens[0] not in _AGAIN
 
 

@@ -17,6 +17,7 @@ from shared.crash_points import around
 from shared.errors import Retry
 from shared.sql.names import literal as literal
 from shared.sql.names import quoted as quoted
+from shared.sql.script import is_empty
 
 Connection: TypeAlias = Any
 """An asyncpg connection; asyncpg has no types of its own to name."""
@@ -131,6 +132,13 @@ async def _close(connection: Connection) -> None:
         await connection.close(timeout=5)
     except (*TRANSIENT, OSError):
         connection.terminate()
+
+
+async def execute_script(connection: Connection, sql: str) -> None:
+    """Run a script as one simple query; one of comments alone does nothing."""
+    # asyncpg fails on the server's answer that there was nothing to run.
+    if not is_empty(sql):
+        await connection.execute(sql)
 
 
 async def schema_description(url: str) -> tuple[str, ...]:

@@ -53,7 +53,8 @@ async def lacking(url: str, pending: Sequence[Migration]) -> list[Finding]:
     """
     if not pending:
         return []
-    needs, schema = needs_of(pending), schema_of(url)
+    schema = schema_of(url)
+    needs = needs_of(pending, schema)
     async with session(url) as connection:
         server = await connection.fetchrow(_SERVER, schema, _ADMINISTRATORS)
         return [

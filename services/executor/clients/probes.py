@@ -1,7 +1,7 @@
 """Ask a database's rows what an upgrade will find there: reads only, in one snapshot, in bounded time."""
 
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from services.executor.domain.standing import Rule, Standing
 from shared.clients.database_urls import schema_of
 from shared.contracts.impact import Probe
 from shared.sql.actions import AddConstraint, CreateIndex, SetNotNull, Table, shown
-from shared.sql.script import Statement, read_script
+from shared.sql.script import Statement, read_statements
 
 QUESTION_S = 5.0
 ALL_S = 20.0
@@ -92,7 +92,7 @@ async def ask(
         every = [question for asked in questions for question in asked]
         answered = iter(await asking.answers(every, asker.relations.steps))
         found = [
-            tuple(probe for question, probe in zip(asked, answered, strict=False) if _tells(question, probe))
+            tuple(_told([(question, probe) for question, probe in zip(asked, answered, strict=False)]))
             for asked in questions
         ]
         touched = {
@@ -105,8 +105,16 @@ async def ask(
         return Answers(tuple(found), {shown(table): rows for table, rows in counted.items()})
 
 
-def _tells(question: Question, probe: Probe) -> bool:
-    return not question.implied or probe.verdict == "would fail"
+def _told(answers: Sequence[tuple[Question, Probe]]) -> Iterator[Probe]:
+    """What is worth a word: of the rules that stand already those that fail, and one that nobody can tell."""
+    silent = False
+    for question, probe in answers:
+        if not question.implied or probe.verdict == "would fail":
+            silent = silent or question.implied
+            yield probe
+        elif probe.verdict == "unknown" and not silent:
+            silent = True
+            yield probe
 
 
 async def _asker(connection: Connection, schema: str) -> Asker:
@@ -133,7 +141,7 @@ async def _rules(connection: Connection, schema: str) -> list[Rule]:
         for row in await connection.fetch(_NOT_NULLS)
     ]
     for row in await connection.fetch(_RULES):
-        for statement in read_script(row["statement"], schema):
+        for statement in read_statements(row["statement"], schema):
             rules += [each for each in statement.actions if isinstance(each, AddConstraint | CreateIndex)]
     return rules
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from services.executor.clients.postgres import Connection, described, session, words
+from services.executor.clients.postgres import Connection, described, execute_script, session, words
 from services.executor.clients.shape import shape
 from services.executor.domain.way_down import Shape, Thing, taken_away, undo
 from shared.sql.actions import (
@@ -21,7 +21,8 @@ from shared.sql.actions import (
     Setting,
     Write,
 )
-from shared.sql.script import BORDER, Statement
+from shared.sql.reading import BORDER
+from shared.sql.script import Statement
 
 # What only adds can be undone together, whatever its order; all else is undone one by one.
 _ADDING = (CreateTable, AddColumn, AddConstraint, CreateIndex, CreateType, Create, Setting, Write)
@@ -115,7 +116,7 @@ async def _left(connection: Connection, down_sql: str, lines: tuple[str, ...]) -
     transaction = connection.transaction()
     await transaction.start()
     try:
-        await connection.execute(down_sql)
+        await execute_script(connection, down_sql)
         now = await described(connection)
     except asyncpg.PostgresError as error:
         return (f"it fails: {words(error, down_sql)}",)

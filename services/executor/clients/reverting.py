@@ -11,10 +11,10 @@ from services.executor.clients.migration_files import Migration
 from services.executor.clients.migration_table import FencingToken, MigrationTable, Row, locked
 from services.executor.clients.migrations import patiently
 from services.executor.clients.misfits import finding
-from services.executor.clients.postgres import TRANSIENT, Connection, words
+from services.executor.clients.postgres import TRANSIENT, Connection, execute_script, words
 from shared.contracts.stages import Finding
 from shared.errors import Failure
-from shared.sql_script import IndexBuild, read_script
+from shared.sql.script import IndexBuild, alone_in
 
 _RESTORE = "run roll-back --restore-backup"
 
@@ -37,7 +37,7 @@ async def revert(
         undoing = [row for row in reversed(await table.rows()) if row.applied and row.name in by_folder]
         _require_down([by_folder[row.name] for row in undoing])
         downs = [(row, by_folder[row.name].down_sql or "") for row in undoing]
-        for alone, group in groupby(downs, key=lambda down: read_script(down[1]).alone is not None):
+        for alone, group in groupby(downs, key=lambda down: alone_in(down[1]) is not None):
             batch = list(group)
             if not alone:
                 await patiently(table, _names(batch), partial(_revert_batch, table, batch, kept))
@@ -62,7 +62,7 @@ def _names(batch: Sequence[tuple[Row, str]]) -> str:
 
 
 def _alone(down_sql: str) -> IndexBuild | None:
-    statement = read_script(down_sql).alone
+    statement = alone_in(down_sql)
     return None if statement is None else statement.index_build
 
 
@@ -84,7 +84,7 @@ def _require_whole(rows: Sequence[Row]) -> None:
 
 async def _settle(table: MigrationTable, row: Row, migration: Migration) -> None:
     """A try that ended in a crash: what it did outside a transaction is applied, or taken away."""
-    statement = read_script(migration.sql).alone
+    statement = alone_in(migration.sql)
     build = None if statement is None else statement.index_build
     if not row.ours:
         await table.roll_back(row.id)
@@ -122,7 +122,7 @@ async def _revert_alone(table: MigrationTable, row: Row, down_sql: str) -> None:
 
 async def _execute(connection: Connection, row: Row, down_sql: str) -> None:
     try:
-        await connection.execute(down_sql)
+        await execute_script(connection, down_sql)
     except TRANSIENT:
         raise
     except asyncpg.PostgresError as error:

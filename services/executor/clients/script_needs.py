@@ -3,53 +3,59 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from postgast import pg_query_pb2
 
 from services.executor.clients.migration_files import FOLDER, Migration
-from shared.sql_script import Statement, qualified, read_script
+from shared.sql.actions import (
+    Action,
+    AddColumn,
+    AddConstraint,
+    ChangeType,
+    Constraint,
+    CreateIndex,
+    CreateTable,
+    DropColumn,
+    DropConstraint,
+    DropIndex,
+    DropNotNull,
+    DropTable,
+    RenameColumn,
+    RenameConstraint,
+    RenameIndex,
+    RenameTable,
+    SetDefault,
+    SetNotNull,
+    Table,
+    ValidateConstraint,
+    Write,
+)
+from shared.sql.names import quoted
+from shared.sql.script import DEFAULT_SCHEMA, Statement, read_statements
+from shared.sql.tree import below, kind, strings
 
-_NEWER = {
-    "NULLS NOT DISTINCT": 15,
-    "SECURITY_INVOKER": 15,
-    "MERGE INTO": 15,
-    "CREATE OR REPLACE TRIGGER": 14,
-    "JSON_TABLE (": 17,
-    "WITHOUT OVERLAPS": 18,
-    "NOT ENFORCED": 18,
-    ") VIRTUAL": 18,
-    "COMPRESSION LZ4": 14,
-}
 _TYPES = {
-    "VECTOR": "vector",
-    "HALFVEC": "vector",
-    "SPARSEVEC": "vector",
-    "CITEXT": "citext",
-    "HSTORE": "hstore",
-    "LTREE": "ltree",
-    "GEOMETRY": "postgis",
-    "GEOGRAPHY": "postgis",
+    "vector": "vector",
+    "halfvec": "vector",
+    "sparsevec": "vector",
+    "citext": "citext",
+    "hstore": "hstore",
+    "ltree": "ltree",
+    "geometry": "postgis",
+    "geography": "postgis",
 }
 _OPERATOR_CLASSES = {
-    "GIN_TRGM_OPS": "pg_trgm",
-    "GIST_TRGM_OPS": "pg_trgm",
-    "VECTOR_COSINE_OPS": "vector",
-    "VECTOR_L2_OPS": "vector",
-    "VECTOR_IP_OPS": "vector",
+    "gin_trgm_ops": "pg_trgm",
+    "gist_trgm_ops": "pg_trgm",
+    "vector_cosine_ops": "vector",
+    "vector_l2_ops": "vector",
+    "vector_ip_ops": "vector",
 }
-_FUNCTIONS = {"UUID_GENERATE_V4": "uuid-ossp", "UUID_GENERATE_V1": "uuid-ossp", "GEN_SALT": "pgcrypto"}
-_NAME = re.compile(r'("(?:[^"]|"")+"|\w+)(\.("(?:[^"]|"")+"|\w+))?')
-_NOISE = {"IF", "NOT", "EXISTS", "ONLY", "CONCURRENTLY"}
-# The words before a name, and what is wanted of what is named: to own it, or a privilege on it.
-_TARGETS = (
-    (("ALTER", "TABLE"), "owner"),
-    (("DROP", "TABLE"), "owner"),
-    (("ALTER", "SEQUENCE"), "owner"),
-    (("DROP", "VIEW"), "owner"),
-    (("DROP", "INDEX"), "owner"),
-    (("TRUNCATE", "TABLE"), "TRUNCATE"),
-    (("INSERT", "INTO"), "INSERT"),
-    (("DELETE", "FROM"), "DELETE"),
-    (("UPDATE",), "UPDATE"),
-)
+_FUNCTIONS = {"uuid_generate_v4": "uuid-ossp", "uuid_generate_v1": "uuid-ossp", "gen_salt": "pgcrypto"}
+_PLAIN = re.compile("[a-z_][a-z0-9_]*")
+# A block may guard what it does with conditions, so that it asks for less than stands there.
+_GUARDED = "DoStmt"
 
 
 @dataclass(frozen=True)
@@ -80,77 +86,121 @@ class Needs:
     versions: dict[tuple[str, int], str] = field(default_factory=dict)
     """What is written, and the first PostgreSQL that understands it."""
     rights: dict[tuple[str, str], str] = field(default_factory=dict)
-    """A relation as written, and `owner` or a privilege."""
+    """A relation as SQL text, and `owner` or a privilege."""
     new_schemas: dict[str, str] = field(default_factory=dict)
 
 
-def needs_of(migrations: Sequence[Migration]) -> Needs:
-    """What these need together, in order; what one of them makes itself is still named."""
+def needs_of(migrations: Sequence[Migration], schema: str = DEFAULT_SCHEMA) -> Needs:
+    """What these need together, in order; what one of them makes itself is still named.
+
+    `schema` is meant where a name has none. Raises `Unreadable`.
+    """
     needs = Needs()
     for migration in migrations:
-        for statement in read_script(migration.sql).statements:
+        for statement in read_statements(migration.sql, schema):
             place = f"{FOLDER}/{migration.folder}/migration.sql:{statement.line}"
             _read(statement, place, needs)
     return needs
 
 
 def _read(statement: Statement, place: str, needs: Needs) -> None:
-    tokens = statement.tokens
-    text = " ".join(tokens)
-    for written, version in _NEWER.items():
-        if re.search(rf"(?<!\w){re.escape(written)}(?!\w)", text):
+    node = statement.node
+    for each in below(node):
+        for written, version in _newer(each):
             needs.versions.setdefault((written, version), place)
-    if statement.begins("CREATE", "EXTENSION"):
-        needs.extensions.append(_extension(tokens, place))
-    elif statement.begins("CREATE", "SCHEMA"):
-        needs.new_schemas.setdefault(text, place)
-    else:
-        needs.provided += _provided(tokens, place)
-    for name, right in _rights(statement):
-        if _NAME.fullmatch(name):
-            needs.rights.setdefault((_folded(name), right), place)
+        if kind(node) != "CreateExtensionStmt":
+            needs.provided += _provided(each, place)
+    if kind(node) == "CreateExtensionStmt":
+        needs.extensions.append(Extension(place, node.extname, node.if_not_exists))
+    elif kind(node) == "CreateSchemaStmt":
+        needs.new_schemas.setdefault(node.schemaname, place)
+    elif kind(node) != _GUARDED:
+        for action in statement.actions:
+            for table, right in _rights(action):
+                needs.rights.setdefault((_written(table, statement.schema), right), place)
 
 
-def _extension(tokens: tuple[str, ...], place: str) -> Extension:
-    rest = [token for token in tokens[2:] if token not in _NOISE]
-    return Extension(
-        place=place,
-        name=_folded(rest[0]).strip('"') if rest else "",
-        if_not_exists="EXISTS" in tokens,
-    )
+def _newer(node: Any) -> Iterator[tuple[str, int]]:
+    match kind(node):
+        case "MergeStmt":
+            yield "MERGE INTO", 15
+        case "JsonTable":
+            yield "JSON_TABLE", 17
+        case "CreateTrigStmt" if node.replace:
+            yield "CREATE OR REPLACE TRIGGER", 14
+        case "ColumnDef" if node.compression == "lz4":
+            yield "COMPRESSION LZ4", 14
+        case "DefElem" if node.defname == "security_invoker":
+            yield "SECURITY_INVOKER", 15
+        case "IndexStmt" if node.nulls_not_distinct:
+            yield "NULLS NOT DISTINCT", 15
+        case "Constraint":
+            yield from _newer_rule(node)
 
 
-def _provided(tokens: tuple[str, ...], place: str) -> Iterator[Provided]:
-    for before, token, after in zip(("", *tokens), tokens, (*tokens[1:], ""), strict=False):
-        # A column may be called like a type; after a quoted name or a cast it is the type.
-        if token in _TYPES and (before.startswith('"') or before == ":" or before == "TYPE"):
-            yield Provided(place, token.lower(), "type", _TYPES[token])
-        elif token in _OPERATOR_CLASSES:
-            yield Provided(place, token.lower(), "operator class", _OPERATOR_CLASSES[token])
-        elif token in _FUNCTIONS and after == "(":
-            yield Provided(place, token.lower(), "function", _FUNCTIONS[token])
+def _newer_rule(node: Any) -> Iterator[tuple[str, int]]:
+    if node.nulls_not_distinct:
+        yield "NULLS NOT DISTINCT", 15
+    if node.without_overlaps:
+        yield "WITHOUT OVERLAPS", 18
+    if node.generated_kind == "v":
+        yield "VIRTUAL", 18
+    if node.contype == pg_query_pb2.CONSTR_ATTR_NOT_ENFORCED or (
+        node.contype in (pg_query_pb2.CONSTR_CHECK, pg_query_pb2.CONSTR_FOREIGN) and not node.is_enforced
+    ):
+        yield "NOT ENFORCED", 18
 
 
-def _rights(statement: Statement) -> Iterator[tuple[str, str]]:
-    tokens = [token for token in statement.tokens if token not in _NOISE]
-    for words, right in _TARGETS:
-        if tuple(tokens[: len(words)]) == words:
-            yield qualified(tokens[len(words) :])[0], right
-    if tokens[0] == "CREATE" and "INDEX" in tokens[1:3] and "ON" in tokens:
-        yield qualified(tokens[tokens.index("ON") + 1 :])[0], "owner"
-    if statement.begins("CREATE", "TABLE") or statement.begins("ALTER", "TABLE"):
-        for place, token in enumerate(tokens):
-            if token == "REFERENCES":
-                yield qualified(tokens[place + 1 :])[0], "REFERENCES"
+def _provided(node: Any, place: str) -> Iterator[Provided]:
+    match kind(node):
+        case "TypeName":
+            found, what, names = _TYPES, "type", node.names
+        case "IndexElem":
+            found, what, names = _OPERATOR_CLASSES, "operator class", node.opclass
+        case "FuncCall":
+            found, what, names = _FUNCTIONS, "function", node.funcname
+        case _:
+            return
+    name = strings(names)[-1] if len(names) else ""
+    if name in found:
+        yield Provided(place, name, what, found[name])
 
 
-def _folded(name: str) -> str:
-    """A name as PostgreSQL keeps it, quoted where it must be."""
-    return re.sub(r'"(?:[^"]|"")+"|\w+', _folded_part, name)
+def _rights(action: Action) -> Iterator[tuple[Table, str]]:
+    """The tables and indexes that must be there, and what is wanted of each: to own it, or a privilege."""
+    match action:
+        case Write(table=table, verb=verb):
+            yield table, verb.upper()
+        case DropIndex(name=name) | RenameIndex(name=name):
+            yield name, "owner"
+        case (
+            AddColumn(table=table) | DropColumn(table=table) | RenameColumn(table=table)
+            | SetNotNull(table=table) | DropNotNull(table=table) | SetDefault(table=table)
+            | ChangeType(table=table) | AddConstraint(table=table) | ValidateConstraint(table=table)
+            | DropConstraint(table=table) | RenameConstraint(table=table) | RenameTable(table=table)
+            | DropTable(table=table) | CreateIndex(table=table)
+        ):  # fmt: skip
+            yield table, "owner"
+        case _:
+            pass
+    for constraint in _constraints(action):
+        if constraint.references is not None:
+            yield constraint.references, "REFERENCES"
 
 
-def _folded_part(part: re.Match[str]) -> str:
-    plain = part[0].strip('"')
-    return (
-        part[0].lower() if plain == part[0] else plain if re.fullmatch("[a-z_][a-z0-9_]*", plain) else part[0]
-    )
+def _constraints(action: Action) -> tuple[Constraint, ...]:
+    match action:
+        case CreateTable(columns=columns, constraints=constraints):
+            return (*constraints, *(each for column in columns for each in column.constraints))
+        case AddColumn(column=column):
+            return column.constraints
+        case AddConstraint(constraint=constraint):
+            return (constraint,)
+        case _:
+            return ()
+
+
+def _written(table: Table, schema: str) -> str:
+    """A name as people write it, quoted where it must be."""
+    names = table[1:] if table[0] == schema else table
+    return ".".join(name if _PLAIN.fullmatch(name) else quoted(name) for name in names)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from services.executor.domain.casting import cast
 from services.executor.domain.one_pass import Counted
 from services.executor.domain.relation import Relation, alias_of
 from services.executor.domain.relations import Relations
@@ -81,9 +82,27 @@ class Asker:
         if isinstance(action, Write) and action.table in self.triggered:
             self.relations.distrust(action.table, "a trigger runs when its rows are written")
         if isinstance(action, Write):
-            questions += self._broken_by(action)
+            questions += [*self._computed(action), *self._broken_by(action)]
         self.standing.keep_up(action)
         return tuple(questions)
+
+    def _computed(self, write: Write) -> Iterator[Question]:
+        """Whether every value that it writes can be computed, be it a cast or a division."""
+        relation = self.relations.tables.get(write.table)
+        if relation is None or write.verb not in ("insert", "update"):
+            return
+        written = write.columns or tuple(relation.columns)
+        columns = [column for column in written if column in relation.columns]
+        if not columns:
+            return
+        values = f"concat({', '.join(f'{relation.alias}.{quoted(column)}' for column in columns)})"
+        counted = Counted(relation.source, relation.alias, values, values=True)
+        sql = self.relations.query(f"SELECT count({values}) FROM {relation.source} AS {relation.alias}")
+        doubt = self._doubt(relation)
+        if self.relations.casts_to_new(write.node):
+            doubt = doubt or "a type of it has other values only then"
+        text = f"can every {shown(write.table)}.{', '.join(columns)} be computed?"
+        yield Question(text, "would fail", sql, doubt, tries=True, implied=True, counted=counted)
 
     def _broken_by(self, write: Write) -> Iterator[Question]:
         """Whether the rows as they are then still keep the rules that stand."""
@@ -219,7 +238,10 @@ class Asker:
         if labels:
             among = ", ".join("'" + label.replace("'", "''") + "'" for label in labels)
             text = f"rows whose {name} is none of the values of {action.type}"
-            yield self._count(relation, text, f"{column}::text NOT IN ({among})")
+            yield self._count(relation, text, f"({value})::text NOT IN ({among})")
+            if action.using:
+                text = f"values of {name} that become others"
+                yield self._count(relation, text, f"({value})::text IS DISTINCT FROM {column}::text", "loses")
             return
         if old in _INTEGERS and action.type in _INTEGERS and action.using is None:
             yield self._count(
@@ -241,7 +263,8 @@ class Asker:
             doubt = doubt or "an enum of it gets other values first"
         sql = self.relations.query(tried)
         yield Question(text, "would fail", sql, doubt, tries=True, counted=counted)
-        changed = f"(({value})::{new})::{was}::text IS DISTINCT FROM {column}::text"
+        back = cast(f"({value})::{new}", new, was)
+        changed = f"({back})::text IS DISTINCT FROM {column}::text"
         lost = f"values of {name} that {action.type} does not hold as they are"
         yield self._count(relation, lost, changed, "loses")
 

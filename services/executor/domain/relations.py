@@ -32,7 +32,7 @@ from shared.sql.actions import (
     shown,
 )
 from shared.sql.names import quoted
-from shared.sql.tree import below, expression_sql, inner, kind, statement_sql, table_of
+from shared.sql.tree import below, expression_sql, inner, kind, qualified, statement_sql, strings, table_of
 
 HIT = "upgradepath hit"
 
@@ -271,6 +271,14 @@ class Relations:
             if each.source in self.steps
         }
         return Rewriting(self.schema, sources, self._made_types)
+
+    def casts_to_new(self, node: Any) -> bool:
+        """Whether anything in it becomes of a type that the database does not know as it is by then."""
+        return node is not None and any(
+            qualified(strings(each.names), self.schema) in self._made_types
+            for each in below(node)
+            if kind(each) == "TypeName" and len(each.names)
+        )
 
     def castable(self, type_name: str) -> str:
         """A type that the database knows now: an enum that the upgrade makes is text until then."""

@@ -15,6 +15,8 @@ from shared.sql.actions import (
     DropNotNull,
     DropTable,
     RenameColumn,
+    RenameConstraint,
+    RenameIndex,
     RenameTable,
     SetNotNull,
     Table,
@@ -72,6 +74,13 @@ class Standing:
                 self.rules = [rule for rule in self.rules if rule != SetNotNull(table, column_name)]
             case DropConstraint(table=table, name=name):
                 self.rules = [rule for rule in self.rules if rule.table != table or _name(rule) != name]
+            case RenameConstraint(table=table, name=name, to=to):
+                self.rules = [
+                    _named(rule, to) if rule.table == table and _name(rule) == name else rule
+                    for rule in self.rules
+                ]
+            case RenameIndex(name=(_, name), to=to):
+                self.rules = [_named(rule, to) if _name(rule) == name else rule for rule in self.rules]
             case DropIndex(name=(_, name)):
                 self.rules = [rule for rule in self.rules if _name(rule) != name]
             case RenameColumn(table=table, column=column_name):
@@ -95,6 +104,16 @@ def columns_of(rule: Rule) -> tuple[str, ...]:
             return constraint.columns
         case CreateIndex(columns=columns):
             return columns
+
+
+def _named(rule: Rule, name: str) -> Rule:
+    match rule:
+        case AddConstraint(constraint=constraint):
+            return replace(rule, constraint=replace(constraint, name=name))
+        case CreateIndex():
+            return replace(rule, name=name)
+        case SetNotNull():
+            return rule
 
 
 def _name(rule: Rule) -> str | None:

@@ -1,10 +1,21 @@
 """The way down: statements that undo a step, from the schema before it and the schema after it. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shared.sql.actions import Action, RenameColumn, RenameLabel, RenameTable, RenameType
+from services.executor.domain.casting import cast
+from shared.sql.actions import (
+    Action,
+    AddColumn,
+    DropColumn,
+    RenameColumn,
+    RenameConstraint,
+    RenameIndex,
+    RenameLabel,
+    RenameTable,
+    RenameType,
+)
 from shared.sql.names import literal, quoted
 
 
@@ -33,9 +44,13 @@ Shape = Mapping[Thing, Definition]
 
 # What stands on others goes first, and comes back last.
 _ORDER = (
-    "policy", "trigger", "view", "materialized view", "index", "foreign key", "constraint", "column", "table",
+    "policy", "trigger", "view", "materialized view", "foreign key", "index", "constraint", "column", "table",
     "function", "aggregate", "sequence", "enum", "domain", "range", "composite", "extension", "schema",
 )  # fmt: skip
+
+# These are altered where they stand; all else goes and comes back.
+_CHANGING = frozenset({"column", "enum", "function", "table"})
+_FOUNDATIONS = _ORDER[_ORDER.index("table") + 1 :]
 
 
 def undo(before: Shape, after: Shape, actions: Sequence[Action]) -> tuple[str, ...]:
@@ -43,7 +58,7 @@ def undo(before: Shape, after: Shape, actions: Sequence[Action]) -> tuple[str, .
     renamed = tuple(_renamed(actions, before))
     if renamed:
         return renamed
-    return tuple(f"{statement};" for statement in _differences(before, after))
+    return tuple(f"{statement};" for statement in _differences(before, after, _remade(actions)))
 
 
 def taken_away(before: Shape, after: Shape, actions: Sequence[Action]) -> tuple[Thing, ...]:
@@ -70,6 +85,10 @@ def _renamed(actions: Sequence[Action], before: Shape) -> Iterator[str]:
                     yield f"ALTER {what} {quoted(schema, new_name)} RENAME TO {quoted(name)};"
             case RenameColumn(table=table, column=column, to=to):
                 yield f"ALTER TABLE {quoted(*table)} RENAME COLUMN {quoted(to)} TO {quoted(column)};"
+            case RenameConstraint(table=table, name=name, to=to):
+                yield f"ALTER TABLE {quoted(*table)} RENAME CONSTRAINT {quoted(to)} TO {quoted(name)};"
+            case RenameIndex(name=(schema, name), to=to):
+                yield f"ALTER INDEX {quoted(schema, to)} RENAME TO {quoted(name)};"
             case RenameType(name=name, to=new):
                 what = "DOMAIN" if Thing("domain", name[0], "", name[1]) in before else "TYPE"
                 yield f"ALTER {what} {quoted(*new)} RENAME TO {quoted(name[1])};"
@@ -79,16 +98,29 @@ def _renamed(actions: Sequence[Action], before: Shape) -> Iterator[str]:
                 pass
 
 
-def _differences(before: Shape, after: Shape) -> Iterator[str]:
-    added = [each for each in after if each not in before]
-    removed = [each for each in before if each not in after]
-    changed = [each for each in before if each in after and before[each] != after[each]]
+def _remade(actions: Sequence[Action]) -> frozenset[Thing]:
+    """Columns that went and came back under the same name, with none of their values."""
+    gone = {(each.table, each.column) for each in actions if isinstance(each, DropColumn)}
+    made = {(each.table, each.column.name) for each in actions if isinstance(each, AddColumn)}
+    return frozenset(Thing("column", *table, column) for table, column in gone & made)
+
+
+def _differences(before: Shape, after: Shape, remade: Set[Thing]) -> Iterator[str]:
+    both = [each for each in before if each in after and before[each] != after[each]]
+    changed = [each for each in both if each.kind in _CHANGING and each not in remade]
+    again = [each for each in both if each not in changed]
+    added = [*(each for each in after if each not in before), *again]
+    removed = [*(each for each in before if each not in after), *again]
     for thing in _sorted(added):
         if not _inside(thing, added):
             yield from _drop(thing, after)
+    making = list(reversed(_sorted(removed)))
+    # A default that comes back may be of a type, or call a function, that went with it.
+    for thing in [each for each in making if each.kind in _FOUNDATIONS]:
+        yield from _make(thing, before, removed)
     for thing in _sorted(changed):
         yield from _change(thing, before, after)
-    for thing in reversed(_sorted(removed)):
+    for thing in [each for each in making if each.kind not in _FOUNDATIONS]:
         yield from _make(thing, before, removed)
 
 
@@ -97,8 +129,11 @@ def _sorted(things: list[Thing]) -> list[Thing]:
 
 
 def _inside(thing: Thing, added: Sequence[Thing]) -> bool:
-    """Whether it goes with its table, or with the column of its name."""
-    return bool(thing.table) and Thing("table", thing.schema, "", thing.table) in added
+    """Whether it goes with its table."""
+    if not thing.table or Thing("table", thing.schema, "", thing.table) not in added:
+        return False
+    # New tables that refer to each other go in no order but this: the references first.
+    return thing.kind != "foreign key" or sum(each.kind == "table" for each in added) == 1
 
 
 def _drop(thing: Thing, shape: Shape) -> Iterator[str]:
@@ -133,9 +168,8 @@ def _change(thing: Thing, before: Shape, after: Shape) -> Iterator[str]:
             yield was.sql
         case "table":
             yield from was.labels
-        case _:
-            yield from _drop(thing, after)
-            yield was.sql
+        case other:
+            raise AssertionError(f"a {other} does not change, it is made anew")
 
 
 def _column_back(thing: Thing, was: Definition, now: Definition) -> Iterator[str]:
@@ -144,7 +178,7 @@ def _column_back(thing: Thing, was: Definition, now: Definition) -> Iterator[str
         if now.default is not None:
             # It may be of the new type alone.
             yield f"{alter} DROP DEFAULT"
-        yield f"{alter} TYPE {was.type} USING ({quoted(thing.name)}::text::{was.type})"
+        yield f"{alter} TYPE {was.type} USING ({cast(quoted(thing.name), now.type, was.type)})"
     if was.default != now.default or was.type != now.type:
         if was.default is not None:
             yield f"{alter} SET DEFAULT {was.default}"
@@ -181,7 +215,7 @@ def _make(thing: Thing, before: Shape, removed: Sequence[Thing]) -> Iterator[str
     match thing.kind:
         case "column":
             if Thing("table", thing.schema, "", thing.table) not in removed:
-                yield f"ALTER TABLE {quoted(thing.schema, thing.table)} ADD COLUMN {definition.sql}"
+                yield from _add_column(thing, definition)
         case "table":
             columns = [
                 before[each].sql
@@ -192,3 +226,14 @@ def _make(thing: Thing, before: Shape, removed: Sequence[Thing]) -> Iterator[str
             yield from definition.labels
         case _:
             yield definition.sql
+
+
+def _add_column(thing: Thing, definition: Definition) -> Iterator[str]:
+    alter = f"ALTER TABLE {quoted(thing.schema, thing.table)}"
+    default = f" DEFAULT {definition.default}"
+    if definition.not_null or definition.default is None or default not in definition.sql:
+        yield f"{alter} ADD COLUMN {definition.sql}"
+    else:
+        # A column goes without loss when its values are nulls; its default would fill them.
+        yield f"{alter} ADD COLUMN {definition.sql.replace(default, '', 1)}"
+        yield f"{alter} ALTER COLUMN {quoted(thing.name)} SET{default}"

@@ -12,7 +12,8 @@ from shared.contracts.stages import Finding
 from shared.errors import Failure
 from shared.sql.actions import shown
 from shared.sql.classing import Known, Scene, broken, classify, worst
-from shared.sql.script import Statement, Unreadable, read_script
+from shared.sql.parsing import Unreadable
+from shared.sql.script import Statement, read_statements
 
 _CONTRACT_CURE = (
     "ask who publishes the System for a release that lists the migration under [migrations] contract in"
@@ -56,7 +57,7 @@ async def foresee(
 
 async def would_fail(url: str, migrations: Sequence[Migration]) -> list[Finding]:
     """A finding for each statement that the rows of now would make fail; `migrations` as they will run."""
-    placed = [(each, statement) for each in migrations for statement in read_script(each.sql)]
+    placed = [(each, statement) for each in migrations for statement in read_statements(each.sql)]
     answers = await probes.ask(url, [statement for _, statement in placed])
     return [
         Finding(
@@ -78,7 +79,7 @@ def in_deploy_order(migrations: Sequence[PlannedMigration]) -> list[PlannedMigra
 
 def _read(migration: PlannedMigration) -> tuple[Statement, ...]:
     try:
-        return read_script(migration.sql)
+        return read_statements(migration.sql)
     except Unreadable as error:
         finding = Finding(
             kind="migration",

@@ -9,7 +9,7 @@ import asyncpg
 
 from services.executor.clients.losses import Tables
 from services.executor.clients.migration_files import FOLDER, Migration
-from services.executor.clients.postgres import described, session, words
+from services.executor.clients.postgres import described, execute_script, session, words
 from services.executor.clients.row_digests import RowDigest, digests
 from shared.contracts.facts import Step
 from shared.contracts.stages import Finding
@@ -74,7 +74,7 @@ async def go_down(url: str, ours: Sequence[Migration], start: Start) -> Step | N
             for each in reversed(ours):
                 assert each.down_sql is not None
                 try:
-                    await connection.execute(each.down_sql)
+                    await execute_script(connection, each.down_sql)
                 except asyncpg.PostgresError as error:
                     raise _no(each.folder, f"its down.sql fails: {words(error)}") from error
             schema, rows = await described(connection), await digests(connection, start.kept)

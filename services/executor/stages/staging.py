@@ -28,7 +28,7 @@ from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure
 from shared.jobs.job import Job, Say
-from shared.sql_script import read_script
+from shared.sql.script import is_empty
 
 _DIFFERENCES_SHOWN = 20
 _TELL_S = 2.0
@@ -224,7 +224,7 @@ async def _seed(url: str, git: Git, commit: Commit, path: str) -> Copied:
     async with session(url, statement_timeout_s=0) as connection:
         try:
             # asyncpg stumbles over a script of comments alone.
-            if read_script(text := script.decode()).statements:
+            if not is_empty(text := script.decode()):
                 await connection.execute(text)
         except (UnicodeDecodeError, asyncpg.PostgresError) as error:
             cure = "correct the seed file"

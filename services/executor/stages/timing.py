@@ -7,7 +7,7 @@ from services.executor.clients.migration_files import Migration
 from shared.contracts.facts import AppliedMigration, Step
 from shared.sql.actions import Table, shown
 from shared.sql.classing import Scene, classify, worst
-from shared.sql.script import Unreadable, read_script
+from shared.sql.script import read_statements
 
 
 async def timed(
@@ -22,11 +22,7 @@ async def timed(
     durations = {each.folder: each.duration_ms for each in done}
     steps: list[Step] = []
     for migration in ours:
-        try:
-            statements = read_script(migration.sql)
-        except Unreadable:
-            # The server is newer than our parser, and has run it.
-            statements = ()
+        statements = read_statements(migration.sql)
         kind = worst(each.kind for each in classify(statements, scene))
         tables = {getattr(action, "table", None) for each in statements for action in each.actions} - {None}
         touched: list[Table] = sorted(table for table in tables if table is not None)

@@ -1,7 +1,6 @@
 """The one schema that all of a Project's fragments make: judged by Prisma, and made by the migrations."""
 
 import logging
-import re
 from dataclasses import dataclass
 
 from services.executor.clients.migration_files import Migration
@@ -16,10 +15,10 @@ from shared.prisma.migrating import diff_from_database, diff_from_migrations
 from shared.prisma.ownership import Unified
 from shared.prisma.parser import InvalidSchema, Problem
 from shared.prisma.unified import unify
+from shared.sql.script import read_statements
 
 log = logging.getLogger(__name__)
 
-_STATEMENT = re.compile(r"(?:^--[^\n]*\n)*(?P<sql>.+?;)[ \t]*(?:\n|$)", re.DOTALL | re.MULTILINE)
 _SHOWN_CHARACTERS_MAX = 4000
 
 
@@ -119,4 +118,5 @@ async def _known_before(proof: Proof, head: Commit, server: str) -> set[str]:
 
 
 def _statements(sql: str) -> list[str]:
-    return [found["sql"].strip() for found in _STATEMENT.finditer(sql)]
+    """Without comments and layout, so that the same statement is the same wherever it stands."""
+    return [each.text for each in read_statements(sql)]

@@ -17,7 +17,7 @@ from shared.contracts.impact import Probe, WayDown
 from shared.errors import Failure, Retry
 from shared.jobs.job import Job
 from shared.sql.classing import Known, Scene
-from shared.sql.script import read_script
+from shared.sql.script import read_statements
 
 _HEADER = "-- Made from the schemas before and after this migration, and tried in a database without rows.\n"
 
@@ -53,7 +53,7 @@ async def _rehearsed(
 ) -> tuple[dict[str, Rehearsed], str]:
     """What came of going through them; why nothing did, if nothing did."""
     database = staging_database(job, tools)
-    steps = [Step(each.folder, read_script(each.sql), each.down_sql) for each in ordered]
+    steps = [Step(each.folder, read_statements(each.sql), each.down_sql) for each in ordered]
     await drop_database(database.server, database.proof)
     try:
         await create_database(database.server, database.proof)
@@ -73,7 +73,7 @@ async def _rehearsed(
 def _with_way(
     migration: PlannedMigration, rehearsed: Rehearsed | None, why: str, scene: Scene
 ) -> PlannedMigration:
-    statements = read_script(migration.sql)
+    statements = read_statements(migration.sql)
     assert migration.impact is not None, "what it does to rows is found out first"
     known, lost = mark(statements, migration.impact.statements, scene)
     package = migration.down_sql is not None

@@ -6,11 +6,12 @@ from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.packages.package import MANIFEST, MIGRATIONS, Migration, Package
 from shared.sql.classing import Scene, broken, classify
-from shared.sql.script import Unreadable, read_script
+from shared.sql.parsing import Unreadable
+from shared.sql.script import read_statements
 
 
 def unsafe_steps(package: Package, before: Release | None) -> Iterator[Refusal]:
-    """Scripts that PostgreSQL cannot read, and destructive statements that run while the old code does.
+    """Destructive statements that run while the old code does.
 
     Without a Release before there is no old code, and everything is new.
     """
@@ -21,9 +22,9 @@ def unsafe_steps(package: Package, before: Release | None) -> Iterator[Refusal]:
     for migration in sorted(new, key=package.contracting):
         file = f"{MIGRATIONS}{migration.name}/migration.sql"
         try:
-            impacts = classify(read_script(migration.sql), scene)
-        except Unreadable as error:
-            yield _refusal(f"PostgreSQL cannot read it: {error}", file, migration, "correct the SQL")
+            impacts = classify(read_statements(migration.sql), scene)
+        except Unreadable:
+            # Told with its line where the package's history is judged.
             continue
         if before is None or package.contracting(migration):
             continue

@@ -27,7 +27,8 @@ from shared.sql.actions import (
     Setting,
     Write,
 )
-from shared.sql.script import Unreadable, read_script
+from shared.sql.parsing import Unreadable
+from shared.sql.script import read_statements
 
 T = ("public", "t")
 NOISE = ["", "-- a; comment\n", "/* one /* in */ another; */", "\n\n", "\t", "-- é\n"]
@@ -46,7 +47,7 @@ def test_every_statement_is_found_at_its_line(parts: list[tuple[str, str]]) -> N
         sql += noise
         lines.append(sql.count("\n") + 1)
         sql += statement + ";"
-    found = read_script(sql)
+    found = read_statements(sql)
     assert [(each.line, each.text) for each in found] == list(
         zip(lines, [statement for _, statement in parts], strict=True)
     )
@@ -86,7 +87,7 @@ def test_every_statement_is_found_at_its_line(parts: list[tuple[str, str]]) -> N
     ],
 )  # fmt: skip
 def test_each_statement_is_known_by_what_it_does(sql: str, kinds: list[type]) -> None:
-    assert [type(action) for each in read_script(sql) for action in each.actions] == kinds
+    assert [type(action) for each in read_statements(sql) for action in each.actions] == kinds
 
 
 def test_columns_keep_what_matters_to_rows() -> None:
@@ -94,7 +95,7 @@ def test_columns_keep_what_matters_to_rows() -> None:
         ADD c int DEFAULT 1 + 2, ADD d timestamptz(3) DEFAULT now(),
         ADD e int GENERATED ALWAYS AS IDENTITY, ADD f text[] UNIQUE,
         ADD g int GENERATED ALWAYS AS (c + 1) STORED, ADD h int REFERENCES u (id)"""
-    (statement,) = read_script(sql)
+    (statement,) = read_statements(sql)
     columns = {each.column.name: each.column for each in statement.actions if isinstance(each, AddColumn)}
     assert {name for name, column in columns.items() if column.fills} == {"a", "e"}
     assert {name for name, column in columns.items() if column.volatile} == {"b"}
@@ -107,7 +108,7 @@ def test_columns_keep_what_matters_to_rows() -> None:
 
 
 def test_an_index_keeps_its_keys() -> None:
-    ((statement),) = read_script(
+    ((statement),) = read_statements(
         'CREATE UNIQUE INDEX CONCURRENTLY i ON t (lower("A"), b DESC) WHERE c IS NOT NULL'
     )
     (index,) = statement.actions
@@ -115,7 +116,7 @@ def test_an_index_keeps_its_keys() -> None:
 
 
 def test_other_schemas_than_public_can_be_meant() -> None:
-    ((statement),) = read_script("DROP TABLE t", schema="shop")
+    ((statement),) = read_statements("DROP TABLE t", schema="shop")
     assert statement.actions == (DropTable(("shop", "t")),)
 
 
@@ -124,5 +125,5 @@ def test_other_schemas_than_public_can_be_meant() -> None:
 )
 def test_what_postgresql_cannot_read_is_named_with_its_line(sql: str, line: int) -> None:
     with pytest.raises(Unreadable) as caught:
-        read_script(sql)
-    assert caught.value.line == line
+        read_statements(sql)
+    assert caught.value.fault.line == line

@@ -1,0 +1,110 @@
+"""A script cut by PostgreSQL's own parser. Pure."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import postgast
+from postgast import pg_query_pb2
+
+from shared.sql.tree import inner
+
+MARK = "\ufeff"
+"""What editors put at the beginning of a file; it is no SQL."""
+_COPIED_ROWS = re.compile(r"\bCOPY\b[^;]*\bFROM\s+STDIN\b[^;]*;", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a script cannot run, or must not; `line` counts from 1."""
+
+    line: int
+    reason: str
+    cure: str
+
+
+class Unreadable(ValueError):
+    """PostgreSQL's parser says no."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(f"line {fault.line}: {fault.reason}")
+        self.fault = fault
+
+
+NO_ROWS_FROM_STDIN = ("COPY … FROM STDIN has nobody who sends the rows", "write INSERT … VALUES")
+
+
+@dataclass(frozen=True)
+class Token:
+    """A word, name, number or sign of the text, no comment; places are characters from the beginning."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """One statement: the parser's node, where its first word begins and its last ends, and where the next
+    statement may begin: behind its semicolon."""
+
+    node: Any
+    start: int
+    end: int
+    after: int
+    tokens: tuple[Token, ...]
+
+
+def parse(sql: str) -> tuple[Parsed, ...]:
+    """The statements of a script, in order. Raises `Unreadable`."""
+    mark = len(MARK) if sql.startswith(MARK) else 0
+    text = sql[mark:]
+    if "\0" in text:
+        # The parser would take it for the end.
+        raise Unreadable(Fault(_line(text, text.index("\0")), "it holds a NUL character", "save it as UTF-8"))
+    try:
+        tree = postgast.parse(text)
+    except postgast.PgQueryError as error:
+        raise Unreadable(_fault(text, error)) from None
+    place = _places(text, mark)
+    tokens = tuple(_tokens(text, place))
+    starts = [token.start for token in tokens]
+    found = []
+    for raw in tree.stmts:
+        # No length means that no semicolon follows.
+        end = place(raw.stmt_location + raw.stmt_len) if raw.stmt_len else len(sql)
+        own = tokens[bisect_left(starts, place(raw.stmt_location)) : bisect_left(starts, end)]
+        found.append(Parsed(inner(raw.stmt), own[0].start, own[-1].end, min(end + 1, len(sql)), own))
+    return tuple(found)
+
+
+def _tokens(text: str, place: Callable[[int], int]) -> Iterator[Token]:
+    for each in postgast.scan(text).tokens:
+        if each.token not in (pg_query_pb2.Token.SQL_COMMENT, pg_query_pb2.Token.C_COMMENT):
+            yield Token(place(each.start), place(each.end))
+
+
+def _places(text: str, offset: int) -> Callable[[int], int]:
+    """From bytes, which the parser counts in what it read, to characters."""
+    if text.isascii():
+        return lambda byte: byte + offset
+    starts = list(accumulate((len(character.encode()) for character in text), initial=0))
+    return lambda byte: bisect_left(starts, byte) + offset
+
+
+def _fault(text: str, error: postgast.PgQueryError) -> Fault:
+    # In its errors the parser counts characters, from 1; 0 where it knows no place.
+    at = max(error.cursorpos - 1, 0)
+    copied = [found for found in _COPIED_ROWS.finditer(text) if found.end() <= at]
+    if error.message.endswith('at or near "\\"') and not copied:
+        return Fault(_line(text, at), "a backslash command is psql's, not SQL", "leave it out")
+    if copied:
+        return Fault(_line(text, copied[0].start()), *NO_ROWS_FROM_STDIN)
+    cure = "close it" if "unterminated" in error.message else "correct the SQL"
+    return Fault(_line(text, at), f"PostgreSQL cannot read it: {error.message}", cure)
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
