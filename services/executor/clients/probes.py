@@ -91,10 +91,7 @@ async def ask(
         asking = _Asking(connection, question_s, time.monotonic() + all_s)
         every = [question for asked in questions for question in asked]
         answered = iter(await asking.answers(every, asker.relations.steps))
-        found = [
-            tuple(_told([(question, probe) for question, probe in zip(asked, answered, strict=False)]))
-            for asked in questions
-        ]
+        found = [tuple(_worth_telling(list(zip(asked, answered, strict=False)))) for asked in questions]
         touched = {
             table
             for statement in statements
@@ -105,7 +102,7 @@ async def ask(
         return Answers(tuple(found), {shown(table): rows for table, rows in counted.items()})
 
 
-def _told(answers: Sequence[tuple[Question, Probe]]) -> Iterator[Probe]:
+def _worth_telling(answers: Sequence[tuple[Question, Probe]]) -> Iterator[Probe]:
     """What is worth a word: of the rules that stand already those that fail, and one that nobody can tell."""
     silent = False
     for question, probe in answers:

@@ -1,5 +1,16 @@
 """How a value of one type becomes one of another, both ways by the same rule. Pure."""
 
+import re
+
+LIMITED = re.compile(r"(?:varchar|character varying|char|character|bpchar)\((\d+)\)")
+INTEGERS = {"smallint": 1, "integer": 2, "int": 2, "bigint": 3}
+_TEXTS = ("text", "character varying", "varchar", "character", "citext", "char", "bpchar")
+BOUNDS = {
+    "smallint": "-32768 AND 32767",
+    "integer": "-2147483648 AND 2147483647",
+    "int": "-2147483648 AND 2147483647",
+    "bigint": "-9223372036854775808 AND 9223372036854775807",
+}
 _NUMBERS = frozenset(
     {"smallint", "integer", "int", "bigint", "numeric", "decimal", "real", "double precision", "boolean"}
 )
@@ -18,3 +29,13 @@ def cast(value: str, source: str, target: str) -> str:
 
 def _plain(name: str) -> str:
     return name.split("(")[0].strip().lower()
+
+
+def widens(old: str, new: str) -> bool:
+    """Whether every value fits as it is: kin types, the new one as wide as the old or wider."""
+    if old == new:
+        return True
+    if old in INTEGERS and new in INTEGERS:
+        return INTEGERS[old] <= INTEGERS[new]
+    before, after = old.split("(")[0], new.split("(")[0]
+    return before in _TEXTS and after in ("text", "varchar", "character varying") and "(" not in new

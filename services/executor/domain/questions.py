@@ -1,10 +1,9 @@
 """What rows must be like for a statement to succeed, as queries that count those that are not. Pure."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from services.executor.domain.casting import cast
+from services.executor.domain.casting import BOUNDS, INTEGERS, LIMITED, cast, widens
 from services.executor.domain.one_pass import Counted
 from services.executor.domain.relation import Relation, alias_of
 from services.executor.domain.relations import Relations
@@ -30,10 +29,6 @@ from shared.sql.actions import (
     shown,
 )
 from shared.sql.names import quoted
-
-_LIMITED = re.compile(r"(?:varchar|character varying|char|character|bpchar)\((\d+)\)")
-_INTEGERS = {"smallint": 1, "integer": 2, "int": 2, "bigint": 3}
-_TEXTS = ("text", "character varying", "varchar", "character", "citext", "char", "bpchar")
 
 
 @dataclass(frozen=True)
@@ -232,7 +227,7 @@ class Asker:
         column = f"{relation.alias}.{quoted(action.column)}"
         new, was = self.relations.castable(action.type), self.relations.castable(old)
         value = self.relations.readable(action.using) if action.using else column
-        if _widens(old, action.type):
+        if widens(old, action.type):
             return
         labels = self._labels_of(action.type)
         if labels:
@@ -243,14 +238,14 @@ class Asker:
                 text = f"values of {name} that become others"
                 yield self._count(relation, text, f"({value})::text IS DISTINCT FROM {column}::text", "loses")
             return
-        if old in _INTEGERS and action.type in _INTEGERS and action.using is None:
+        if old in INTEGERS and action.type in INTEGERS and action.using is None:
             yield self._count(
                 relation,
                 f"rows whose {name} is too big for {action.type}",
-                f"{column} NOT BETWEEN {_BOUNDS[action.type]}",
+                f"{column} NOT BETWEEN {BOUNDS[action.type]}",
             )
             return
-        longest = _LIMITED.fullmatch(action.type)
+        longest = LIMITED.fullmatch(action.type)
         if longest is not None and action.using is None:
             # Without USING nothing is cut off, save spaces at the end.
             text = f"rows whose {name} has more than {longest[1]} characters"
@@ -286,21 +281,3 @@ class Asker:
         else:
             alias = alias_of(action.node, relation)
             yield self._count(relation, text, self.relations.condition(action.node), verdict, alias)
-
-
-_BOUNDS = {
-    "smallint": "-32768 AND 32767",
-    "integer": "-2147483648 AND 2147483647",
-    "int": "-2147483648 AND 2147483647",
-    "bigint": "-9223372036854775808 AND 9223372036854775807",
-}
-
-
-def _widens(old: str, new: str) -> bool:
-    """Whether every value fits as it is: kin types, the new one as wide as the old or wider."""
-    if old == new:
-        return True
-    if old in _INTEGERS and new in _INTEGERS:
-        return _INTEGERS[old] <= _INTEGERS[new]
-    before, after = old.split("(")[0], new.split("(")[0]
-    return before in _TEXTS and after in ("text", "varchar", "character varying") and "(" not in new

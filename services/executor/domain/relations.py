@@ -32,7 +32,7 @@ from shared.sql.actions import (
     shown,
 )
 from shared.sql.names import quoted
-from shared.sql.tree import below, expression_sql, inner, kind, qualified, statement_sql, strings, table_of
+from shared.sql.tree import below, expression_sql, inner, kind, statement_sql, table_of
 
 HIT = "upgradepath hit"
 
@@ -274,11 +274,7 @@ class Relations:
 
     def casts_to_new(self, node: Any) -> bool:
         """Whether anything in it becomes of a type that the database does not know as it is by then."""
-        return node is not None and any(
-            qualified(strings(each.names), self.schema) in self._made_types
-            for each in below(node)
-            if kind(each) == "TypeName" and len(each.names)
-        )
+        return node is not None and self._rewriting().changes_types(node)
 
     def castable(self, type_name: str) -> str:
         """A type that the database knows now: an enum that the upgrade makes is text until then."""

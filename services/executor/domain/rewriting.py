@@ -46,6 +46,14 @@ class Rewriting:
                 each.names.add().string.sval = "text"
         return copy
 
+    def changes_types(self, node: Any) -> bool:
+        """Whether `node` would be read with other types than are written there."""
+        return any(
+            qualified(strings(each.names), self.schema) in self.made_types
+            for each in below(node)
+            if kind(each) == "TypeName" and len(each.names)
+        )
+
     def _read_elsewhere(self, relation: Any) -> None:
         source = self.sources.get(table_of(relation, self.schema))
         if source is None or relation.relname == source:
