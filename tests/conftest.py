@@ -10,9 +10,14 @@ from typing import Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import pytest
+from hypothesis import settings
 
 from local.postgres import EmbeddedPostgres, postgres_bin_folder
 from services.executor.clients.postgres import create_database, drop_database
+
+# How long an example takes says something of the machine and nothing of the law.
+settings.register_profile("laws", deadline=None)
+settings.load_profile("laws")
 
 POSTGRES_URL = "UPGRADES_TEST_POSTGRES_URL"
 NewDatabase = Callable[[], Awaitable[str]]
