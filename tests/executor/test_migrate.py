@@ -128,7 +128,7 @@ async def test_what_production_has_beside_its_schema_files_is_not_the_upgrades_t
 async def test_an_upgrade_may_mend_a_part_of_what_production_lacks(
     tmp_path: Path, new_database: NewDatabase
 ) -> None:
-    world = await make_world(tmp_path, new_database)
+    world = await make_world(tmp_path, new_database, contract_down=False)
     await proven(world)
     wishes = INDEX.replace("  @@map", "  @@index([id, email])\n  @@map")
     await world.commit("main", {SCHEMA_FILE: SCHEMA.replace("  @@map", wishes).encode()}, "Two wishes")

@@ -120,7 +120,6 @@ def test_every_mistake_is_told_at_once() -> None:
         ({"CHANGELOG.md": "## 1.3.0\n", "MIGRATION.md": "## 1.3.0\n"}, "CHANGELOG.md"),
         ({"MIGRATION.md": "## 1.3.0\n"}, "MIGRATION.md"),
         ({f"{INIT}/down.sql": "x"}, f"{INIT}/migration.sql"),
-        ({f"{INIT}/migration.sql": " \n"}, f"{INIT}/migration.sql"),
         ({"prisma/migrations/init/migration.sql": "x"}, "prisma/migrations/init"),
         ({f"{INIT}/migration.sql": "x", f"{INIT}/notes.txt": "x"}, f"{INIT}/notes.txt"),
         ({"system.toml": "name = "}, "system.toml"),

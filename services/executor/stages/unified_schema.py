@@ -119,4 +119,4 @@ async def _known_before(proof: Proof, head: Commit, server: str) -> set[str]:
 
 def _statements(sql: str) -> list[str]:
     """Without comments and layout, so that the same statement is the same wherever it stands."""
-    return [each.text for each in read_statements(sql)]
+    return [f"{each.text};" for each in read_statements(sql)]
