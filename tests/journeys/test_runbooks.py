@@ -174,5 +174,6 @@ async def test_consumer_lag_stage_old_and_jobs_not_begun(five: FiveProcesses, po
     assert planned.status == "planned"
     assert planned.attempt == 2, "the first command was superseded by the one behind the new fence"
     await eventually(lag, lambda said: NOTHING_BEHIND in said)
-    ((_, health_of_executor),) = await follow(five, "jobs-not-begun", parts_of(five.address("executor")))
+    read, (_, health_of_executor) = await follow(five, "jobs-not-begun", parts_of(five.address("executor")))
+    assert NOTHING_BEHIND in read[1]
     assert health_of_executor == '{"executor":"ok"}'
