@@ -8,12 +8,13 @@ import json
 import logging
 import math
 import secrets
+import signal
 import sys
 import tempfile
 from pathlib import Path
 
 from local import kafka
-from tests.faults.session import session
+from tests.faults.session import Report, session
 
 
 def main() -> None:
@@ -37,21 +38,35 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="upgradepath-faults-") as temporary:
         folder = given.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        report = asyncio.run(
-            session(
-                folder,
-                seed=seed,
-                injections=given.injections,
-                runs=given.runs,
-                real=given.real,
-                faketime=given.faketime,
-                within_s=given.minutes * 60,
-                say=lambda line: print(line, flush=True),
-            )
-        )
+        report = asyncio.run(_session(given, folder, seed))
         print("\n".join(report.lines()))
         (folder / "findings.json").write_text(json.dumps(report.ledger.findings, indent=2))
     raise SystemExit(1 if report.ledger.findings else 0)
+
+
+async def _session(given: argparse.Namespace, folder: Path, seed: int) -> Report:
+    """Told to stop, it injects no more, and goes to its end in order; told twice, it ends at once."""
+    enough = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop(number: signal.Signals) -> None:
+        print("no more injections; once more, and it ends without a look at the books", flush=True)
+        enough.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    return await session(
+        folder,
+        seed=seed,
+        injections=given.injections,
+        runs=given.runs,
+        real=given.real,
+        faketime=given.faketime,
+        within_s=given.minutes * 60,
+        enough=enough,
+        say=lambda line: print(line, flush=True),
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from tests.faults.injections import Kind, draw, inflict, lasting
@@ -21,6 +22,9 @@ _IN_FLIGHT_MAX = 24
 _SETTLED_WITHIN_S = 420.0
 _REGISTERED_AT_ONCE = 40
 _POLL_S = 0.05
+_TOLD_EVERY = 50
+_SLOWEST = 8
+_TOLD_S = 0.5
 
 
 @dataclass
@@ -37,6 +41,22 @@ class Injection:
     def recovery_s(self) -> float | None:
         """From the end of the harm to the end of that Run, the Run's own work included."""
         return None if self.probe.ended_s is None else max(0.0, self.probe.ended_s - self.undone_s)
+
+    def story(self) -> str:
+        """Where that Run's time went, as far as it is more than half a second anywhere."""
+        assert self.probe.run is not None
+        told = [f"{self.recovery_s:.1f} s"]
+        last: datetime | None = None
+        for record in self.probe.run.stages:
+            told += _if_long(f"before {record.stage}", last, record.started_at)
+            last = record.finished_at
+            told += _if_long(f"{record.stage} attempt {record.attempt}", record.started_at, last)
+        return ", ".join(told)
+
+
+def _if_long(what: str, begin: datetime | None, end: datetime | None) -> list[str]:
+    took_s = 0.0 if begin is None or end is None else (end - begin).total_seconds()
+    return [f"{what} {took_s:.1f} s"] if took_s > _TOLD_S else []
 
 
 @dataclass
@@ -56,9 +76,20 @@ class Report:
     fired: list[str] = field(default_factory=list)
     took_s: float = 0.0
 
+    def recovery(self) -> str:
+        """Of the injections whose Run has come to its end."""
+        recoveries = [one.recovery_s for one in self.injections if one.recovery_s is not None]
+        return (
+            f"well again after an injection: p50 {_quantile(recoveries, 0.5):.2f} s,"
+            f" p99 {_quantile(recoveries, 0.99):.2f} s, longest {max(recoveries, default=0):.2f} s"
+        )
+
+    def _slowest(self) -> list[Injection]:
+        well = [one for one in self.injections if one.recovery_s is not None]
+        return sorted(well, key=lambda one: -(one.recovery_s or 0))[:_SLOWEST]
+
     def lines(self) -> list[str]:
         """For people."""
-        recoveries = [one.recovery_s for one in self.injections if one.recovery_s is not None]
         kinds: dict[str, list[float]] = defaultdict(list)
         for one in self.injections:
             kinds[one.kind].append(one.recovery_s if one.recovery_s is not None else float("inf"))
@@ -66,13 +97,14 @@ class Report:
             f"seed {self.seed}: {len(self.injections)} injections over {self.runs} runs"
             f" ({self.real_runs} real) in {self.took_s:.0f} s",
             f"a run alone, nothing injected: p50 {_quantile(self.alone_s, 0.5):.2f} s",
-            f"well again after an injection: p50 {_quantile(recoveries, 0.5):.2f} s,"
-            f" p99 {_quantile(recoveries, 0.99):.2f} s, longest {max(recoveries, default=0):.2f} s",
+            self.recovery(),
             *(
                 f"  {kind:<22}{len(times):>5}   p50 {_quantile(times, 0.5):6.2f} s"
                 f"   p99 {_quantile(times, 0.99):6.2f} s"
                 for kind, times in sorted(kinds.items())
             ),
+            "the slowest:",
+            *(f"  {one.number:>5} {one.kind} ({one.what}): {one.story()}" for one in self._slowest()),
             f"ended as {self.statuses}; started {self.starts}",
             f"crash points fired: {len(self.fired)} of {len(self.passed)} that were passed",
             f"helped by people {len(self.helped)} times",
@@ -98,12 +130,13 @@ async def session(
     real: int = 0,
     planned: Sequence[Kind] = (),
     within_s: float = math.inf,
+    enough: asyncio.Event | None = None,
     faketime: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """At least `runs` Runs, with `real` Projects upgraded among them, while all that is injected.
 
-    The kinds are the `planned` ones, or else drawn, for `within_s` at most.
+    The kinds are the `planned` ones, or else drawn, for `within_s` at most and until `enough` is set.
     """
     rig = Rig(folder, faketime=faketime)
     chance = random.Random(seed)
@@ -119,8 +152,11 @@ async def session(
                 rig.load.ask(project, UPGRADE, undo=chance.random() < 0.5)
             end = time.monotonic() + within_s
             drawn = (draw(rig, chance) for _ in range(injections))
+            over = (enough or asyncio.Event()).is_set
             kinds = iter(planned or itertools.takewhile(lambda _: time.monotonic() < end, drawn))
-            await _inject(rig, chance, report, kinds, runs, say)
+            await _inject(
+                rig, chance, report, itertools.takewhile(lambda _: not over(), kinds), runs, over, say
+            )
             rig.points.disarm(rig.points.waiting())
             say("no more injections; until everything is at rest")
             await rig.settled(_SETTLED_WITHIN_S)
@@ -156,12 +192,13 @@ async def _inject(
     report: Report,
     kinds: Iterator[Kind],
     runs: int,
+    over: Callable[[], bool],
     say: Callable[[str], None],
 ) -> None:
     registering: asyncio.Task[None] | None = None
     for number in itertools.count():
         kind = next(kinds, None)
-        if kind is None and number >= runs:
+        if kind is None and (number >= runs or over()):
             break
         while len(_open(rig)) >= _IN_FLIGHT_MAX or not rig.spare:
             if not rig.spare and (registering is None or registering.done()):
@@ -173,6 +210,8 @@ async def _inject(
         what = await inflict(rig, kind, chance)
         report.injections.append(Injection(number, kind.name, what, time.monotonic(), probe))
         say(f"{number:>5} {kind.name}: {what}; {len(_open(rig))} runs under way")
+        if len(report.injections) % _TOLD_EVERY == 0:
+            say(f"      so far {report.recovery()}; {len(rig.load.asked)} runs asked for")
         await lasting(chance.choice((0.0, 0.1, 0.5)))
     if registering is not None:
         await registering
