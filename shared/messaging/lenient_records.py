@@ -14,8 +14,8 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
-_LENGTH_AT, _OVERHEAD = 8, 12
-"""Of a batch: where the length of what follows its overhead stands, four bytes long."""
+_LENGTH_AT, _OVERHEAD, _MAGIC_AT = 8, 12, 16
+"""Of a batch: where the length of what follows its overhead stands, four bytes long, and its version."""
 
 
 def read_all_names() -> None:
@@ -66,6 +66,8 @@ class _Batch:
                 yield record
                 read += 1
         except (CorruptRecordException, UnicodeDecodeError):
+            if self._data[_MAGIC_AT] < 2:
+                raise  # such a batch has no headers
             yield from _all_records(bytes(self._data))[read:]
 
 
@@ -101,8 +103,9 @@ def _record(batch: Any, fields: "_Fields") -> _Record:
         timestamp = batch.max_timestamp
     offset = batch.base_offset + fields.number()
     key, value = fields.bytes(), fields.bytes()
-    headers = [_header(fields) for _ in range(fields.number())]
-    if fields.at != end:
+    count = fields.number()
+    headers = [_header(fields) for _ in range(count)]
+    if count < 0 or fields.at != end:
         raise ValueError(f"the record at offset {offset} has another length than it says")
     return _Record(offset, timestamp, batch.timestamp_type, key, value, headers)
 

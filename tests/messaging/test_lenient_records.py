@@ -1,0 +1,68 @@
+"""What aiokafka can read is read alike by our own reader, and what it cannot is read besides."""
+
+from typing import Any
+
+import pytest
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from aiokafka.record.memory_records import MemoryRecords
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.contracts.header_names import is_text, to_bytes
+from shared.messaging.lenient_records import Records, _all_records
+
+FIELDS = st.none() | st.binary(max_size=40)
+HEADERS = st.lists(st.tuples(st.text(max_size=10), FIELDS), max_size=4)
+RECORDS = st.lists(st.tuples(st.integers(0, 2**41), FIELDS, FIELDS, HEADERS), min_size=1, max_size=8)
+CODECS = st.sampled_from([_DefaultRecordBatchBuilderPy.CODEC_NONE, _DefaultRecordBatchBuilderPy.CODEC_GZIP])
+
+
+class Raw(str):
+    """A name that is sent as the bytes that it carries."""
+
+    def encode(self, *_: object) -> bytes:
+        return super().encode(errors="surrogateescape")
+
+
+def batch(records: list[Any], codec: int = 0) -> bytes:
+    builder = _DefaultRecordBatchBuilderPy(
+        2, codec, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=1 << 20
+    )
+    for offset, (timestamp, key, value, headers) in enumerate(records):
+        builder.append(offset, timestamp, key, value, headers)
+    return bytes(builder.build())
+
+
+def fields(record: Any) -> tuple[Any, ...]:
+    return (record.offset, record.timestamp, record.timestamp_type, record.key, record.value, record.headers)
+
+
+@given(RECORDS, CODECS)
+def test_what_aiokafka_reads_is_read_alike(records: list[Any], codec: int) -> None:
+    data = batch(records, codec)
+    theirs = list(MemoryRecords(data).next_batch() or [])
+    assert [fields(one) for one in _all_records(data)] == [fields(one) for one in theirs]
+
+
+@given(RECORDS, CODECS, st.binary(min_size=1, max_size=8))
+def test_names_of_any_bytes_come_as_they_were_sent(records: list[Any], codec: int, name: bytes) -> None:
+    strange = Raw(name.decode(errors="surrogateescape"))
+    sent = [*records, (0, b"key", b"value", [(strange, b"1")]), *records]
+    read = Records(batch(sent, codec) * 2)
+    found = []
+    while read.has_next():
+        found += list(read.next_batch())
+    assert len(found) == 2 * len(sent)
+    for one in (found[len(records)], found[len(sent) + len(records)]):
+        [(read_name, value)] = one.headers
+        assert (to_bytes(read_name), value) == (name, b"1")
+        assert is_text(read_name) is (name.decode(errors="ignore").encode() == name)
+
+
+@pytest.mark.parametrize("header_count", [0x01, 0x02])
+def test_what_is_no_record_is_still_an_error(header_count: int) -> None:
+    data = bytearray(batch([(0, b"key", b"value", [])]))
+    data[-1] = header_count  # -1, and one that is not there
+    with pytest.raises(CorruptRecordException):
+        list(Records(bytes(data)).next_batch())
