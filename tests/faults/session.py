@@ -24,18 +24,24 @@ _REGISTERED_AT_ONCE = 40
 _POLL_S = 0.05
 _TOLD_EVERY = 50
 _SLOWEST = 8
+_CALM_EVERY = 4
 _TOLD_S = 0.5
 
 
 @dataclass
 class Injection:
-    """One harm; `probe` is a Run that was asked for at the moment when it began."""
+    """One harm; `probe` is a Run that was asked for at the moment when it began.
+
+    One that is `calm` comes to a system at rest, and no other harm until its probe has ended: that time is
+    its own. The others fall upon each other, and upon each other's Runs.
+    """
 
     number: int
     kind: str
     what: str
     undone_s: float
     probe: Asked
+    calm: bool
 
     @property
     def recovery_s(self) -> float | None:
@@ -76,17 +82,20 @@ class Report:
     fired: list[str] = field(default_factory=list)
     took_s: float = 0.0
 
-    def recovery(self) -> str:
+    def recovery(self, *, calm: bool) -> str:
         """Of the injections whose Run has come to its end."""
-        recoveries = [one.recovery_s for one in self.injections if one.recovery_s is not None]
+        recoveries = [
+            one.recovery_s for one in self.injections if one.calm is calm and one.recovery_s is not None
+        ]
         return (
-            f"well again after an injection: p50 {_quantile(recoveries, 0.5):.2f} s,"
+            f"{len(recoveries)} times, p50 {_quantile(recoveries, 0.5):.2f} s,"
             f" p99 {_quantile(recoveries, 0.99):.2f} s, longest {max(recoveries, default=0):.2f} s"
         )
 
-    def _slowest(self) -> list[Injection]:
-        well = [one for one in self.injections if one.recovery_s is not None]
-        return sorted(well, key=lambda one: -(one.recovery_s or 0))[:_SLOWEST]
+    def _slowest(self, *, calm: bool) -> list[str]:
+        well = [one for one in self.injections if one.calm is calm and one.recovery_s is not None]
+        slowest = sorted(well, key=lambda one: -(one.recovery_s or 0))[:_SLOWEST]
+        return [f"  {one.number:>5} {one.kind} ({one.what}): {one.story()}" for one in slowest]
 
     def lines(self) -> list[str]:
         """For people."""
@@ -97,14 +106,15 @@ class Report:
             f"seed {self.seed}: {len(self.injections)} injections over {self.runs} runs"
             f" ({self.real_runs} real) in {self.took_s:.0f} s",
             f"a run alone, nothing injected: p50 {_quantile(self.alone_s, 0.5):.2f} s",
-            self.recovery(),
+            f"well again after an injection alone: {self.recovery(calm=True)}",
+            *self._slowest(calm=True),
+            f"well again amid others: {self.recovery(calm=False)}",
+            *self._slowest(calm=False),
             *(
                 f"  {kind:<22}{len(times):>5}   p50 {_quantile(times, 0.5):6.2f} s"
                 f"   p99 {_quantile(times, 0.99):6.2f} s"
                 for kind, times in sorted(kinds.items())
             ),
-            "the slowest:",
-            *(f"  {one.number:>5} {one.kind} ({one.what}): {one.story()}" for one in self._slowest()),
             f"ended as {self.statuses}; started {self.starts}",
             f"crash points fired: {len(self.fired)} of {len(self.passed)} that were passed",
             f"helped by people {len(self.helped)} times",
@@ -204,15 +214,20 @@ async def _inject(
             if not rig.spare and (registering is None or registering.done()):
                 registering = asyncio.create_task(rig.register_no_ops(_REGISTERED_AT_ONCE))
             await asyncio.sleep(_POLL_S)
+        calm = kind is not None and number % _CALM_EVERY == 0
+        if calm:
+            await rig.settled(_SETTLED_WITHIN_S)
         probe = rig.load.ask(rig.spare.pop(), UPGRADE)
         if kind is None:
             continue
         what = await inflict(rig, kind, chance)
-        report.injections.append(Injection(number, kind.name, what, time.monotonic(), probe))
+        report.injections.append(Injection(number, kind.name, what, time.monotonic(), probe, calm))
         say(f"{number:>5} {kind.name}: {what}; {len(_open(rig))} runs under way")
         if len(report.injections) % _TOLD_EVERY == 0:
-            say(f"      so far {report.recovery()}; {len(rig.load.asked)} runs asked for")
+            say(f"      so far alone {report.recovery(calm=True)}; amid others {report.recovery(calm=False)}")
         await lasting(chance.choice((0.0, 0.1, 0.5)))
+        if calm:
+            await rig.settled(_SETTLED_WITHIN_S)
     if registering is not None:
         await registering
 
