@@ -188,7 +188,7 @@ class Consumer(Generic[T]):
                 else:
                     await self._take_polled(polled)
                     offsets.handled(polled)
-                await offsets.commit_when_due()
+                await _commit(offsets, progress)
         finally:
             await offsets.leave()
 
@@ -232,6 +232,16 @@ class Consumer(Generic[T]):
                 await bury(self.inbox.database, [(record, f"{type(error).__name__}: {error}")])
 
         await _until_done(handle)
+
+
+async def _commit(offsets: Offsets, progress: Progress) -> None:
+    """Commit when it is time. Raises `Stuck` when the group is deaf twice though the broker is there."""
+    try:
+        await offsets.commit_when_due()
+    except TimeoutError:
+        log.warning("the group does not answer, %d times now", offsets.unanswered)
+        if offsets.unanswered > 1 and await progress.broker_answers():
+            raise Stuck("the broker answers, and the group does not") from None
 
 
 async def _until_done(work: Callable[[], Awaitable[None]]) -> None:

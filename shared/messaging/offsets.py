@@ -14,14 +14,18 @@ from shared.crash_points import around
 log = logging.getLogger(__name__)
 
 COMMIT_EVERY_S = 1.0
+_COMMIT_WITHIN_S = 10.0
 _LEAVE_WITHIN_S = 1.0
 
 
 class Offsets:
     """What was handled durably and is not committed yet."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, commit_within_s: float = _COMMIT_WITHIN_S) -> None:
         self._consumer = consumer
+        self._commit_within_s = commit_within_s
+        self.unanswered = 0
+        """How often in a row the group has not answered a commit at all."""
         self._next: dict[TopicPartition, int] = {}
         self._committed_at_s = time.monotonic()
 
@@ -49,7 +53,11 @@ class Offsets:
         committing.cancel()
 
     async def commit(self) -> None:
-        """Commit all of it, now."""
+        """Commit all of it, now. Raises TimeoutError when nobody answers; then it is kept.
+
+        aiokafka asks for ever: after an outage right behind another it can wait for its own search for the
+        group's coordinator, which nobody makes any more.
+        """
         # What went to another member meanwhile, that one reads again and skips.
         ours = self._consumer.assignment()
         offsets = {partition: offset for partition, offset in self._next.items() if partition in ours}
@@ -57,7 +65,12 @@ class Offsets:
         if not offsets:
             return
         try:
-            async with around("offsets"):
+            async with around("offsets"), asyncio.timeout(self._commit_within_s):
                 await self._consumer.commit(offsets)
+            self.unanswered = 0
+        except TimeoutError:
+            self._next = offsets | self._next
+            self.unanswered += 1
+            raise
         except (KafkaError, IllegalStateError) as error:
             log.warning("offsets not committed, the records will be seen again: %s", error)

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 _ANSWER_WITHIN_S = 10.0
 
@@ -40,13 +42,28 @@ class Progress:
             self._behind_at = {}
         self._looked_at_s = time.monotonic()
 
-    async def _look(self) -> None:
+    async def broker_answers(self) -> bool:
+        """Whether it does, this consumer's own connection, and now."""
+        try:
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
+                await self._ends()
+        except (TimeoutError, KafkaError):
+            return False
+        return True
+
+    async def _ends(self) -> Mapping[TopicPartition, int]:
         partitions = list(self._consumer.assignment())
-        ends = await self._consumer.end_offsets(partitions) if partitions else {}
+        ends: Mapping[TopicPartition, int] = {}
+        if partitions:
+            ends = await self._consumer.end_offsets(partitions)
+        return ends
+
+    async def _look(self) -> None:
+        ends = await self._ends()
         behind_at: dict[TopicPartition, int] = {}
-        for partition in partitions:
+        for partition, end in ends.items():
             position = await self._consumer.position(partition)
-            if position < ends[partition]:
+            if position < end:
                 behind_at[partition] = position
         for partition, position in behind_at.items():
             if self._behind_at.get(partition) == position:

@@ -13,19 +13,21 @@ import time
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import OutOfOrderSequenceNumber
+from aiokafka.errors import NodeNotReadyError, OutOfOrderSequenceNumber
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from sqlalchemy import select
 
 from shared.contracts.releases import PublishRelease
 from shared.contracts.topics import RELEASE_COMMANDS, Topic
-from shared.messaging.consumer import Consumer
+from shared.messaging.consumer import Consumer, _commit
 from shared.messaging.inbox import Inbox
+from shared.messaging.offsets import COMMIT_EVERY_S, Offsets
 from shared.messaging.progress import Progress, Stuck
 from shared.messaging.publisher import publishing
 from shared.messaging.relay import Relay
@@ -239,6 +241,44 @@ async def test_stuck_consumers_after_a_rebalance_are_noticed() -> None:
     await progress.check()
     with pytest.raises(Stuck, match="stands at 7 of 9"):
         await progress.check()
+
+
+class Unanswered(StandingStill):
+    """A consumer whose group is searched for, for ever; the broker itself is there, or is not."""
+
+    def __init__(self, *, broker: bool) -> None:
+        super().__init__(end=8)
+        self._broker = broker
+
+    async def commit(self, offsets: object) -> None:
+        await asyncio.Event().wait()
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        if not self._broker:
+            raise NodeNotReadyError("the broker is away")
+        return await super().end_offsets(partitions)
+
+
+@pytest.mark.parametrize("broker", [True, False])
+async def test_a_group_that_never_answers_is_noticed_when_the_broker_is_there(broker: bool) -> None:
+    """Two outages in a row: the member is given up, and its commit waits in aiokafka for good."""
+    consumer = cast(AIOKafkaConsumer, Unanswered(broker=broker))
+    offsets, progress = Offsets(consumer, commit_within_s=0.01), Progress(consumer, stuck_after_s=15)
+    [partition] = consumer.assignment()
+    offsets.handled({partition: [SimpleNamespace(offset=6)]})
+
+    async def commit_now() -> None:
+        offsets._committed_at_s -= COMMIT_EVERY_S
+        await _commit(offsets, progress)
+
+    await commit_now()
+    if broker:
+        with pytest.raises(Stuck, match="the group does not"):
+            await commit_now()
+    else:
+        await commit_now()
+    assert offsets.unanswered == 2
+    assert offsets._next == {partition: 7}
 
 
 async def test_a_consumer_that_has_read_all_is_not_stuck() -> None:
