@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -22,7 +23,7 @@ from shared.messaging.dead_letters import Record, bury
 from shared.messaging.inbox import Inbox, OtherBytes
 from shared.messaging.lenient_records import read_all_names
 from shared.messaging.offsets import Offsets
-from shared.messaging.progress import Progress, Stuck
+from shared.messaging.progress import Progress, Stuck, broker_answers
 from shared.settings import KafkaSettings
 from shared.storage.database import Transaction, is_passing
 
@@ -178,7 +179,8 @@ class Consumer(Generic[T]):
             await asyncio.sleep(next(delays))
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
-        progress, offsets = Progress(consumer, self.settings.stuck_after_s), Offsets(consumer)
+        progress = Progress(consumer, self.settings.stuck_after_s, partial(broker_answers, self.settings))
+        offsets = Offsets(consumer)
         try:
             while True:
                 wait_ms = min(_POLL_MS, math.ceil(offsets.due_within_s() * 1000))
@@ -235,13 +237,13 @@ class Consumer(Generic[T]):
 
 
 async def _commit(offsets: Offsets, progress: Progress) -> None:
-    """Commit when it is time. Raises `Stuck` when the group is deaf twice though the broker is there."""
+    """Commit when it is time. Raises `Stuck` when nobody answers though the broker is there."""
     try:
-        await offsets.commit_when_due()
+        if await offsets.commit_when_due():
+            progress.answered()
     except TimeoutError:
-        log.warning("the group does not answer, %d times now", offsets.unanswered)
-        if offsets.unanswered > 1 and await progress.broker_answers():
-            raise Stuck("the broker answers, and the group does not") from None
+        log.warning("offsets not committed, nobody answers")
+        await progress.unanswered()
 
 
 async def _until_done(work: Callable[[], Awaitable[None]]) -> None:

@@ -24,8 +24,6 @@ class Offsets:
     def __init__(self, consumer: AIOKafkaConsumer, commit_within_s: float = _COMMIT_WITHIN_S) -> None:
         self._consumer = consumer
         self._commit_within_s = commit_within_s
-        self.unanswered = 0
-        """How often in a row the group has not answered a commit at all."""
         self._next: dict[TopicPartition, int] = {}
         self._committed_at_s = time.monotonic()
 
@@ -41,9 +39,12 @@ class Offsets:
             else COMMIT_EVERY_S
         )
 
-    async def commit_when_due(self) -> None:
-        if self._next and self.due_within_s() == 0:
+    async def commit_when_due(self) -> bool:
+        """Whether it was time. Raises as `commit` does."""
+        due = bool(self._next) and self.due_within_s() == 0
+        if due:
             await self.commit()
+        return due
 
     async def leave(self) -> None:
         """Commit all of it, if the broker answers soon: what is not committed is read again and skipped."""
@@ -55,8 +56,7 @@ class Offsets:
     async def commit(self) -> None:
         """Commit all of it, now. Raises TimeoutError when nobody answers; then it is kept.
 
-        aiokafka asks for ever: after an outage right behind another it can wait for its own search for the
-        group's coordinator, which nobody makes any more.
+        aiokafka asks for ever: after two outages in a row its client can wait for what will not come.
         """
         # What went to another member meanwhile, that one reads again and skips.
         ours = self._consumer.assignment()
@@ -67,10 +67,8 @@ class Offsets:
         try:
             async with around("offsets"), asyncio.timeout(self._commit_within_s):
                 await self._consumer.commit(offsets)
-            self.unanswered = 0
         except TimeoutError:
             self._next = offsets | self._next
-            self.unanswered += 1
             raise
         except (KafkaError, IllegalStateError) as error:
             log.warning("offsets not committed, the records will be seen again: %s", error)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from services.watchdog import EXIT_STUCK
 from shared.application import Service
 from shared.contracts.topics import RELEASE_COMMANDS, RELEASE_EVENTS
 from shared.messaging.consumer import Consumer
-from shared.messaging.progress import Progress, Stuck
+from shared.messaging.progress import Progress, Stuck, broker_answers
 from shared.settings import KafkaSettings
 from tests.brokers.deaf_service import deafen
 from tests.brokers.place import Place, eventually
@@ -53,7 +54,7 @@ async def test_a_record_that_is_on_its_way_is_no_standstill(kafka_place: Place) 
         consumer.assign(partitions)
         await consumer.seek_to_end()
         consumer.pause(*partitions)
-        progress = Progress(consumer, 0)
+        progress = Progress(consumer, 0, partial(broker_answers, kafka_place.settings))
         await progress.check()
         await kafka_place.send(kafka_place.commands([0]))
         await progress.check()

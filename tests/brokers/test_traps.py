@@ -19,16 +19,17 @@ from typing import Any, cast
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import NodeNotReadyError, OutOfOrderSequenceNumber
+from aiokafka.errors import OutOfOrderSequenceNumber
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from sqlalchemy import select
 
+from local.ports import free_port
 from shared.contracts.releases import PublishRelease
 from shared.contracts.topics import RELEASE_COMMANDS, Topic
 from shared.messaging.consumer import Consumer, _commit
 from shared.messaging.inbox import Inbox
 from shared.messaging.offsets import COMMIT_EVERY_S, Offsets
-from shared.messaging.progress import Progress, Stuck
+from shared.messaging.progress import Progress, Stuck, broker_answers
 from shared.messaging.publisher import publishing
 from shared.messaging.relay import Relay
 from shared.messaging.topic_admin import partition_counts
@@ -237,52 +238,51 @@ class StandingStill:
 
 
 async def test_stuck_consumers_after_a_rebalance_are_noticed() -> None:
-    progress = Progress(cast(AIOKafkaConsumer, StandingStill(end=9)), stuck_after_s=0)
+    progress = Progress(cast(AIOKafkaConsumer, StandingStill(end=9)), 0, answering)
     await progress.check()
     with pytest.raises(Stuck, match="stands at 7 of 9"):
         await progress.check()
 
 
 class Unanswered(StandingStill):
-    """A consumer whose group is searched for, for ever; the broker itself is there, or is not."""
-
-    def __init__(self, *, broker: bool) -> None:
-        super().__init__(end=8)
-        self._broker = broker
+    """A consumer whose connection waits for what will not come."""
 
     async def commit(self, offsets: object) -> None:
         await asyncio.Event().wait()
 
-    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        if not self._broker:
-            raise NodeNotReadyError("the broker is away")
-        return await super().end_offsets(partitions)
+
+async def answering() -> bool:
+    return True
 
 
-@pytest.mark.parametrize("broker", [True, False])
-async def test_a_group_that_never_answers_is_noticed_when_the_broker_is_there(broker: bool) -> None:
-    """Two outages in a row: the member is given up, and its commit waits in aiokafka for good."""
-    consumer = cast(AIOKafkaConsumer, Unanswered(broker=broker))
-    offsets, progress = Offsets(consumer, commit_within_s=0.01), Progress(consumer, stuck_after_s=15)
+async def test_two_outages_in_a_row_leave_a_consumer_deaf() -> None:
+    """Its member is given up, and its commit waits in aiokafka for good."""
+    consumer = cast(AIOKafkaConsumer, Unanswered(end=8))
+    there = iter((True, False, True, True))
+
+    async def perhaps() -> bool:
+        return next(there)
+
+    offsets, progress = Offsets(consumer, commit_within_s=0.01), Progress(consumer, 15, perhaps)
     [partition] = consumer.assignment()
     offsets.handled({partition: [SimpleNamespace(offset=6)]})
-
-    async def commit_now() -> None:
+    for _ in range(3):
         offsets._committed_at_s -= COMMIT_EVERY_S
         await _commit(offsets, progress)
-
-    await commit_now()
-    if broker:
-        with pytest.raises(Stuck, match="the group does not"):
-            await commit_now()
-    else:
-        await commit_now()
-    assert offsets.unanswered == 2
+    offsets._committed_at_s -= COMMIT_EVERY_S
+    with pytest.raises(Stuck, match="not this consumer"):
+        await _commit(offsets, progress)
     assert offsets._next == {partition: 7}
 
 
+async def test_whether_the_broker_answers_is_asked_anew(place: Place) -> None:
+    assert await broker_answers(place.settings)
+    nobody = place.settings.model_copy(update={"bootstrap_servers": f"127.0.0.1:{free_port()}"})
+    assert not await broker_answers(nobody)
+
+
 async def test_a_consumer_that_has_read_all_is_not_stuck() -> None:
-    progress = Progress(cast(AIOKafkaConsumer, StandingStill(end=7)), stuck_after_s=0)
+    progress = Progress(cast(AIOKafkaConsumer, StandingStill(end=7)), 0, answering)
     for _ in range(3):
         await progress.check()
 
