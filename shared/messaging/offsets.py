@@ -14,7 +14,7 @@ from shared.crash_points import around
 log = logging.getLogger(__name__)
 
 COMMIT_EVERY_S = 1.0
-_COMMIT_WITHIN_S = 10.0
+_COMMIT_WITHIN_S = 5.0
 _LEAVE_WITHIN_S = 1.0
 
 
