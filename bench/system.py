@@ -28,6 +28,7 @@ from shared.clients.content import ContentStore
 from shared.clock import utc_now
 from shared.contracts.envelope import Envelope, to_body, to_headers
 from shared.contracts.projects import Project, RegisterProject
+from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease, ReleasePublished
 from shared.contracts.runs import ApproveCandidate, RequestPlan, RunChanged, StartRun
 from shared.contracts.topics import PROJECT_EVENTS, RELEASE_EVENTS, RUN_EVENTS, SERVICES, VERSION_MAP_EVENTS
@@ -85,6 +86,9 @@ class Driver:
             self.published.add((event["release"]["system"], event["release"]["version"]))
         elif kind == VersionMapRecorded.type_name():
             self.recorded.add(event["version_map"]["project"])
+        elif kind == CommandRefused.type_name() and event["command"] == RequestPlan.type_name():
+            # We have read of this Project before the planner has: as a person would, ask again.
+            await self._ask(event["subject"])
         elif kind == RunChanged.type_name() and event["revision"] > self.seen.get(event["run"]["id"], 0):
             self.seen[event["run"]["id"]] = event["revision"]
             await self._answer(event["run"])
@@ -103,6 +107,9 @@ class Driver:
 
     async def request(self, project: str) -> None:
         self.began[project] = time.perf_counter()
+        await self._ask(project)
+
+    async def _ask(self, project: str) -> None:
         await self.send(RequestPlan(actor=SRE, project=project, systems={"auth-system": "1.3.0"}))
 
     async def until(self, condition: Callable[[], bool], within_s: float) -> None:
