@@ -24,6 +24,7 @@ from shared.messaging.inbox import Inbox, OtherBytes
 from shared.messaging.lenient_records import read_all_names
 from shared.messaging.offsets import Offsets
 from shared.messaging.progress import Progress, Stuck, broker_answers
+from shared.messaging.turns import Turns
 from shared.settings import KafkaSettings
 from shared.storage.database import Transaction, is_passing
 
@@ -67,6 +68,7 @@ class Consumer(Generic[T]):
             self._subscriber(topic) for topic in sorted(topics, key=lambda topic: topic.name)
         ]
         self._task: asyncio.Task[None] | None = None
+        self._turns = Turns(self.take)
         self._under_way: dict[TopicPartition, tuple[int, float]] = {}
         """The first offset of what is being handled, and when it was read by the monotonic clock."""
 
@@ -198,7 +200,7 @@ class Consumer(Generic[T]):
         under_way = {at: (first[0].offset, time.monotonic()) for at, first in polled.items() if first}
         self._under_way |= under_way
         try:
-            await self.take([record for records in polled.values() for record in records])
+            await self._turns.take([record for records in polled.values() for record in records])
         finally:
             for partition in under_way:
                 del self._under_way[partition]
