@@ -20,7 +20,7 @@ class Turns(Generic[R]):
         self._turn = asyncio.Lock()
 
     async def take(self, records: Sequence[R]) -> None:
-        """Returns once these are handled. What handling raises, one of those that wait gets; the others try."""
+        """Returns once these are handled. What handling raises, one of the waiting gets."""
         mine = (records, asyncio.Event())
         self._waiting.append(mine)
         try:
