@@ -38,6 +38,7 @@ _STOP_WITHIN_S = 5.0
 
 T = TypeVar("T", bound=Transaction)
 Readable = tuple[Record, Received]
+Read = tuple[Record, Received | Unreadable]
 
 
 class Consumer(Generic[T]):
@@ -68,7 +69,7 @@ class Consumer(Generic[T]):
             self._subscriber(topic) for topic in sorted(topics, key=lambda topic: topic.name)
         ]
         self._task: asyncio.Task[None] | None = None
-        self._turns = Turns(self.take)
+        self._turns = Turns(self._take_read)
         self._under_way: dict[TopicPartition, tuple[int, float]] = {}
         """The first offset of what is being handled, and when it was read by the monotonic clock."""
 
@@ -91,13 +92,11 @@ class Consumer(Generic[T]):
 
     async def take(self, records: Sequence[Record]) -> None:
         """Handle records until every one of them is durable; waits while the database is down."""
-        good: list[Readable] = []
-        bad: list[tuple[Record, str]] = []
-        for record in records:
-            try:
-                good.append((record, self._receive(record)))
-            except Unreadable as error:
-                bad.append((record, str(error)))
+        await self._take_read([self._read(record) for record in records])
+
+    async def _take_read(self, batch: Sequence[Read]) -> None:
+        bad = [(record, str(found)) for record, found in batch if isinstance(found, Unreadable)]
+        good = [(record, found) for record, found in batch if not isinstance(found, Unreadable)]
         if bad:
             await _until_done(lambda: bury(self.inbox.database, bad))
         if good:
@@ -125,6 +124,12 @@ class Consumer(Generic[T]):
                     first, _ = self._under_way.get(partition) or (await reading.position(partition), 0)
                     lags[partition] = end - first
         return lags
+
+    def _read(self, record: Record) -> Read:
+        try:
+            return record, self._receive(record)
+        except Unreadable as error:
+            return record, error
 
     def _receive(self, record: Record) -> Received:
         received = receive(record.headers, record.value)
@@ -200,7 +205,8 @@ class Consumer(Generic[T]):
         under_way = {at: (first[0].offset, time.monotonic()) for at, first in polled.items() if first}
         self._under_way |= under_way
         try:
-            await self._turns.take([record for records in polled.values() for record in records])
+            # Read before its turn comes: that costs no time while another batch is being committed.
+            await self._turns.take([self._read(record) for records in polled.values() for record in records])
         finally:
             for partition in under_way:
                 del self._under_way[partition]
