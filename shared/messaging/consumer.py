@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 BATCH_RECORDS = 2000
 BATCH_WITHIN_S = 60.0
 """A batch that takes longer waits for something: its service is not ready meanwhile."""
+_LANES = 2
+"""Batches side by side: one is decided while another is being committed. A Project has the same partition in
+every topic, so what is done side by side never concerns the same one."""
 _POLL_MS = 1000
 _STOP_WITHIN_S = 5.0
 
@@ -69,7 +72,7 @@ class Consumer(Generic[T]):
             self._subscriber(topic) for topic in sorted(topics, key=lambda topic: topic.name)
         ]
         self._task: asyncio.Task[None] | None = None
-        self._turns = Turns(self._take_read)
+        self._lanes = [Turns(self._take_read) for _ in range(_LANES)]
         self._under_way: dict[TopicPartition, tuple[int, float]] = {}
         """The first offset of what is being handled, and when it was read by the monotonic clock."""
 
@@ -205,11 +208,17 @@ class Consumer(Generic[T]):
         under_way = {at: (first[0].offset, time.monotonic()) for at, first in polled.items() if first}
         self._under_way |= under_way
         try:
-            # Read before its turn comes: that costs no time while another batch is being committed.
-            await self._turns.take([self._read(record) for records in polled.values() for record in records])
+            await asyncio.gather(*(self._lanes[lane].take(batch) for lane, batch in self._by_lane(polled)))
         finally:
             for partition in under_way:
                 del self._under_way[partition]
+
+    def _by_lane(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> list[tuple[int, list[Read]]]:
+        # Read before its turn comes: that costs no time while another batch is being committed.
+        lanes: dict[int, list[Read]] = {}
+        for at, records in polled.items():
+            lanes.setdefault(at.partition % _LANES, []).extend(self._read(record) for record in records)
+        return list(lanes.items())
 
     async def _take_together(self, good: Sequence[Readable]) -> None:
         """One transaction for all; what breaks it is found by halving, so that it alone is redone alone."""
