@@ -146,13 +146,15 @@ async def test_a_contraction_without_a_way_back_needs_consent_and_a_backup(
     world = await make_world(tmp_path, new_database, contract_down=False)
     candidate, backup = await deployed(world)
     await world.execute(world.production, "INSERT INTO users VALUES (99, 'late@x.example')")
+    await world.execute(world.production, "DELETE FROM users WHERE id < 3")
     head = await world.clone.head("main")
+    task = world.roll_back_task(candidate, backup=backup)
     with pytest.raises(Failure) as caught:
-        await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
+        await roll_back.run(world.job("roll-back"), task, world.tools)
     (finding,) = caught.value.outcome.findings
     assert (finding.kind, finding.subject) == ("data-loss", world.installed[1].folder)
     assert "--restore-backup" in finding.cure
-    assert "1 of users" in finding.detail
+    assert "users: 1 row added or changed, 2 of 5 rows in the backup removed or changed." in finding.detail
     assert await world.clone.head("main") == head
 
     task = world.roll_back_task(candidate, restore_backup=True, backup=backup)

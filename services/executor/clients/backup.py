@@ -45,13 +45,15 @@ class Programs:
             raise Retry(f"pg_dump is not in {named or 'PATH'}: set {BIN_FOLDER} to PostgreSQL's bin folder")
         return cls(Path(found).parent)
 
-    async def dump(self, url: str, file: Path) -> int:
+    async def dump(self, url: str, file: Path, snapshot: str | None = None) -> int:
         """Write the database as an archive to `file` and read it whole; the number of things in it.
 
-        Our own schema stays out: its fence must never go back. Raises Retry when it cannot be done now.
+        `snapshot` is one that a transaction exported and that is open. Our own schema stays out: its fence
+        must never go back. Raises Retry when it cannot be done now.
         """
         await self._must_fit(url)
-        options = ("--format=custom", "--exclude-schema=upgradepath", f"--file={file}")
+        options = ["--format=custom", "--exclude-schema=upgradepath", f"--file={file}"]
+        options += [f"--snapshot={snapshot}"] if snapshot else []
         async with around("dump"):
             await self._run("pg_dump", *options, url=url)
         listed = await self._run("pg_restore", "--list", str(file), url=url)

@@ -38,6 +38,11 @@ _OUR_TABLES = """
         failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         logs text NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS upgradepath.wrote (
+        migration_name text NOT NULL,
+        transaction xid8 NOT NULL DEFAULT pg_current_xact_id(),
+        alone boolean NOT NULL
+    );
 """
 
 FencingToken = tuple[int, int]
@@ -160,6 +165,10 @@ class MigrationTable:
             f" applied_steps_count = applied_steps_count + 1 WHERE id = '{row_id}'"
         )
 
+    def noting(self, folder: str, *, alone: bool = False) -> str:
+        """What notes the transaction as the upgrade's own; `alone`: the script ends some by itself."""
+        return f"INSERT INTO upgradepath.wrote (migration_name, alone) VALUES ({literal(folder)}, {alone})"
+
     async def settle_session(self) -> None:
         """After an error: no transaction, and the settings as they were, whatever the script did to them."""
         await self.connection.execute(f"ROLLBACK; {self._as_connected}")
@@ -269,7 +278,7 @@ async def _pass_fence(connection: Connection, token: FencingToken) -> None:
         # Who migrates and who activates pass it too, one after the other.
         await connection.execute(f"SELECT pg_advisory_xact_lock({_FENCE_LOCK})")
         # Asked first, as IF NOT EXISTS wants the right to create also where there is nothing to create.
-        if not await connection.fetchval("SELECT to_regclass('upgradepath.failure') IS NOT NULL"):
+        if not await connection.fetchval("SELECT to_regclass('upgradepath.wrote') IS NOT NULL"):
             await connection.execute(_OUR_TABLES)
         row = await connection.fetchrow("SELECT fence, generation FROM upgradepath.fence")
         if row is None:

@@ -16,7 +16,7 @@ from shared.contracts.facts import AppliedMigration
 from shared.contracts.stages import Finding
 from shared.errors import Failure, Retry
 from shared.messaging.backoff import delays_s
-from shared.sql.script import IndexBuild, Part, alone_in, parts_of
+from shared.sql.script import Part, Statement, alone_in, parts_of
 
 # It waits for others' transactions and nobody waits for it, so it may take its time.
 _ALONE = "SET lock_timeout = '600s'; SET statement_timeout = 0"
@@ -109,7 +109,7 @@ async def _apply_one(
 ) -> None:
     alone, parts = alone_in(migration.sql), parts_of(migration.sql)
     if alone is not None:
-        await _apply_alone(table, migration, alone.index_build, begun, patience)
+        await _apply_alone(table, migration, alone, begun, patience)
     elif len(parts) == 1:
         await _apply_whole(table, migration, parts[0], patience)
     else:
@@ -154,19 +154,20 @@ async def _apply_parts(
 async def _run(
     table: MigrationTable, migration: Migration, part: Part, note: str, patience: Patience
 ) -> None:
-    sql = f"{part.sql}\n;\n{note}" + ("; COMMIT" if part.committed else "")
+    noted = f"{note}; {table.noting(migration.folder)}"
+    sql = f"{part.sql}\n;\n{noted}" + ("; COMMIT" if part.committed else "")
     await patiently(table, migration.folder, lambda: table.connection.execute(sql), patience)
 
 
 async def _apply_alone(
     table: MigrationTable,
     migration: Migration,
-    build: IndexBuild | None,
+    statement: Statement,
     begun: Row | None,
     patience: Patience,
 ) -> None:
     """One statement outside a transaction: the row is begun before it and finished after it."""
-    connection = table.connection
+    connection, build = table.connection, statement.index_build
     if begun is not None:
         await connection.execute(_ALONE)
         if build is not None and await index_builds.settle(connection, build, found=begun.found):
@@ -177,6 +178,8 @@ async def _apply_alone(
     state = "none" if build is None else await index_builds.state(connection, build)
     found = build is not None and state in (("whole",) if build.creates else ("half", "whole"))
     await table.start(row_id, migration.folder, migration.checksum, found=found)
+    if statement.may_end_transactions:
+        await connection.execute(table.noting(migration.folder, alone=True))
     suspect = state == "half"
 
     async def run_it() -> None:

@@ -101,6 +101,7 @@ async def _revert_batch(table: MigrationTable, batch: Sequence[tuple[Row, str]],
         before = await losses.count(connection, kept)
         for row, down_sql in batch:
             await _execute(connection, row, down_sql)
+            await connection.execute(table.noting(row.name))
             # After each, so that the finding names the one that loses.
             lost = losses.losses(before, await losses.count(connection, kept))
             if lost:

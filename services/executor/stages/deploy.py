@@ -6,7 +6,7 @@ from services.executor.clients import migrations
 from services.executor.clients.backup import Programs
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import schema_digest
-from services.executor.clients.written_since import begin
+from services.executor.clients.written_since import beginning, keep
 from services.executor.stages.data_impact import would_fail
 from services.executor.stages.deploy_commit import merge_commit
 from services.executor.stages.drift import moved_finding
@@ -131,12 +131,13 @@ async def _backup(job: Job, tools: Tools, url: str, steps: Steps) -> Digest:
         async with steps.reading("backup kept", earlier):
             if await tools.content.has(earlier):
                 return earlier
-    await begin(url, job.run_id)
     with temporary_folder(tools.folder, "backup") as folder:
         file = folder / "production.dump"
-        async with steps.reading("dump", "pg_dump --format=custom, read whole by pg_restore"):
-            await Programs.find().dump(url, file)
+        said = "pg_dump --format=custom, read whole by pg_restore"
+        async with steps.reading("dump", said), beginning(url) as noted:
+            await Programs.find().dump(url, file, noted.snapshot)
         digest = await tools.content.put_file(file)
+    await keep(url, digest, noted)
     async with job.journal.effect(name, digest):
         job.backup = digest
     return digest

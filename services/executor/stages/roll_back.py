@@ -10,7 +10,7 @@ from services.executor.stages import staging
 from services.executor.stages.deploy_commit import Deployed, find_deployed, revert_commit
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.live import LiveProduction
-from services.executor.stages.project_tree import kept_ref, known_tables, migrations_at, tables_at
+from services.executor.stages.project_tree import kept_ref, migrations_at, tables_at
 from services.executor.stages.rollback_proof import prove, unproven
 from services.executor.stages.scratch import temporary_folder
 from services.executor.stages.staging import production_url
@@ -61,7 +61,7 @@ async def _undo(job: Job, task: RollBackTask, tools: Tools, git: Git, steps: Ste
     ):
         # The old code may not live with what is left, or the new code is well: so it stays up until somebody
         # decides. Where it is ill, the old code comes back first, and the schema waits.
-        raise await _irreversible(job, task, git, url, lossy)
+        raise await _irreversible(task, url, lossy)
     if task.restore_backup and task.backup is None:
         raise _no_backup()
 
@@ -135,7 +135,7 @@ async def _undo_schema(
         await _restore(job, task, tools, url, ours, steps)
         return
     if lossy:
-        raise await _irreversible(job, task, git, url, lossy)
+        raise await _irreversible(task, url, lossy)
     if ours:
         kept = await tables_at(git, task.base)
         async with steps.step("undo migrations", ", ".join(each.folder for each in reversed(ours))):
@@ -162,16 +162,10 @@ async def _restore(
             await Programs.find().restore(url, file, job.fencing_token)
 
 
-async def _irreversible(job: Job, task: RollBackTask, git: Git, url: str, folders: Sequence[str]) -> Failure:
-    assert task.base is not None
-    written = await since_backup(url, job.run_id, await known_tables(git, task.base) or {})
-    if written is None:
-        lost = "It is not known how much was written since the backup."
-    elif written.rows:
-        counted = ", ".join(f"{rows:,} of {table}" for table, rows in written.rows.items())
-        lost = f"A restore would lose what was written since the backup, also by the upgrade: {counted}."
-    else:
-        lost = "Nothing was added or changed since the backup."
+async def _irreversible(task: RollBackTask, url: str, folders: Sequence[str]) -> Failure:
+    ours = [each.folder for each in task.migrations]
+    written = None if task.backup is None else await since_backup(url, task.backup, ours)
+    lost = "It is not known how much was written since the backup." if written is None else written.words()
     return Failure(
         f"no way back without losing rows: {', '.join(folders)}",
         *(
