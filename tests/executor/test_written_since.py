@@ -165,7 +165,8 @@ async def test_tables_that_are_gone_renamed_replaced_or_new(new_database: NewDat
         "A restore would undo, of what was written since the backup: gone: 3 of 3 rows in the backup"
         " removed or changed; made: at least 1 row added or changed; parts: 1 row added or changed, 2 of 3"
         " rows in the backup removed or changed; replaced: at least 1 of 3 rows in the backup"
-        " removed or changed. Left out are the rows that the upgrade wrote (2 of made, 2 of replaced; it may have written over"
+        " removed or changed. Left out are the rows that the upgrade wrote"
+        " (2 of made, 2 of replaced; it may have written over"
         " what others wrote before), not those that it removed."
     )
 
