@@ -23,8 +23,9 @@ from shared.contracts.stages import Finding
 from shared.contracts.tasks import DeployTask
 from shared.contracts.values import Commit, Digest
 from shared.errors import Failure, Retry
-from shared.jobs.job import Job
+from shared.jobs.job import Effect, Job
 
+_BACKUP = "backup"
 _APPROVE_AGAIN = "request a new plan, or `upgradepath run continue` and approve the new candidate"
 
 
@@ -122,12 +123,10 @@ async def _moved_branches(job: Job, git: Git, task: DeployTask, commit: Commit) 
 async def _backup(job: Job, tools: Tools, url: str, steps: Steps) -> Digest:
     """The digest of the dump in the content store.
 
-    A repeated deploy that has written already must keep the first one: a new dump would hold our own changes.
+    A repeated deploy that has written already must keep what it had: a new dump would hold our changes.
     """
-    name = "backup"
-    effects = [effect for effect in await job.journal.of_run() if effect.stage == "deploy"]
-    earlier = next((effect.detail for effect in effects if effect.name == name), None)
-    if earlier and any(effect.name != name and effect.production for effect in effects):
+    earlier = backup_before_writing(await job.journal.of_run())
+    if earlier is not None:
         async with steps.reading("backup kept", earlier):
             if await tools.content.has(earlier):
                 return earlier
@@ -138,9 +137,23 @@ async def _backup(job: Job, tools: Tools, url: str, steps: Steps) -> Digest:
             await Programs.find().dump(url, file, noted.snapshot)
         digest = await tools.content.put_file(file)
     await keep(url, digest, noted)
-    async with job.journal.effect(name, digest):
+    async with job.journal.effect(_BACKUP, digest):
         job.backup = digest
     return digest
+
+
+def backup_before_writing(effects: Sequence[Effect]) -> Digest | None:
+    """The last dump before a Run's deploys first wrote, of effects in their order; none if nothing is written.
+
+    An attempt that ended before it wrote has left a dump, too, which is older than it need be.
+    """
+    dump: Digest | None = None
+    for effect in effects:
+        if effect.stage == "deploy" and effect.name == _BACKUP:
+            dump = effect.detail
+        elif effect.stage == "deploy" and effect.production:
+            return dump
+    return None
 
 
 async def _migrate(
