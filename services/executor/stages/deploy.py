@@ -143,7 +143,7 @@ async def _backup(job: Job, tools: Tools, url: str, steps: Steps) -> Digest:
 
 
 def backup_before_writing(effects: Sequence[Effect]) -> Digest | None:
-    """The last dump before a Run's deploys first wrote, of effects in their order; none if nothing is written.
+    """The last dump before a Run's deploys first wrote, of effects in order; none if nothing is written.
 
     An attempt that ended before it wrote has left a dump, too, which is older than it need be.
     """
