@@ -193,11 +193,16 @@ class World:
     async def answers(self, how_many: int = 1) -> list[StageFinished]:
         """The results that were sent, once there are so many."""
 
-        async def enough() -> list[OutboxRow]:
-            rows = [row for row in await self.sent() if b'"outcome"' in (row.body or b"")]
-            return rows if len(rows) >= how_many else []
+        async def enough() -> list[StageFinished]:
+            there = await self.answers_so_far()
+            return there if len(there) >= how_many else []
 
-        return [StageFinished.model_validate_json(row.body or b"") for row in await until(enough)]
+        return await until(enough)
+
+    async def answers_so_far(self) -> list[StageFinished]:
+        """That work has begun is no answer."""
+        rows = [row.body or b"" for row in await self.sent()]
+        return [StageFinished.model_validate_json(body) for body in rows if b'"outcome"' in body]
 
     async def job(self, fence: int, run: str = RUN) -> JobRow:
         async with self.database.transaction() as tx:

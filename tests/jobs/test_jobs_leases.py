@@ -120,7 +120,7 @@ async def test_work_stops_when_somebody_else_has_the_job(world: World) -> None:
         return stage.log[1:2] == ["1 stopped"]
 
     await until(stopped)
-    assert await world.sent() == []
+    assert await world.answers_so_far() == []
 
 
 async def test_a_successor_waits_for_a_crashed_predecessors_lease(world: World) -> None:

@@ -58,7 +58,10 @@ async def test_what_is_sick_in_production_only_is_rolled_back_by_itself(
     undone = await portal.mira.upgrade("auth-system")
     deploy = record_of(undone, "deploy")
     assert deploy.status == "failed"
-    assert "the directory of customers does not answer" in deploy.findings[0].detail
+    [finding] = deploy.findings
+    said = finding.detail.partition("are in production's database: ")[2]
+    assert "the directory of customers does not answer" in await portal.ask(said)
+    assert "directory" not in finding.detail, "what production prints stays there"
     assert undone.reason is not None
     assert undone.reason.startswith("deploy did not succeed")
     await _as_before(portal, undone, before)
