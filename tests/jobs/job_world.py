@@ -197,7 +197,8 @@ class World:
             there = await self.answers_so_far()
             return there if len(there) >= how_many else []
 
-        return await until(enough)
+        found: list[StageFinished] = await until(enough)
+        return found
 
     async def answers_so_far(self) -> list[StageFinished]:
         """That work has begun is no answer."""

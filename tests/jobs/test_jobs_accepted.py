@@ -157,7 +157,7 @@ async def test_a_cancel_stops_the_work_at_once_and_nothing_is_answered(world: Wo
 
     await until(stopped)
     assert (await world.job(1)).state == "cancelled"
-    assert await world.answers_so_far() == []
+    assert await world.sent() == []
 
 
 async def test_a_cancel_before_the_work_began_prevents_it(world: World) -> None:
