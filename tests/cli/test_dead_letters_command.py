@@ -93,8 +93,8 @@ def test_dead_letters_are_shown_by_service_type_and_reason(sre: Type) -> None:
 
 
 def test_one_letter_is_shown_whole(sre: Type) -> None:
-    first = letters(sre("topics", "dead", "--json"))[0]
-    assert (first["reason"], first["topic"], first["partition"]) == (BUG, RELEASE_COMMANDS.name, 2)
+    first = next(one for one in letters(sre("topics", "dead", "--json")) if one["reason"] == BUG)
+    assert (first["topic"], first["partition"]) == (RELEASE_COMMANDS.name, 2)
     plain = sre("topics", "dead", "--show", first["letter"]).stdout
     assert "RuntimeError: a bug that will be mended" in plain
     assert "ce_id: " in plain
@@ -141,7 +141,7 @@ def test_a_dry_run_says_what_would_be_sent(
     sre: Type, broker: Broker, words: tuple[str, ...], reasons: list[str]
 ) -> None:
     said = sre("replay", "redrive", "registry", *words, "--dry-run", "--json")
-    assert [letter["reason"] for letter in letters(said)] == reasons
+    assert sorted(letter["reason"] for letter in letters(said)) == sorted(reasons)
     assert json.loads(said.stdout)["sent"] is False
     assert broker.on(RELEASE_COMMANDS) == broker.on(PROJECT_COMMANDS) == []
 
