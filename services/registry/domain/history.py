@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import PackageMigration, Release
 from shared.packages.package import MIGRATIONS, Migration, Package
-from shared.sql.script import faults_of
 from shared.versions import precedence
 
 
@@ -64,6 +63,9 @@ def _appended(names: list[str], before: Release) -> Iterator[Refusal]:
 
 def _readable(migration: Migration) -> Iterator[Refusal]:
     """What PostgreSQL or Prisma would stumble over, found by reading; rows and schema are a plan's matter."""
+    # PostgreSQL's parser takes a tenth of the registry's memory: it comes with the first package.
+    from shared.sql.script import faults_of
+
     for name, sql in (("migration.sql", migration.sql), ("down.sql", migration.down_sql or "")):
         for fault in faults_of(sql):
             yield _refusal(fault.reason, f"{migration.name}/{name}:{fault.line}", fault.cure)
