@@ -81,7 +81,7 @@ class Relay:
             delay_s = _POLL_S
             try:
                 await self._lead()
-            except (KafkaError, TimeoutError) as error:
+            except KafkaError as error:
                 log.warning("the broker does not take messages, they wait in the outbox: %r", error)
                 delay_s = next(self._delays_s)
             except Exception as error:

@@ -1,4 +1,4 @@
-"""One batch at a time: what several topics bring meanwhile is handled together, with one commit."""
+"""One batch of a lane at a time: what several topics bring meanwhile shares the next commit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

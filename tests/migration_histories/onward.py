@@ -30,6 +30,7 @@ from services.registry.domain.history import package_migrations
 from shared.clients.content import ContentStore
 from shared.clients.git import Git
 from shared.clients.secrets import Secrets
+from shared.contracts.facts import MigrateFacts
 from shared.contracts.projects import Project
 from shared.contracts.releases import Release
 from shared.contracts.tasks import (
@@ -230,22 +231,7 @@ class Onward:
         self.said.append(
             f"upgraded in {time.monotonic() - began:.1f} s: {planned.folder}; Prisma: nothing to do"
         )
-        rolled = await roll_back.run(
-            world.job("roll-back"),
-            RollBackTask(
-                branch=BRANCH,
-                base=world.base,
-                pins_before=pins,
-                production_schema=facts.production_schema,
-                commit=facts.commit,
-                deploy_began=True,
-                migrations=ours,
-                backup=deployed.backup,
-                reason="it was only tried",
-            ),
-            tools,
-        )
-        assert all(line.same for line in rolled.proof), rolled.proof
+        await self._roll_back(world, facts, ours, deployed.backup, pins)
         assert await schema_digest(world.production) == before
         async with session(world.production) as connection:
             assert await digests(connection, kept) == rows
@@ -253,6 +239,31 @@ class Onward:
         self.said.append(
             f"rolled back: schema and rows of {len(rows)} tables as before; Prisma: nothing to do"
         )
+
+    async def _roll_back(
+        self,
+        world: World,
+        facts: MigrateFacts,
+        ours: tuple[InstalledMigration, ...],
+        backup: str | None,
+        pins: Mapping[str, str],
+    ) -> None:
+        rolled = await roll_back.run(
+            world.job("roll-back"),
+            RollBackTask(
+                branch=BRANCH,
+                base=world.base,
+                pins_before=dict(pins),
+                production_schema=facts.production_schema,
+                commit=facts.commit,
+                deploy_began=True,
+                migrations=ours,
+                backup=backup,
+                reason="it was only tried",
+            ),
+            world.tools,
+        )
+        assert all(line.same for line in rolled.proof), rolled.proof
 
 
 def _body(version: str) -> bytes:
