@@ -60,7 +60,7 @@ def on_begun(run: Run, word: StageBegun, now: datetime) -> Decision:
     record = _present(run)
     known = record.with_(begun=Begun(by=word.worker, at=word.begun_at))
     wake_at = over_at(run.stage, now) if record.begun is None else run.wake_at
-    return Decision(run.with_record(known).with_(blocked_by=None, wake_at=wake_at))
+    return Decision(run.with_record(known, blocked_by=None, wake_at=wake_at))
 
 
 def awaited(run: Run, now: datetime) -> Run | None:

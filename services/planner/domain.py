@@ -55,7 +55,8 @@ def enter(run: Run, stage: StageName, now: datetime, fence: int, tries: int = 1)
     """Begin a stage, or the next attempt of it; `tries` counts those since somebody last decided."""
     before = run.record_of(stage)
     attempt = before.attempt + 1 if before else 1
-    changed = run.with_(
+    changed = run.with_record(
+        StageRecord(stage=stage, attempt=attempt, status="running", started_at=now),
         status="rolling-back" if stage == "roll-back" else "planning" if stage == "review" else "running",
         stage=stage,
         attempt=attempt,
@@ -68,9 +69,7 @@ def enter(run: Run, stage: StageName, now: datetime, fence: int, tries: int = 1)
         deploy_began=run.deploy_began or stage == "deploy",
         branch=branch_name(run.id) if stage == "prepare" else run.branch,
     )
-    command = stage_command(changed, stage, attempt, fence)
-    begun = StageRecord(stage=stage, attempt=attempt, status="running", started_at=now)
-    return Decision(changed.with_record(begun), (command,))
+    return Decision(changed, (stage_command(changed, stage, attempt, fence),))
 
 
 def advance(run: Run, result: StageFinished, now: datetime, fence: int, releases: Releases) -> Decision:
@@ -265,7 +264,7 @@ def _retry_later(run: Run, outcome: Errored, now: datetime) -> Decision:
     record = run.record_of(run.stage)
     assert record is not None
     waiting = record.with_(status="waiting-for-retry")
-    return Decision(run.with_record(waiting).with_(wake_at=now + retry_delay(run)))
+    return Decision(run.with_record(waiting, wake_at=now + retry_delay(run)))
 
 
 def _park(run: Run, reason: str) -> Decision:

@@ -43,12 +43,8 @@ class Run(RunView, RunWork, RunOrigin):
 
     def changed(self, revision: int) -> RunChanged:
         """The event that says how the Run stands: what it was opened with stands in the first one only."""
-        return RunChanged.model_construct(
-            run=self.view(),
-            revision=revision,
-            work=self.part(RunWork),
-            origin=self.part(RunOrigin) if revision == 1 else None,
-        )
+        origin = self.part(RunOrigin) if revision == 1 else None
+        return RunChanged(run=self.view(), revision=revision, work=self.part(RunWork), origin=origin)
 
     @classmethod
     def whole(cls, changed: RunChanged, origin: RunOrigin, plan: Plan | None) -> "Run":
@@ -68,10 +64,10 @@ class Run(RunView, RunWork, RunOrigin):
                 return record
         return None
 
-    def with_record(self, record: StageRecord) -> "Run":
-        """The newest record of that stage replaced, or this one added."""
-        kept = [old for old in self.stages if (old.stage, old.attempt) != (record.stage, record.attempt)]
-        return self.with_(stages=(*kept, record))
+    def with_record(self, record: StageRecord, **changes: object) -> "Run":
+        """The record of that attempt replaced, or this one added; and `changes` besides."""
+        kept = [old for old in self.stages if old.stage != record.stage or old.attempt != record.attempt]
+        return self.with_(stages=(*kept, record), **changes)
 
     def with_outcome(self, outcome: Succeeded | Failed | Errored, at: datetime) -> "Run":
         """The present attempt as its worker left it."""
@@ -94,7 +90,7 @@ class Run(RunView, RunWork, RunOrigin):
             case Errored():
                 changes |= {"detail": outcome.reason}
         # Whoever it waited for, somebody has come.
-        return self.with_record(record.with_(**changes)).with_(blocked_by=None)
+        return self.with_record(record.with_(**changes), blocked_by=None)
 
     def stopped(self, now: datetime) -> "Run":
         """Whatever attempt is under way is of no more interest."""

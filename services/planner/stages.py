@@ -148,4 +148,4 @@ def _roll_back(run: Run) -> RollBackTask:
 
 def _migrations(run: Run) -> tuple[InstalledMigration, ...]:
     planned = run.plan_document.migrations if run.plan_document else ()
-    return tuple(InstalledMigration.model_validate(migration.model_dump()) for migration in planned)
+    return tuple(migration.part(InstalledMigration) for migration in planned)

@@ -133,15 +133,16 @@ def to_headers(envelope: Envelope) -> Headers:
         ("ce_subject", envelope.subject.encode()),
         ("ce_time", _rfc_3339(envelope.time)),
     ]
-    for name, value in (
-        ("ce_correlationid", envelope.correlation_id),
-        ("ce_causationid", envelope.causation_id),
-        ("ce_causationsource", envelope.causation_source),
-        ("ce_causationdigest", envelope.causation_digest),
-        ("ce_traceparent", envelope.traceparent),
-    ):
-        if value is not None:
-            headers.append((name, value.encode()))
+    if envelope.correlation_id is not None:
+        headers.append(("ce_correlationid", envelope.correlation_id.encode()))
+    if envelope.causation_id is not None:
+        headers.append(("ce_causationid", envelope.causation_id.encode()))
+    if envelope.causation_source is not None:
+        headers.append(("ce_causationsource", envelope.causation_source.encode()))
+    if envelope.causation_digest is not None:
+        headers.append(("ce_causationdigest", envelope.causation_digest.encode()))
+    if envelope.traceparent is not None:
+        headers.append(("ce_traceparent", envelope.traceparent.encode()))
     headers.append(("content-type", _CONTENT_TYPE))
     return tuple(headers)
 

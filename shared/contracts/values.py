@@ -3,7 +3,7 @@
 import hashlib
 import json
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
@@ -45,28 +45,44 @@ class Contract(BaseModel):
 
     def part(self, kind: type[C]) -> C:
         """This value as one of the kinds that it is made of: those fields alone."""
-        mine = self.__dict__
-        return _bare(kind, {name: mine[name] for name in kind.model_fields})
+        names = _fields(kind)
+        return _bare(kind, dict(zip(names, map(self.__dict__.__getitem__, names), strict=True)))
 
     def content_digest(self) -> str:
         """The sha256, in hexadecimal, of the canonical JSON: sorted keys, no spaces, UTF-8."""
         return canonical_digest(self.model_dump(mode="json"))
 
 
+@cache
+def _fields(kind: type[BaseModel]) -> tuple[str, ...]:
+    # In their order, which is that of the JSON.
+    return tuple(kind.model_fields)
+
+
+@cache
+def _fields_set(kind: type[BaseModel]) -> set[str]:
+    # One for all of a kind: they are frozen, and a copy that pydantic makes has its own.
+    return set(kind.model_fields)
+
+
 def _bare(kind: type[C], values: dict[str, Any]) -> C:
-    """What `model_construct` makes of values that are all there, at a tenth of its cost.
+    """What `model_construct` makes of values that are all there, at a twentieth of its cost.
 
     A Run is changed some fifty times on its way.
     """
     made = object.__new__(kind)
-    for name, value in (
-        ("__dict__", values),
-        ("__pydantic_fields_set__", set(values)),
-        ("__pydantic_extra__", None),
-        ("__pydantic_private__", None),
-    ):
-        object.__setattr__(made, name, value)
+    _set_dict(made, values)
+    _set_fields_set(made, _fields_set(kind))
+    _set_extra(made, None)
+    _set_private(made, None)
     return made
+
+
+# Past the lookup of the attribute, which costs as much as all the rest.
+_set_dict = BaseModel.__dict__["__dict__"].__set__
+_set_fields_set = BaseModel.__dict__["__pydantic_fields_set__"].__set__
+_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
+_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
 
 
 class Message(Contract):

@@ -183,17 +183,17 @@ class PlannerTransaction(Transaction):
     async def save(self, before: Run | None, decision: Decision) -> None:
         """State, timers, `RunChanged` and everything that is to be sent: one commit."""
         run = decision.run
-        if (run is before or run == before) and not decision.sends:
+        if not decision.sends and (run is before or run == before):
             return
         known = await self.known_project(run.project)
         known.fence = max(known.fence, run.fence)
         kept = known.runs.get(run.id)
         revision = kept.revision + 1 if kept else 1
-        changed = run.changed(revision)
+        changed, trace = run.changed(revision), run.traceparent
         told = to_body(changed)
         for message in decision.sends:
-            self.send(message, correlation_id=run.id, traceparent=run.traceparent)
-        self.send(changed, correlation_id=run.id, traceparent=run.traceparent, body=told)
+            self.send(message, correlation_id=run.id, traceparent=trace)
+        self.send(changed, correlation_id=run.id, traceparent=trace, body=told)
         known.runs[run.id] = KeptRun.changed(kept, run, revision, told)
         if statements.is_started(run):
             known.active = None if run.ended else run.id
