@@ -41,6 +41,8 @@ from shared.settings import KafkaSettings
 
 LIBRARY = Actor(id="library@bench.example", role="library")
 SRE = Actor(id="sre@bench.example", role="sre")
+_STATUS_WITHIN = 200
+"""Bytes of a `RunChanged`: the Run's own status stands before those of its stages."""
 
 
 @dataclass
@@ -76,7 +78,8 @@ class Driver:
         while True:
             polled = await self.consumer.getmany(timeout_ms=1000)
             for record in (record for records in polled.values() for record in records):
-                await self._hear(dict(record.headers)["ce_type"].decode(), from_json(record.value))
+                if not _goes_on_by_itself(record.value):
+                    await self._hear(dict(record.headers)["ce_type"].decode(), from_json(record.value))
             async with self.changed:
                 self.changed.notify_all()
 
@@ -116,6 +119,12 @@ class Driver:
         """Wait until the events have made `condition` true. Raises TimeoutError."""
         async with asyncio.timeout(within_s), self.changed:
             await self.changed.wait_for(condition)
+
+
+def _goes_on_by_itself(event: bytes) -> bool:
+    """A Run that waits for nobody, told by the beginning of its event: most are, and reading them costs."""
+    status = event[:_STATUS_WITHIN].partition(b'"status":"')[2].partition(b'"')[0]
+    return event.startswith(b'{"run":') and status in {b"planning", b"running", b"rolling-back"}
 
 
 @dataclass
