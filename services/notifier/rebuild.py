@@ -11,8 +11,8 @@ from shared.contracts.topics import (
     RELEASE_EVENTS,
     VERSION_MAP_EVENTS,
 )
-from shared.replay.bulk import drop_indexes
-from shared.replay.restorer import Part, Restorer, upsert
+from shared.replay.bulk import Newest, drop_indexes, upsert
+from shared.replay.restorer import Part, Restorer
 from shared.replay.told import Told
 
 _TABLES = """
@@ -54,8 +54,13 @@ class NotifierRestorer(Restorer):
     )
 
     def __init__(self) -> None:
-        self._newest: dict[tuple[str, str, str], tuple[int, str, bytes]] = {}
-        self._held_bytes = 0
+        self._told: Newest[tuple[str, str, str], tuple[str, bytes]] = Newest(
+            "notifications",
+            _NOTIFICATION,
+            "project, system, version",
+            "t.revision <= excluded.revision",
+            lambda key, revision, told: (*key, told[0], revision, _notification(told[1])),
+        )
         self._indexes: list[str] = []
 
     async def prepare(self, connection: Any) -> None:
@@ -67,29 +72,11 @@ class NotifierRestorer(Restorer):
     async def restore(self, events: Sequence[Told], connection: Any) -> None:
         for event in events:
             document = from_json(event.body)
-            told, revision = document["notification"], document["revision"]
+            told = document["notification"]
             key = (told["project"], told["system"], told["version"])
-            before = self._newest.get(key)
-            if before is None or before[0] <= revision:
-                self._newest[key] = (revision, told["state"], event.body)
-                self._held_bytes += len(event.body) - (0 if before is None else len(before[2]))
-        if self._held_bytes > _HELD_BYTES_MAX:
-            await self._write(connection)
-
-    async def _write(self, connection: Any) -> None:
-        rows = [
-            (*key, state, revision, _notification(body))
-            for key, (revision, state, body) in self._newest.items()
-        ]
-        self._newest, self._held_bytes = {}, 0
-        await upsert(
-            connection,
-            "notifications",
-            _NOTIFICATION,
-            rows,
-            "project, system, version",
-            "t.revision <= excluded.revision",
-        )
+            self._told.hold(key, document["revision"], (told["state"], event.body), len(event.body))
+        if self._told.bytes_ > _HELD_BYTES_MAX:
+            await self._told.write(connection)
 
     async def copy(self, events: Sequence[Told], connection: Any) -> None:
         releases: dict[tuple[str, str], str] = {}
@@ -133,7 +120,7 @@ class NotifierRestorer(Restorer):
         )
 
     async def finish(self, connection: Any) -> None:
-        await self._write(connection)
+        await self._told.write(connection)
         for index in (*self._indexes, "drop index told_once"):
             await connection.execute(index)
         await connection.execute(
