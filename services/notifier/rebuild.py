@@ -1,6 +1,7 @@
 """The notifier's database from its own events, and from what it had read of releases and pins."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -29,6 +30,15 @@ _NOTIFICATION = {
     "revision": "bigint",
     "notification": "json",
 }
+
+
+_FANOUTS = """
+insert into fanouts (system, versions, cause, after_version, after_project)
+select n.system, json_agg(p.version), n.cause::json, '', ''
+from unnest($1::text[], $2::text[]) as n (system, cause)
+join (select distinct system, version from pins) p using (system)
+group by n.system, n.cause
+"""
 
 
 class NotifierRestorer(Restorer):
@@ -62,6 +72,8 @@ class NotifierRestorer(Restorer):
             lambda key, revision, told: (*key, told[0], revision, _notification(told[1])),
         )
         self._indexes: list[str] = []
+        self._last: dict[str, tuple[int, Told]] = {}
+        """Of each System the last release event."""
 
     async def prepare(self, connection: Any) -> None:
         await connection.execute(_TABLES)
@@ -88,6 +100,9 @@ class NotifierRestorer(Restorer):
                 case "ReleasePublished" | "ReleaseWithdrawn":
                     release = document["release"]
                     key = (release["system"], release["version"])
+                    revision, _ = self._last.get(key[0], (0, None))
+                    if document["revision"] >= revision:
+                        self._last[key[0]] = (document["revision"], event)
                     if key not in releases or event.name == "ReleaseWithdrawn":
                         releases[key] = to_json(release).decode()
                 case "ProjectRegistered":
@@ -134,6 +149,13 @@ class NotifierRestorer(Restorer):
             " using (project)"
             " on conflict (project) do update set"
             " revision = excluded.revision, map_revision = excluded.map_revision"
+        )
+        # No event says that everybody has been told of a Release: the service looks at them once more, and
+        # whoever has been told already is told nothing.
+        await connection.execute(
+            _FANOUTS,
+            list(self._last),
+            [to_json(asdict(event.envelope)).decode() for _, event in self._last.values()],
         )
 
 
