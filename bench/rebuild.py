@@ -1,11 +1,13 @@
 """Rebuilding a service from a made-up history on Apache Kafka, against reading and copying the same bytes."""
 
 import asyncio
-import resource
+import os
+import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -13,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 
 from bench.histories import PLAN, PROJECT, RUN, Wire, history
 from bench.result import Result, repeated
+from bench.system import cpu_s
 from local.kafka import ApacheKafka
 from local.postgres import EmbeddedPostgres
 from services.restorers import REBUILDABLE, restorer
@@ -21,6 +24,7 @@ from shared.messaging.topic_admin import create_topics
 from shared.messaging.topic_reader import read_batches
 from shared.replay.rebuild import rebuild
 from shared.settings import KafkaSettings
+from shared.storage.migrations import migrate_async
 
 EVENTS = 200_000
 REPEATS = 3
@@ -30,38 +34,65 @@ _CHUNK_PROJECTS = 200
 async def measure(
     services: Sequence[str] = REBUILDABLE, events: int = EVENTS, repeats: int = REPEATS
 ) -> list[Result]:
-    """Events a second, rebuilt and merely read and copied; CPU seconds of ours beside the brokers'."""
+    """Events a second, rebuilt and merely read and copied; and the CPU of everybody who had a part in it.
+
+    Each service has a broker of its own, so that what is read is what it wrote.
+    """
     results = []
     with tempfile.TemporaryDirectory(prefix="upgradepath-bench-") as name:
         folder = Path(name)
         with EmbeddedPostgres(folder / "postgres") as postgres:
-            async with ApacheKafka(folder / "kafka") as kafka:
-                settings = KafkaSettings(bootstrap_servers=kafka.bootstrap_servers)
-                await create_topics(settings)
-                for service in services:
-                    results += await _one(service, settings, postgres, events, repeats)
+            for service in services:
+                async with ApacheKafka(folder / f"kafka-{service}") as kafka:
+                    settings = KafkaSettings(bootstrap_servers=kafka.bootstrap_servers)
+                    await create_topics(settings)
+                    written = await _write(settings, await history(service), events)
+                    rounds = [
+                        await _one(f"{service}_{number}", settings, postgres, kafka)
+                        for number in range(repeats)
+                    ]
+                    assert all(one.events == written for one in rounds), f"{written} events are there"
+                    results += _said(service, rounds)
     return results
 
 
-async def _one(
-    service: str, settings: KafkaSettings, postgres: EmbeddedPostgres, events: int, repeats: int
-) -> list[Result]:
-    written = await _write(settings, await history(service), events)
-    rates, floors, cpu_s = [], [], []
-    for number in range(repeats):
-        floor, target = f"floor_{service}_{number}", f"rebuilt_{service}_{number}"
-        for database in (floor, target):
-            await asyncio.to_thread(postgres.create_database, database)
-        restoring = restorer(service, "memory:///")
-        floors.append(written / await _floor(settings, restoring.writes, postgres.url(floor)))
-        began_s = _cpu_s()
-        done = await rebuild(settings, restoring, postgres.url(target))
-        cpu_s.append((_cpu_s() - began_s) / done.events * 100_000)
-        rates.append(done.events / done.seconds)
-        assert done.events == written, f"{done.events} of {written} events were read"
+@dataclass(frozen=True)
+class _Round:
+    """One rebuild, and beside it the floor, both in events a second; CPU in microseconds an event."""
+
+    events: int
+    rate: float
+    floor: float
+    cpu_us: dict[str, float]
+
+
+async def _one(name: str, settings: KafkaSettings, postgres: EmbeddedPostgres, kafka: ApacheKafka) -> _Round:
+    service, _, _ = name.partition("_")
+    floor, target = f"floor_{name}", f"rebuilt_{name}"
+    for database in (floor, target):
+        await asyncio.to_thread(postgres.create_database, database)
+    restoring = restorer(service, "memory:///")
+    floor_s = await _floor(settings, restoring.writes, postgres.url(floor))
+    # Its schema costs the same however much there is to read.
+    await migrate_async(service, postgres.url(target))
+    before = _cpu_s(postgres, kafka)
+    done = await rebuild(settings, restoring, postgres.url(target))
+    after = _cpu_s(postgres, kafka)
+    spent = {whose: (after[whose] - before[whose]) / done.events * 1e6 for whose in after}
+    return _Round(done.events, done.events / done.seconds, done.events / floor_s, spent)
+
+
+def _said(service: str, rounds: Sequence[_Round]) -> list[Result]:
+    floor = statistics.median(one.floor for one in rounds)
     return [
-        repeated(f"rebuild of {service}", rates, "events/s", sum(floors) / len(floors)),
-        repeated(f"rebuild of {service}, CPU of ours", cpu_s, "s/100,000"),
+        repeated(f"rebuild of {service}", [one.rate for one in rounds], "events/s", floor),
+        repeated(f"rebuild of {service}, × its floor", [one.rate / one.floor for one in rounds], "×"),
+        *(
+            repeated(
+                f"rebuild of {service}, CPU of {whose}", [one.cpu_us[whose] for one in rounds], "µs/event"
+            )
+            for whose in rounds[0].cpu_us
+        ),
     ]
 
 
@@ -105,9 +136,13 @@ async def _floor(settings: KafkaSettings, topics: Sequence[Topic], url: str) -> 
     return took_s
 
 
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+def _cpu_s(postgres: EmbeddedPostgres, kafka: ApacheKafka) -> dict[str, float]:
+    """CPU seconds so far."""
+    return {
+        "ours": cpu_s(os.getpid(), children=False),
+        "postgres": cpu_s(postgres.pid),
+        "kafka": cpu_s(kafka.pid),
+    }
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """The five services as five processes on Apache Kafka and PostgreSQL, and somebody who keeps them busy."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -140,14 +141,24 @@ class System:
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds so far: ours per service, the broker's, the database's."""
-        spent = {name: _cpu_s(child.pid) for name, child in self.services.items()}
-        return {**spent, "kafka": _cpu_s(self.kafka.pid), "postgres": _cpu_s(self.postgres.pid)}
+        spent = {name: cpu_s(child.pid) for name, child in self.services.items()}
+        return {**spent, "kafka": cpu_s(self.kafka.pid), "postgres": cpu_s(self.postgres.pid)}
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int, *, children: bool = True) -> float:
+    """CPU seconds of a process so far, and of those that it began, whether they live or have ended."""
     process = psutil.Process(pid)
-    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
+    own = process.cpu_times()
+    spent: float = own.user + own.system
+    if not children:
+        return spent
+    spent += own.children_user + own.children_system
+    for child in process.children(recursive=True):
+        # One that ends just now has ended, for its parent, in the next look.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            spent += times.user + times.system
+    return spent
 
 
 @asynccontextmanager

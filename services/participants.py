@@ -1,7 +1,7 @@
 """Who reads and writes what: reads as the handlers say, writes as the topics' rooms are given."""
 
 from services.executor.handlers import HANDLERS as EXECUTOR_HANDLERS
-from services.notifier.handlers import HANDLERS as NOTIFIER_HANDLERS
+from services.notifier.handlers import handlers as notifier_handlers
 from services.planner.handlers import HANDLERS as PLANNER_HANDLERS
 from services.registry.handlers import handlers as registry_handlers
 from services.validator.handlers import HANDLERS as VALIDATOR_HANDLERS
@@ -39,7 +39,7 @@ def participants() -> tuple[Participant, ...]:
     """The five services and the world outside."""
     return (
         _service("registry", registry_handlers(_idle), RELEASE_EVENTS, PROJECT_EVENTS, VERSION_MAP_EVENTS),
-        _service("notifier", NOTIFIER_HANDLERS, NOTIFICATION_EVENTS),
+        _service("notifier", notifier_handlers(_idle), NOTIFICATION_EVENTS),
         _service(
             "planner",
             PLANNER_HANDLERS,

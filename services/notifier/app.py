@@ -1,8 +1,9 @@
 """The notifier, wired."""
 
 from services.notifier.api import router
-from services.notifier.handlers import HANDLERS
+from services.notifier.handlers import handlers
 from services.notifier.settings import NotifierSettings
+from services.notifier.shares import Shares
 from services.notifier.store import NotifierTransaction
 from shared.application import Part, Service
 from shared.messaging.inbox import Inbox
@@ -19,7 +20,9 @@ def build(settings: NotifierSettings) -> Service:
         pool_size=settings.database_pool,
         answer_within_s=settings.database_answer_within_s,
     )
-    parts: list[Part] = []
+    shares = Shares(database)
+    parts: list[Part] = [shares]
     if settings.kafka.embedded:
         parts.append(Reminder(database, NotifierTransaction.reminders))
-    return Service("notifier", settings, database, Inbox(database, HANDLERS), router(database), parts)
+    inbox = Inbox(database, handlers(shares.wake))
+    return Service("notifier", settings, database, inbox, router(database), parts)

@@ -1,7 +1,9 @@
 """One function per event: learn it, weigh whom it concerns, tell them."""
 
+from collections.abc import Callable
+
 from services.notifier import domain
-from services.notifier.store import NotifierTransaction
+from services.notifier.store import Fanout, NotifierTransaction
 from shared.contracts.notifications import Notification
 from shared.contracts.projects import ProjectRegistered
 from shared.contracts.releases import ReleasePublished, ReleaseWithdrawn
@@ -9,24 +11,55 @@ from shared.contracts.version_maps import VersionMapRecorded
 from shared.messaging.inbox import Handlers
 
 
-async def on_release(event: ReleasePublished | ReleaseWithdrawn, tx: NotifierTransaction) -> None:
-    """Tell whoever pins a version for which something else is offered now."""
+def handlers(wake: Callable[[], None]) -> Handlers:
+    """The notifier's handlers; `wake` is called when more are to be told than one commit tells."""
+
+    async def on_release(event: ReleasePublished | ReleaseWithdrawn, tx: NotifierTransaction) -> None:
+        """Tell whoever pins a version for which something else is offered now: the first share of them."""
+        fanout = await begin_fanout(event, tx)
+        if fanout is not None:
+            await tell_share(fanout, tx)
+            if not fanout.done:
+                tx.after_commit(wake)
+
+    return {
+        ReleasePublished: on_release,
+        ReleaseWithdrawn: on_release,
+        ProjectRegistered: on_project_registered,
+        VersionMapRecorded: on_version_map,
+    }
+
+
+async def begin_fanout(event: ReleasePublished | ReleaseWithdrawn, tx: NotifierTransaction) -> Fanout | None:
+    """Learn what the event says, and who is to be told of it; None if nothing changes for anybody."""
     await tx.begin_weighing()
-    system = event.release.system
+    cause, system = tx.cause, event.release.system
+    assert cause is not None
+    # Everybody hears of an earlier one first: what is told does not depend on how far that had come.
+    while (earlier := await tx.next_fanout(system)) is not None:
+        await tell_share(earlier, tx)
+    tx.caused_by(cause)
     before = (await tx.releases([system]))[system]
     after = domain.learn(before, event.release)
     if after == before:
-        return
+        return None
     await tx.save_release(event.release)
     # Few versions are pinned, by many Projects: compare the versions, then touch only whom it concerns.
-    offers = {pinned: domain.offer(pinned, after) for _, pinned in await tx.pinned_versions([system])}
-    versions = [pinned for pinned, offered in offers.items() if offered != domain.offer(pinned, before)]
-    if not versions:
-        return
-    async for alike in tx.affected(system, versions):
+    pinned = [version for _, version in await tx.pinned_versions([system])]
+    versions = [one for one in pinned if domain.offer(one, after) != domain.offer(one, before)]
+    return Fanout(system, versions, cause) if versions else None
+
+
+async def tell_share(fanout: Fanout, tx: NotifierTransaction) -> None:
+    """Tell the next share, and keep how far it has come. The weighing must have begun."""
+    tx.caused_by(fanout.cause)
+    known = (await tx.releases([fanout.system]))[fanout.system]
+    offers = {pinned: domain.offer(pinned, known) for pinned in fanout.versions}
+    async for alike in tx.affected(fanout):
         assert alike.standing.pinned is not None
         offered = offers[alike.standing.pinned]
-        await tx.tell_alike(domain.settle(alike.standing, offered, after, tx.now), alike)
+        await tx.tell_alike(domain.settle(alike.standing, offered, known, tx.now), alike)
+    await tx.keep_fanout(fanout)
 
 
 async def on_project_registered(event: ProjectRegistered, tx: NotifierTransaction) -> None:
@@ -51,11 +84,3 @@ async def on_version_map(event: VersionMapRecorded, tx: NotifierTransaction) -> 
         standing = domain.Standing(project, system, pinned, inbox.open.get(system))
         changed += domain.settle(standing, offered, releases[system], tx.now)
     await tx.tell(changed)
-
-
-HANDLERS: Handlers = {
-    ReleasePublished: on_release,
-    ReleaseWithdrawn: on_release,
-    ProjectRegistered: on_project_registered,
-    VersionMapRecorded: on_version_map,
-}

@@ -1,6 +1,7 @@
 """The notifier's database from its own events, and from what it had read of releases and pins."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -11,8 +12,8 @@ from shared.contracts.topics import (
     RELEASE_EVENTS,
     VERSION_MAP_EVENTS,
 )
-from shared.replay.bulk import drop_indexes
-from shared.replay.restorer import Part, Restorer, upsert
+from shared.replay.bulk import Newest, drop_indexes, upsert
+from shared.replay.restorer import Part, Restorer
 from shared.replay.told import Told
 
 _TABLES = """
@@ -29,6 +30,15 @@ _NOTIFICATION = {
     "revision": "bigint",
     "notification": "json",
 }
+
+
+_FANOUTS = """
+insert into fanouts (system, versions, cause, after_version, after_project)
+select n.system, json_agg(p.version), n.cause::json, '', ''
+from unnest($1::text[], $2::text[]) as n (system, cause)
+join (select distinct system, version from pins) p using (system)
+group by n.system, n.cause
+"""
 
 
 class NotifierRestorer(Restorer):
@@ -54,9 +64,16 @@ class NotifierRestorer(Restorer):
     )
 
     def __init__(self) -> None:
-        self._newest: dict[tuple[str, str, str], tuple[int, str, bytes]] = {}
-        self._held_bytes = 0
+        self._told: Newest[tuple[str, str, str], tuple[str, bytes]] = Newest(
+            "notifications",
+            _NOTIFICATION,
+            "project, system, version",
+            "t.revision <= excluded.revision",
+            lambda key, revision, told: (*key, told[0], revision, _notification(told[1])),
+        )
         self._indexes: list[str] = []
+        self._last: dict[str, tuple[int, Told]] = {}
+        """Of each System the last release event."""
 
     async def prepare(self, connection: Any) -> None:
         await connection.execute(_TABLES)
@@ -67,29 +84,11 @@ class NotifierRestorer(Restorer):
     async def restore(self, events: Sequence[Told], connection: Any) -> None:
         for event in events:
             document = from_json(event.body)
-            told, revision = document["notification"], document["revision"]
+            told = document["notification"]
             key = (told["project"], told["system"], told["version"])
-            before = self._newest.get(key)
-            if before is None or before[0] <= revision:
-                self._newest[key] = (revision, told["state"], event.body)
-                self._held_bytes += len(event.body) - (0 if before is None else len(before[2]))
-        if self._held_bytes > _HELD_BYTES_MAX:
-            await self._write(connection)
-
-    async def _write(self, connection: Any) -> None:
-        rows = [
-            (*key, state, revision, _notification(body))
-            for key, (revision, state, body) in self._newest.items()
-        ]
-        self._newest, self._held_bytes = {}, 0
-        await upsert(
-            connection,
-            "notifications",
-            _NOTIFICATION,
-            rows,
-            "project, system, version",
-            "t.revision <= excluded.revision",
-        )
+            self._told.hold(key, document["revision"], (told["state"], event.body), len(event.body))
+        if self._told.bytes_ > _HELD_BYTES_MAX:
+            await self._told.write(connection)
 
     async def copy(self, events: Sequence[Told], connection: Any) -> None:
         releases: dict[tuple[str, str], str] = {}
@@ -101,6 +100,9 @@ class NotifierRestorer(Restorer):
                 case "ReleasePublished" | "ReleaseWithdrawn":
                     release = document["release"]
                     key = (release["system"], release["version"])
+                    revision, _ = self._last.get(key[0], (0, None))
+                    if document["revision"] >= revision:
+                        self._last[key[0]] = (document["revision"], event)
                     if key not in releases or event.name == "ReleaseWithdrawn":
                         releases[key] = to_json(release).decode()
                 case "ProjectRegistered":
@@ -133,7 +135,7 @@ class NotifierRestorer(Restorer):
         )
 
     async def finish(self, connection: Any) -> None:
-        await self._write(connection)
+        await self._told.write(connection)
         for index in (*self._indexes, "drop index told_once"):
             await connection.execute(index)
         await connection.execute(
@@ -147,6 +149,13 @@ class NotifierRestorer(Restorer):
             " using (project)"
             " on conflict (project) do update set"
             " revision = excluded.revision, map_revision = excluded.map_revision"
+        )
+        # No event says that everybody has been told of a Release: the service looks at them once more, and
+        # whoever has been told already is told nothing.
+        await connection.execute(
+            _FANOUTS,
+            list(self._last),
+            [to_json(asdict(event.envelope)).decode() for _, event in self._last.values()],
         )
 
 

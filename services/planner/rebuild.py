@@ -7,7 +7,6 @@ when there are many, or at the end.
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -17,8 +16,8 @@ from services.planner.store import PlannerTransaction
 from shared.contracts.freezes import FLEET
 from shared.contracts.topics import PROJECT_EVENTS, RELEASE_EVENTS, RUN_EVENTS, VERSION_MAP_EVENTS
 from shared.messaging.reminder import Reminder
-from shared.replay.bulk import drop_indexes
-from shared.replay.restorer import CannotRebuild, Part, Restorer, upsert
+from shared.replay.bulk import Newest, drop_indexes, upsert
+from shared.replay.restorer import CannotRebuild, Part, Restorer
 from shared.replay.told import Told
 from shared.storage.database import Database
 
@@ -26,6 +25,8 @@ from shared.storage.database import Database
 _REVISION = b'"revision":'
 _NUMBER = re.compile(rb"\d+")
 _RUN = b'{"run":'
+_ORIGIN = b',"origin":{"registration":{'
+_PLAN, _DIGEST = b'{"plan":', re.compile(rb',"digest":"([0-9a-f]{64})"}\Z')
 _HELD_BYTES_MAX = 64 * 1024 * 1024
 _ENDED = frozenset({"succeeded", "rolled-back", "cancelled"})
 
@@ -69,27 +70,6 @@ on conflict (id) do update set fence = excluded.fence
 """
 
 
-@dataclass
-class _Held:
-    """What was read and is not written yet."""
-
-    runs: dict[str, tuple[int, bytes]] = field(default_factory=dict)
-    """By the Run's id: revision and body of its newest event."""
-    origins: dict[str, bytes] = field(default_factory=dict)
-    """By the Run's id: the body of its first event."""
-    plans: dict[str, str] = field(default_factory=dict)
-    bytes_: int = 0
-
-    def hold(self, run: str, revision: int, body: bytes) -> None:
-        before, known = self.runs.get(run, (0, b""))
-        if before <= revision:
-            self.runs[run] = (revision, body)
-            self.bytes_ += len(body) - len(known)
-        if revision == 1:
-            self.origins[run] = body
-            self.bytes_ += len(body)
-
-
 class PlannerRestorer(Restorer):
     """Runs and the freeze; and what the registry told of releases, Projects and version maps."""
 
@@ -118,7 +98,25 @@ class PlannerRestorer(Restorer):
     )
 
     def __init__(self) -> None:
-        self._held = _Held()
+        self._runs: Newest[str, bytes] = Newest(
+            "told_runs", _TOLD_RUNS, "id", "t.revision <= excluded.revision", _row
+        )
+        # Of each there is one; what comes twice is the same.
+        self._origins: Newest[str, bytes] = Newest(
+            "told_origins",
+            {"id": "text", "origin": "text"},
+            "id",
+            "false",
+            lambda run, _, body: (run, _origin(body)),
+        )
+        self._plans: Newest[str, str] = Newest(
+            "told_plans",
+            {"digest": "text", "plan": "text"},
+            "digest",
+            "false",
+            lambda key, _, plan: (key, plan),
+        )
+        self._all: tuple[Newest[str, Any], ...] = (self._runs, self._origins, self._plans)
         self._fleet: tuple[int, str] | None = None
 
     async def prepare(self, connection: Any) -> None:
@@ -128,23 +126,21 @@ class PlannerRestorer(Restorer):
         for event in events:
             match event.name:
                 case "RunChanged":
-                    self._held.hold(*_run_and_revision(event), event.body)
+                    run, revision = _run_and_revision(event)
+                    self._runs.hold(run, revision, event.body, len(event.body))
+                    if revision == 1:
+                        self._origins.hold(run, revision, event.body, len(event.body))
                 case "PlanReady":
-                    document = from_json(event.body)
-                    plan = self._held.plans[document["digest"]] = to_json(document["plan"]).decode()
-                    self._held.bytes_ += len(plan)
+                    digest, plan = _plan(event.body)
+                    self._plans.hold(digest, 0, plan, len(plan))
                 case "DeploysFrozen" | "DeploysThawed":
                     self._fleet = max(self._fleet or (0, ""), _fleet(event))
-        if self._held.bytes_ > _HELD_BYTES_MAX:
+        if sum(held.bytes_ for held in self._all) > _HELD_BYTES_MAX:
             await self._write(connection)
 
     async def _write(self, connection: Any) -> None:
-        held, self._held = self._held, _Held()
-        origins = {run: _text(from_json(body).get("origin")) for run, body in held.origins.items()}
-        await _keep_new(connection, "told_origins (id, origin)", origins)
-        await _keep_new(connection, "told_plans (digest, plan)", held.plans)
-        rows = [_row(run, revision, body) for run, (revision, body) in held.runs.items()]
-        await upsert(connection, "told_runs", _TOLD_RUNS, rows, "id", "t.revision <= excluded.revision")
+        for held in self._all:
+            await held.write(connection)
 
     async def copy(self, events: Sequence[Told], connection: Any) -> None:
         releases: dict[tuple[str, str], tuple[int, str]] = {}
@@ -218,6 +214,22 @@ def _run_text(body: bytes) -> str:
     if end < 0 or not body.startswith(_RUN):
         return to_json(from_json(body)["run"]).decode()
     return body[len(_RUN) : end - 1].decode()
+
+
+def _origin(body: bytes) -> str | None:
+    """The Run's origin as it stands in its first event, where it comes last; none if it is not there."""
+    if body.count(_ORIGIN) != 1:
+        return _text(from_json(body).get("origin"))
+    return body[body.index(_ORIGIN) + len(b',"origin":') : -1].decode()
+
+
+def _plan(body: bytes) -> tuple[str, str]:
+    """The digest and the plan as they stand in a PlanReady."""
+    found = _DIGEST.search(body, len(body) - 96)
+    if found is None or not body.startswith(_PLAN):
+        document = from_json(body)
+        return document["digest"], to_json(document["plan"]).decode()
+    return found[1].decode(), body[len(_PLAN) : found.start()].decode()
 
 
 def _row(name: str, revision: int, body: bytes) -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
 """The registry's database from its own events; what a release's package says is read from the package."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,14 +20,13 @@ from shared.contracts.topics import (
 )
 from shared.errors import Reject, Retry
 from shared.packages.package import Package, read_package
-from shared.replay.bulk import copy_rows, drop_indexes, keep_one
-from shared.replay.restorer import CannotRebuild, Part, Restorer, upsert
+from shared.replay.bulk import Newest, copy_rows, drop_indexes, make_indexes
+from shared.replay.restorer import CannotRebuild, Part, Restorer
 from shared.replay.told import Told
 
 _TABLES = """
 create temporary table told_releases (system text, version text, name text, revision bigint, event text)
     on commit drop;
-create temporary table told_projects (id text primary key, revision bigint, event text) on commit drop;
 create temporary table told_maps (project text, revision bigint, holder text, fence bigint) on commit drop;
 create temporary table told_fences (project text, fence bigint) on commit drop;
 """
@@ -37,6 +37,10 @@ from told_maps m
 join version_map_history h using (project, revision)
 left join (select project, max(fence) as fence from told_fences group by project) f on f.project = m.project
 """
+_PROJECT = {"id": "text", "registered": "json"}
+_LATER = "(t.registered->>'revision')::bigint <= (excluded.registered->>'revision')::bigint"
+_REVISION = re.compile(rb',"revision":(\d+)}\Z')
+_HELD_BYTES_MAX = 64 * 1024 * 1024
 _HISTORY = ("project", "revision", "event_type", "event", "happened_at")
 _MAP_EVENTS = frozenset({"VersionMapRecorded", "VersionMapHeld", "VersionMapReleased"})
 
@@ -95,6 +99,9 @@ class RegistryRestorer(Restorer):
     def __init__(self, content: ContentStore) -> None:
         self._content = content
         self._maps: dict[str, _Map] = {}
+        self._projects: Newest[str, bytes] = Newest(
+            "projects", _PROJECT, "id", _LATER, lambda key, _, event: (key, event.decode())
+        )
         self._keys: list[str] = []
 
     async def prepare(self, connection: Any) -> None:
@@ -104,9 +111,11 @@ class RegistryRestorer(Restorer):
     async def restore(self, events: Sequence[Told], connection: Any) -> None:
         releases = []
         history: dict[tuple[str, int], tuple[str, str, datetime]] = {}
-        projects: dict[str, tuple[int, str]] = {}
         for event in events:
             if event.name == "CommandRefused":
+                continue
+            if event.name == "ProjectRegistered":
+                self._projects.hold(event.subject, _revision(event.body), event.body, len(event.body))
                 continue
             document = from_json(event.body)
             if event.name in _MAP_EVENTS:
@@ -121,10 +130,6 @@ class RegistryRestorer(Restorer):
                 if known is None:
                     known = self._maps[project] = _Map()
                 known.hear(event.name, revision, told, document.get("fence") or 0)
-            elif event.name == "ProjectRegistered":
-                revision = document["revision"]
-                if event.subject not in projects or projects[event.subject][0] <= revision:
-                    projects[event.subject] = (revision, event.body.decode())
             else:
                 release = document["release"]
                 key = (release["system"], release["version"])
@@ -133,9 +138,8 @@ class RegistryRestorer(Restorer):
         await copy_rows(
             connection, "version_map_history", _HISTORY, [(*key, *row) for key, row in history.items()]
         )
-        columns = {"id": "text", "revision": "bigint", "event": "text"}
-        rows = [(project, *told) for project, told in projects.items()]
-        await upsert(connection, "told_projects", columns, rows, "id", "t.revision <= excluded.revision")
+        if self._projects.bytes_ > _HELD_BYTES_MAX:
+            await self._projects.write(connection)
 
     async def copy(self, events: Sequence[Told], connection: Any) -> None:
         """The fences of version-map commands: a repeat makes no event, and still forbids older ones."""
@@ -175,12 +179,8 @@ class RegistryRestorer(Restorer):
             " and w.name = 'ReleaseWithdrawn' where p.name = 'ReleasePublished' order by p.system, p.version"
         ):
             await self._release(row, connection)
-        await connection.execute(
-            "insert into projects (id, registered) select id, event::json from told_projects"
-        )
-        await keep_one(connection, "version_map_history", "project, revision", "happened_at")
-        for key in self._keys:
-            await connection.execute(key)
+        await self._projects.write(connection)
+        await make_indexes(connection, "version_map_history", self._keys, "project, revision", "happened_at")
         await connection.copy_records_to_table(
             "told_maps",
             records=[(project, one.revision, one.holder, one.fence) for project, one in self._maps.items()],
@@ -212,6 +212,13 @@ class RegistryRestorer(Restorer):
     def answer(self, event: Told) -> str | None:
         """A new Project is answered by its registration, not by the map that came with it."""
         return None if event.name in _MAP_EVENTS else event.body.decode()
+
+
+def _revision(body: bytes) -> int:
+    """The last field; in a string the quotes would be escaped."""
+    found = _REVISION.search(body, len(body) - 32)
+    revision: int = int(found[1]) if found else from_json(body)["revision"]
+    return revision
 
 
 def _cause(event: Told) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from shared.contracts.values import Command
 from shared.errors import Retry
 from shared.messaging.backoff import delays_s
 from shared.messaging.dead_letters import Record, bury
-from shared.messaging.inbox import Inbox, OtherBytes
+from shared.messaging.inbox import Inbox, OtherBytes, Stumbled
 from shared.messaging.lenient_records import read_all_names
 from shared.messaging.offsets import Offsets
 from shared.messaging.progress import Progress, Stuck, broker_answers
@@ -100,10 +100,12 @@ class Consumer(Generic[T]):
     async def _take_read(self, batch: Sequence[Read]) -> None:
         bad = [(record, str(found)) for record, found in batch if isinstance(found, Unreadable)]
         good = [(record, found) for record, found in batch if not isinstance(found, Unreadable)]
-        if bad:
-            await _until_done(lambda: bury(self.inbox.database, bad))
-        if good:
-            await self._take_together(good)
+        # Side by side: who is well formed does not wait for who is not.
+        async with asyncio.TaskGroup() as group:
+            if good:
+                group.create_task(self._take_together(good))
+            if bad:
+                group.create_task(_until_done(lambda: bury(self.inbox.database, bad)))
 
     def trouble(self) -> str | None:
         """Why this consumer gets nowhere, or None when it does."""
@@ -221,7 +223,7 @@ class Consumer(Generic[T]):
         return list(lanes.items())
 
     async def _take_together(self, good: Sequence[Readable]) -> None:
-        """One transaction for all; what breaks it is found by halving, so that it alone is redone alone."""
+        """One transaction for all. What breaks it is known, or found by halving: it alone is redone alone."""
         delays = delays_s()
         parts = [good]
         while parts:
@@ -232,6 +234,10 @@ class Consumer(Generic[T]):
             try:
                 await self.inbox.handle_together([received for _, received in part])
                 delays = delays_s()
+            except Stumbled as error:
+                log.info("a batch of %d is redone around one: %r", len(part), error.__cause__)
+                at = next(number for number, (_, one) in enumerate(part) if one is error.received)
+                parts[:0] = [some for some in (part[:at], part[at : at + 1], part[at + 1 :]) if some]
             except Exception as error:  # redone in smaller parts, down to one, where each kind has its place
                 log.info("a batch of %d is redone in halves: %r", len(part), error)
                 parts[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]

@@ -7,18 +7,22 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy.dialects.postgresql import insert
-
 from shared.contracts.header_names import is_text, to_bytes, to_text
 from shared.contracts.topics import dead_letters
 from shared.storage.database import Database, Transaction
-from shared.storage.tables import InboxRow
 from shared.telemetry.metrics import DEAD_LETTERS
 
 log = logging.getLogger(__name__)
 
 _REASON_CHARACTERS_MAX = 4000
-_COLUMNS = InboxRow.__table__.c  # type: ignore[attr-defined]
+# A broker that forgot everything counts its offsets from 0 again: the same place, another record.
+_SEEN = (
+    "insert into inbox (source, id, digest, verdict)"
+    " select source, id, digest, '{}'::json from unnest($1::text[], $2::text[], $3::text[])"
+    " as new (source, id, digest)"
+    " on conflict (source, id) do update set digest = excluded.digest where inbox.digest <> excluded.digest"
+    " returning source, id"
+)
 
 
 class Record(Protocol):
@@ -39,6 +43,7 @@ async def bury(database: Database[Any], letters: Iterable[tuple[Record, str]]) -
     """
     at = {_place(record): (record, reason) for record, reason in letters}
     async with database.transaction() as tx:
+        await tx.begin()
         fresh = await _first_time([record for record, _ in at.values()], tx)
         buried = [letter for place, letter in at.items() if place in fresh]
         for record, reason in buried:
@@ -70,17 +75,14 @@ def _place(record: Record) -> tuple[str, str]:
 
 async def _first_time(records: Sequence[Record], tx: Transaction) -> set[tuple[str, str]]:
     """The places of those that were not buried before."""
-    rows = []
-    for record in records:
-        source, offset = _place(record)
-        digest = hashlib.sha256(repr((record.key, record.value, record.headers)).encode()).hexdigest()
-        rows.append({"source": source, "id": offset, "digest": digest, "verdict": {}, "handled_at": tx.now})
-    seen = insert(InboxRow).values(rows)
-    # A broker that forgot everything counts its offsets from 0 again: the same place, another record.
-    seen = seen.on_conflict_do_update(
-        index_elements=["source", "id"],
-        set_={"digest": seen.excluded.digest},
-        where=_COLUMNS.digest != seen.excluded.digest,
-    )
-    found = await tx.session.execute(seen.returning(_COLUMNS.source, _COLUMNS.id))
-    return {(source, offset) for source, offset in found}
+    sources, offsets = zip(*map(_place, records), strict=True)
+    rows = await tx.fetch(_SEEN, list(sources), list(offsets), [_digest(record) for record in records])
+    return {(source, offset) for source, offset in rows}
+
+
+def _digest(record: Record) -> str:
+    """Of all that it carries: a record of a megabyte is read once and copied never."""
+    digest = hashlib.sha256(repr((record.key, tuple(record.headers))).encode())
+    digest.update(b"-" if record.value is None else b"+")
+    digest.update(record.value or b"")
+    return digest.hexdigest()

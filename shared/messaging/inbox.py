@@ -30,6 +30,14 @@ class OtherBytes(Exception):
     """The same id came with another body: a mistake of its sender, never silently skipped."""
 
 
+class Stumbled(Exception):
+    """Of a batch this message alone broke its handler; why, is its `__cause__`."""
+
+    def __init__(self, received: Received) -> None:
+        super().__init__(received.envelope.type, received.envelope.id)
+        self.received = received
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What became of a message: the answer that its handler gave, or why it was refused."""
@@ -77,7 +85,10 @@ class Inbox(Generic[T]):
         return verdict.answer
 
     async def handle_together(self, batch: Iterable[Received]) -> None:
-        """Handle many messages in one transaction. Any exception leaves nothing done."""
+        """Handle many messages in one transaction. Any exception leaves nothing done.
+
+        Raises `Stumbled` when it is known which of them cannot be handled as it is.
+        """
         messages = [received for received in batch if type(received.message) in self.handlers]
         if not messages:
             return
@@ -117,7 +128,16 @@ class Inbox(Generic[T]):
                 if identity in known:
                     await self.answer_repeat(received, known[identity], tx, answer=True)
                 else:
-                    known[identity] = await self._handle(received, tx)
+                    known[identity] = await self._handle_one(received, tx)
+
+    async def _handle_one(self, received: Received, tx: T) -> InboxEntry:
+        try:
+            return await self._handle(received, tx)
+        except Exception as error:
+            # What the database is at fault for says nothing of the message.
+            if is_passing(error) or is_repeat(error):
+                raise
+            raise Stumbled(received) from error
 
     async def _judge(self, received: Received, *, answer: bool) -> Verdict:
         races = 0

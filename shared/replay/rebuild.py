@@ -17,15 +17,15 @@ import asyncpg
 from shared import background
 from shared.clients.database_urls import database_of, with_database
 from shared.garbage import imports_left_alone
-from shared.messaging.topic_reader import read_batches
-from shared.replay.bulk import copy_rows, drop_indexes, keep_one
+from shared.replay.bulk import copy_rows, drop_indexes, make_indexes
+from shared.replay.causes import BEST, COLUMNS, KEY, Causes
 from shared.replay.lag import places
+from shared.replay.reading import read_told
 from shared.replay.restorer import NO_ANSWER, CannotRebuild, Part, Restorer
-from shared.replay.told import Told, told
+from shared.replay.told import Told
 from shared.settings import KafkaSettings
 from shared.storage.migrations import migrate_async
 
-_BATCH_RECORDS = 5000
 _COLLECT_AFTER_OBJECTS = 100_000
 """As many as a few batches are made of, which go as a whole."""
 _BATCHES_AHEAD = 2
@@ -36,9 +36,9 @@ _FAST_COMPRESSION = (
     "select set_config(name, 'lz4', true) from pg_settings"
     " where name = 'default_toast_compression' and 'lz4' = any(enumvals)"
 )
-_INBOX = ("source", "id", "digest", "verdict")
-# Of several events with one cause, that one tells its verdict which answers it.
-_BEST_VERDICT = f"verdict::text = '{NO_ANSWER}'"
+_OWN_TABLES = (
+    "select string_agg(format('%I', tablename), ', ') from pg_tables where schemaname = current_schema()"
+)
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ async def rebuild(settings: KafkaSettings, restorer: Restorer, url: str) -> Rebu
             copied = await _copy(settings, restorer, connection, where)
             await restorer.finish(connection)
             inbox = await connection.fetchval("select count(*) from inbox")
-        await connection.execute("analyze")
+        await connection.execute(f"analyze {await connection.fetchval(_OWN_TABLES)}")
     seconds = time.monotonic() - begun
     await restorer.remind(url)
     return Rebuilt(events, copied, inbox, seconds, where)
@@ -147,26 +147,15 @@ async def _refuse_unless_empty(connection: Any, restorer: Restorer) -> None:
 async def _restore(settings: KafkaSettings, restorer: Restorer, connection: Any) -> int:
     count = 0
     keys = await drop_indexes(connection, "inbox")
-    async with aclosing(_ahead(read_batches(settings, restorer.writes, most=_BATCH_RECORDS))) as batches:
-        async for records in batches:
-            events = told(records)
+    causes = Causes(restorer)
+    async with aclosing(_ahead(read_told(settings, restorer.writes))) as batches:
+        async for events in batches:
             count += len(events)
-            await copy_rows(connection, "inbox", _INBOX, _causes(restorer, events))
+            await copy_rows(connection, "inbox", COLUMNS, causes.rows(events))
             await restorer.restore(events, connection)
-    await keep_one(connection, "inbox", "source, id", _BEST_VERDICT)
-    for key in keys:
-        await connection.execute(key)
+    await copy_rows(connection, "inbox", COLUMNS, causes.rest())
+    await make_indexes(connection, "inbox", keys, KEY, BEST)
     return count
-
-
-def _causes(restorer: Restorer, events: Sequence[Told]) -> list[tuple[str, str, str, str]]:
-    """The inbox's rows: each event's cause, with what it was answered."""
-    verdicts: dict[tuple[str, str, str], str] = {}
-    for event in events:
-        cause = event.cause
-        if cause is not None and verdicts.get(cause, NO_ANSWER) == NO_ANSWER:
-            verdicts[cause] = restorer.verdict(event, cause[0])
-    return [(*cause, verdict) for cause, verdict in verdicts.items()]
 
 
 async def _ahead(batches: AsyncIterator[T]) -> AsyncGenerator[T, None]:
@@ -205,39 +194,48 @@ async def _copy(
     if not restorer.copies:
         return 0
     count = 0
-    async for records in read_batches(settings, restorer.copies, most=_BATCH_RECORDS):
-        read = told(records)
-        known = await _known(connection, read)
-        passed = [event for event in read if event.offset < where[event.topic][event.partition]]
-        ahead = [event for event in read if event.offset >= where[event.topic][event.partition]]
-        handled = [*passed, *(event for event in ahead if (event.source, event.id) in known)]
-        await restorer.copy(handled, connection)
-        fresh = [event for event in passed if (event.source, event.id) not in known]
-        await restorer.unanswered(fresh, connection)
-        await _remember(connection, fresh)
-        count += len(handled)
+    async with aclosing(_ahead(read_told(settings, restorer.copies))) as batches:
+        async for read in batches:
+            passed = [event for event in read if event.offset < where[event.topic][event.partition]]
+            ahead = [event for event in read if event.offset >= where[event.topic][event.partition]]
+            fresh = await _remember(connection, passed)
+            known = await _known(connection, ahead)
+            handled = [*passed, *known]
+            await restorer.copy(handled, connection)
+            await restorer.unanswered(fresh, connection)
+            count += len(handled)
     return count
 
 
-async def _known(connection: Any, events: Sequence[Told]) -> set[tuple[str, str]]:
+async def _known(connection: Any, events: Sequence[Told]) -> list[Told]:
+    """Those that an event of its own has named."""
+    if not events:
+        return []
     rows = await connection.fetch(
         "select source, id from inbox join unnest($1::text[], $2::text[]) as asked (source, id)"
         " using (source, id)",
         [event.source for event in events],
         [event.id for event in events],
     )
-    return {(row["source"], row["id"]) for row in rows}
+    return _among(events, rows)
 
 
-async def _remember(connection: Any, handled: Sequence[Told]) -> None:
-    """Put what was handled without an event of its own into the inbox."""
-    digests = [hashlib.sha256(event.body).hexdigest() for event in handled]
-    await connection.execute(
+async def _remember(connection: Any, handled: Sequence[Told]) -> list[Told]:
+    """Put what was handled into the inbox; those of which no event of its own has spoken."""
+    if not handled:
+        return []
+    rows = await connection.fetch(
         "insert into inbox (source, id, digest, verdict)"
         " select source, id, digest, $4::json from unnest($1::text[], $2::text[], $3::text[])"
-        " as new (source, id, digest) on conflict do nothing",
+        " as new (source, id, digest) on conflict do nothing returning source, id",
         [event.source for event in handled],
         [event.id for event in handled],
-        digests,
+        [hashlib.sha256(event.body).hexdigest() for event in handled],
         NO_ANSWER,
     )
+    return _among(handled, rows)
+
+
+def _among(events: Sequence[Told], rows: Sequence[Any]) -> list[Told]:
+    found = {(row["source"], row["id"]) for row in rows}
+    return [event for event in events if (event.source, event.id) in found]

@@ -11,7 +11,7 @@ from shared.contracts.topics import Topic
 from shared.messaging.inbox import Verdict
 from shared.replay.told import Told
 
-_FROM_HTTP = "/http/"
+FROM_HTTP = "/http/"
 NO_ANSWER = json.dumps(Verdict().stored())
 # Answers are put in as text, as they lie on the topic: to read and write each anew would be most of the work.
 _BEFORE, _AFTER = json.dumps(Verdict(answer="-").stored()).split('"-"')
@@ -75,7 +75,7 @@ class Restorer(ABC):
         if event.name == CommandRefused.__name__:
             refused = CommandRefused.model_validate_json(event.body)
             return json.dumps(Verdict(refusals=refused.refusals).stored())
-        if not source.startswith(_FROM_HTTP):
+        if not source.startswith(FROM_HTTP):
             return NO_ANSWER
         answer = self.answer(event)
         return NO_ANSWER if answer is None else f"{_BEFORE}{answer}{_AFTER}"
@@ -83,22 +83,3 @@ class Restorer(ABC):
     def answer(self, event: Told) -> str | None:
         """What the handler of its cause answered, as JSON; none if it did not answer with this event."""
         return event.body.decode()
-
-
-async def upsert(
-    connection: Any, table: str, columns: dict[str, str], rows: Sequence[Sequence[Any]], key: str, newer: str
-) -> None:
-    """Write rows of which each key's newest stands: `newer` compares `t` (there) with `excluded`.
-
-    `columns` are names with their PostgreSQL types; no key may come twice.
-    """
-    if not rows:
-        return
-    names = ", ".join(columns)
-    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), 1))
-    changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
-    await connection.execute(
-        f"insert into {table} as t ({names}) select * from unnest({arrays})"
-        f" on conflict ({key}) do update set {changes} where {newer}",
-        *(list(column) for column in zip(*rows, strict=True)),
-    )

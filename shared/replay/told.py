@@ -1,9 +1,11 @@
 """Events as a rebuild reads them: the headers that it needs, and the body as it lies there."""
 
+import hashlib
 from collections.abc import Iterable
+from datetime import datetime
 from functools import lru_cache
 
-from shared.messaging.topic_reader import Record
+from shared.contracts.envelope import Envelope
 
 _REQUIRED = frozenset({"ce_id", "ce_source", "ce_type", "ce_subject", "ce_time"})
 
@@ -20,10 +22,17 @@ class Told:
 
     __slots__ = ("_headers", "body", "name", "offset", "partition", "topic")
 
-    def __init__(self, record: Record) -> None:
-        self.topic, self.partition, self.offset = record.topic, record.partition, record.offset
-        self.body = bytes(record.value or b"")
-        self._headers: dict[str, bytes | None] = dict(record.headers)
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        body: bytes | None,
+        headers: Iterable[tuple[str, bytes | None]],
+    ) -> None:
+        self.topic, self.partition, self.offset = topic, partition, offset
+        self.body = body or b""
+        self._headers: dict[str, bytes | None] = dict(headers)
         if not self._headers.keys() >= _REQUIRED:
             raise self._not_ours(f"it lacks {', '.join(sorted(_REQUIRED - self._headers.keys()))}")
         try:
@@ -59,12 +68,26 @@ class Told:
     @property
     def cause(self) -> tuple[str, str, str] | None:
         """Source, id and digest of the body; None where the sender did not know them all."""
-        if self._headers.get("ce_causationdigest") is None:
+        headers = self._headers
+        digest = headers.get("ce_causationdigest")
+        if digest is None:
             return None
-        return (
-            self._text("ce_causationsource"),
-            self._text("ce_causationid"),
-            self._text("ce_causationdigest"),
+        source, name = headers.get("ce_causationsource"), headers.get("ce_causationid")
+        if source is None or name is None:
+            raise self._not_ours("it tells its cause's digest, and not its cause")
+        try:
+            return source.decode(), name.decode(), digest.decode()
+        except UnicodeDecodeError as error:
+            raise self._not_ours(f"its cause is no text: {error}") from error
+
+    @property
+    def envelope(self) -> Envelope:
+        """As whoever handles it knows it, for what it causes."""
+        trace = "ce_traceparent"
+        return Envelope(
+            *(self.id, self.source, self.type, self.subject, datetime.fromisoformat(self.time), self.run),
+            traceparent=self._text(trace) if self._headers.get(trace) is not None else None,
+            digest=hashlib.sha256(self.body).hexdigest(),
         )
 
     def _text(self, header: str) -> str:
@@ -80,8 +103,3 @@ class Told:
 @lru_cache(maxsize=256)
 def _name(kind: bytes) -> str:
     return kind.decode().split(".", 2)[1]
-
-
-def told(records: Iterable[Record]) -> list[Told]:
-    """The records as events. Raises `NotOurs`."""
-    return [Told(record) for record in records]

@@ -76,6 +76,10 @@ class Transaction:
             self._session = AsyncSession(self.database.engine, expire_on_commit=False, autoflush=False)
         return self._session
 
+    async def begin(self) -> None:
+        """From here on a transaction is open, for whoever needs more than one statement in it."""
+        await self.session.connection()
+
     async def fetch(self, sql: str, *args: object) -> Sequence[Any]:
         """The rows of one statement with `$1`, `$2`, …; it sees what this transaction has written so far."""
         if self._session is None:

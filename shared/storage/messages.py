@@ -11,6 +11,13 @@ from shared.storage.statement import HOLDS, Part
 OUTBOX_CHANNEL = "outbox"
 """Wakes the relay of whatever process leads."""
 
+LOOK_FOR_OTHERS = (
+    f"select case when $1::bigint = 0 then pg_notify('{OUTBOX_CHANNEL}', '')::text is null else"
+    " exists (select from outbox where epoch < $1) or exists (select from outbox where epoch > $1)"
+    " end as others"
+)
+"""Whether rows of another epoch than `$1` wait. With none (0), another process's relay is woken."""
+
 RawHeaders = Sequence[tuple[str, bytes | None]]
 Outgoing = tuple[str, bytes | None, bytes | None, RawHeaders]
 """Topic, key, body and headers."""
@@ -73,15 +80,10 @@ def outbox_parts(outgoing: Sequence[Outgoing], epoch: int) -> tuple[list[Part], 
         " from unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[]) as new (topic, key, body, headers)"
         f" where {HOLDS} returning id"
     )
-    look = (
-        f"select case when $1::bigint = 0 then pg_notify('{OUTBOX_CHANNEL}', '')::text is null else"
-        " exists (select from outbox where epoch < $1) or exists (select from outbox where epoch > $1)"
-        " end as others"
-    )
     topics, keys, bodies, headers = zip(*outgoing, strict=True)
     stored = [stored_headers(each) for each in headers]
     parts = [
         Part(add, (list(topics), list(keys), list(bodies), stored, epoch), name="added"),
-        Part(look, (epoch,), name="looked"),
+        Part(LOOK_FOR_OTHERS, (epoch,), name="looked"),
     ]
     return parts, ", (select array_agg(id order by id) from added), (select others from looked)"

@@ -1,11 +1,15 @@
 """From a commit to the relay of the same process: what was committed need not be read again to be sent."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from shared.storage.messages import Outgoing
 
 _WAITING_MAX = 20_000
 """Messages; beyond that the table holds them, and the memory does not."""
+
+_LITTLE = 5000
+"""Messages: whoever can choose adds no more while as many wait."""
 
 Numbered = tuple[int, Outgoing]
 """A row of the outbox: its id, and the message."""
@@ -27,6 +31,8 @@ class Outlet:
         self.wake: Callable[[], None] = _nobody_relays
         self._missed = False
         self._waiting: list[Numbered] = []
+        self._room = asyncio.Event()
+        self._room.set()
 
     def lead(self, epoch: int) -> None:
         """This process leads from now on; what is there already is to be read."""
@@ -37,6 +43,7 @@ class Outlet:
         """That leadership is over."""
         if self.epoch == epoch:
             self.epoch, self._waiting = 0, []
+            self._room.set()
 
     def committed(self, epoch: int, ids: Sequence[int], messages: Sequence[Outgoing], others: bool) -> None:
         """These are durable, under these ids and in this order; `others`: rows of others were before them."""
@@ -45,6 +52,8 @@ class Outlet:
             self.miss()
         else:
             self._waiting.extend(zip(ids, messages, strict=True))
+            if len(self._waiting) >= _LITTLE:
+                self._room.clear()
             self.wake()
 
     def miss(self) -> None:
@@ -55,11 +64,17 @@ class Outlet:
     def take(self) -> list[Numbered]:
         """Everything that waits; it waits no more."""
         taken, self._waiting = self._waiting, []
+        self._room.set()
         return taken
+
+    async def room(self) -> None:
+        """Returns once little waits here: who writes much can keep to the pace of the sending."""
+        await self._room.wait()
 
     def begin_reading(self) -> None:
         """The outbox is about to be read; what waits here is in it."""
         self._waiting, self._missed = [], False
+        self._room.set()
 
     def read_to_the_end(self) -> None:
         """Nothing was left, so commits may come this way again, unless one has come meanwhile."""

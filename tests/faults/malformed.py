@@ -55,7 +55,8 @@ class Outcome:
         delays = sorted(self.delays_s)
         return [
             f"{len(self.sent)} malformed messages of {self.kinds} kinds, {len(delays)} good ones among them",
-            f"a good one is answered after p50 {delays[len(delays) // 2]:.3f} s, at most {delays[-1]:.3f} s",
+            f"a good one is answered after p50 {delays[len(delays) // 2]:.3f} s,"
+            f" p99 {delays[len(delays) * 99 // 100]:.3f} s, at most {delays[-1]:.3f} s",
             *(self.wrong or ["every malformed one is a dead letter once, as it was and with its reason"]),
         ]
 

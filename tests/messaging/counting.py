@@ -19,11 +19,12 @@ from shared.messaging.consumer import Consumer
 from shared.messaging.inbox import Inbox
 from shared.settings import KafkaSettings
 from shared.storage.database import Database, Transaction
+from shared.storage.messages import InboxEntry
 from shared.storage.tables import MESSAGE_TABLES
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 LIBRARY = Actor(id="library@upgradepath.example", role="library")
-REFUSED, BUGGY = "0.0.0", "0.0.1"
+REFUSED, BUGGY, UNWRITABLE = "0.0.0", "0.0.1", "0.0.2"
 
 
 @dataclass
@@ -64,6 +65,8 @@ class Counting:
             raise conflict("never", field="version", value=command.version, cure="take another")
         if command.version == BUGGY:
             raise RuntimeError("a bug")
+        if command.version == UNWRITABLE:
+            tx.remember(InboxEntry("no database keeps a \0", "1", "", "{}"))
         await tx.session.execute(text("insert into counted values (:version)"), {"version": command.version})
         tx.send(command)
         return command

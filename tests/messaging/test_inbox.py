@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from shared.errors import Reject
-from shared.messaging.inbox import OtherBytes
+from shared.messaging.inbox import OtherBytes, Stumbled
 from tests.messaging.counting import REFUSED, Counting, command, envelope, received
 
 
@@ -21,8 +21,11 @@ async def test_a_repeat_is_skipped_alone_and_in_a_batch(counting: Counting) -> N
 
 
 async def test_a_batch_that_breaks_leaves_nothing(counting: Counting) -> None:
-    with pytest.raises(Reject):
-        await counting.inbox.handle_together([received("1.0.0"), received(REFUSED)])
+    bad = received(REFUSED)
+    with pytest.raises(Stumbled) as stumbled:
+        await counting.inbox.handle_together([received("1.0.0"), bad, received("1.1.0")])
+    assert stumbled.value.received is bad
+    assert isinstance(stumbled.value.__cause__, Reject)
     assert await counting.counted() == []
     assert await counting.sent() == []
     assert await counting.rows("select * from inbox") == []

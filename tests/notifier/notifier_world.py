@@ -16,11 +16,12 @@ from sqlalchemy import text
 
 from services.notifier.api import router
 from services.notifier.domain import Releases, Standing
-from services.notifier.handlers import HANDLERS
+from services.notifier.handlers import handlers
+from services.notifier.shares import Shares
 from services.notifier.store import NotifierTransaction
-from services.notifier.store.fanout import Alike
+from services.notifier.store.fanout import Alike, Fanout
 from services.notifier.store.inboxes import ProjectInbox
-from shared.contracts.envelope import Received, receive, seal, to_body
+from shared.contracts.envelope import Envelope, Received, receive, seal, to_body
 from shared.contracts.notifications import Notification
 from shared.contracts.projects import ProjectRegistered
 from shared.contracts.releases import PackageMigration, Release, ReleasePublished, ReleaseWithdrawn
@@ -30,13 +31,15 @@ from shared.http import problems
 from shared.http.tokens import issue_token
 from shared.messaging.inbox import Inbox
 from shared.storage.database import Database
+from shared.storage.messages import Outgoing, read_headers
 from shared.storage.tables import OutboxRow
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = SecretStr("a key for tests that is long enough to sign tokens with")
 SAM = Actor(id="sam@platform.example", role="sre")
 MIRA = Actor(id="mira@acme.example", role="maintainer", projects=("acme-portal",))
-TABLES_IN_ORDER = ("inbox", "outbox", "known_releases", "inboxes", "pins", "notifications")
+TABLES_IN_ORDER = ("inbox", "outbox", "known_releases", "inboxes", "pins", "notifications", "fanouts")
+HANDLERS = handlers(lambda: None)
 
 _revisions = itertools.count(1)
 
@@ -111,6 +114,20 @@ class Notifier:
         for message in messages:
             await self.inbox.handle_alone(arrived(message))
 
+    async def tell_rest(self, most: int | None = None) -> int:
+        """Tell whoever is to be told of a Release and was not, `most` shares of them; how many there were."""
+        shares, count = Shares(self.database), 0
+        while count != most and await shares.tell_next():
+            count += 1
+        return count
+
+    async def outbox(self) -> list[Outgoing]:
+        """What waits there, as it is to be sent."""
+        rows = await self.database.lane.fetch(
+            "select topic, key, body, headers::text from outbox order by id"
+        )
+        return [(topic, key, body, read_headers(headers)) for topic, key, body, headers in rows]
+
     async def hear_together(self, messages: Sequence[Message]) -> None:
         await self.inbox.handle_together([arrived(message) for message in messages])
 
@@ -145,11 +162,19 @@ def arrived(message: Message) -> Received:
     )
 
 
+class Few(NotifierTransaction):
+    """A Release needs many shares to reach a few Projects."""
+
+    share = 2
+
+
 @asynccontextmanager
-async def running(url: str) -> AsyncIterator[Notifier]:
-    database = Database("notifier", url, NotifierTransaction)
+async def running(
+    url: str, transaction: type[NotifierTransaction] = NotifierTransaction, *, emptied: bool = True
+) -> AsyncIterator[Notifier]:
+    database = Database("notifier", url, transaction)
     async with database.transaction() as tx:
-        for table in TABLES_IN_ORDER:
+        for table in TABLES_IN_ORDER if emptied else ():
             await tx.session.execute(text(f"delete from {table}"))
     app = FastAPI()
     app.state.token_key = KEY
@@ -170,6 +195,17 @@ class MemoryTransaction:
     kept: dict[tuple[str, str, str], Notification] = field(default_factory=dict)
     changes: list[Notification] = field(default_factory=list)
     now: datetime = NOON
+    cause: Envelope | None = None
+
+    def caused_by(self, cause: Envelope) -> None:
+        self.cause = cause
+
+    async def next_fanout(self, system: str | None = None) -> Fanout | None:
+        """Each is told at once."""
+        return None
+
+    async def keep_fanout(self, fanout: Fanout) -> None:
+        assert fanout.done
 
     async def begin_weighing(self) -> None:
         """Nobody else is here."""
@@ -187,9 +223,10 @@ class MemoryTransaction:
         pins = {pin for inbox in self.inboxes.values() for pin in inbox.pins.items()}
         return sorted(pin for pin in pins if pin[0] in systems)
 
-    async def affected(self, system: str, versions: Sequence[str]) -> AsyncIterator[Alike]:
+    async def affected(self, fanout: Fanout) -> AsyncIterator[Alike]:
+        fanout.done, system = True, fanout.system
         for project, inbox in sorted(self.inboxes.items()):
-            if inbox.pins.get(system) in versions:
+            if inbox.pins.get(system) in fanout.versions:
                 yield Alike(Standing(project, system, inbox.pins[system], inbox.open.get(system)))
 
     async def tell_alike(self, changed: Sequence[Notification], alike: Alike) -> None:
@@ -210,6 +247,7 @@ def after(messages: Iterable[Message]) -> MemoryTransaction:
     """The store after the handlers have heard these messages, each once."""
     tx = MemoryTransaction()
     for message in messages:
+        tx.caused_by(arrived(message).envelope)
         handling = HANDLERS[type(message)](message, tx)
         # Nothing in memory is waited for.
         try:

@@ -4,8 +4,8 @@ from contextlib import suppress
 from typing import Any
 
 from services.notifier.domain import Standing, offer, settle
-from services.notifier.store import NotifierTransaction
-from tests.notifier.notifier_world import NOON, Notifier, published, recorded, release
+from services.notifier.store import Fanout, NotifierTransaction
+from tests.notifier.notifier_world import NOON, Notifier, arrived, published, recorded, release
 
 # Names that stand elsewhere in a message too, and one as long as they may be.
 PROJECTS = ("acme-portal", "notification", "p", "project", "revision", "z" + "y" * 61)
@@ -17,7 +17,8 @@ class Undo(Exception):
 
 
 async def together(tx: NotifierTransaction) -> None:
-    groups = [alike async for alike in tx.affected("auth-system", ["1.2.4"])]
+    fanout = Fanout("auth-system", ["1.2.4"], arrived(published("1.4.0")).envelope)
+    groups = [alike async for alike in tx.affected(fanout)]
     assert [alike.projects for alike in groups] == [sorted(PROJECTS)]
     [alike] = groups
     await tx.tell_alike(settle(alike.standing, offer("1.2.4", KNOWN), KNOWN, tx.now), alike)

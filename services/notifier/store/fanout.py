@@ -6,24 +6,41 @@ it ends, the time at which it had begun.
 
 from binascii import b2a_base64
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+from pydantic import TypeAdapter
+from pydantic_core import from_json, to_json
 
 from services.notifier.domain import Standing
 from shared.contracts.envelope import Envelope, seal, to_body, to_headers
 from shared.contracts.notifications import Notification, NotificationClosed, NotificationReady
 from shared.ids import derived_id
-from shared.storage.database import Transaction
-from shared.storage.messages import OUTBOX_CHANNEL, stored_headers
-from shared.storage.statement import Part
+from shared.storage.database import Database, Transaction
+from shared.storage.messages import LOOK_FOR_OTHERS, Outgoing, stored_headers
 
 _PROJECT = '"project":'
 _NOTIFIED_AT = '"notified_at":"'
 
-_SHARE = 5000
-"""Projects that are held in memory at a time."""
+_ENVELOPE = TypeAdapter(Envelope)
 
 Event = NotificationReady | NotificationClosed
+
+
+@dataclass
+class Fanout:
+    """A Release event that is being told to everybody who pins one of these versions of its System.
+
+    They are told in the order of version and name; `after` is the last one who was. Whoever's pin moves
+    meanwhile is weighed by its own version map, so a name that is passed by is not forgotten.
+    """
+
+    system: str
+    versions: list[str]
+    cause: Envelope
+    after: tuple[str, str] = ("", "")
+    done: bool = False
+    id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,41 +82,69 @@ _TELL = (
     "  ($8::text || project || $9::text || notified_at || $10::text)::json from everybody"
     "  on conflict (project, system, version) do update set"
     "  state = excluded.state, revision = excluded.revision, notification = excluded.notification),"
-    " sent as (insert into outbox (topic, key, body, headers)"
+    " sent as (insert into outbox (topic, key, body, headers, epoch)"
     "  select $11::text, convert_to(project, 'UTF8'), convert_to("
     "   $12::text || project || $13::text || notified_at || $14::text || revision || $15::text, 'UTF8'),"
     "  ($16::text || id || $17::text || translate(encode(convert_to(project, 'UTF8'), 'base64'), E'\\n', '')"
-    "   || $18::text)::json from everybody)"
-    f" select pg_notify('{OUTBOX_CHANNEL}', '')"
+    "   || $18::text)::json, $19::bigint from everybody returning id),"
+    f" looked as ({LOOK_FOR_OTHERS.replace('$1', '$19')})"
+    " select (select array_agg(id order by id) from sent), others from looked"
 )
 
+_NEXT = (
+    "select id, system, versions::text, cause::text, after_version, after_project from fanouts"
+    " where $1::text is null or system = $1 order by id limit 1"
+)
+_BEGUN = (
+    "insert into fanouts (system, versions, cause, after_version, after_project)"
+    " values ($1, $2::text::json, $3::text::json, $4, $5)"
+)
+_MOVED = "update fanouts set after_version = $2, after_project = $3 where id = $1"
+_DONE = "delete from fanouts where id = $1"
 
-class Fanout(Transaction):
-    """What a Release brings to everybody whom it concerns, share by share, in one commit."""
 
-    async def affected(self, system: str, versions: Sequence[str]) -> AsyncIterator[Alike]:
-        """Where everybody stands who pins one of these versions: those together who stand alike."""
+class Telling(Transaction):
+    """What a Release brings to everybody whom it concerns: a share of them is one commit."""
+
+    share: ClassVar[int] = 5000
+    """Projects: so many are told while as many are being sent."""
+
+    async def next_fanout(self, system: str | None = None) -> Fanout | None:
+        """The oldest that is not done, of this System or any. The weighing's lock must be held."""
+        for number, of, versions, cause, *after in await self.fetch(_NEXT, system):
+            known = _ENVELOPE.validate_json(cause)
+            return Fanout(of, from_json(versions), known, (after[0], after[1]), id=number)
+        return None
+
+    async def keep_fanout(self, fanout: Fanout) -> None:
+        """How far it has come is part of this commit."""
+        if fanout.id is not None:
+            moved = (fanout.id,) if fanout.done else (fanout.id, *fanout.after)
+            await self.fetch(_DONE if fanout.done else _MOVED, *moved)
+        elif not fanout.done:
+            versions, cause = to_json(fanout.versions).decode(), to_json(asdict(fanout.cause)).decode()
+            await self.fetch(_BEGUN, fanout.system, versions, cause, *fanout.after)
+
+    async def affected(self, fanout: Fanout) -> AsyncIterator[Alike]:
+        """Where the next share stands of those whom it concerns: those together who stand alike."""
         await self.fetch(_BY_INDEX)
-        after = ("", "")
-        rows: list[Any] = []
-        while not rows or len(rows) == _SHARE:
-            rows = list(await self.fetch(_AFFECTED, system, list(versions), *after, _SHARE))
-            if not rows:
-                return
-            after = (rows[-1][1], rows[-1][0])
-            alike: dict[tuple[str, str], Alike] = {}
-            for project, pinned, revision, told in rows:
-                words, notified_at = _words(told, project) if told else ("", "")
-                same = (pinned, words)
-                group = alike.get(same)
-                if group is None:
-                    opened = Notification.model_validate_json(told) if told else None
-                    group = alike[same] = Alike(Standing(project, system, pinned, opened))
-                group.projects.append(project)
-                group.revisions.append(revision)
-                group.notified_at.append(notified_at)
-            for group in alike.values():
-                yield group
+        # One more than are told, to see whether that is all.
+        rows = await self.fetch(_AFFECTED, fanout.system, fanout.versions, *fanout.after, self.share + 1)
+        fanout.done = len(rows) <= self.share
+        alike: dict[tuple[str, str], Alike] = {}
+        for project, pinned, revision, told in rows[: self.share]:
+            words, notified_at = _words(told, project) if told else ("", "")
+            same = (pinned, words)
+            group = alike.get(same)
+            if group is None:
+                opened = Notification.model_validate_json(told) if told else None
+                group = alike[same] = Alike(Standing(project, fanout.system, pinned, opened))
+            group.projects.append(project)
+            group.revisions.append(revision)
+            group.notified_at.append(notified_at)
+            fanout.after = (pinned, project)
+        for group in alike.values():
+            yield group
 
     async def tell_alike(self, changed: Sequence[Notification], alike: Alike) -> None:
         """Keep and send to all of them what has changed for the first. The weighing's lock must be held."""
@@ -107,11 +152,19 @@ class Fanout(Transaction):
             revisions = [revision + number for revision in alike.revisions]
             event = event_of(one, revisions[0])
             envelope = seal(event, source=self.source, now=self.now, cause=self.cause)
-            part = _tell(event, envelope, alike, revisions)
-            await self.fetch(part.sql, *part.args)
+            epoch = self.database.outlet.epoch
+            words = _Words.of(event, envelope, alike, revisions)
+            [(ids, others)] = await self.fetch(_TELL, *words.args(), epoch)
+            self._written.append((epoch, ids, words.messages(), others))
         if changed:
             revisions = [revision + len(changed) for revision in alike.revisions]
             await self.fetch(_REVISIONS, alike.projects, revisions)
+
+
+async def fanouts_wait(database: Database[Any]) -> bool:
+    """Whether there is one, asked without the weighing's lock: nearly always there is none."""
+    [(waits,)] = await database.lane.fetch("select exists (select from fanouts)")
+    return bool(waits)
 
 
 def event_of(notification: Notification, revision: int) -> Event:
@@ -121,33 +174,60 @@ def event_of(notification: Notification, revision: int) -> Event:
     return NotificationClosed(notification=notification, revision=revision)
 
 
-def _tell(event: Event, envelope: Envelope, alike: Alike, revisions: Sequence[int]) -> Part:
-    """Keep and send to all of these what `event`, in its `envelope`, says to the first."""
-    one = event.notification
-    kind = event.type_name()
-    ids = [
-        _base64(derived_id(kind, f"{project}/{revision}"))
-        for project, revision in zip(alike.projects, revisions, strict=True)
-    ]
-    document, (_, when, _) = one.model_dump_json(), _at_the_end(one.model_dump_json())
-    # What closes keeps the time at which each was told.
-    times = [when] * len(ids) if one.state == "open" else alike.notified_at
-    opening, rest = _around(to_body(event).decode(), _PROJECT, one.project)
-    middle, _, closing = _at_the_end(rest)
-    closing, _ = closing.rsplit(f"{event.revision}", 1)
-    before, headers = _around(stored_headers(to_headers(envelope)), "", _base64(envelope.id))
-    between, after = _around(headers, "", _base64(envelope.subject))
-    head, rest = _around(document, _PROJECT, one.project)
-    tail, _, end = _at_the_end(rest)
-    return Part(
-        _TELL,
-        (
-            *(alike.projects, list(revisions), ids, times),
+@dataclass(frozen=True)
+class _Words:
+    """What `event` says to the first, in its `envelope`: what is the same for all, and what is not."""
+
+    event: Event
+    envelope: Envelope
+    projects: Sequence[str]
+    revisions: Sequence[int]
+    ids: Sequence[str]
+    times: Sequence[str]
+    body: tuple[str, str, str]
+    """What comes before the Project's name, before the time, and before the revision and the last brace."""
+
+    @classmethod
+    def of(cls, event: Event, envelope: Envelope, alike: Alike, revisions: Sequence[int]) -> "_Words":
+        one, kind = event.notification, event.type_name()
+        ids = [
+            derived_id(kind, f"{project}/{revision}")
+            for project, revision in zip(alike.projects, revisions, strict=True)
+        ]
+        opening, rest = _around(to_body(event).decode(), _PROJECT, one.project)
+        middle, when, closing = _at_the_end(rest)
+        closing, _ = closing.rsplit(f"{event.revision}", 1)
+        # What closes keeps the time at which each was told.
+        times = [when] * len(ids) if one.state == "open" else alike.notified_at
+        return cls(event, envelope, alike.projects, revisions, ids, times, (opening, middle, closing))
+
+    def args(self) -> tuple[Any, ...]:
+        """For `_TELL`, but the epoch."""
+        one = self.event.notification
+        before, headers = _around(stored_headers(to_headers(self.envelope)), "", _base64(self.envelope.id))
+        between, after = _around(headers, "", _base64(self.envelope.subject))
+        head, rest = _around(one.model_dump_json(), _PROJECT, one.project)
+        tail, _, end = _at_the_end(rest)
+        return (
+            *(self.projects, self.revisions, [_base64(each) for each in self.ids], self.times),
             *(one.system, one.version, one.state, head, tail, end),
-            *(event.topic.name, opening, middle, closing, "}"),
+            *(self.event.topic.name, *self.body, "}"),
             *(before, between, after),
-        ),
-    )
+        )
+
+    def messages(self) -> list[Outgoing]:
+        """The same as the database writes into the outbox, for whoever sends it from memory."""
+        topic, (opening, middle, closing) = self.event.topic.name, self.body
+        headers = dict(to_headers(self.envelope))
+        messages: list[Outgoing] = []
+        for project, revision, name, when in zip(
+            self.projects, self.revisions, self.ids, self.times, strict=True
+        ):
+            key = project.encode()
+            headers["ce_id"], headers["ce_subject"] = name.encode(), key
+            body = f"{opening}{project}{middle}{when}{closing}{revision}}}".encode()
+            messages.append((topic, key, body, tuple(headers.items())))
+        return messages
 
 
 def _words(told: str, project: str) -> tuple[str, str]:

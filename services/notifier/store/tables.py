@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, MetaData, text
+from sqlalchemy import JSON, BigInteger, Column, Identity, Index, MetaData, text
 from sqlmodel import Field, SQLModel
 
 TABLES = MetaData()
@@ -62,3 +62,19 @@ class NotificationRow(SQLModel, table=True):
     state: str
     revision: int = Field(sa_column=Column(BigInteger, nullable=False))
     notification: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class FanoutRow(SQLModel, table=True):
+    """A Release event of which not everybody has been told yet: those after `after_…` have not."""
+
+    __tablename__ = "fanouts"
+    metadata = TABLES
+
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    system: str
+    versions: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    cause: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    after_version: str
+    after_project: str

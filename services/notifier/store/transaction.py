@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from services.notifier.domain import Releases, moved
 from services.notifier.store import inboxes
-from services.notifier.store.fanout import Fanout, event_of
+from services.notifier.store.fanout import Telling, event_of
 from services.notifier.store.inboxes import Numbered, ProjectInbox
 from services.notifier.store.tables import KnownReleaseRow, NotificationRow, ProjectInboxRow
 from shared.contracts.notifications import Notification
@@ -43,7 +43,7 @@ _WHO_PINS_OF_ALL = _WHO_PINS.format(among="")
 _WHO_PINS_AMONG = _WHO_PINS.format(among=" and p.project = any($3::text[])")
 
 
-class NotifierTransaction(Fanout):
+class NotifierTransaction(Telling):
     """Releases and pins as they are known, and the inboxes.
 
     The inboxes of a batch of version maps are held here and written at the end, or when a release is weighed.
