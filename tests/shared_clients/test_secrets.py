@@ -51,6 +51,8 @@ def test_a_credential_that_changes_for_years_is_hidden_and_fills_nothing(tmp_pat
         file.write_text(f"postgresql://app:word-{number}@db/acme")
         assert secrets.resolve("secret:hosting") == secrets.resolve("secret:hosting")
         assert number % 50 or secrets.redact(f"it is word-{number}") == "it is ***"
-    hidden = [secrets.redact(f"it is word-{number}") == "it is ***" for number in range(0, 2 * HIDDEN_MAX, 50)]
+    hidden = [
+        secrets.redact(f"it is word-{number}") == "it is ***" for number in range(0, 2 * HIDDEN_MAX, 50)
+    ]
     assert hidden == sorted(hidden), "the oldest are forgotten, and the newest are not"
     assert sum(hidden) == HIDDEN_MAX // 50
