@@ -59,7 +59,7 @@ WITHOUT = {
     "services/validator/checks/log.py:run": _IN_CHECKS,
     "shared/clients/content.py:has": _LOOKS,
     "shared/clients/git.py:refs": _LOOKS,
-    "shared/clients/git_command.py:git": "on the worker's own clone, which may vanish; what reaches the remote has them",
+    "shared/clients/git_command.py:git": "on a clone that may vanish; what reaches the remote has them",
     "shared/clients/processes.py:run": "whoever has a program run has them",
     "shared/jobs/store.py:cancel": _IN_ONE,
     "shared/jobs/store.py:cancel_older": _IN_ONE,

@@ -258,12 +258,8 @@ class PlannerTransaction(Transaction):
         for row in await self.fetch(statements.PROJECTS, missing):
             name, version, project, revision, version_map, map_revision, fence, *active = row
             known = self._projects[name]
-            known.version, known.revision, known.map_revision, known.fence = (
-                version,
-                revision,
-                map_revision,
-                fence,
-            )
+            known.version, known.fence = version, fence
+            known.revision, known.map_revision = revision, map_revision
             known.project = None if project is None else Project.model_validate_json(project)
             known.version_map = None if version_map is None else VersionMap.model_validate_json(version_map)
             known.active = active[0]
