@@ -248,10 +248,10 @@ async def test_jobs_not_begun(five: FiveProcesses, portals: Portals) -> None:
     async with five.frozen("executor"):
         run_id = await asked_of_nobody(five, portal)
         assert not await ringing(planner, "jobs-not-begun")()
-        await time_passes(five, run_id, 340, timer_in_s=-1)
+        await time_passes(five, run_id, 303, timer_in_s=-1)
         # The planner's own timer sees that nobody has begun, and says so.
         await eventually(ringing(planner, "jobs-not-begun"), bool)
-        waits = RunView.model_validate(await portal.mira.get(f"/planner/runs/{run_id}"))
+        waits = RunView.model_validate((await portal.mira.get(f"/planner/runs/{run_id}"))["run"])
         assert waits.blocked_by is not None
         assert "no executor has begun review" in waits.blocked_by.what
         behind = await five.command(*shlex.split(steps("jobs-not-begun")[0])[1:])
@@ -287,7 +287,7 @@ async def test_database_lost(five: FiveProcesses, portals: Portals, postgres: Po
     assert named is not None, rebuilt
     await five.start_on("planner", postgres.url(named[1]))
     assert not await ringing(five.address("planner"), "not-ready")()
-    listed = await five.command("run", "list", "--as", "sre")
+    listed = await five.command("run", "list")
     assert planned.id in listed[1]
     await portal.mira.tell(planned.id, "approve", candidate=candidate)
     assert (await portal.mira.settled(planned.id)).status == "succeeded"
