@@ -106,6 +106,8 @@ async def _samples(system: System, seconds: float) -> dict[str, list[Sample]]:
     began, told_s = time.monotonic(), 0.0
     while (at_s := time.monotonic() - began) < seconds:
         for name, process in processes.items():
+            if not system.services[name].running:
+                raise RuntimeError(f"{name} has ended{system.services[name].log_tail()}")
             found[name].append(_look(process, at_s / 3600))
         if at_s >= told_s:
             told_s += _TOLD_EVERY_S
