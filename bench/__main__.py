@@ -15,7 +15,7 @@ _BENCHMARKS: dict[str, Callable[[runs.Size], Coroutine[Any, Any, list[Result]]]]
     "recovery": lambda _: recovery.measure(),
     "rebuild": lambda _: rebuild.measure(),
     "fanout": lambda _: fanout.measure(),
-    "memory": lambda size: memory.measure(size.minutes),
+    "memory": lambda size: memory.measure(size.minutes, size.rate),
     "staging": lambda _: staging.measure(),
     "prisma": lambda _: prisma.measure(),
     "probe": lambda _: probe.measure(),
@@ -34,9 +34,14 @@ def main() -> None:
     arguments.add_argument("--runs", type=int, default=size.measured, help="per repeat")
     arguments.add_argument("--in-flight", type=int, default=size.in_flight, help="runs at a time")
     arguments.add_argument("--minutes", type=float, default=size.minutes, help="of load, for the memory")
+    arguments.add_argument("--rate", type=float, default=size.rate, help="runs a second, for the memory")
     given = arguments.parse_args()
     size = runs.Size(
-        measured=given.runs, in_flight=given.in_flight, repeats=given.repeats, minutes=given.minutes
+        measured=given.runs,
+        in_flight=given.in_flight,
+        repeats=given.repeats,
+        minutes=given.minutes,
+        rate=given.rate,
     )
     chosen = given.names or list(_BENCHMARKS)
     reason = kafka.availability() if _ON_KAFKA & set(chosen) else None

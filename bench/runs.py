@@ -1,6 +1,7 @@
 """Eight-stage runs through the five services, as five processes, on Apache Kafka and PostgreSQL."""
 
 import asyncio
+import math
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ class Size:
     in_flight: int = 500
     repeats: int = 1
     minutes: float = 10
+    rate: float = math.inf
 
 
 @dataclass(frozen=True)

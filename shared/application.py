@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol
 
 from fastapi import APIRouter, FastAPI, Response
@@ -20,6 +21,7 @@ from shared.messaging.inbox import Inbox
 from shared.messaging.relay import Relay
 from shared.settings import ServiceSettings
 from shared.storage.database import Database
+from shared.storage.pruning import INBOX, Prune, Pruner, kept
 from shared.storage.schema_version import bring_up_to_date
 from shared.telemetry import metrics
 from shared.telemetry.traces import configure_tracing, stop_tracing
@@ -45,15 +47,20 @@ class Service:
     parts: Sequence[Part] = ()
     """Its own background work, started after the consumer and stopped before it."""
     own_gauges: Sequence[metrics.Gauges] = ()
+    own_prunes: Sequence[Prune] = ()
+    """What of its tables is over some day, besides the inbox."""
 
     def __post_init__(self) -> None:
+        prunes = (INBOX, *self.own_prunes)
+        self.pruner = Pruner(self.database, prunes, timedelta(days=self.settings.keep_inbox_days))
+        self._kept = kept(self.database, prunes)
         self.consumer = Consumer(self.name, self.inbox, self.settings.kafka, self.settings.instance)
         self.relay = Relay(self.database, self.settings.kafka)
 
     async def gauges(self) -> Sequence[Metric]:
         """What this service tells at a scrape; when its database is away, that."""
         asked: list[Metric] = []
-        asking = (gauges.outbox(self.database), gauges.lag(self.consumer), *self.own_gauges)
+        asking = (gauges.outbox(self.database), gauges.lag(self.consumer), self._kept, *self.own_gauges)
         state = await _health(self)
         if not state.startswith("database"):
             for ask in asking:
@@ -71,7 +78,7 @@ class Service:
                 configure_tracing(self.name, self.settings.otlp_endpoint)
                 stack.callback(stop_tracing, self.name)
             await bring_up_to_date(self.name, self.database.engine)
-            parts: tuple[Part, ...] = (self.relay, self.consumer, *self.parts)
+            parts: tuple[Part, ...] = (self.relay, self.consumer, *self.parts, self.pruner)
             for part in parts:
                 await part.start()
                 stack.push_async_callback(part.stop)

@@ -6,6 +6,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.contracts.topics import COMES_AGAIN_WITHIN_DAYS
+
 
 class KafkaSettings(BaseSettings):
     """How to reach the broker."""
@@ -48,6 +50,11 @@ class ServiceSettings(BaseSettings):
     )
     loop_blocked_after_s: float = Field(
         default=30, gt=0, description="a process whose event loop does not run for so long ends itself"
+    )
+    keep_inbox_days: float = Field(
+        default=180,
+        ge=COMES_AGAIN_WITHIN_DAYS,
+        description="how long it is known what was handled, and an Idempotency-Key is good for",
     )
     otlp_endpoint: str | None = Field(default=None, description="where traces go: http://collector:4318")
 

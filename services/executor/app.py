@@ -15,6 +15,7 @@ from shared.clients.secrets import Secrets
 from shared.contracts.stages import RunExecutorStage
 from shared.jobs.gauges import open_jobs
 from shared.jobs.handlers import WorkerInbox
+from shared.jobs.pruning import RUNS_THAT_ARE_OVER
 from shared.jobs.store import WorkerTransaction
 from shared.jobs.worker import RunStage, Worker
 from shared.storage.database import Database
@@ -54,4 +55,5 @@ def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service
         router(database),
         [Sweeper(tools.folder), worker],
         [open_jobs(database)],
+        own_prunes=[RUNS_THAT_ARE_OVER],
     )

@@ -10,7 +10,9 @@ from shared.storage.database import Database
 from shared.telemetry.metrics import Gauges, gauge
 
 _OPEN_RUNS = text(
-    "select status, coalesce(run->>'stage', ''), coalesce(run->'blocked_by'->>'who', ''), count(*), "
+    "select status, coalesce(run->>'stage', ''),"
+    # A freeze says who froze deploys, and nobody need help: the run goes on with the thaw.
+    " case when awaits_thaw then 'thaw' else coalesce(run->'blocked_by'->>'who', '') end, count(*), "
     "extract(epoch from now() - "
     "min(coalesce((run->'stages'->-1->'begun'->>'at')::timestamptz,"
     " (run->'stages'->-1->>'started_at')::timestamptz, requested_at))) "

@@ -4,7 +4,7 @@ from services.registry.api import router
 from services.registry.checking import PackageGate
 from services.registry.handlers import handlers
 from services.registry.settings import RegistrySettings
-from services.registry.store import RegistryTransaction
+from services.registry.store import CHECKS, RegistryTransaction
 from shared.application import Part, Service
 from shared.clients.content import ContentStore
 from shared.messaging.inbox import Inbox
@@ -28,4 +28,4 @@ def build(settings: RegistrySettings) -> Service:
     if settings.kafka.embedded:
         parts.append(Reminder(database, RegistryTransaction.reminders))
     routes = router(inbox, database, gate, content, verdict_wait_s=settings.verdict_wait_s)
-    return Service("registry", settings, database, inbox, routes, parts)
+    return Service("registry", settings, database, inbox, routes, parts, own_prunes=[CHECKS])

@@ -13,6 +13,7 @@ from shared.clients.secrets import Secrets
 from shared.contracts.stages import RunValidatorStage
 from shared.jobs.gauges import open_jobs
 from shared.jobs.handlers import WorkerInbox
+from shared.jobs.pruning import ANSWERED_JOBS
 from shared.jobs.store import WorkerTransaction
 from shared.jobs.worker import RunStage, Worker
 from shared.storage.database import Database
@@ -39,6 +40,7 @@ def build(settings: ValidatorSettings, stages: RunStage | None = None) -> Servic
         redact=secrets.redact,
     )
     inbox = WorkerInbox(database, HANDLERS, worker)
+    routes, gauges = router(database, content), [open_jobs(database)]
     return Service(
-        "validator", settings, database, inbox, router(database, content), [worker], [open_jobs(database)]
+        "validator", settings, database, inbox, routes, [worker], gauges, own_prunes=[ANSWERED_JOBS]
     )

@@ -87,11 +87,12 @@ class ContentStore:
         part = path.with_name(path.name + ".part")
         hashed = hashlib.sha256()
         try:
-            found = await obstore.get_async(self._store, _key(digest))
-            with part.open("wb") as file:
-                async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
-                    hashed.update(chunk)
-                    file.write(chunk)
+            async with around("content-get"):
+                found = await obstore.get_async(self._store, _key(digest))
+                with part.open("wb") as file:
+                    async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
+                        hashed.update(chunk)
+                        file.write(chunk)
             _verify(digest, hashed.hexdigest())
             part.replace(path)
         except (NotFoundError, FileNotFoundError):

@@ -1,6 +1,7 @@
 """Secrets by name, from mounted files or the environment; their values never in a log or a message."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,6 +13,9 @@ _URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*:[^\s/@]+)(?=@)")
 _HIDDEN = "***"
 # Hiding every "1" or "on" would make a log unreadable and protect nobody.
 _HIDE_FROM_CHARACTERS = 4
+HIDDEN_MAX = 1000
+"""Values that were resolved last. Credentials that are made anew each hour would fill a process of years, and
+slow every answer; those of the jobs that are under way are far fewer."""
 
 
 class MissingSecret(Exception):
@@ -29,8 +33,8 @@ class Secrets:
     def __init__(self, folder: Path | None, environ: Mapping[str, str]) -> None:
         self._folder = folder
         self._environ = environ
-        self._seen: set[str] = set()
-        self._passwords: set[str] = set()
+        self._seen: OrderedDict[str, set[str]] = OrderedDict()
+        """Each value that was resolved, the last one last, with the passwords of the URL that it may be."""
 
     def __repr__(self) -> str:
         return f"Secrets(folder={str(self._folder)!r})"
@@ -50,9 +54,7 @@ class Secrets:
                 value = file.read_text(encoding="utf-8").rstrip("\r\n")
         if value is None:
             raise MissingSecret(name, tuple(looked_at))
-        if len(value) >= _HIDE_FROM_CHARACTERS:
-            self._seen.add(value)
-        self._passwords |= _passwords_in(value)
+        self._remember(value)
         return value
 
     def value(self, text: str) -> str:
@@ -62,12 +64,21 @@ class Secrets:
     def redact(self, text: str) -> str:
         """`text` with every value resolved so far, and every URL's password, replaced by `***`."""
         # Longest first: one secret may be a part of another.
-        for value in sorted(self._seen, key=len, reverse=True):
+        values = (value for value in self._seen if len(value) >= _HIDE_FROM_CHARACTERS)
+        for value in sorted(values, key=len, reverse=True):
             text = text.replace(value, _HIDDEN)
-        for password in sorted(self._passwords, key=len, reverse=True):
+        # Most texts hold none: to look costs less than to compile an expression for each.
+        passwords = {one for found in self._seen.values() for one in found if one in text}
+        for password in sorted(passwords, key=len, reverse=True):
             # Whole words only: a password that is a word would make every longer one unreadable.
             text = re.sub(rf"(?<!\w){re.escape(password)}(?!\w)", _HIDDEN, text)
         return without_passwords(text)
+
+    def _remember(self, value: str) -> None:
+        self._seen[value] = _passwords_in(value)
+        self._seen.move_to_end(value)
+        if len(self._seen) > HIDDEN_MAX:
+            self._seen.popitem(last=False)
 
 
 def _passwords_in(value: str) -> set[str]:

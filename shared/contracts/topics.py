@@ -1,5 +1,6 @@
 """The topics: their names, partitions and what is kept. Partition counts never change once made."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -62,3 +63,17 @@ TOPICS: tuple[Topic, ...] = (
     STAGE_RESULTS,
     *DEAD_LETTERS,
 )
+
+_SEGMENT_DAYS = 7
+"""Kafka deletes by whole segments, and one may hold a week of a quiet partition."""
+
+
+def _days_at_most(topics: Iterable[Topic]) -> float:
+    return (
+        max(topic.retention_ms for topic in topics if topic.retention_ms != FOREVER) / DAY_MS + _SEGMENT_DAYS
+    )
+
+
+COMES_AGAIN_WITHIN_DAYS = _days_at_most(set(TOPICS) - set(DEAD_LETTERS)) + _days_at_most(DEAD_LETTERS)
+"""After a message was handled it may come again for so long, unless its topic is kept forever: on the last
+day of a dead letter somebody sends it to its topic anew, and there it lies once more."""

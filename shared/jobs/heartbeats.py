@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from shared.clock import utc_now
 from shared.contracts.stages import StageBegun
 from shared.jobs.batch import JobKey
 from shared.jobs.store import Lease, WorkerTransaction
@@ -24,11 +23,14 @@ _LONG_S = 20.0
 
 @dataclass
 class Held:
-    """A lease and the work under it. `until_s` is when it ends, by this process's monotonic clock."""
+    """A lease and the work under it. `until_s` is when it ends, by this process's monotonic clock.
+
+    `begun_at` is by the database's: it is told to others, whose clocks are not this machine's.
+    """
 
     lease: Lease
     until_s: float
-    begun_at: datetime = field(default_factory=utc_now)
+    begun_at: datetime
     begun_s: float = field(default_factory=time.monotonic)
     work: "asyncio.Task[Any]" = field(init=False)
     lost: bool = False

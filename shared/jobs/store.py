@@ -11,6 +11,7 @@ from sqlmodel import col
 
 from shared.contracts.envelope import Envelope
 from shared.contracts.stages import StageFinished
+from shared.crash_points import around
 from shared.jobs import statements
 from shared.jobs.batch import Command, JobKey, Known, NewJob, key_of, writes
 from shared.jobs.job import Effect
@@ -86,7 +87,8 @@ class WorkerTransaction(Transaction):
 
     async def lease(self, worker: str, lease_s: float, command: type[Command], most: int = 1) -> list[Lease]:
         """Take the oldest jobs that nobody works on, `most` at the most; the generation of each grows."""
-        rows = await self.fetch(statements.LEASE, worker, lease_s, most)
+        async with around("lease"):
+            rows = await self.fetch(statements.LEASE, worker, lease_s, most)
         return [
             Lease(command.read(body.encode()), _envelope(cause), generation)
             for body, cause, generation in rows
@@ -94,7 +96,9 @@ class WorkerTransaction(Transaction):
 
     async def extend(self, leases: Sequence[Lease], lease_s: float) -> set[JobKey]:
         """Heartbeat. What is missing in the answer was cancelled, or somebody else has it now."""
-        return {(run, fence) for run, fence in await self.fetch(statements.EXTEND, *_held(leases), lease_s)}
+        async with around("heartbeat"):
+            kept = await self.fetch(statements.EXTEND, *_held(leases), lease_s)
+        return {(run, fence) for run, fence in kept}
 
     async def mine(self, leases: Sequence[Lease]) -> set[JobKey]:
         """Those that this worker still holds; nobody takes them away until the commit."""
@@ -129,7 +133,8 @@ class WorkerTransaction(Transaction):
 
     async def free_leases_of(self, worker: str) -> None:
         """This worker does nothing now: what it had leased is anybody's."""
-        await self.fetch(statements.FREE_LEASES, worker)
+        async with around("free-leases"):
+            await self.fetch(statements.FREE_LEASES, worker)
 
     # --- the effect journal ----------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared import background
-from shared.clock import utc_now
 from shared.contracts.facts import Facts
 from shared.contracts.stages import (
     Errored,
@@ -152,7 +151,8 @@ class Worker:
 
     def _begin(self, leases: Sequence[Lease], since_s: float) -> None:
         for lease in leases:
-            held = Held(lease, until_s=since_s + self.lease_s)
+            begun_at = self.database.clock.reckoned()
+            held = Held(lease, until_s=since_s + self.lease_s, begun_at=begun_at)
             held.work = asyncio.create_task(self._do(held), name=str(lease))
             self._work.add(held.work)
             self._heartbeats.hold(held)
@@ -196,7 +196,7 @@ class Worker:
             deadline_s=command.deadline_s,
             journal=LeaseJournal(self.database, lease),
         )
-        started_at = utc_now()
+        started_at = self.database.clock.reckoned()
         with span(self.database.service, f"{job.stage} attempt {job.attempt}", lease.cause):
             outcome = without_secrets(await self._verdict(job, command), self._redact)
         if not isinstance(outcome, Succeeded) and job.backup is not None:
@@ -210,7 +210,7 @@ class Worker:
             outcome=outcome,
             worker=self.name,
             started_at=started_at,
-            finished_at=utc_now(),
+            finished_at=self.database.clock.reckoned(),
         )
 
     async def _verdict(self, job: Job, command: Command) -> Outcome:

@@ -71,7 +71,7 @@ def _added(builder: Any, key: bytes | None, body: bytes | None, headers: Any) ->
     return builder.append(timestamp=None, key=key, value=body, headers=list(headers)) is not None
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8192)
 def _hash(key: bytes) -> int:
     # Written in Python over there, and asked for the same few keys again and again.
     hashed: int = murmur2(key)

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from sqlalchemy import text
 
 from shared import background
-from shared.crash_points import reached
+from shared.crash_points import around, inside
 from shared.messaging.backoff import delays_s
 from shared.messaging.publisher import Publisher, publishing
 from shared.settings import KafkaSettings
@@ -134,17 +134,17 @@ class Relay:
 
     async def _send_what_is_there(self, publisher: Publisher, driver: Any) -> None:
         self._outlet.begin_reading()
-        rows = await driver.fetch(_NEXT, self._sent)
-        if self._sent:
-            reached("outbox", "deleted")
-        self._sent = []
+        gone, self._sent = self._sent, []
+        async with around("outbox-read"):
+            rows = await driver.fetch(_NEXT, gone)
         if not rows:
             self._outlet.read_to_the_end()
             return
         messages = [
             (number, (topic, key, body, read_headers(headers))) for number, topic, key, body, headers in rows
         ]
-        await self._send(publisher, messages)
+        with inside("left"):
+            await self._send(publisher, messages)
 
     async def _send_from_memory(self, publisher: Publisher, driver: Any, taken: Sequence[Numbered]) -> None:
         if len(self._sent) < _DELETE_ROWS:
@@ -156,18 +156,17 @@ class Relay:
                 raise outcome
 
     async def _send(self, publisher: Publisher, numbered: Sequence[Numbered]) -> None:
-        reached("produce", "before")
         # Nothing of this is deleted unless all of it was acknowledged: it is sent again as a whole and in
         # order, and every reader has an inbox.
-        await publisher.publish([message for _, message in numbered])
-        reached("produce", "after")
+        async with around("produce"):
+            await publisher.publish([message for _, message in numbered])
         self._delays_s = delays_s()
         self._sent += [number for number, _ in numbered]
 
     async def _delete(self, driver: Any) -> None:
         gone, self._sent = self._sent, []
-        await driver.execute(_DELETE, gone)
-        reached("outbox", "deleted")
+        async with around("outbox-delete"):
+            await driver.execute(_DELETE, gone)
 
     async def _look_around(self, driver: Any) -> None:
         """Is there an older row than any that is known here? It also shows that the session lives."""

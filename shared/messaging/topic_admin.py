@@ -184,6 +184,9 @@ def _settings(topic: Topic, replicas: int) -> dict[str, str]:
         "retention.ms": str(topic.retention_ms),
         "cleanup.policy": "delete",
         "max.message.bytes": str(bytes_max),
+        # A sender whose clock is an hour ahead would be refused, and what one sends whose clock is a month
+        # behind would be deleted at once: the broker's own clock is the only one that it asks.
+        "message.timestamp.type": "LogAppendTime",
         # Acknowledged by all means little when one replica alone may be all.
         "min.insync.replicas": str(max(1, replicas - 1)),
     }

@@ -13,6 +13,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 HANDLED = Counter("upgradepath_messages_handled", "Messages whose transaction is durable.", ["service"])
 DEAD_LETTERS = Counter("upgradepath_dead_letters", "Records that could not be read or handled.", ["service"])
+PRUNED = Counter(
+    "upgradepath_pruned_rows",
+    "Rows that were deleted because nobody can ask for them again.",
+    ["service", "table"],
+)
 BATCH_SECONDS = Histogram(
     "upgradepath_batch_seconds",
     "From the first statement of a batch of messages to its commit.",

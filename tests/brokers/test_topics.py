@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from local.broker import EmbeddedBroker
-from shared.contracts.topics import RELEASE_COMMANDS, RUN_EVENTS, TOPICS, Topic
+from shared.contracts.topics import DAY_MS, NOTIFICATION_EVENTS, RELEASE_COMMANDS, RUN_EVENTS, TOPICS, Topic
 from shared.messaging.topic_admin import create_topics, describe_topics
 from shared.messaging.topic_reader import describe, dump_topics, read_topic
 from shared.settings import KafkaSettings
@@ -51,6 +53,16 @@ async def test_apache_kafka_keeps_to_the_settings_of_a_topic(kafka: Broker) -> N
     assert configs["retention.ms"] == "-1"
     assert configs["cleanup.policy"] == "delete"
     assert configs["min.insync.replicas"] == "1"
+
+
+async def test_a_sender_with_a_wrong_clock_is_heard_and_its_messages_are_kept(kafka: Broker) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, acks="all") as producer:
+        for days in (-400, 2):
+            now_ms = int(time.time() * 1000)
+            sent = await producer.send_and_wait(
+                NOTIFICATION_EVENTS.name, b"whenever that is", timestamp_ms=now_ms + days * DAY_MS
+            )
+            assert sent.timestamp == pytest.approx(now_ms, abs=60_000), "the broker's own clock counts"
 
 
 async def test_a_topic_that_is_not_there_is_told(settings: KafkaSettings) -> None:

@@ -24,7 +24,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200, help="at least so many")
     parser.add_argument("--real", type=int, default=8, help="Projects with real stages among them")
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--faketime", type=Path, default=None, help="libfaketime.so.1, for clock jumps")
+    parser.add_argument(
+        "--faketime", type=Path, default=None, help="libfaketime.so.1, for the database's clock"
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="no injection begins after them")
     parser.add_argument("--keep", type=Path, default=None, help="where logs and data stay")
     given = parser.parse_args()

@@ -38,10 +38,15 @@ class Sweep:
     ledger: Ledger = field(default_factory=Ledger)
     statuses: list[str] = field(default_factory=list)
     took_s: list[float] = field(default_factory=list)
+    only: Sequence[str] = ()
 
     @property
     def never_fired(self) -> list[str]:
-        return sorted(set(self.passed) - set(self.fired))
+        return self.wanted(set(self.passed) - set(self.fired))
+
+    def wanted(self, names: Iterable[str]) -> list[str]:
+        """Those at which somebody is to be killed."""
+        return sorted(name for name in names if not self.only or set(self.only) & set(name.split(".")))
 
 
 def listed() -> list[str]:
@@ -49,9 +54,14 @@ def listed() -> list[str]:
     return LISTED.read_text().splitlines()
 
 
-async def sweep(folder: Path, say: Callable[[str], None], rounds: int = _ROUNDS_MAX) -> Sweep:
-    """First nothing happens; then every place is armed, and the same is done until all have fired."""
-    found = Sweep()
+async def sweep(
+    folder: Path, say: Callable[[str], None], rounds: int = _ROUNDS_MAX, only: Sequence[str] = ()
+) -> Sweep:
+    """First nothing happens; then every place is armed, and the same is done until all have fired.
+
+    With `only` it is those alone whose seam is named there: of who has added some.
+    """
+    found = Sweep(only=only)
     rig = Rig(folder)
     async with rig.running():
         project = await rig.register_real("sweep")
@@ -64,7 +74,7 @@ async def sweep(folder: Path, say: Callable[[str], None], rounds: int = _ROUNDS_
                 say(
                     f"round {number}: {found.took_s[-1]:.0f} s, {fired} new kills, {len(names)} places passed"
                 )
-                left = sorted(set(names) - set(rig.points.fired()))
+                left = found.wanted(set(names) - set(rig.points.fired()))
                 if not left or number == rounds:
                     break
                 # A kill on the way may spare a place, and another is only passed after one: both are tried.
@@ -111,6 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.crash", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write the list anew")
     parser.add_argument("--rounds", type=int, default=_ROUNDS_MAX, help="at most; 0 kills nobody")
+    parser.add_argument("--only", nargs="*", default=[], help="kill at these seams alone: lease, prune, …")
     parser.add_argument("--keep", type=Path, default=None, help="where logs and data stay")
     given = parser.parse_args()
     if (reason := kafka.availability()) is not None:
@@ -120,10 +131,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="upgradepath-faults-") as temporary:
         folder = given.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        found = asyncio.run(sweep(folder, lambda line: print(line, flush=True), given.rounds))
+        found = asyncio.run(sweep(folder, lambda line: print(line, flush=True), given.rounds, given.only))
     if given.write:
         write({*listed(), *found.passed})
-    not_passed = sorted(set(listed()) - set(found.passed))
+    not_passed = found.wanted(set(listed()) - set(found.passed))
     unlisted = sorted(set(found.passed) - set(listed()))
     print(f"the runs ended as {found.statuses}")
     print(f"{len(found.fired)} of {len(found.passed)} places have killed a process")

@@ -44,6 +44,7 @@ _REPEATED = (
 _REPEATS_MAX = 200
 _WITHIN_S = 60.0
 _TRIES_MAX = 20
+_JUMPS_S = (-7200, -3600, -60, 60, 3600, 7200)
 
 
 @dataclass(frozen=True)
@@ -183,11 +184,25 @@ async def database_disk_full(rig: Rig, chance: random.Random) -> str:
 
 
 async def clock_jump(rig: Rig, chance: random.Random) -> str:
-    """The time of the services and of the database is set, and later set right."""
-    offset_s, for_s = chance.choice((-3600, -60, 60, 3600)), chance.choice((1.5, 3.0))
-    rig.clock.jump(offset_s)
+    """The clock of one process, or of all, is set; soon it is set right, or only when one jumps again."""
+    names = chance.choice((PROCESSES, (chance.choice(PROCESSES),)))
+    offset_s, for_s = chance.choice(_JUMPS_S), chance.choice((0.5, 2.0, None))
+    for name in PROCESSES:
+        rig.clocks[name].jump(offset_s if name in names else 0)
+    if for_s is not None:
+        await lasting(for_s)
+        for name in names:
+            rig.clocks[name].jump(0)
+    whose = "all clocks" if len(names) > 1 else f"the clock of {names[0]}"
+    return f"{whose} {offset_s:+d} s{'' if for_s is None else f' for {for_s:g} s'}"
+
+
+async def database_clock_jump(rig: Rig, chance: random.Random) -> str:
+    """The time of the database is set, and later set right."""
+    offset_s, for_s = chance.choice(_JUMPS_S), chance.choice((1.5, 3.0))
+    rig.database_time.jump(offset_s)
     await lasting(for_s)
-    rig.clock.jump(0)
+    rig.database_time.jump(0)
     return f"{offset_s:+d} s for {for_s:g} s"
 
 
@@ -208,7 +223,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("database crash", 4, database_crash),
     Kind("content disk full", 2, content_disk_full, lambda rig: rig.disk.mounted),
     Kind("database disk full", 1, database_disk_full, lambda rig: rig.database_disk.mounted),
-    Kind("clock jump", 2, clock_jump, lambda rig: bool(rig.clock.variables)),
+    Kind("clock jump", 8, clock_jump),
+    Kind("database clock jump", 2, database_clock_jump, lambda rig: bool(rig.database_time.variables)),
 )
 
 

@@ -84,6 +84,7 @@ class Born:
 
 
 def main() -> None:
+    from tests.faults.clocks import follow_the_clock_that_is_named
     from tests.faults.program import serve_one
 
     nursery = os.getpid()
@@ -104,6 +105,7 @@ def main() -> None:
         for number, descriptor in enumerate((nothing, output, output)):
             os.dup2(descriptor, number)
         os.environ.update(wanted["variables"])
+        follow_the_clock_that_is_named()
         serve_one(wanted["service"], wanted["port"])
         return
 

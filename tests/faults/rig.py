@@ -37,6 +37,7 @@ from shared.packages.archive import pack_folder
 from shared.project_file import read_project_file, read_version_map
 from shared.settings import KafkaSettings
 from tests.faults.armed import Armed
+from tests.faults.clocks import Clock
 from tests.faults.load import MALFORMED, SRE, Load
 from tests.faults.nursery import Born, Nursery
 from tests.faults.program import NOWHERE
@@ -113,10 +114,10 @@ def _succeeds(*argv: str) -> bool:
     return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
-class Clock:
-    """What time it is for PostgreSQL and the services: the machine's, unless libfaketime moves it.
+class DatabaseTime:
+    """What time it is for PostgreSQL: the machine's, unless libfaketime moves it.
 
-    Monotonic time goes on as it is, as it does when somebody sets a machine's clock.
+    It can do so for a server of single threads; one with threads it may leave hanging after a fork.
     """
 
     def __init__(self, library: Path | None, folder: Path) -> None:
@@ -157,10 +158,13 @@ class Rig:
         self._nursery: Nursery
         self.folder = folder
         self.world = World.open(folder / "world")
-        self.clock = Clock(faketime, folder)
+        self.clocks = {name: Clock(folder / "clocks" / name) for name in kept}
+        self.database_time = DatabaseTime(faketime, folder)
         self.points = Armed(folder / "points")
         self.database_disk = Disk(folder / "database", _DATABASE_MIB)
-        self.postgres = EmbeddedPostgres(folder / "database" / "postgres", variables=self.clock.variables)
+        self.postgres = EmbeddedPostgres(
+            folder / "database" / "postgres", variables=self.database_time.variables
+        )
         self.kafka = ApacheKafka(folder / "kafka")
         self.settings = KafkaSettings(bootstrap_servers=self.kafka.bootstrap_servers)
         self.load = Load(self.settings)
@@ -218,6 +222,7 @@ class Rig:
         temporary.mkdir(parents=True, exist_ok=True)
         variables = {
             **self.world.environment(self.kafka.bootstrap_servers, self.databases, embedded=False),
+            **self.clocks.setdefault(name, Clock(self.folder / "clocks" / name)).variables,
             "UPGRADES_INSTANCE": name,
             "UPGRADES_WORK_FOLDER": str(self.work_folder(name)),
             "TMPDIR": str(temporary),
@@ -230,8 +235,7 @@ class Rig:
 
     def _new_nursery(self) -> Nursery:
         outer = {key: value for key, value in os.environ.items() if not key.startswith("UPGRADE")}
-        variables = {**outer, **self.points.variables, **self.clock.variables}
-        return Nursery(variables, self.folder / "nursery.log")
+        return Nursery({**outer, **self.points.variables}, self.folder / "nursery.log")
 
     # --- releases and Projects -------------------------------------------------------------------
 

@@ -13,7 +13,16 @@ from tests.faults.crash import listed
 from tests.faults.injections import KINDS
 from tests.faults.session import session
 
-SHORT = ("crash point", "SIGKILL", "shuffled duplicates", "rebalance", "duplicates", "crash point")
+SHORT = (
+    "crash point",
+    "clock jump",
+    "SIGKILL",
+    "shuffled duplicates",
+    "clock jump",
+    "rebalance",
+    "duplicates",
+    "crash point",
+)
 
 
 async def test_nothing_is_lost_doubled_or_stuck() -> None:

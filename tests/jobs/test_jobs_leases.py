@@ -1,12 +1,17 @@
 """Leases: one worker at a time, taken over after a crash, kept alive by heartbeats."""
 
-import pytest
+from datetime import timedelta
 
+import pytest
+from time_machine import travel
+
+from shared.clock import utc_now
 from shared.contracts.facts import Facts
-from shared.contracts.stages import Errored, StageBegun, Succeeded
+from shared.contracts.stages import Errored, StageBegun, StageFinished, Succeeded
 from shared.errors import Stale
 from shared.jobs.job import Job
 from shared.jobs.journal import LeaseJournal
+from shared.storage.tables import OutboxRow
 from tests.jobs.job_world import COMMIT, DONE, Obedient, World, record, until
 
 
@@ -151,3 +156,27 @@ async def test_a_stale_world_without_a_successor_is_an_error_not_silence(world: 
     (answer,) = await world.answers()
     assert isinstance(answer.outcome, Errored)
     assert "newer" in answer.outcome.reason
+
+
+@pytest.mark.parametrize("wrong_by", [timedelta(hours=1), timedelta(hours=-1)])
+async def test_a_machine_whose_clock_is_wrong_tells_the_databases_time(
+    world: World, wrong_by: timedelta
+) -> None:
+    before = utc_now()
+    with travel(wrong_by, tick=True):
+        assert abs(utc_now() - before - wrong_by) < timedelta(minutes=1), "its own clock is wrong"
+        stage = Obedient()
+        await world.worker(stage, lease_s=0.5)
+        await world.deliver(record())
+        await stage.begun.wait()
+        await until(world.sent)
+        stage.may_end.set()
+
+        async def both() -> list[OutboxRow]:
+            return rows if len(rows := await world.sent()) == 2 else []
+
+        first, second = await until(both)
+    begun = StageBegun.model_validate_json(first.body or b"")
+    answer = StageFinished.model_validate_json(second.body or b"")
+    for told in (begun.begun_at, answer.started_at, answer.finished_at):
+        assert before - timedelta(seconds=1) <= told <= utc_now()

@@ -1,27 +1,36 @@
 """Each alarm's runbook is tried: its steps are typed as they are written, in a system that has the trouble.
 
-Two are followed without it: no job waits for a slot here, and no stage is kept for longer than it may take.
+Where an alarm waits for minutes or hours, these are taken out of the planner's database: what the clock would
+have said is written there, and everything else happens by itself.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
+import asyncpg
 import httpx
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared.clients.database_urls import database_of
+from shared.contracts.runs import RunView
 from shared.contracts.topics import RELEASE_COMMANDS
 from tests.brokers.place import eventually
+from tests.conftest import PostgresServer
 from tests.journeys.conftest import Portals
+from tests.support.alarms import rings
+from tests.support.portal import NEW_PINS, Portal
 from tests.support.system import Embedded, FiveProcesses
 from tests.support.topics import send_raw
 
@@ -78,13 +87,26 @@ async def broker_hangs(system: Embedded) -> AsyncIterator[None]:
         os.kill(broker.pid, signal.SIGCONT)
 
 
+async def scraped(url: str) -> str:
+    """What the services at this address export."""
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client:
+        return (await client.get("/metrics")).raise_for_status().text
+
+
+def ringing(url: str, alarm: str) -> Callable[[], Awaitable[bool]]:
+    """Whether that alarm would ring by what is exported there."""
+
+    async def ask() -> bool:
+        return rings(alarm, await scraped(url))
+
+    return ask
+
+
 async def metric(system: Embedded, name: str, **labels: str) -> float:
     """The sum of one metric's series with these labels."""
-    async with httpx.AsyncClient(base_url=system.url, trust_env=False, timeout=20) as client:
-        told = (await client.get("/metrics")).raise_for_status().text
     return sum(
         sample.value
-        for family in text_string_to_metric_families(told)
+        for family in text_string_to_metric_families(await scraped(system.url))
         for sample in family.samples
         if sample.name == f"upgradepath_{name}" and labels.items() <= sample.labels.items()
     )
@@ -124,7 +146,7 @@ async def test_run_waits_for_sre(embedded: Embedded, portals: Portals) -> None:
     parked = await portal.mira.seen(
         asked["id"], lambda run: run.blocked_by is not None and run.blocked_by.who == "sre"
     )
-    assert await metric(embedded, "runs", waits_for="sre") == 1
+    assert await ringing(embedded.url, "run-waits-for-sre")()
     away.rename(repository)
 
     listed, resumed = await follow(embedded, "run-waits-for-sre", {"RUN": parked.id})
@@ -133,13 +155,14 @@ async def test_run_waits_for_sre(embedded: Embedded, portals: Portals) -> None:
     planned = await portal.mira.settled(parked.id)
     assert planned.status == "planned"
     assert planned.resumptions[0].reason == "the repository is back"
-    assert await metric(embedded, "runs", waits_for="sre") == 0
+    assert not await ringing(embedded.url, "run-waits-for-sre")()
 
 
 async def test_not_ready_and_outbox_old(embedded: Embedded, portals: Portals) -> None:
     portal = await portals.make(embedded, "tollgate")
     async with broker_hangs(embedded):
         await eventually(health_of(embedded), lambda status: status == httpx.codes.SERVICE_UNAVAILABLE)
+        assert await ringing(embedded.url, "not-ready")()
         (health,) = await follow(embedded, "not-ready", parts_of(embedded.url))
         assert "broker: no answer" in health[1]
         await portal.register()
@@ -150,9 +173,41 @@ async def test_not_ready_and_outbox_old(embedded: Embedded, portals: Portals) ->
         lambda: metric(embedded, "outbox_messages", service="registry"), lambda waiting: waiting == 0
     )
     await eventually(health_of(embedded), lambda status: status == httpx.codes.OK)
+    assert not await ringing(embedded.url, "not-ready")()
 
 
-async def test_consumer_lag_stage_old_and_jobs_not_begun(five: FiveProcesses, portals: Portals) -> None:
+async def time_passes(five: FiveProcesses, run_id: str, age_s: float, *, timer_in_s: float) -> None:
+    """The Run's stage has begun so long ago, and its timer comes then; the planner reads it so."""
+    begun, wake_at = (
+        (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat() for seconds in (-age_s, timer_in_s)
+    )
+    planner = await asyncpg.connect(five.databases["planner"])
+    try:
+        told = json.loads(await planner.fetchval("select told from runs where id = $1", run_id))
+        told["run"]["stages"][-1]["started_at"] = begun
+        told["work"]["wake_at"] = wake_at
+        async with planner.transaction():
+            # Whoever remembers the Run as it was finds that it is another.
+            project = told["run"]["project"]
+            await planner.execute("update projects set version = version + 1 where id = $1", project)
+            await planner.execute(
+                "update runs set told = $2, look_at = $3 where id = $1",
+                *(run_id, json.dumps(told, separators=(",", ":")), datetime.fromisoformat(wake_at)),
+            )
+    finally:
+        await planner.close()
+
+
+async def asked_of_nobody(five: FiveProcesses, portal: Portal) -> str:
+    """A Run whose first stage is on its way to an executor that stands still."""
+    asked = await portal.mira.post(
+        "/planner/runs", {"project": portal.project, "systems": {"auth-system": None}}
+    )
+    run_id: str = asked["id"]
+    return run_id
+
+
+async def test_consumer_lag(five: FiveProcesses, portals: Portals) -> None:
     portal = await portals.open(five, "weir")
 
     async def lag() -> str:
@@ -161,19 +216,79 @@ async def test_consumer_lag_stage_old_and_jobs_not_begun(five: FiveProcesses, po
         return said
 
     async with five.frozen("executor"):
-        asked = await portal.mira.post(
-            "/planner/runs", {"project": portal.project, "systems": {"auth-system": None}}
-        )
+        run_id = await asked_of_nobody(five, portal)
         await eventually(lag, lambda said: "upgrades.executor.commands.v1" in said)
-        names = {"RUN": asked["id"], **parts_of(five.address("planner"))}
+    assert (await portal.mira.settled(run_id)).status == "planned"
+    await eventually(lag, lambda said: NOTHING_BEHIND in said)
+
+
+async def test_stage_old(five: FiveProcesses, portals: Portals) -> None:
+    """A worker stands still in a stage, and the timer that would end it is lost: it comes in two hours."""
+    portal = await portals.open(five, "sluice")
+    planner = five.address("planner")
+    async with five.frozen("executor"):
+        run_id = await asked_of_nobody(five, portal)
+        assert not await ringing(planner, "stage-old")()
+        await time_passes(five, run_id, 5000, timer_in_s=7200)
+        await eventually(ringing(planner, "stage-old"), bool)
+        names = {"RUN": run_id, **parts_of(planner)}
         health, planners_lag, resumed = await follow(five, "stage-old", names)
         assert health[1] == '{"planner":"ok"}'
         assert planners_lag[0] == 0, planners_lag[1]
         assert resumed[0] == 0, resumed[1]
-    planned = await portal.mira.settled(asked["id"])
+        assert not await ringing(planner, "stage-old")()
+    planned = await portal.mira.settled(run_id)
     assert planned.status == "planned"
     assert planned.attempt == 2, "the first command was superseded by the one behind the new fence"
-    await eventually(lag, lambda said: NOTHING_BEHIND in said)
-    read, (_, health_of_executor) = await follow(five, "jobs-not-begun", parts_of(five.address("executor")))
+
+
+async def test_jobs_not_begun(five: FiveProcesses, portals: Portals) -> None:
+    portal = await portals.open(five, "spillway")
+    planner = five.address("planner")
+    async with five.frozen("executor"):
+        run_id = await asked_of_nobody(five, portal)
+        assert not await ringing(planner, "jobs-not-begun")()
+        await time_passes(five, run_id, 303, timer_in_s=-1)
+        # The planner's own timer sees that nobody has begun, and says so.
+        await eventually(ringing(planner, "jobs-not-begun"), bool)
+        waits = RunView.model_validate((await portal.mira.get(f"/planner/runs/{run_id}"))["run"])
+        assert waits.blocked_by is not None
+        assert "no executor has begun review" in waits.blocked_by.what
+        behind = await five.command(*shlex.split(steps("jobs-not-begun")[0])[1:])
+        assert "upgrades.executor.commands.v1" in behind[1]
+    assert (await portal.mira.settled(run_id)).status == "planned"
+    read, (_, health) = await follow(five, "jobs-not-begun", parts_of(five.address("executor")))
     assert NOTHING_BEHIND in read[1]
-    assert health_of_executor == '{"executor":"ok"}'
+    assert health == '{"executor":"ok"}'
+    assert not await ringing(planner, "jobs-not-begun")()
+
+
+@pytest.mark.timeout(400)
+async def test_database_lost(five: FiveProcesses, portals: Portals, postgres: PostgresServer) -> None:
+    """The planner's database is gone in the middle of a Run: nothing is left of it to compare with."""
+    portal = await portals.open(five, "reservoir")
+    planned = await portal.mira.plan("auth-system")
+    await portal.mira.tell(planned.id, "start", plan=planned.plan)
+    candidate = (await portal.mira.proven(planned.id)).candidate
+    lost = database_of(five.databases["planner"])
+    server = await asyncpg.connect(postgres.url())
+    try:
+        await server.execute(f'drop database "{lost}" with (force)')
+    finally:
+        await server.close()
+    await eventually(ringing(five.address("planner"), "not-ready"), bool)
+    ((_, health),) = await follow(five, "not-ready", parts_of(five.address("planner")))
+    assert f'database \\"{lost}\\" does not exist' in health
+
+    await five.stop_service("planner")
+    ((code, rebuilt),) = await follow(five, "database-lost")
+    assert code == 0, rebuilt
+    named = re.search(rf"rebuilt planner into \S*/({lost}_rebuilt_\d+)", rebuilt)
+    assert named is not None, rebuilt
+    await five.start_on("planner", postgres.url(named[1]))
+    assert not await ringing(five.address("planner"), "not-ready")()
+    listed = await five.command("run", "list")
+    assert planned.id in listed[1]
+    await portal.mira.tell(planned.id, "approve", candidate=candidate)
+    assert (await portal.mira.settled(planned.id)).status == "succeeded"
+    assert await portal.mira.pins() == NEW_PINS

@@ -7,10 +7,10 @@ from typing import Any
 
 import promql_parser
 import pytest
-import yaml
+
+from tests.support.alarms import RULES
 
 ROOT = Path(__file__).resolve().parents[2]
-ALARMS = yaml.safe_load((ROOT / "deploy" / "alarms.yaml").read_text())["groups"][0]["rules"]
 PANELS = json.loads((ROOT / "deploy" / "dashboard.json").read_text())["panels"]
 _OURS = re.compile(r"upgradepath_[a-z_]+")
 _ASKED = re.compile(r'gauge\(\s*"([a-z_]+)"')
@@ -28,7 +28,7 @@ def _exported() -> set[str]:
     return {f"upgradepath_{name}" for name in _ASKED.findall(code)} | counted
 
 
-@pytest.mark.parametrize("alarm", ALARMS, ids=lambda alarm: alarm["alert"])
+@pytest.mark.parametrize("alarm", RULES, ids=lambda alarm: alarm["alert"])
 def test_an_alarm_reads_what_is_exported_and_has_a_runbook(alarm: dict[str, Any]) -> None:
     promql_parser.parse(alarm["expr"])
     names = set(_OURS.findall(alarm["expr"]))

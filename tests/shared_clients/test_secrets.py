@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.clients.secrets import MissingSecret, Secrets
+from shared.clients.secrets import HIDDEN_MAX, MissingSecret, Secrets
 
 
 def test_a_file_comes_before_the_variable(tmp_path: Path) -> None:
@@ -43,3 +43,16 @@ def test_the_password_of_a_url_is_hidden_wherever_it_is_printed() -> None:
     secrets.resolve("secret:db")
     assert secrets.redact("login s3#cret or s3%23cret, not s3#crets") == "login *** or ***, not s3#crets"
     assert secrets.redact("at postgresql://app:s3%23cret@other/y") == "at postgresql://app:***@other/y"
+
+
+def test_a_credential_that_changes_for_years_is_hidden_and_fills_nothing(tmp_path: Path) -> None:
+    secrets, file = Secrets(tmp_path, {}), tmp_path / "hosting"
+    for number in range(2 * HIDDEN_MAX):
+        file.write_text(f"postgresql://app:word-{number}@db/acme")
+        assert secrets.resolve("secret:hosting") == secrets.resolve("secret:hosting")
+        assert number % 50 or secrets.redact(f"it is word-{number}") == "it is ***"
+    hidden = [
+        secrets.redact(f"it is word-{number}") == "it is ***" for number in range(0, 2 * HIDDEN_MAX, 50)
+    ]
+    assert hidden == sorted(hidden), "the oldest are forgotten, and the newest are not"
+    assert sum(hidden) == HIDDEN_MAX // 50

@@ -14,6 +14,7 @@ from services.executor.clients.misfits import finding, misfits, script_faults
 from services.executor.clients.postgres import LOCKED, TRANSIENT, words
 from shared.contracts.facts import AppliedMigration
 from shared.contracts.stages import Finding
+from shared.crash_points import around
 from shared.errors import Failure, Retry
 from shared.messaging.backoff import delays_s
 from shared.sql.script import Part, Statement, alone_in, parts_of
@@ -209,7 +210,8 @@ async def patiently(
     pauses_s = delays_s(patience.first_s, patience.longest_s)
     for tries_left in reversed(range(patience.tries)):
         try:
-            await run()
+            async with around("migration"):
+                await run()
         except LOCKED as error:
             await table.settle_session()
             if not tries_left:

@@ -17,6 +17,8 @@ from shared.contracts.runs import Plan, RunChanged
 from shared.contracts.version_maps import VersionMap
 
 PROJECTS_MAX = 2000
+RUNS_MAX = 3000
+"""A Project may have any number of plans that nobody has started: their Runs are open, too."""
 
 KnownReleases = dict[tuple[str, str], tuple[Release, int]]
 """By System and version: the release and its revision."""
@@ -92,6 +94,10 @@ class Memory:
     """The newest state of which this process knows; the least used Project is forgotten first."""
 
     projects: OrderedDict[str, KnownProject] = field(default_factory=OrderedDict)
+    runs: int = 0
+    """Of all these Projects together."""
+    projects_max: int = PROJECTS_MAX
+    runs_max: int = RUNS_MAX
     book: Book | None = None
     fleet: FleetState | None = None
 
@@ -113,18 +119,19 @@ class Memory:
             for name, kept in known.runs.items()
             if not kept.run.ended
         }
+        self.forget(known.id)
         if not runs:
-            self.projects.pop(known.id, None)
             return
         known.version, known.runs, known.project_is_new, known.map_is_new = version, runs, False, False
         self.projects[known.id] = known
-        self.projects.move_to_end(known.id)
-        if len(self.projects) > PROJECTS_MAX:
-            self.projects.popitem(last=False)
+        self.runs += len(runs)
+        while len(self.projects) > self.projects_max or self.runs > self.runs_max:
+            self.forget(next(iter(self.projects)))
 
     def keep_book(self, book: Book) -> None:
         if self.book is None or self.book.revision <= book.revision:
             self.book = book
 
     def forget(self, project: str) -> None:
-        self.projects.pop(project, None)
+        known = self.projects.pop(project, None)
+        self.runs -= 0 if known is None else len(known.runs)

@@ -18,6 +18,7 @@ from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdraw
 from shared.contracts.runs import Plan, RunChanged, RunView
 from shared.contracts.values import Message
 from shared.contracts.version_maps import VersionMap
+from shared.crash_points import around
 from shared.errors import Reject, not_found
 from shared.storage.database import Transaction
 from shared.storage.statement import Part
@@ -121,7 +122,8 @@ class PlannerTransaction(Transaction):
     async def due(self) -> list[tuple[str, str]]:
         """(Run, Project) of every Run whose timer has come, or that waits for a freeze which is over."""
         thawed = (await self.fleet()).freeze is None
-        await self.fetch(statements.LOOK_LATER, self.now)
+        async with around("look-later"):
+            await self.fetch(statements.LOOK_LATER, self.now)
         rows = await self.fetch(statements.DUE, self.now, thawed)
         return [(run, project) for run, project in rows]
 
@@ -256,12 +258,8 @@ class PlannerTransaction(Transaction):
         for row in await self.fetch(statements.PROJECTS, missing):
             name, version, project, revision, version_map, map_revision, fence, *active = row
             known = self._projects[name]
-            known.version, known.revision, known.map_revision, known.fence = (
-                version,
-                revision,
-                map_revision,
-                fence,
-            )
+            known.version, known.fence = version, fence
+            known.revision, known.map_revision = revision, map_revision
             known.project = None if project is None else Project.model_validate_json(project)
             known.version_map = None if version_map is None else VersionMap.model_validate_json(version_map)
             known.active = active[0]

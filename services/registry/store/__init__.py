@@ -1,6 +1,6 @@
 """The registry's tables and queries."""
 
-from services.registry.store.tables import TABLES
+from services.registry.store.tables import CHECKS, TABLES
 from services.registry.store.transaction import PackageCheck, RegistryTransaction
 
-__all__ = ["TABLES", "PackageCheck", "RegistryTransaction"]
+__all__ = ["CHECKS", "TABLES", "PackageCheck", "RegistryTransaction"]

@@ -10,6 +10,7 @@ from sqlmodel import Field, SQLModel
 
 from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdrawn
 from shared.contracts.version_maps import VersionMapHeld, VersionMapRecorded, VersionMapReleased
+from shared.storage.pruning import older
 
 TABLES = MetaData()
 MAP_EVENTS: Mapping[str, type[VersionMapRecorded] | type[VersionMapHeld] | type[VersionMapReleased]] = {
@@ -77,6 +78,10 @@ class PackageCheckRow(SQLModel, table=True):
     attempts: int
     due_at: datetime = _moment()
     verdict: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+
+
+CHECKS = older("package_checks", "due_at", "state = 'finished'")
+"""Checks that were answered; the command again is answered by the Release, or is checked again."""
 
 
 class ProjectRow(SQLModel, table=True):
