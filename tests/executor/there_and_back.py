@@ -17,7 +17,8 @@ import asyncpg
 from local.postgres import EmbeddedPostgres
 from services.executor.clients.postgres import create_database, schema_description, session
 from services.executor.clients.probes import ask
-from services.executor.clients.rehearsal import Step, rehearse
+from services.executor.clients.reach import reach_of
+from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
 from services.executor.clients.row_digests import digests
 from services.executor.domain.marks import mark
 from shared.contracts.impact import StatementImpact
@@ -129,7 +130,7 @@ async def try_pair(base: str, shadow: str, chance: random.Random) -> str:
         assert await _fails_at(base, statements) is not None, (told, rehearsed)
         return "fails on an empty database, as told"
     assert rehearsed.left == (), (told, rehearsed)
-    return await _up_and_down(base, statements, rehearsed.down_sql, told)
+    return await _up_and_down(base, statements, rehearsed, told)
 
 
 async def _fails_at(url: str, statements: tuple[Statement, ...]) -> Statement | None:
@@ -148,14 +149,15 @@ async def _fails_at(url: str, statements: tuple[Statement, ...]) -> Statement | 
     return None
 
 
-async def _up_and_down(url: str, statements: tuple[Statement, ...], down_sql: str, told: str) -> str:
+async def _up_and_down(url: str, statements: tuple[Statement, ...], rehearsed: Rehearsed, told: str) -> str:
+    down_sql = rehearsed.down_sql
     answers = await ask(url, statements)
     impacts = classify(statements, Scene())
     impacts = tuple(
         StatementImpact.model_validate(each.model_dump() | {"probes": found})
         for each, found in zip(impacts, answers.probes, strict=True)
     )
-    marked, _ = mark(statements, impacts, Scene())
+    marked, _ = mark(statements, impacts, Scene(), await reach_of(url), rehearsed.gone)
     verdicts = {probe.verdict for found in answers.probes for probe in found}
     schema = await schema_description(url)
     async with session(url) as connection:
