@@ -94,7 +94,7 @@ class Needs:
 def needs_of(migrations: Sequence[Migration], schema: str = DEFAULT_SCHEMA) -> Needs:
     """What these need together, in order; what one of them makes itself is still named.
 
-    `schema` is meant where a name has none. A script that PostgreSQL cannot read is refused as such elsewhere.
+    `schema` is meant where a name has none. A script that PostgreSQL cannot read is refused elsewhere.
     """
     needs = Needs()
     for migration in migrations:
