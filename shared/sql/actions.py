@@ -202,9 +202,9 @@ class Write:
     columns: tuple[str, ...] = ()
     everywhere: bool = False
     """No WHERE: every row."""
+    node: Any = field(default=None, compare=False, repr=False)
     cascades: bool = False
     """TRUNCATE … CASCADE: whatever refers to it loses its rows too."""
-    node: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
