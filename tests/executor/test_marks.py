@@ -182,6 +182,7 @@ async def test_reversible_statements_lead_back_to_schema_and_rows(world: tuple[s
         ("CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w", "create foreign server"),
         ("ALTER TABLE users ALTER name TYPE varchar(1) USING left(name, 1)", "not every value of users.name"),
         ("ALTER TABLE users DROP COLUMN level", "the values of users.level go"),
+        ("ALTER TABLE users ALTER name TYPE text USING name || '!'", "not every value of users.name"),
     ],
 )  # fmt: skip
 async def test_the_backup_brings_back_what_no_statement_does(
