@@ -16,6 +16,8 @@ _SERVER = """
     SELECT current_user AS role, current_database() AS database, pg_is_in_recovery() AS standby,
         current_setting('transaction_read_only')::bool AS read_only,
         current_setting('server_version_num')::int / 10000 AS version,
+        current_setting('standard_conforming_strings') AS strings,
+        current_setting('session_replication_role') AS replication_role,
         r.rolsuper OR EXISTS (SELECT FROM pg_roles a WHERE a.rolname = ANY($2::text[])
             AND pg_has_role(a.oid, 'MEMBER')) AS administrator,
         has_database_privilege(current_database(), 'CREATE') AS may_create,
@@ -95,6 +97,18 @@ def _of_server(server: dict[str, object], schema: str, needs: Needs) -> Iterator
         what = "a standby" if server["standby"] else "read-only"
         yield finding(f"{database}", f"The database is {what}.", "name the primary's URL in the secret")
         return
+    for name, value, wanted, why in (
+        (
+            "standard_conforming_strings",
+            server["strings"],
+            "on",
+            "scripts are read otherwise than by us",
+        ),
+        ("session_replication_role", server["replication_role"], "origin", "rules and triggers are left out"),
+    ):
+        if value != wanted:
+            cure = f'ALTER ROLE "{role}" SET {name} = {wanted}'
+            yield finding(name, f"It is {value} for {role} in {database}: {why}.", cure)
     for (written, version), place in needs.versions.items():
         if int(str(server["version"])) < version:
             detail = f"{written} needs PostgreSQL {version}, and the server is {server['version']}."

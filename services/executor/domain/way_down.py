@@ -1,5 +1,6 @@
 """The way down: statements that undo a step, from the schema before it and the schema after it. Pure."""
 
+import re
 from collections.abc import Iterator, Sequence, Set
 
 from services.executor.domain.changing import change, columns_of, numbers_on, owned_again, set_free
@@ -99,6 +100,9 @@ def _differences(before: Shape, after: Shape, remade: Set[Thing]) -> Iterator[st
     changed = [each for each in both if each.kind in _CHANGING and each not in remade]
     again = [each for each in both if each not in changed]
     again += _in_the_way(changed, both, before, after)
+    again += [
+        each for each in before if each not in both and each in after and _stands_on(each, remade, before)
+    ]
     added = [*(each for each in after if each not in before), *again]
     removed = [*(each for each in before if each not in after), *again]
     for thing in changed:
@@ -132,6 +136,14 @@ def _in_the_way(changed: Sequence[Thing], both: Sequence[Thing], before: Shape, 
             if each.kind == "trigger" or (each.kind in ("index", "constraint") and named):
                 found.append(each)
     return found
+
+
+def _stands_on(thing: Thing, remade: Set[Thing], shape: Shape) -> bool:
+    """Whether it goes with a column that is dropped, and does not come back with it."""
+    columns = [each for each in remade if (each.schema, each.table) == (thing.schema, thing.table)]
+    return thing.kind in ("index", "constraint", "foreign key", "statistics") and any(
+        re.search(rf"\b{re.escape(each.name)}\b", shape[thing].sql) for each in columns
+    )
 
 
 def _sorted(things: list[Thing]) -> list[Thing]:
