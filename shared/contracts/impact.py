@@ -50,7 +50,7 @@ class WayDown(Contract):
 
 
 class Lint(Contract):
-    """What squawk says of a line, or what its server stands in for it."""
+    """What squawk says of a line."""
 
     line: int = Field(ge=1)
     rule: str

@@ -105,3 +105,15 @@ async def test_before_a_deploy_the_rows_are_asked_once_more(new_database: NewDat
     async with session(url) as connection:
         await connection.execute("UPDATE users SET email = 'y' WHERE email IS NULL")
     assert await would_fail(url, [Migration("20260301_x", sql, "a" * 64)]) == []
+
+
+async def test_a_column_that_counts_by_itself_is_a_key(new_database: NewDatabase) -> None:
+    """Each row gets another number, so a serial column can be the primary key of rows that are there."""
+    url = await people(new_database)
+    sql = (
+        "ALTER TABLE users DROP CONSTRAINT users_pkey, ADD COLUMN no BIGSERIAL NOT NULL,"
+        " ADD CONSTRAINT users_pkey PRIMARY KEY (no)"
+    )
+    (told,) = await foresee(url, (migration("keyed", sql),), KNOWN, Path())
+    (statement,) = of(told).statements
+    assert {probe.verdict for probe in statement.probes} == {"fits"}
