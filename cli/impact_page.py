@@ -26,7 +26,7 @@ def kind_style(kind: str) -> str:
 
 
 def print_impact(impact: MigrationImpact) -> None:
-    """The tables that it touches, each statement that is more than additive, and what squawk says."""
+    """The tables that it touches, what is more than additive, and what squawk and the server say of it."""
     if impact.rows:
         counted = ", ".join(f"{table} {rows:,}" for table, rows in sorted(impact.rows.items()))
         say(line("    rows in production: ", text(counted, "bold")))
@@ -34,7 +34,7 @@ def print_impact(impact: MigrationImpact) -> None:
         if statement.kind != "additive" or statement.probes or statement.old_code == "fails":
             _print_statement(statement)
     for lint in impact.lints:
-        say(line(f"    line {lint.line}  ", text(f"squawk {lint.rule}: {lint.message}", "dim")))
+        say(line(f"    line {lint.line}  ", text(f"{lint.rule}: {lint.message}", "dim")))
 
 
 def print_way_down(migration: PlannedMigration) -> None:

@@ -203,6 +203,8 @@ class Write:
     everywhere: bool = False
     """No WHERE: every row."""
     node: Any = field(default=None, compare=False, repr=False)
+    cascades: bool = False
+    """TRUNCATE … CASCADE: whatever refers to it loses its rows too."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,29 @@ class Rewrite:
 @dataclass(frozen=True)
 class Setting:
     """Nothing that is stored changes: SET, COMMENT, GRANT…"""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class Rights:
+    """Who may do what, or who owns something; `tables` are those that it is about, none when it is more."""
+
+    what: str
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True)
+class Renumber:
+    """A sequence goes on at another number; `sequence` as people write it, `table` whose column it fills."""
+
+    sequence: str
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Something beyond the database changes or hears of it: another server, a file, roles, a listener."""
 
     what: str
 
@@ -271,6 +296,9 @@ Action: TypeAlias = (
     | Drop
     | Rewrite
     | Setting
+    | Rights
+    | Renumber
+    | Outside
     | Code
 )
 

@@ -18,12 +18,15 @@ from shared.sql.actions import (
     DropColumn,
     DropConstraint,
     DropNotNull,
+    Renumber,
     Rewrite,
+    Rights,
     SetDefault,
     SetNotNull,
     Setting,
     Table,
     ValidateConstraint,
+    shown,
 )
 from shared.sql.tree import expression_sql, inner, is_volatile, strings, table_of, type_sql
 
@@ -89,6 +92,10 @@ def _command(command: Any, table: Table, schema: str) -> Action:
             return Rewrite(table, "ATTACH PARTITION")
         case "AT_DetachPartition" | "AT_DropInherit":
             return Drop("partition", "", table)
+        case "AT_SetIdentity" if any(inner(each).defname == "restart" for each in definition.items):
+            return Renumber(f"{shown(table)}.{command.name}'s own", table)
+        case "AT_ChangeOwner":
+            return Rights("an owner", (table,))
     if subtype in _REWRITES:
         return Rewrite(table, _REWRITES[subtype])
     return Setting(subtype.removeprefix("AT_"))

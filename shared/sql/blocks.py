@@ -12,11 +12,25 @@ _TAG = "$upgradepath$"
 
 def statements_of_block(body: str) -> tuple[tuple[str, ...], bool]:
     """The statements in a DO block's body, and whether it runs others that only running it would tell."""
+    return statements_of_function(
+        f"CREATE FUNCTION block() RETURNS void LANGUAGE plpgsql AS {_TAG}{body}{_TAG}"
+    )
+
+
+def statements_of_trigger(body: str) -> tuple[tuple[str, ...], bool]:
+    """The same of the body of a trigger's function, which the parser cannot print as what it is."""
+    given = "new record, old record, tg_op text, tg_name text, tg_when text, tg_level text, tg_relid oid,"
+    given += " tg_table_name text, tg_table_schema text, tg_nargs int, tg_argv text[]"
+    return statements_of_function(
+        f"CREATE FUNCTION block({given}) RETURNS record LANGUAGE plpgsql AS {_TAG}{body}{_TAG}"
+    )
+
+
+def statements_of_function(definition: str) -> tuple[tuple[str, ...], bool]:
+    """The same of a function in PL/pgSQL, by the statement that makes it."""
     try:
-        function = postgast.parse_plpgsql(
-            f"CREATE FUNCTION block() RETURNS void LANGUAGE plpgsql AS {_TAG}{body}{_TAG}"
-        )
-    except postgast.PgQueryError:
+        function = postgast.parse_plpgsql(definition)
+    except (postgast.PgQueryError, ValueError):
         return (), True
     texts: list[str] = []
     dynamic = False

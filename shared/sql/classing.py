@@ -23,13 +23,16 @@ from shared.sql.actions import (
     DropIndex,
     DropNotNull,
     DropTable,
+    Outside,
     RenameColumn,
     RenameConstraint,
     RenameIndex,
     RenameLabel,
     RenameTable,
     RenameType,
+    Renumber,
     Rewrite,
+    Rights,
     SetDefault,
     SetNotNull,
     Setting,
@@ -58,6 +61,8 @@ class Scene:
     known: Known | None = None
     made: set[Table] = field(default_factory=set)
     made_columns: set[tuple[Table, str]] = field(default_factory=set)
+    sequences: set[str] = field(default_factory=set)
+    """Those that are new, as people write them."""
 
     def is_new(self, table: Table, column: str | None = None) -> bool:
         """Made by this upgrade, so that neither rows nor code depend on it."""
@@ -79,6 +84,8 @@ class Scene:
                 self.made.add(table)
             case Create(kind="view" | "materialized view", table=table) if table is not None:
                 self.made.add(table)
+            case Create(kind="sequence", name=name):
+                self.sequences.add(name)
             case AddColumn(table=table, column=column):
                 self.made_columns.add((table, column.name))
             case RenameTable(table=table, to=to) if table in self.made:
@@ -156,8 +163,12 @@ def _effect(action: Action, scene: Scene) -> _Effect:
             on = f" of {shown(table)}" if table else ""
             kind: MigrationClass = "blocking" if what in _LOCKING else "rewriting"
             return _Effect(kind, f"{what}{on} lets nobody in while it runs", "may fail")
-        case Setting(what=what):
+        case Setting(what=what) | Rights(what=what):
             return _Effect("additive", what)
+        case Renumber(sequence=sequence):
+            return _Effect("additive", f"sequence {sequence} goes on at another number")
+        case Outside(what=what):
+            return _Effect("additive", f"{what}, which is outside the database", "may fail")
         case Code(what=what):
             return _Effect("backfill", f"{what}: what it does is decided when it runs", "may fail")
 

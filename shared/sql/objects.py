@@ -88,7 +88,8 @@ def _object_kind(number: int) -> str:
 def _names(node: Any) -> tuple[str, ...]:
     match kind(node):
         case "List":
-            return strings(node.items)
+            # A cast is named by two types, a transform by a type and a language.
+            return tuple(_names(inner(each))[-1] for each in node.items)
         case "TypeName":
             return strings(node.names)
         case "ObjectWithArgs":
@@ -156,6 +157,10 @@ def _create_trigger(node: Any, schema: str) -> Iterator[Action]:
     yield Create("trigger", node.trigname, table_of(node.relation, schema), node.replace)
 
 
+def _create_rule(node: Any, schema: str) -> Iterator[Action]:
+    yield Create("rule", node.rulename, table_of(node.relation, schema), node.replace)
+
+
 def _create_view(node: Any, schema: str) -> Iterator[Action]:
     table = table_of(node.view, schema)
     yield Create("view", shown(table), table, node.replace)
@@ -177,6 +182,10 @@ def _create_policy(node: Any, schema: str) -> Iterator[Action]:
     yield Create("policy", node.policy_name, table_of(node.table, schema))
 
 
+def _define(node: Any, schema: str) -> Iterator[Action]:
+    yield Create(_object_kind(node.kind), shown(qualified(strings(node.defnames), schema)))
+
+
 def words(name: str) -> str:
     """`CreateSeqStmt` as `create seq`."""
     plain = name.removesuffix("Stmt")
@@ -192,11 +201,13 @@ READERS: dict[str, Reader] = {
     "AlterObjectSchemaStmt": _move,
     "CreateEnumStmt": _enum,
     "AlterEnumStmt": _alter_enum,
+    "DefineStmt": _define,
     "CreateDomainStmt": _type,
     "CompositeTypeStmt": _type,
     "CreateRangeStmt": _type,
     "CreateFunctionStmt": _create_function,
     "CreateTrigStmt": _create_trigger,
+    "RuleStmt": _create_rule,
     "ViewStmt": _create_view,
     "CreateSeqStmt": _create_sequence,
     "CreateExtensionStmt": _create_extension,

@@ -3,12 +3,28 @@
 from collections.abc import Iterator
 from typing import Any
 
-from shared.sql.actions import Action, Code, Create, CreateTable, Rewrite, Setting, Write
+from postgast import pg_query_pb2
+
+from shared.sql.actions import (
+    Action,
+    Code,
+    Create,
+    CreateTable,
+    Outside,
+    Renumber,
+    Rewrite,
+    Rights,
+    Setting,
+    Table,
+    Write,
+    shown,
+)
 from shared.sql.alter import altered
 from shared.sql.blocks import statements_of_block
 from shared.sql.objects import READERS, Reader, words
+from shared.sql.outside import outside_of
 from shared.sql.parsing import Unreadable, parse
-from shared.sql.tree import below, inner, kind, strings, table_of
+from shared.sql.tree import below, expression_sql, inner, kind, strings, table_of
 
 BORDER = Setting("a transaction's border")
 """BEGIN, COMMIT and the like."""
@@ -17,8 +33,12 @@ BORDER = Setting("a transaction's border")
 def actions_of(node: Any, schema: str) -> Iterator[Action]:
     """What one statement does; `schema` is meant where a name has none."""
     reader = _READERS.get(kind(node))
+    outside = () if kind(node) in _DEFINING else tuple(dict.fromkeys(outside_of(node)))
+    yield from (Outside(each) for each in outside)
     if reader is not None:
         yield from reader(node, schema)
+    elif outside:
+        return
     elif kind(node) in _SETTINGS:
         yield Setting(_SETTINGS[kind(node)])
     elif kind(node).startswith(("Create", "Define")):
@@ -46,8 +66,12 @@ def _nested(node: Any, schema: str) -> Iterator[Action]:
 
 
 def _truncate(node: Any, schema: str) -> Iterator[Action]:
+    cascades = node.behavior == pg_query_pb2.DROP_CASCADE
     for each in node.relations:
-        yield Write("truncate", table_of(inner(each), schema), everywhere=True)
+        table = table_of(inner(each), schema)
+        yield Write("truncate", table, everywhere=True, cascades=cascades)
+        if node.restart_seqs:
+            yield Renumber(f"{shown(table)}'s own", table)
 
 
 def _select(node: Any, schema: str) -> Iterator[Action]:
@@ -55,11 +79,60 @@ def _select(node: Any, schema: str) -> Iterator[Action]:
         yield CreateTable(table_of(node.into_clause.rel, schema), (), filled=True)
     wrote = list(_nested(node, schema))
     yield from wrote
+    renumbered = list(_renumbered(node, schema))
+    yield from renumbered
     called = {strings(each.funcname)[-1].lower() for each in below(node) if kind(each) == "FuncCall"}
     for name in sorted(called - _HARMLESS_FUNCTIONS):
         yield Code(f"calls {name}()")
-    if not wrote and called <= _HARMLESS_FUNCTIONS:
+    if not wrote and not renumbered and called <= _HARMLESS_FUNCTIONS:
         yield Setting("a query")
+
+
+def _renumbered(node: Any, schema: str) -> Iterator[Action]:
+    """Each setval() of it; `table` is told where pg_get_serial_sequence() names it."""
+    for each in below(node):
+        if kind(each) != "FuncCall" or strings(each.funcname)[-1].lower() != "setval":
+            continue
+        named = inner(each.args[0])
+        if kind(named) == "TypeCast":
+            named = inner(named.arg)
+        text = _constant(named)
+        if text is not None:
+            yield Renumber(text)
+        elif kind(named) == "FuncCall" and strings(named.funcname)[-1] == "pg_get_serial_sequence":
+            table = _constant(inner(named.args[0]))
+            yield Renumber(f"{table}'s own", None if table is None else _named(table, schema))
+        else:
+            yield Renumber(expression_sql(named))
+
+
+def _constant(node: Any) -> str | None:
+    return node.sval.sval if kind(node) == "A_Const" and node.HasField("sval") else None
+
+
+def _named(text: str, schema: str) -> Table:
+    """A table as a string names it."""
+    (statement,) = parse(f"TABLE {text}")
+    return table_of(inner(statement.node.from_clause[0]), schema)
+
+
+def _altered_sequence(node: Any, schema: str) -> Iterator[Action]:
+    names = {inner(each).defname for each in node.options}
+    if names == {"owned_by"} or "restart" not in names:
+        yield Setting("a sequence's numbers")
+    else:
+        yield Renumber(shown(table_of(node.sequence, schema)))
+
+
+def _rights(node: Any, schema: str) -> Iterator[Action]:
+    if kind(node) == "GrantStmt" and node.targtype == pg_query_pb2.ACL_TARGET_OBJECT:
+        objects = [inner(each) for each in node.objects]
+        named = tuple(table_of(each, schema) for each in objects if kind(each) == "RangeVar")
+        yield Rights("rights", named if len(named) == len(objects) else ())
+    elif kind(node) == "AlterOwnerStmt":
+        yield Rights("an owner")
+    else:
+        yield Rights("rights")
 
 
 def _do(node: Any, schema: str) -> Iterator[Action]:
@@ -147,22 +220,22 @@ _SETTINGS = {
     "VariableShowStmt": "a setting is shown",
     "TransactionStmt": BORDER.what,
     "CommentStmt": "a comment",
-    "GrantStmt": "rights",
-    "GrantRoleStmt": "rights",
-    "AlterDefaultPrivilegesStmt": "rights",
-    "AlterOwnerStmt": "an owner",
-    "AlterSeqStmt": "a sequence's numbers",
     "AlterExtensionStmt": "an extension's version",
     "AlterTableMoveAllStmt": "a tablespace",
     "DiscardStmt": "a setting of the session",
-    "NotifyStmt": "a notification",
     "DeallocateStmt": "a setting of the session",
     "ConstraintsSetStmt": "when constraints are looked at",
     "ExplainStmt": "a query's plan",
     "CheckPointStmt": "a checkpoint",
 }
+# What they contain runs at another time, if at all.
+_DEFINING = frozenset({"CreateFunctionStmt", "CreateTrigStmt", "ViewStmt", "RuleStmt", "CreatePolicyStmt"})
 _READERS: dict[str, Reader] = {
     **READERS,
+    "GrantStmt": _rights,
+    "AlterDefaultPrivilegesStmt": _rights,
+    "AlterOwnerStmt": _rights,
+    "AlterSeqStmt": _altered_sequence,
     "AlterTableStmt": altered,
     "InsertStmt": _write,
     "UpdateStmt": _write,

@@ -129,7 +129,7 @@ def test_what_a_migration_does_to_rows_is_shown(upgradepath: Type, planned: Serv
         "rows in production: users 2,500,000",
         "line 2  blocking  all rows are read under a lock; the old code may fail",
         "would fail  1,234 rows whose users.status is null",
-        "line 2  squawk adding-not-nullable-field: It blocks reads.",
+        "line 2  adding-not-nullable-field: It blocks reads.",
         "way back: none: RESTORE ONLY",
         "values of users.status are overwritten",
     ):

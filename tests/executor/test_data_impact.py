@@ -1,6 +1,7 @@
 """A plan says of every migration what it will do, and refuses what the running code would not survive."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,7 @@ async def test_each_migration_is_classed_linted_and_asked_of_the_rows(new_databa
     expand = migration(
         "expand", "ALTER TABLE users ADD status text;\nUPDATE users SET status = 'x' WHERE email IS NOT NULL;"
     )
-    first, second = await foresee(url, (contract, expand), KNOWN)
+    first, second = await foresee(url, (contract, expand), KNOWN, Path())
     assert (of(first).kind, of(second).kind) == ("blocking", "backfill")
     assert of(first).rows == of(second).rows == {"users": 10}
     (statement,) = of(first).statements
@@ -70,18 +71,18 @@ async def test_what_the_running_code_would_not_survive_is_refused(
 ) -> None:
     url = await people(new_database)
     with pytest.raises(Failure, match="would not survive") as caught:
-        await foresee(url, (migration("gone", f"SELECT 1;\n{sql}"),), KNOWN)
+        await foresee(url, (migration("gone", f"SELECT 1;\n{sql}"),), KNOWN, Path())
     (finding,) = caught.value.outcome.findings
     assert finding.subject == "auth-system: prisma/migrations/20260201000000_gone/migration.sql line 2"
     assert sql in finding.detail
     assert "[migrations] contract" in finding.cure
-    (told,) = await foresee(url, (migration("gone", sql, contracting=True),), KNOWN)
+    (told,) = await foresee(url, (migration("gone", sql, contracting=True),), KNOWN, Path())
     assert of(told).kind == "destructive"
 
 
 async def test_what_no_code_uses_may_go_at_once(new_database: NewDatabase) -> None:
     url = await people(new_database)
-    (told,) = await foresee(url, (migration("gone", "ALTER TABLE users DROP forgotten"),), KNOWN)
+    (told,) = await foresee(url, (migration("gone", "ALTER TABLE users DROP forgotten"),), KNOWN, Path())
     (statement,) = of(told).statements
     assert (of(told).kind, statement.old_code) == ("destructive", "survives")
     assert [(probe.verdict, probe.rows) for probe in statement.probes] == [("loses", 10)]
@@ -89,7 +90,9 @@ async def test_what_no_code_uses_may_go_at_once(new_database: NewDatabase) -> No
 
 async def test_what_postgresql_cannot_read_is_refused_with_its_line(new_database: NewDatabase) -> None:
     with pytest.raises(Failure, match="cannot read") as caught:
-        await foresee(await new_database(), (migration("bad", "SELECT 1;\nALTER TABEL users"),), KNOWN)
+        await foresee(
+            await new_database(), (migration("bad", "SELECT 1;\nALTER TABEL users"),), KNOWN, Path()
+        )
     assert "line 2" in caught.value.outcome.findings[0].detail
 
 
@@ -102,3 +105,15 @@ async def test_before_a_deploy_the_rows_are_asked_once_more(new_database: NewDat
     async with session(url) as connection:
         await connection.execute("UPDATE users SET email = 'y' WHERE email IS NULL")
     assert await would_fail(url, [Migration("20260301_x", sql, "a" * 64)]) == []
+
+
+async def test_a_column_that_counts_by_itself_is_a_key(new_database: NewDatabase) -> None:
+    """Each row gets another number, so a serial column can be the primary key of rows that are there."""
+    url = await people(new_database)
+    sql = (
+        "ALTER TABLE users DROP CONSTRAINT users_pkey, ADD COLUMN no BIGSERIAL NOT NULL,"
+        " ADD CONSTRAINT users_pkey PRIMARY KEY (no)"
+    )
+    (told,) = await foresee(url, (migration("keyed", sql),), KNOWN, Path())
+    (statement,) = of(told).statements
+    assert {probe.verdict for probe in statement.probes} == {"fits"}

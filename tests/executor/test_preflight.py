@@ -116,3 +116,11 @@ def test_what_only_newer_servers_know_is_seen_where_it_is_written() -> None:
         ]
     )
     assert needs.versions == {("NULLS NOT DISTINCT", 15): "prisma/migrations/2_b/migration.sql:2"}
+
+
+def test_a_script_that_nobody_can_read_does_not_hide_what_the_others_need() -> None:
+    """What is wrong with it, its own fault says."""
+    needs = needs_of(
+        [migration("1_a", "CREATE TABLE ON nothing"), migration("2_b", "CREATE EXTENSION citext")]
+    )
+    assert [each.name for each in needs.extensions] == ["citext"]

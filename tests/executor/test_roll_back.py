@@ -227,7 +227,7 @@ async def test_a_way_down_that_nobody_wrote_is_made_tried_and_taken(
         for each in world.installed
     ]
     known = await tables_at(world.clone, world.base)
-    foreseen = await foresee(world.production, planned, known)
+    foreseen = await foresee(world.production, planned, known, tmp_path)
     schema = await schema_digest(world.production)
     history = await migrations_at(world.clone, world.base)
     found = await find_ways_down(world.job("review"), world.tools, history, foreseen, schema, known)

@@ -90,6 +90,8 @@ async def rehearsed(url: str, sql: str, down_sql: str | None = None) -> Rehearse
         "ALTER TABLE teams DROP CONSTRAINT teams_pkey CASCADE, ADD no int, ADD CONSTRAINT teams_pkey"
         " PRIMARY KEY (no)",
         "ALTER TABLE users DROP mood, ADD mood int NOT NULL DEFAULT 1",
+        "ALTER TABLE users DROP CONSTRAINT users_pkey, DROP id, ADD id uuid NOT NULL,"
+        " ADD CONSTRAINT users_pkey PRIMARY KEY (id)",
     ],
 )  # fmt: skip
 async def test_the_way_that_we_make_leads_back(world: str, sql: str) -> None:

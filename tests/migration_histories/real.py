@@ -31,6 +31,7 @@ from services.executor.clients.postgres import (
     session,
 )
 from services.executor.clients.probes import ask
+from services.executor.clients.reach import reach_of
 from services.executor.clients.rehearsal import Step, rehearse
 from services.executor.clients.row_digests import digests
 from services.executor.domain.marks import mark
@@ -137,8 +138,9 @@ class Walk:
             for one, probes in zip(impacts, answers.probes, strict=True)
         )
         verdicts = {probe.verdict for one in impacts for probe in one.probes}
-        marked, _ = mark(statements, impacts, Scene())
+        reach = await reach_of(self._url(ROWS))
         rehearsed = (await rehearse(self._url(BARE), [Step(each.folder, statements, None)]))[each.folder]
+        marked, _ = mark(statements, impacts, Scene(), reach, rehearsed.gone)
         if rehearsed.error is not None:
             seen.notes.append(f"{each.folder}: rehearsal fails: {rehearsed.error}")
             await self._execute(BARE, each.sql)
@@ -211,12 +213,20 @@ class Walk:
                 await transaction.rollback()
 
     async def _without_rows(self, history: Sequence[Migration]) -> None:
-        """Applied once more with the rows taken away, so that the walk goes on."""
+        """Applied once more with the rows taken away, so that the walk goes on.
+
+        Where it needs rows that an earlier migration put there, all of them are applied anew.
+        """
         async with session(self._url(ROWS)) as connection:
             for schema, name in await tables_of(connection):
                 await connection.execute(f'TRUNCATE "{schema}"."{name}" CASCADE')
         name = history[-1].folder
-        await migrations.apply(self._url(ROWS), history, (len(history) + 1, 2), wanted=[name], run=[name])
+        try:
+            await migrations.apply(self._url(ROWS), history, (len(history) + 1, 2), wanted=[name], run=[name])
+        except Failure:
+            await drop_database(self._server, ROWS)
+            await create_database(self._server, ROWS)
+            await migrations.apply(self._url(ROWS), history, (1, 1), patience=_PATIENCE)
 
     async def _clone(self, name: str, copy: str) -> None:
         await drop_database(self._server, copy)

@@ -44,6 +44,8 @@ class Table:
 
     name: str
     columns: dict[str, str] = field(default_factory=dict)
+    viewed: bool = False
+    """A view reads it, so that PostgreSQL lets no column of it change its type, whatever the rows are."""
 
 
 _VALUES = {
@@ -121,6 +123,12 @@ class History:
     def any_table(self) -> Table:
         """One in Prisma's own schema, where a name needs no other."""
         return self._random.choice([table for table in self._tables if "." not in table.name])
+
+    def unviewed_table(self) -> Table:
+        """One whose columns may change their type."""
+        return self._random.choice(
+            [each for each in self._tables if "." not in each.name and not each.viewed]
+        )
 
     def add_table(self, table: Table) -> None:
         self._tables.append(table)
@@ -262,8 +270,10 @@ def _function(history: History) -> list[Scripted]:
 
 
 def _view(history: History) -> list[Scripted]:
-    table, number = history.any_table(), history.number()
-    return _one(
+    # A table stays for those who change a type.
+    table, made = history.unviewed_table(), _table(history)
+    number, table.viewed = history.number(), True
+    return made + _one(
         history,
         "views",
         f'CREATE VIEW v{number} AS SELECT id, "code" FROM {table.name};\n'
@@ -429,13 +439,13 @@ def _duplicates_concurrently(history: History) -> Release:
 
 
 def _narrowed(history: History) -> Release:
-    alter = f'ALTER TABLE {history.any_table().name} ALTER COLUMN "code"'
+    alter = f'ALTER TABLE {history.unviewed_table().name} ALTER COLUMN "code"'
     sql = f'{alter} SET DATA TYPE INTEGER USING "code"::integer;'
     return history.bad("narrowed", sql, "staging", "invalid input syntax")
 
 
 def _shortened(history: History) -> Release:
-    sql = f'ALTER TABLE {history.any_table().name} ALTER COLUMN "code" SET DATA TYPE VARCHAR(2);'
+    sql = f'ALTER TABLE {history.unviewed_table().name} ALTER COLUMN "code" SET DATA TYPE VARCHAR(2);'
     return history.bad("shortened", sql, "staging", "too long")
 
 

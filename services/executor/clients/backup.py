@@ -21,6 +21,27 @@ _LOCK_TIMEOUT_S = 30
 _SAID = re.compile(r"(pg_dump|pg_restore|psql)(\.exe)?:|(ERROR|FATAL|PANIC): +[0-9A-Z]{5}$")
 _QUOTING = re.compile(r"\b(detail|hint|Command was|command was|Error message from server):")
 _VALUE = re.compile(r': *".*$')
+# What an archive makes and no schema takes along; event triggers first, as the rest of it would fire them.
+_OUTSIDE_SCHEMAS = """
+    WITH made AS (
+        SELECT 1 AS place, 'pg_event_trigger'::regclass AS class, oid,
+            format('EVENT TRIGGER %I', evtname) AS name FROM pg_event_trigger
+        UNION ALL SELECT 2, 'pg_publication'::regclass, oid, format('PUBLICATION %I', pubname)
+        FROM pg_publication
+        UNION ALL SELECT 3, 'pg_foreign_server'::regclass, oid, format('SERVER %I CASCADE', srvname)
+        FROM pg_foreign_server
+        UNION ALL SELECT 4, 'pg_foreign_data_wrapper'::regclass, oid,
+            format('FOREIGN DATA WRAPPER %I CASCADE', fdwname) FROM pg_foreign_data_wrapper
+        UNION ALL SELECT 5, 'pg_cast'::regclass, oid,
+            format('CAST (%s AS %s)', castsource::regtype, casttarget::regtype)
+        FROM pg_cast WHERE oid >= 16384
+    )
+    SELECT 'DROP ' || name AS command, place FROM made WHERE NOT EXISTS (
+        SELECT FROM pg_depend d WHERE d.classid = made.class AND d.objid = made.oid AND d.deptype = 'e')
+    UNION ALL SELECT 'SELECT count(lo_unlink(oid)) FROM pg_largeobject_metadata', 6
+    WHERE EXISTS (SELECT FROM pg_largeobject_metadata)
+    ORDER BY place, command
+"""
 _USER_SCHEMAS = """
     SELECT nspname FROM pg_namespace n
     WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'upgradepath')
@@ -71,19 +92,22 @@ class Programs:
         script = file.with_suffix(".sql")
         # Of errors psql says the line and the SQLSTATE alone: the server's words may quote a row.
         # Through a script, as pg_restore --clean leaves what the archive does not know, and stumbles over it.
-        await self._run("pg_restore", "--no-owner", f"--file={script}", str(file), url=url)
+        # A subscription is another server's too: it goes on as it is.
+        options = ["--no-owner", "--no-subscriptions", f"--file={script}", str(file)]
+        await self._run("pg_restore", *options, url=url)
         async with session(url) as connection:
+            cleared = [row[0] for row in await connection.fetch(_OUTSIDE_SCHEMAS)]
             schemas = [row[0] for row in await connection.fetch(_USER_SCHEMAS)]
-        cleared = [f"DROP SCHEMA {quoted(schema)} CASCADE" for schema in schemas]
+        cleared += [f"DROP SCHEMA {quoted(schema)} CASCADE" for schema in schemas]
         # The archive takes this one for granted, with the rights that PostgreSQL gives it.
         made = [
             "CREATE SCHEMA public AUTHORIZATION pg_database_owner",
             "GRANT USAGE ON SCHEMA public TO PUBLIC",
         ]
         commands = [part for line in (*cleared, *made) for part in ("-c", line)]
-        options = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "--single-transaction")
+        settings = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "--single-transaction")
         async with locked(url, token), around("restore"):
-            await self._run("psql", *options, *commands, "-f", str(script), url=url)
+            await self._run("psql", *settings, *commands, "-f", str(script), url=url)
         script.unlink()
 
     async def _must_fit(self, url: str) -> None:

@@ -181,7 +181,7 @@ class _Lanes:
 @asynccontextmanager
 async def _reading(production: str, snapshot: str = "") -> AsyncIterator[Connection]:
     """A session inside a read-only snapshot: a new one, or the named one of another session."""
-    async with session(production, statement_timeout_s=0) as source:
+    async with session(production, statement_timeout_s=0, plain=True) as source:
         # Rows that a policy hides from the role would be missing in silence.
         await source.execute("SET row_security = off")
         async with source.transaction(isolation="repeatable_read", readonly=True):
@@ -192,7 +192,7 @@ async def _reading(production: str, snapshot: str = "") -> AsyncIterator[Connect
 
 @asynccontextmanager
 async def _writing(staging: str) -> AsyncIterator[Connection]:
-    async with session(staging, statement_timeout_s=0) as target:
+    async with session(staging, statement_timeout_s=0, plain=True) as target:
         try:
             # Triggers and foreign keys held for these rows in production; the order of tables is then free.
             await target.execute("SET session_replication_role = replica")

@@ -20,7 +20,7 @@ from shared.messaging.backoff import delays_s
 from shared.sql.script import Part, Statement, alone_in, parts_of
 
 # It waits for others' transactions and nobody waits for it, so it may take its time.
-_ALONE = "SET lock_timeout = '600s'; SET statement_timeout = 0"
+ALONE = "SET lock_timeout = '600s'; SET statement_timeout = 0"
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ async def _apply_alone(
     """One statement outside a transaction: the row is begun before it and finished after it."""
     connection, build = table.connection, statement.index_build
     if begun is not None:
-        await connection.execute(_ALONE)
+        await connection.execute(ALONE)
         if build is not None and await index_builds.settle(connection, build, found=begun.found):
             await connection.execute(table.finishing(begun.id))
             return
@@ -185,7 +185,7 @@ async def _apply_alone(
 
     async def run_it() -> None:
         nonlocal suspect
-        await connection.execute(_ALONE)
+        await connection.execute(ALONE)
         if suspect and build is not None and build.creates:
             # Of ours or of anybody's: with IF NOT EXISTS it would be taken for the index that is wanted.
             await index_builds.drop_invalid(connection, build)

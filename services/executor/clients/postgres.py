@@ -5,7 +5,7 @@ A URL may carry Prisma's own parameters (`?schema=…`, `connection_limit=…`);
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -21,6 +21,22 @@ from shared.sql.names import quoted as quoted
 Connection: TypeAlias = Any
 """An asyncpg connection; asyncpg has no types of its own to name."""
 
+PLAIN = {
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "quote_all_identifiers": "off",
+    "xmloption": "content",
+}
+"""How values and definitions are written where one session's text is read by another, or compared with it.
+
+A role or a database may have other settings of its own. They stand where a script runs and where rows are
+asked what it would do: it must mean what it means to `prisma migrate deploy`, which pins the search path
+alone, as we do. (Deadlines are ours, and end a script without changing what it does.) Settings with which the
+server would read a script otherwise than we, or leave its rules out, are refused by `preflight`.
+"""
 LOCK_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 10.0
@@ -91,8 +107,9 @@ async def session(
     *,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
     statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+    plain: bool = False,
 ) -> AsyncIterator[Connection]:
-    """A connection with deadlines on locks and statements (0 means none).
+    """A connection with deadlines on locks and statements (0 means none); `plain` writes values as `PLAIN`.
 
     Raises Retry for what may pass: an unreachable server, a lock that others hold, a deadlock. The database's
     other errors come through as asyncpg's, with nothing left in them that can be a value of a row.
@@ -108,6 +125,7 @@ async def session(
                 "statement_timeout": str(round(statement_timeout_s * 1000)),
                 "search_path": quoted(schema_of(url)),
                 "application_name": "upgradepath",
+                **(PLAIN if plain else {}),
             },
         )
     except (*TRANSIENT, OSError) as error:
@@ -162,13 +180,27 @@ async def described(connection: Connection) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def names_qualified(connection: Connection) -> AsyncIterator[None]:
-    """The server qualifies every name that it prints meanwhile, whatever the role's own path is."""
+    """The server qualifies every name that it prints meanwhile, and prints as `PLAIN` says.
+
+    Neither the role's own path nor its other settings are seen in a description.
+    """
+    meanwhile = {"search_path": "", **PLAIN}
     async with connection.transaction():
-        path = await connection.fetchval("SELECT current_setting('search_path')")
-        await connection.execute("SELECT set_config('search_path', '', true)")
+        was = await connection.fetch(
+            "SELECT name, current_setting(name) FROM unnest($1::text[]) AS name", list(meanwhile)
+        )
+        await _set_locally(connection, meanwhile)
         yield
         # An outer transaction keeps what was set in this one.
-        await connection.execute("SELECT set_config('search_path', $1, true)", path)
+        await _set_locally(connection, dict(was))
+
+
+async def _set_locally(connection: Connection, settings: Mapping[str, str]) -> None:
+    await connection.execute(
+        "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS s (name, value)",
+        list(settings),
+        list(settings.values()),
+    )
 
 
 async def schema_digest(url: str) -> str:

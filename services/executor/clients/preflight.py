@@ -6,6 +6,7 @@ from services.executor.clients.migration_files import Migration
 from services.executor.clients.misfits import finding
 from services.executor.clients.postgres import Connection, session
 from services.executor.clients.script_needs import Extension, Needs, Provided, needs_of
+from services.executor.clients.surroundings import CONNECTIONS
 from shared.clients.database_urls import schema_of
 from shared.contracts.stages import Finding
 
@@ -15,6 +16,8 @@ _SERVER = """
     SELECT current_user AS role, current_database() AS database, pg_is_in_recovery() AS standby,
         current_setting('transaction_read_only')::bool AS read_only,
         current_setting('server_version_num')::int / 10000 AS version,
+        current_setting('standard_conforming_strings') AS strings,
+        current_setting('session_replication_role') AS replication_role,
         r.rolsuper OR EXISTS (SELECT FROM pg_roles a WHERE a.rolname = ANY($2::text[])
             AND pg_has_role(a.oid, 'MEMBER')) AS administrator,
         has_database_privilege(current_database(), 'CREATE') AS may_create,
@@ -38,6 +41,27 @@ _RIGHTS = """
         ELSE has_table_privilege(c.oid, w.wanted) END
     ORDER BY w.place
 """
+# Of these tables the role would see some rows only, and take them for all.
+_HIDDEN = """
+    SELECT format('%I.%I', n.nspname, c.relname) AS name, o.rolname AS owner, c.relforcerowsecurity AS forced
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner
+    WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+        AND row_security_active(c.oid) ORDER BY 1
+"""
+_LIMITS = """
+    SELECT r.rolconnlimit AS role_limit, d.datconnlimit AS database_limit
+    FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()
+"""
+# They hold their locks until somebody ends them, whatever becomes of who made them.
+_PREPARED = """
+    SELECT p.transaction::text AS number, p.owner, extract(epoch FROM now() - p.prepared)::int AS age_s,
+        string_agg(DISTINCT l.relation::regclass::text, ', ') AS tables
+    FROM pg_prepared_xacts p
+    JOIN pg_locks x ON x.pid IS NULL AND x.transactionid::text = p.transaction::text
+    JOIN pg_locks l ON l.pid IS NULL AND l.virtualtransaction = x.virtualtransaction
+        AND l.relation = ANY(ARRAY(SELECT to_regclass(t)::oid FROM unnest($1::text[]) AS t))
+    WHERE p.database = current_database() GROUP BY 1, 2, 3 ORDER BY 1
+"""
 _THERE = {
     "type": "SELECT to_regtype($1) IS NOT NULL",
     "operator class": "SELECT EXISTS (SELECT FROM pg_opclass WHERE opcname = $1)",
@@ -49,7 +73,8 @@ async def lacking(url: str, pending: Sequence[Migration]) -> list[Finding]:
     """Why the server, the database or the role there cannot run these, each with its cure; writes nothing.
 
     A standby or read-only database, extensions that are not installed or not permitted, a version too old for
-    what is written, privileges. Raises Retry when the database cannot be asked.
+    what is written, privileges, rows that the role may not see, limits, prepared transactions.
+    Raises Retry when the database cannot be asked.
     """
     if not pending:
         return []
@@ -61,6 +86,8 @@ async def lacking(url: str, pending: Sequence[Migration]) -> list[Finding]:
             *_of_server(server, schema, needs),
             *await _of_extensions(connection, server, needs),
             *await _of_rights(connection, server["role"], schema, needs),
+            *await _of_rows(connection, server["role"]),
+            *await _of_others(connection, server, needs),
         ]
 
 
@@ -70,6 +97,18 @@ def _of_server(server: dict[str, object], schema: str, needs: Needs) -> Iterator
         what = "a standby" if server["standby"] else "read-only"
         yield finding(f"{database}", f"The database is {what}.", "name the primary's URL in the secret")
         return
+    for name, value, wanted, why in (
+        (
+            "standard_conforming_strings",
+            server["strings"],
+            "on",
+            "scripts are read otherwise than by us",
+        ),
+        ("session_replication_role", server["replication_role"], "origin", "rules and triggers are left out"),
+    ):
+        if value != wanted:
+            cure = f'ALTER ROLE "{role}" SET {name} = {wanted}'
+            yield finding(name, f"It is {value} for {role} in {database}: {why}.", cure)
     for (written, version), place in needs.versions.items():
         if int(str(server["version"])) < version:
             detail = f"{written} needs PostgreSQL {version}, and the server is {server['version']}."
@@ -145,4 +184,38 @@ async def _of_rights(connection: Connection, role: str, schema: str, needs: Need
             detail = f"{role} lacks {row['wanted']} on {row['name']}."
             cure = f'GRANT {row["wanted"]} ON {row["name"]} TO "{role}"'
         found.append(finding(place, detail, cure))
+    return found
+
+
+async def _of_rows(connection: Connection, role: str) -> list[Finding]:
+    found = []
+    for row in await connection.fetch(_HIDDEN):
+        cure = f'ALTER ROLE "{role}" BYPASSRLS'
+        if row["forced"]:
+            cure += f", or ALTER TABLE {row['name']} NO FORCE ROW LEVEL SECURITY as its owner"
+        else:
+            cure += f', or GRANT "{row["owner"]}" TO "{role}"'
+        detail = (
+            f"Row-level security may hide rows of {row['name']} from {role}: what is counted, dumped and"
+            " copied would not be all."
+        )
+        found.append(finding(row["name"], detail, cure))
+    return found
+
+
+async def _of_others(connection: Connection, server: dict[str, object], needs: Needs) -> list[Finding]:
+    found = []
+    limits = await connection.fetchrow(_LIMITS)
+    role, database = f'ROLE "{server["role"]}"', f'DATABASE "{server["database"]}"'
+    for what, limit in ((role, limits["role_limit"]), (database, limits["database_limit"])):
+        if 0 <= limit < CONNECTIONS:
+            detail = f"An upgrade takes up to {CONNECTIONS} connections at once, and {limit} are permitted."
+            found.append(finding(what, detail, f"ALTER {what} CONNECTION LIMIT {CONNECTIONS}, or more"))
+    for row in await connection.fetch(_PREPARED, sorted({name for name, _ in needs.rights})):
+        detail = (
+            f"Transaction {row['number']}, prepared by {row['owner']} {row['age_s']} s ago, holds locks on"
+            f" {row['tables']}, and does not end by itself."
+        )
+        cure = "COMMIT PREPARED or ROLLBACK PREPARED it; pg_prepared_xacts has its name"
+        found.append(finding(row["tables"], detail, cure))
     return found

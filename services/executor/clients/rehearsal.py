@@ -1,13 +1,15 @@
 """Migrations and their ways down, gone through in a database without rows that has production's schema."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 
 from services.executor.clients.postgres import Connection, described, execute_script, session, words
 from services.executor.clients.shape import shape
-from services.executor.domain.way_down import Shape, Thing, taken_away, undo
+from services.executor.domain.things import Shape, Thing
+from services.executor.domain.way_down import numbered, numberless, taken_away, undo
 from shared.sql.actions import (
     Action,
     AddColumn,
@@ -17,16 +19,21 @@ from shared.sql.actions import (
     CreateTable,
     CreateType,
     DropIndex,
+    Renumber,
     Rewrite,
+    Rights,
     Setting,
     Write,
 )
 from shared.sql.reading import BORDER
-from shared.sql.script import Statement
+from shared.sql.script import Statement, alone_in
 
 # What only adds can be undone together, whatever its order; all else is undone one by one.
-_ADDING = (CreateTable, AddColumn, AddConstraint, CreateIndex, CreateType, Create, Setting, Write)
+_ADDING = (
+    CreateTable, AddColumn, AddConstraint, CreateIndex, CreateType, Create, Setting, Rights, Renumber, Write,
+)  # fmt: skip
 _DIFFERENCES_SHOWN = 5
+_INDEX = re.compile(r"\A((?:CREATE(?: UNIQUE)?|DROP) INDEX)\b")
 
 
 @dataclass(frozen=True)
@@ -62,24 +69,62 @@ async def rehearse(url: str, steps: Sequence[Step]) -> dict[str, Rehearsed]:
     return found
 
 
+@dataclass
+class _Undoing:
+    """How to undo what was gone through so far: `downs` in the order of the way up."""
+
+    start: Shape
+    before: Shape
+    downs: list[str] = field(default_factory=list)
+    gone: list[Thing] = field(default_factory=list)
+    unnumbered: list[Thing] = field(default_factory=list)
+
+    async def note(self, connection: Connection, batch: Sequence[Statement]) -> None:
+        """The batch has just run."""
+        after = await shape(connection)
+        actions: list[Action] = [action for statement in batch for action in statement.actions]
+        self.downs += reversed(undo(self.before, after, actions))
+        self.gone += taken_away(self.before, after, actions)
+        self.unnumbered += numberless(self.before, after)
+        self.before = after
+
+    def script(self) -> str:
+        return "\n".join((*reversed(self.downs), *numbered(self.unnumbered, self.start)))
+
+
 async def _rehearse(connection: Connection, step: Step) -> Rehearsed:
     lines = await described(connection)
     start = await shape(connection)
-    alone = any(_alone(action) for each in step.statements for action in each.actions)
+    undoing = _Undoing(start, start)
+    failed = await _go_up(connection, step.statements, undoing)
+    if failed is not None:
+        return Rehearsed("", error=failed)
+    build = step.statements[0].index_build if len(step.statements) == 1 else None
+    made = undoing.script() if build is None else _concurrently(undoing.script())
+    down_sql = step.down_sql if step.down_sql is not None else made
+    left = await _left(connection, step.statements, down_sql, lines)
+    return Rehearsed(down_sql, left=left, gone=tuple(each for each in undoing.gone if each in start))
+
+
+def _concurrently(down_sql: str) -> str:
+    """Who builds or drops an index while others write does not keep them waiting on the way back either."""
+    return _INDEX.sub(r"\1 CONCURRENTLY", down_sql, count=1)
+
+
+async def _go_up(
+    connection: Connection, statements: Sequence[Statement], undoing: _Undoing | None
+) -> tuple[int, str] | None:
+    """Run the statements, and note how to undo them; the line and the words of one that fails."""
+    alone = any(_alone(action) for each in statements for action in each.actions)
     transaction = None if alone else connection.transaction()
     if transaction is not None:
         await transaction.start()
-    downs: list[str] = []
-    gone: list[Thing] = []
-    before: Shape = start
     batch: list[Statement] = []
-    for statement in (*step.statements, None):
-        adds = statement is not None and all(isinstance(each, _ADDING) for each in statement.actions)
-        if batch and not adds:
-            before = await _undone(connection, batch, before, downs, gone)
+    for statement in statements:
+        adds = all(isinstance(each, _ADDING) for each in statement.actions)
+        if batch and not adds and undoing is not None:
+            await undoing.note(connection, batch)
             batch = []
-        if statement is None:
-            break
         try:
             # Borders of its own would end the transaction that all of it is in here.
             if statement.actions != (BORDER,):
@@ -87,41 +132,39 @@ async def _rehearse(connection: Connection, step: Step) -> Rehearsed:
         except asyncpg.PostgresError as error:
             if transaction is not None:
                 await transaction.rollback()
-            return Rehearsed("", error=(statement.line, words(error, statement.text)))
+            return statement.line, words(error, statement.text)
         batch.append(statement)
-        if not adds:
-            before = await _undone(connection, batch, before, downs, gone)
+        if not adds and undoing is not None:
+            await undoing.note(connection, batch)
             batch = []
+    if batch and undoing is not None:
+        await undoing.note(connection, batch)
     if transaction is not None:
         await transaction.commit()
     await connection.execute("RESET ALL")
-    down_sql = step.down_sql if step.down_sql is not None else "\n".join(reversed(downs))
-    left = await _left(connection, down_sql, lines)
-    return Rehearsed(down_sql, left=left, gone=tuple(each for each in gone if each in start))
+    return None
 
 
-async def _undone(
-    connection: Connection, batch: Sequence[Statement], before: Shape, downs: list[str], gone: list[Thing]
-) -> Shape:
-    """Note how to undo the batch; the schema after it."""
-    after = await shape(connection)
-    actions: list[Action] = [action for statement in batch for action in statement.actions]
-    downs += reversed(undo(before, after, actions))
-    gone += taken_away(before, after, actions)
-    return after
-
-
-async def _left(connection: Connection, down_sql: str, lines: tuple[str, ...]) -> tuple[str, ...]:
+async def _left(
+    connection: Connection, statements: Sequence[Statement], down_sql: str, lines: tuple[str, ...]
+) -> tuple[str, ...]:
     """What differs from before once the way down was taken; it is taken back afterwards."""
-    transaction = connection.transaction()
-    await transaction.start()
+    alone = alone_in(down_sql) is not None
+    transaction = None if alone else connection.transaction()
+    if transaction is not None:
+        await transaction.start()
     try:
         await execute_script(connection, down_sql)
         now = await described(connection)
     except asyncpg.PostgresError as error:
         return (f"it fails: {words(error, down_sql)}",)
     finally:
-        await transaction.rollback()
+        if transaction is not None:
+            await transaction.rollback()
+    if alone:
+        again = await _go_up(connection, statements, None)
+        if again is not None:
+            return (f"the migration does not run again after it: line {again[0]}: {again[1]}",)
     differing = [f"left: {line}" for line in now if line not in lines]
     differing += [f"missing: {line}" for line in lines if line not in now]
     return tuple(differing[:_DIFFERENCES_SHOWN])

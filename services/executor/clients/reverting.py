@@ -9,7 +9,7 @@ import asyncpg
 from services.executor.clients import index_builds, losses
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.migration_table import FencingToken, MigrationTable, Row, locked
-from services.executor.clients.migrations import patiently
+from services.executor.clients.migrations import ALONE, patiently
 from services.executor.clients.misfits import finding
 from services.executor.clients.postgres import TRANSIENT, Connection, execute_script, words
 from shared.contracts.stages import Finding
@@ -113,11 +113,18 @@ async def _revert_batch(table: MigrationTable, batch: Sequence[tuple[Row, str]],
 
 
 async def _revert_alone(table: MigrationTable, row: Row, down_sql: str) -> None:
-    build = _alone(down_sql)
-    if build is None or not await index_builds.is_done(table.connection, build):
+    build, connection = _alone(down_sql), table.connection
+    await connection.execute(ALONE)
+    if build is None or not await index_builds.is_done(connection, build):
         if build is not None and build.creates:
-            await index_builds.drop_invalid(table.connection, build)
-        await _execute(table.connection, row, down_sql)
+            await index_builds.drop_invalid(connection, build)
+        try:
+            await _execute(connection, row, down_sql)
+        except Failure:
+            if build is not None and build.creates:
+                await index_builds.drop_invalid(connection, build)
+            raise
+    await table.settle_session()
     await table.forget(row.id)
 
 

@@ -32,6 +32,7 @@ from shared.sql.actions import (
     Write,
 )
 from shared.sql.names import quoted
+from shared.sql.parsing import Unreadable
 from shared.sql.script import DEFAULT_SCHEMA, Statement, read_statements
 from shared.sql.tree import below, kind, strings
 
@@ -93,11 +94,15 @@ class Needs:
 def needs_of(migrations: Sequence[Migration], schema: str = DEFAULT_SCHEMA) -> Needs:
     """What these need together, in order; what one of them makes itself is still named.
 
-    `schema` is meant where a name has none. Raises `Unreadable`.
+    `schema` is meant where a name has none. A script that PostgreSQL cannot read is refused elsewhere.
     """
     needs = Needs()
     for migration in migrations:
-        for statement in read_statements(migration.sql, schema):
+        try:
+            statements = read_statements(migration.sql, schema)
+        except Unreadable:
+            continue
+        for statement in statements:
             place = f"{FOLDER}/{migration.folder}/migration.sql:{statement.line}"
             _read(statement, place, needs)
     return needs

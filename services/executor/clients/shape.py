@@ -2,7 +2,7 @@
 
 from services.executor.clients.catalogue import NOT_OURS, not_extension
 from services.executor.clients.postgres import Connection, names_qualified
-from services.executor.domain.way_down import Definition, Shape, Thing
+from services.executor.domain.things import Definition, Shape, Thing
 
 _RELATION = f"{NOT_OURS} AND c.relname <> '_prisma_migrations' AND {not_extension('pg_class', 'c')}"
 # Columns: kind, schema, table, name, arguments, sql, type, not_null, default, labels.
@@ -37,7 +37,8 @@ _THINGS = f"""
             CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END)
         WHEN d.adbin IS NOT NULL AND s.owned IS NULL THEN 'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid) END,
         CASE WHEN a.attnotnull THEN 'NOT NULL' END), format_type(a.atttypid, a.atttypmod), a.attnotnull,
-        CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END, '{{}}'
+        CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
+        CASE a.attidentity WHEN 'a' THEN ARRAY['ALWAYS'] WHEN 'd' THEN ARRAY['BY DEFAULT'] ELSE '{{}}' END
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
@@ -53,16 +54,31 @@ _THINGS = f"""
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE k.contype NOT IN ('n', 't') AND k.conparentid = 0 AND {_RELATION}
     UNION ALL
-    SELECT 'index', n.nspname, c.relname, i.relname, '', pg_get_indexdef(x.indexrelid), '', false, NULL,
+    SELECT CASE c.relkind WHEN 'm' THEN 'view index' ELSE 'index' END, n.nspname, c.relname, i.relname, '',
+        pg_get_indexdef(x.indexrelid), '', false, NULL,
         '{{}}'
     FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_class i ON i.oid = x.indexrelid
     WHERE {_RELATION} AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.indexrelid
         AND k.contype IN ('p', 'u', 'x')) AND NOT i.relispartition
     UNION ALL
-    SELECT 'trigger', n.nspname, c.relname, g.tgname, '', pg_get_triggerdef(g.oid), '', false, NULL, '{{}}'
+    SELECT 'trigger', n.nspname, c.relname, g.tgname, '', concat_ws('; ', pg_get_triggerdef(g.oid),
+        CASE WHEN g.tgenabled <> 'O' THEN format('ALTER TABLE %I.%I %s TRIGGER %I', n.nspname, c.relname,
+            CASE g.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END,
+            g.tgname) END), '', false, NULL, '{{}}'
     FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE NOT g.tgisinternal AND {_RELATION}
+    UNION ALL
+    SELECT 'rule', n.nspname, c.relname, r.rulename, '', rtrim(pg_get_ruledef(r.oid), ';'), '', false, NULL,
+        '{{}}'
+    FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE r.rulename <> '_RETURN' AND {_RELATION}
+    UNION ALL
+    SELECT 'statistics', n.nspname, c.relname, s.stxname, '', pg_get_statisticsobjdef(s.oid), '', false, NULL,
+        '{{}}'
+    FROM pg_statistic_ext s JOIN pg_class c ON c.oid = s.stxrelid
+    JOIN pg_namespace n ON n.oid = s.stxnamespace
+    WHERE {_RELATION}
     UNION ALL
     SELECT 'policy', n.nspname, c.relname, p.polname, '', format('CREATE POLICY %I
         ON %I.%I AS %s FOR %s%s%s',
@@ -80,16 +96,20 @@ _THINGS = f"""
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm')
         AND {_RELATION}
     UNION ALL
-    SELECT 'sequence', n.nspname, '', c.relname, '',
-        format('CREATE SEQUENCE %I.%I AS %s START %s INCREMENT %s'
-        ' MINVALUE %s MAXVALUE %s CACHE %s %s', n.nspname, c.relname, format_type(s.seqtypid, NULL),
-            s.seqstart,
-        s.seqincrement, s.seqmin, s.seqmax, s.seqcache, CASE WHEN s.seqcycle THEN 'CYCLE'
-            ELSE 'NO CYCLE' END),
-        '', false, NULL, '{{}}'
-    FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE {_RELATION} AND NOT EXISTS (SELECT FROM pg_depend o WHERE o.classid = 'pg_class'::regclass
-        AND o.objid = c.oid AND o.deptype IN ('a', 'i') AND o.refobjsubid > 0)
+    SELECT 'sequence', n.nspname, '', c.relname, '', format('CREATE SEQUENCE %I.%I %s', n.nspname, c.relname,
+        o.options), '', false, NULL, ARRAY[o.options] || CASE WHEN s.seqincrement > 0
+            THEN ARRAY['max', 'GREATEST', s.seqmin::text] ELSE ARRAY['min', 'LEAST', s.seqmax::text] END
+        || COALESCE((SELECT ARRAY[tn.nspname, t.relname, a.attname]::text[] FROM pg_depend w
+            JOIN pg_class t ON t.oid = w.refobjid JOIN pg_namespace tn ON tn.oid = t.relnamespace
+            JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = w.refobjsubid
+            WHERE w.classid = 'pg_class'::regclass AND w.objid = c.oid AND w.deptype = 'a'
+            AND w.refobjsubid > 0), '{{}}')
+    FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
+    LATERAL (SELECT format('AS %s START %s INCREMENT %s MINVALUE %s MAXVALUE %s CACHE %s %s',
+        format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache,
+        CASE WHEN s.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END) AS options) o
+    WHERE {_RELATION} AND NOT EXISTS (SELECT FROM pg_depend w WHERE w.classid = 'pg_class'::regclass
+        AND w.objid = c.oid AND w.deptype = 'i' AND w.refobjsubid > 0)
     UNION ALL
     SELECT CASE p.prokind WHEN 'a' THEN 'aggregate' ELSE 'function' END, n.nspname, '', p.proname,
         pg_get_function_identity_arguments(p.oid),

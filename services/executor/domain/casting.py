@@ -15,20 +15,31 @@ _NUMBERS = frozenset(
     {"smallint", "integer", "int", "bigint", "numeric", "decimal", "real", "double precision", "boolean"}
 )
 
+_SHORT = {
+    "bool": "boolean", "int2": "smallint", "int4": "integer", "int8": "bigint", "float4": "real",
+    "float8": "double precision", "float": "double precision",
+}  # fmt: skip
+
 
 def cast(value: str, source: str, target: str) -> str:
-    """`value`, an expression of type `source`, as `target`: through text, but for numbers.
+    """`value`, an expression of type `source`, as `target`: through text, but for numbers and lists.
 
     PostgreSQL knows no direct way between most types, and any type's text can be read again; but the text
-    of 1.00 is no integer.
+    of 1.00 is no integer, and a list of one value is that value.
     """
     if _plain(source) in _NUMBERS and _plain(target) in _NUMBERS:
         return f"({value})::{target}"
+    if source.endswith("[]") and not target.endswith("[]"):
+        return f"({value})[1]::text::{target}"
+    if target.endswith("[]") and not source.endswith("[]"):
+        element = target.removesuffix("[]")
+        return f"CASE WHEN ({value}) IS NOT NULL THEN ARRAY[({value})::text::{element}] END"
     return f"({value})::text::{target}"
 
 
 def _plain(name: str) -> str:
-    return name.split("(")[0].strip().lower()
+    plain = name.split("(")[0].strip().lower()
+    return _SHORT.get(plain, plain)
 
 
 def widens(old: str, new: str) -> bool:

@@ -227,7 +227,8 @@ class Asker:
         column = f"{relation.alias}.{quoted(action.column)}"
         new, was = self.relations.castable(action.type), self.relations.castable(old)
         value = self.relations.readable(action.using) if action.using else column
-        if widens(old, action.type):
+        # USING may make other values of the same type.
+        if action.using is None and widens(old, action.type):
             return
         labels = self._labels_of(action.type)
         if labels:

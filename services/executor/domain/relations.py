@@ -35,6 +35,8 @@ from shared.sql.names import quoted
 from shared.sql.tree import below, expression_sql, inner, kind, statement_sql, table_of
 
 HIT = "upgradepath hit"
+# What a sequence gives to rows that are there: another number to each.
+_NUMBERED = "row_number() OVER ()"
 
 
 @dataclass
@@ -115,7 +117,7 @@ class Relations:
         types = dict(relation.columns)
         match action:
             case AddColumn(column=column) if column.name not in types:
-                given = column.default or column.generated or ("0" if column.fills else "NULL")
+                given = column.default or column.generated or (_NUMBERED if column.fills else "NULL")
                 value = f"({self.readable(given)})::{self.castable(column.type)}"
                 self._select(relation, {column.name: value}, types | {column.name: column.type})
                 if column.default and not column.volatile:

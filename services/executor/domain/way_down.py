@@ -1,10 +1,10 @@
 """The way down: statements that undo a step, from the schema before it and the schema after it. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
-from typing import NamedTuple
+import re
+from collections.abc import Iterator, Sequence, Set
 
-from services.executor.domain.casting import cast
+from services.executor.domain.changing import change, columns_of, numbers_on, owned_again, set_free
+from services.executor.domain.things import Definition, Numbers, Shape, Thing
 from shared.sql.actions import (
     Action,
     AddColumn,
@@ -18,38 +18,15 @@ from shared.sql.actions import (
 )
 from shared.sql.names import literal, quoted
 
-
-class Thing(NamedTuple):
-    """One thing of a schema; `table` is whose it is, `arguments` tell functions of one name apart."""
-
-    kind: str
-    schema: str
-    table: str
-    name: str
-    arguments: str = ""
-
-
-@dataclass(frozen=True)
-class Definition:
-    """How PostgreSQL prints the thing; a column's parts go by themselves, an enum has its labels."""
-
-    sql: str
-    type: str = ""
-    not_null: bool = False
-    default: str | None = None
-    labels: tuple[str, ...] = ()
-
-
-Shape = Mapping[Thing, Definition]
-
 # What stands on others goes first, and comes back last.
 _ORDER = (
-    "policy", "trigger", "view", "materialized view", "foreign key", "index", "constraint", "column", "table",
-    "function", "aggregate", "sequence", "enum", "domain", "range", "composite", "extension", "schema",
+    "policy", "trigger", "rule", "view index", "view", "materialized view", "foreign key", "index",
+    "statistics", "constraint", "column", "table", "function", "aggregate", "sequence", "enum", "domain",
+    "range", "composite", "extension", "schema",
 )  # fmt: skip
 
 # These are altered where they stand; all else goes and comes back.
-_CHANGING = frozenset({"column", "enum", "function", "table"})
+_CHANGING = frozenset({"column", "enum", "function", "sequence", "table"})
 _FOUNDATIONS = _ORDER[_ORDER.index("table") + 1 :]
 
 
@@ -59,6 +36,19 @@ def undo(before: Shape, after: Shape, actions: Sequence[Action]) -> tuple[str, .
     if renamed:
         return renamed
     return tuple(f"{statement};" for statement in _differences(before, after, _remade(actions)))
+
+
+def numberless(before: Shape, after: Shape) -> tuple[Thing, ...]:
+    """The sequences, and the columns that are identities, that are no longer there as such."""
+    gone = [each for each in before if each.kind == "sequence" and each not in after]
+    identities = [each for each in before if each.kind == "column" and before[each].labels]
+    return (*gone, *(each for each in identities if each in after and not after[each].labels))
+
+
+def numbered(things: Sequence[Thing], start: Shape) -> tuple[str, ...]:
+    """The last statements of a way down that leads to `start` and has made these again."""
+    found = [each for each in dict.fromkeys(things) if each in start]
+    return tuple(f"{statement};" for each in found for statement in numbers_on(each, start))
 
 
 def taken_away(before: Shape, after: Shape, actions: Sequence[Action]) -> tuple[Thing, ...]:
@@ -109,27 +99,68 @@ def _differences(before: Shape, after: Shape, remade: Set[Thing]) -> Iterator[st
     both = [each for each in before if each in after and before[each] != after[each]]
     changed = [each for each in both if each.kind in _CHANGING and each not in remade]
     again = [each for each in both if each not in changed]
+    again += _in_the_way(changed, both, before, after)
+    again += [
+        each for each in before if each not in both and each in after and _stands_on(each, remade, before)
+    ]
     added = [*(each for each in after if each not in before), *again]
     removed = [*(each for each in before if each not in after), *again]
+    for thing in changed:
+        yield from set_free(thing, before, after)
     for thing in _sorted(added):
-        if not _inside(thing, added):
+        if not _inside(thing, added, after):
             yield from _drop(thing, after)
     making = list(reversed(_sorted(removed)))
     # A default that comes back may be of a type, or call a function, that went with it.
-    for thing in [each for each in making if each.kind in _FOUNDATIONS]:
+    made = [each for each in making if each.kind != "sequence" or _owner(each, before) not in removed]
+    for thing in [each for each in made if each.kind in _FOUNDATIONS]:
         yield from _make(thing, before, removed)
     for thing in _sorted(changed):
-        yield from _change(thing, before, after)
-    for thing in [each for each in making if each.kind not in _FOUNDATIONS]:
+        yield from change(thing, before, after)
+    for thing in [each for each in made if each.kind not in _FOUNDATIONS]:
         yield from _make(thing, before, removed)
+    for thing in [each for each in made if each.kind == "sequence"]:
+        yield from owned_again(thing, before)
+
+
+def _in_the_way(changed: Sequence[Thing], both: Sequence[Thing], before: Shape, after: Shape) -> list[Thing]:
+    """What holds an enum's columns to their type while they move to another: it goes and comes back."""
+    found: list[Thing] = []
+    for enum in [each for each in changed if each.kind == "enum"]:
+        tables = {(column.schema, column.table) for column in columns_of(enum, after)}
+        name = f"{enum.schema}.{enum.name}"
+        for each in before:
+            if each in both or each not in after or (each.schema, each.table) not in tables:
+                continue
+            named = name in before[each].sql.replace('"', "")
+            if each.kind == "trigger" or (each.kind in ("index", "constraint") and named):
+                found.append(each)
+    return found
+
+
+def _stands_on(thing: Thing, remade: Set[Thing], shape: Shape) -> bool:
+    """Whether it goes with a column that is dropped, and does not come back with it."""
+    columns = [each for each in remade if (each.schema, each.table) == (thing.schema, thing.table)]
+    return thing.kind in ("index", "constraint", "foreign key", "statistics") and any(
+        re.search(rf"\b{re.escape(each.name)}\b", shape[thing].sql) for each in columns
+    )
 
 
 def _sorted(things: list[Thing]) -> list[Thing]:
     return sorted(things, key=lambda each: (_ORDER.index(each.kind), each))
 
 
-def _inside(thing: Thing, added: Sequence[Thing]) -> bool:
-    """Whether it goes with its table."""
+def _owner(thing: Thing, shape: Shape) -> Thing | None:
+    """The column with which a sequence goes and comes."""
+    return Numbers(*shape[thing].labels).owner
+
+
+def _inside(thing: Thing, added: Sequence[Thing], after: Shape) -> bool:
+    """Whether it goes with its table, its view or its column."""
+    if thing.kind == "sequence":
+        return _owner(thing, after) in added
+    if thing.kind == "view index":
+        return Thing("materialized view", thing.schema, "", thing.table) in added
     if not thing.table or Thing("table", thing.schema, "", thing.table) not in added:
         return False
     # New tables that refer to each other go in no order but this: the references first.
@@ -143,7 +174,7 @@ def _drop(thing: Thing, shape: Shape) -> Iterator[str]:
             yield f"ALTER TABLE {quoted(thing.schema, thing.table)} DROP COLUMN {quoted(thing.name)}"
         case "constraint" | "foreign key":
             yield f"ALTER TABLE {quoted(thing.schema, thing.table)} DROP CONSTRAINT {quoted(thing.name)}"
-        case "trigger" | "policy":
+        case "trigger" | "policy" | "rule":
             yield f"DROP {thing.kind.upper()} {quoted(thing.name)} ON {quoted(thing.schema, thing.table)}"
         case "function":
             yield f"DROP ROUTINE {name}({thing.arguments})"
@@ -151,63 +182,12 @@ def _drop(thing: Thing, shape: Shape) -> Iterator[str]:
             yield f"DROP AGGREGATE {name}({thing.arguments})"
         case "enum" | "range" | "composite":
             yield f"DROP TYPE {name}"
+        case "view index":
+            yield f"DROP INDEX {name}"
         case "schema" | "extension":
             yield f"DROP {thing.kind.upper()} {quoted(thing.name)}"
         case _:
             yield f"DROP {thing.kind.upper()} {name}"
-
-
-def _change(thing: Thing, before: Shape, after: Shape) -> Iterator[str]:
-    was, now = before[thing], after[thing]
-    match thing.kind:
-        case "column":
-            yield from _column_back(thing, was, now)
-        case "enum":
-            yield from _enum_back(thing, was, after)
-        case "function":
-            yield was.sql
-        case "table":
-            yield from was.labels
-        case other:
-            raise AssertionError(f"a {other} does not change, it is made anew")
-
-
-def _column_back(thing: Thing, was: Definition, now: Definition) -> Iterator[str]:
-    alter = f"ALTER TABLE {quoted(thing.schema, thing.table)} ALTER COLUMN {quoted(thing.name)}"
-    if was.type != now.type:
-        if now.default is not None:
-            # It may be of the new type alone.
-            yield f"{alter} DROP DEFAULT"
-        yield f"{alter} TYPE {was.type} USING ({cast(quoted(thing.name), now.type, was.type)})"
-    if was.default != now.default or was.type != now.type:
-        if was.default is not None:
-            yield f"{alter} SET DEFAULT {was.default}"
-        elif now.default is not None and was.type == now.type:
-            yield f"{alter} DROP DEFAULT"
-    if was.not_null != now.not_null:
-        yield f"{alter} {'SET' if was.not_null else 'DROP'} NOT NULL"
-
-
-def _enum_back(thing: Thing, was: Definition, after: Shape) -> Iterator[str]:
-    """A value cannot be taken out of an enum, so the columns move to a new one of the old name."""
-    name, aside = quoted(thing.schema, thing.name), quoted(thing.schema, f"{thing.name} before the way down")
-    columns = [
-        (each, definition)
-        for each, definition in after.items()
-        if each.kind == "column"
-        and definition.type.removesuffix("[]").replace('"', "") == f"{thing.schema}.{thing.name}"
-    ]
-    yield f"ALTER TYPE {name} RENAME TO {quoted(f'{thing.name} before the way down')}"
-    yield f"CREATE TYPE {name} AS ENUM ({', '.join(map(literal, was.labels))})"
-    for column, definition in columns:
-        many = "[]" if definition.type.endswith("[]") else ""
-        alter = f"ALTER TABLE {quoted(column.schema, column.table)} ALTER COLUMN {quoted(column.name)}"
-        if definition.default is not None:
-            yield f"{alter} DROP DEFAULT"
-        yield f"{alter} TYPE {name}{many} USING ({quoted(column.name)}::text{many}::{name}{many})"
-        if definition.default is not None:
-            yield f"{alter} SET DEFAULT {definition.default}"
-    yield f"DROP TYPE {aside}"
 
 
 def _make(thing: Thing, before: Shape, removed: Sequence[Thing]) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """What an upgrade's migrations will do to production's rows and to the code that runs there."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from services.executor.clients import probes, squawk
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import server_version
+from services.executor.clients.surroundings import room_in, surroundings
 from services.executor.stages.numbering import MIGRATIONS
 from shared.contracts.facts import PlannedMigration
 from shared.contracts.impact import MigrationImpact, StatementImpact
@@ -22,11 +24,11 @@ _CONTRACT_CURE = (
 
 
 async def foresee(
-    url: str, migrations: Sequence[PlannedMigration], known: Known | None
+    url: str, migrations: Sequence[PlannedMigration], known: Known | None, scratch: Path
 ) -> tuple[PlannedMigration, ...]:
     """The migrations with their impact on the database at `url`; only reads.
 
-    `known` is what the old code uses, none if nobody can say.
+    `known` is what the old code uses, none if nobody can say; `scratch` is where a dump would lie.
 
     Raises Failure for a script that PostgreSQL cannot read and for a destructive statement that the old code
     would not survive, Retry when the database cannot be asked.
@@ -40,6 +42,7 @@ async def foresee(
     _refuse_broken(ordered, classed)
     version = await server_version(url)
     lints = await squawk.lint({each.folder: each.sql for each in ordered}, server_version=version)
+    around = await surroundings(url, scripts, classed, room_bytes=room_in(scratch))
     answers = await probes.ask(url, [each for statements in scripts.values() for each in statements])
     found = iter(answers.probes)
     impacts: dict[str, MigrationImpact] = {}
@@ -49,7 +52,7 @@ async def foresee(
         impacts[folder] = MigrationImpact(
             kind=worst(each.kind for each in told),
             statements=told,
-            lints=lints[folder],
+            lints=(*lints[folder], *around[folder]),
             rows={name: rows for name, rows in answers.rows.items() if name in touched},
         )
     return tuple(each.model_copy(update={"impact": impacts[each.folder]}) for each in migrations)

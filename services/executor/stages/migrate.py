@@ -14,7 +14,7 @@ from services.executor.stages.drift import moved_finding
 from services.executor.stages.numbering import installed_files
 from services.executor.stages.project_tree import RUN_TRAILER, kept_ref, known_tables, migrations_at
 from services.executor.stages.readiness import require_postgresql, require_ready
-from services.executor.stages.return_trip import go_down, start_of
+from services.executor.stages.return_trip import go_down, settle, start_of
 from services.executor.stages.staging import StagingDatabase, production_url, staging_database
 from services.executor.stages.timing import timed
 from services.executor.stages.tools import Tools
@@ -44,16 +44,22 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     head = await git.head(job.project.definition.environments.production.branch)
     kept = await known_tables(git, head or commit) or {}
     there = await migrations.applied(database.url)
+    by_folder = {each.folder: each for each in history}
+    ours = [by_folder[each] for each in wanted]
     start = await start_of(database.url, kept, begun=any(folder in there for folder in wanted))
+    if start is not None and start.is_of_others(ours):
+        database, _ = await staging.rebuild(job, tools, git, commit, before)
+        start = await start_of(database.url, kept, begun=False)
+    if start is not None:
+        await settle(database.url, history, ours, start, job.fencing_token)
     async with job.journal.effect("migrate-staging", ", ".join(wanted)):
         done = await migrations.apply(database.url, history, job.fencing_token, wanted=wanted, run=wanted)
     proof = Proof(git, tools, commit, before)
     await _prove(job, database, history, partial(require_made_by_migrations, job, proof))
-    by_folder = {each.folder: each for each in history}
-    ours = [by_folder[each] for each in wanted]
     steps = list(await timed(database.url, production_url(job, tools), ours, done))
-    if start is not None and (tried := await go_down(database.url, ours, start)) is not None:
-        steps.append(tried)
+    if start is not None:
+        tried = await go_down(database.url, history, ours, start, job.fencing_token)
+        steps += [tried] if tried is not None else []
     async with job.journal.effect("activate-staging", commit):
         address = await staging.activate(job, tools, git, commit)
     return MigrateFacts(

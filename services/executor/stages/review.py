@@ -55,7 +55,7 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
     planned = await _migrations(git, head, upgrades)
     await _require_ready(job, tools, git, head, planned)
     known = await known_tables(git, head)
-    foreseen = await foresee(production, planned, known)
+    foreseen = await foresee(production, planned, known, tools.folder)
     history = await migrations_at(git, head)
     migrations = await find_ways_down(job, tools, history, foreseen, production_schema, known)
     rules = await files_below(git, head, definition.workflows.rules)

@@ -1,19 +1,22 @@
 """How each migration of an upgrade is undone: its author's way or one that we make, tried beforehand."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import asyncpg
 
 from services.executor.clients import migrations
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import create_database, drop_database, schema_digest
+from services.executor.clients.reach import reach_of
 from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
-from services.executor.domain.marks import mark
+from services.executor.domain.marks import costs, mark
+from services.executor.domain.reach import Reach
 from services.executor.stages.data_impact import in_deploy_order
-from services.executor.stages.staging import staging_database
+from services.executor.stages.staging import production_url, staging_database
 from services.executor.stages.tools import Tools
 from shared.contracts.facts import PlannedMigration
-from shared.contracts.impact import Probe, WayDown
+from shared.contracts.impact import Probe, WayDown, WayDownMark
 from shared.errors import Failure, Retry
 from shared.jobs.job import Job
 from shared.sql.classing import Known, Scene
@@ -38,10 +41,25 @@ async def find_ways_down(
     if not planned:
         return ()
     ordered = in_deploy_order(planned)
-    rehearsed, why = await _rehearsed(job, tools, history, ordered, production_schema)
-    scene = Scene(known)
-    found = {each.folder: _with_way(each, rehearsed.get(each.folder), why, scene) for each in ordered}
+    scene, reach = Scene(known), await reach_of(production_url(job, tools))
+    inside = _inside(ordered, deepcopy(reach))
+    rehearsed, why = await _rehearsed(job, tools, history, inside, production_schema)
+    if len(inside) < len(ordered):
+        why = "the database is not all that changes from here on"
+    found = {each.folder: _with_way(each, rehearsed.get(each.folder), why, scene, reach) for each in ordered}
     return tuple(found[each.folder] for each in planned)
+
+
+def _inside(ordered: Sequence[PlannedMigration], reach: Reach) -> list[PlannedMigration]:
+    """Those before the first that reaches beyond the database: to try that one would be to do it."""
+    found: list[PlannedMigration] = []
+    for each in ordered:
+        for statement in read_statements(each.sql):
+            if any(reach.outside(statement)):
+                return found
+            reach.keep_up(statement)
+        found.append(each)
+    return found
 
 
 async def _rehearsed(
@@ -71,34 +89,40 @@ async def _rehearsed(
 
 
 def _with_way(
-    migration: PlannedMigration, rehearsed: Rehearsed | None, why: str, scene: Scene
+    migration: PlannedMigration, rehearsed: Rehearsed | None, why: str, scene: Scene, reach: Reach
 ) -> PlannedMigration:
     statements = read_statements(migration.sql)
     assert migration.impact is not None, "what it does to rows is found out first"
-    known, lost = mark(statements, migration.impact.statements, scene)
+    gone = rehearsed.gone if rehearsed else ()
+    known, lost = mark(statements, migration.impact.statements, scene, reach, gone)
     package = migration.down_sql is not None
     if rehearsed is None or rehearsed.error is not None:
         failing = rehearsed.error if rehearsed else None
         because = (
             f"it fails on an empty database, {_at(failing)}" if failing else f"it could not be tried: {why}"
         )
-        way = WayDown(mark="restore only", source="none", because=(because,))
+        way = WayDown(mark=_at_best(known), source="none", because=(because, *lost))
         # Its author's word stands where nothing could be tried.
-        if package and failing is None:
+        if package and failing is None and known != "point of no return":
             way = WayDown(mark="reversible", source="package", because=(because,))
         return _marked(migration, way, failing=failing)
     if rehearsed.left:
         whose = "its down.sql" if package else "no way down could be made: what was tried"
         way = WayDown(
-            mark="restore only",
+            mark=_at_best(known),
             source="none",
             because=(f"{whose} does not lead back", *rehearsed.left, *lost),
         )
         return _marked(migration, way)
     if known == "point of no return" or (lost and not package):
         return _marked(migration, WayDown(mark=known, source="none", because=lost))
-    way = WayDown(mark="reversible", source="package" if package else "generated", because=lost)
+    asked = (*lost, *costs(statements))
+    way = WayDown(mark="reversible", source="package" if package else "generated", because=asked)
     return _marked(migration, way, generated=None if package else _HEADER + rehearsed.down_sql + "\n")
+
+
+def _at_best(known: WayDownMark) -> WayDownMark:
+    return known if known == "point of no return" else "restore only"
 
 
 def _at(failing: tuple[int, str]) -> str:

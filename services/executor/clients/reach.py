@@ -1,0 +1,54 @@
+"""What a database's triggers, rules and functions set off, as its catalogues have them."""
+
+from services.executor.clients.catalogue import NOT_OURS, not_extension
+from services.executor.clients.postgres import Connection, session
+from services.executor.domain.reach import Body, Reach
+from shared.sql.actions import shown
+
+_FUNCTIONS = f"""
+    SELECT p.proname AS name, pg_get_functiondef(p.oid) AS definition
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE p.prokind IN ('f', 'p') AND {NOT_OURS} AND {not_extension("pg_proc", "p")}
+"""
+_FIRED = f"""
+    SELECT n.nspname AS schema, c.relname AS table, p.proname AS function
+    FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_proc p ON p.oid = g.tgfoid
+    WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND {NOT_OURS}
+    UNION
+    SELECT n.nspname, c.relname, ''
+    FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE r.rulename <> '_RETURN' AND r.ev_enabled <> 'D' AND {NOT_OURS}
+    ORDER BY 1, 2, 3
+"""
+_FOREIGN = f"""
+    SELECT n.nspname AS schema, c.relname AS table FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'f' AND {NOT_OURS}
+"""
+
+
+_OWNED = f"""
+    SELECT n.nspname AS schema, c.relname AS name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'a'
+    WHERE c.relkind = 'S' AND d.refobjsubid > 0 AND {NOT_OURS}
+"""
+
+
+async def reach_of(url: str) -> Reach:
+    """What writing to that database's tables, or calling its functions, sets off. Raises Retry."""
+    async with session(url) as connection:
+        return await reach(connection)
+
+
+async def reach(connection: Connection) -> Reach:
+    """The same over a connection of the caller's."""
+    found = Reach()
+    for row in await connection.fetch(_FUNCTIONS):
+        found.add(row["name"], Body.of(row["definition"]))
+    for row in await connection.fetch(_FIRED):
+        table = (row["schema"], row["table"])
+        found.fired[table] = (*found.fired.get(table, ()), row["function"])
+    found.foreign = {(row["schema"], row["table"]) for row in await connection.fetch(_FOREIGN)}
+    found.owned = {shown((row["schema"], row["name"])) for row in await connection.fetch(_OWNED)}
+    return found

@@ -1,0 +1,49 @@
+"""A schema as things that can be made and dropped one by one. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Thing(NamedTuple):
+    """One thing of a schema; `table` is whose it is, `arguments` tell functions of one name apart."""
+
+    kind: str
+    schema: str
+    table: str
+    name: str
+    arguments: str = ""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """How PostgreSQL prints the thing; a column's parts go by themselves.
+
+    `labels` are an enum's, the statements for a table's row security, how a column is an identity, and of a
+    sequence what `Numbers` reads.
+    """
+
+    sql: str
+    type: str = ""
+    not_null: bool = False
+    default: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+Shape = Mapping[Thing, Definition]
+
+
+class Numbers(NamedTuple):
+    """A sequence's options, how the number furthest along is found, and the column that owns it."""
+
+    options: str
+    furthest: str
+    at_least: str
+    bound: str
+    schema: str = ""
+    table: str = ""
+    column: str = ""
+
+    @property
+    def owner(self) -> Thing | None:
+        return Thing("column", self.schema, self.table, self.column) if self.column else None
