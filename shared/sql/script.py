@@ -16,6 +16,7 @@ from shared.sql.tree import inner, kind, strings
 
 DEFAULT_SCHEMA = "public"
 _ENDS_TRANSACTION = re.compile(r"\b(COMMIT|ROLLBACK)\b(?!\s+(DROP|DELETE|PRESERVE)\b)", re.IGNORECASE)
+_CONCURRENTLY = re.compile(r"\b(INDEX)\s+CONCURRENTLY\b", re.IGNORECASE)
 _NEVER_IN_TRANSACTION = frozenset(
     {"AlterSystemStmt", "CreatedbStmt", "DropdbStmt", "CreateTableSpaceStmt", "DropTableSpaceStmt"}
     | {"CreateSubscriptionStmt", "DropSubscriptionStmt"}
@@ -225,6 +226,17 @@ def alone_in(sql: str) -> Statement | None:
         return read_script(sql).alone
     except Unreadable:
         return None
+
+
+def tried_in_transaction(sql: str) -> str | None:
+    """The script as a transaction can run it and take it back: an index is built or dropped there and then.
+
+    None when it has no such form, as VACUUM has none.
+    """
+    alone = alone_in(sql)
+    if alone is None or not alone.runs_alone:
+        return sql
+    return None if alone.index_build is None else _CONCURRENTLY.sub(r"\1", alone.text, count=1)
 
 
 def parts_of(sql: str) -> tuple[Part, ...]:

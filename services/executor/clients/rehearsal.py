@@ -22,7 +22,7 @@ from shared.sql.actions import (
     Write,
 )
 from shared.sql.reading import BORDER
-from shared.sql.script import Statement
+from shared.sql.script import Statement, tried_in_transaction
 
 # What only adds can be undone together, whatever its order; all else is undone one by one.
 _ADDING = (CreateTable, AddColumn, AddConstraint, CreateIndex, CreateType, Create, Setting, Write)
@@ -112,11 +112,17 @@ async def _undone(
 
 
 async def _left(connection: Connection, down_sql: str, lines: tuple[str, ...]) -> tuple[str, ...]:
-    """What differs from before once the way down was taken; it is taken back afterwards."""
+    """What differs from before once the way down was taken; it is taken back afterwards.
+
+    Nothing of it can be said of a way that no transaction can take: its author's word stands.
+    """
+    tried = tried_in_transaction(down_sql)
+    if tried is None:
+        return ()
     transaction = connection.transaction()
     await transaction.start()
     try:
-        await execute_script(connection, down_sql)
+        await execute_script(connection, tried)
         now = await described(connection)
     except asyncpg.PostgresError as error:
         return (f"it fails: {words(error, down_sql)}",)

@@ -14,6 +14,7 @@ from services.executor.clients.row_digests import RowDigest, digests
 from shared.contracts.facts import Step
 from shared.contracts.stages import Finding
 from shared.errors import Failure
+from shared.sql.script import tried_in_transaction
 
 _DIFFERENCES_SHOWN = 20
 
@@ -60,21 +61,21 @@ def _read(text: str) -> Start:
 async def go_down(url: str, ours: Sequence[Migration], start: Start) -> Step | None:
     """Take the ways down, newest first, compare with the start, and take it all back; nothing is kept.
 
-    None when a migration has no way down, or one that runs outside a transaction. Raises Failure when the
+    None when a migration has no way down, or one that no transaction can take. Raises Failure when the
     ways down do not lead back.
     """
-    downs = [each.down_sql for each in reversed(ours)]
-    if not ours or any(down is None or "concurrently" in down.lower() for down in downs):
+    downs = [None if each.down_sql is None else tried_in_transaction(each.down_sql) for each in ours]
+    if not ours or None in downs:
         return None
     started = time.monotonic()
     async with session(url) as connection:
         transaction = connection.transaction()
         await transaction.start()
         try:
-            for each in reversed(ours):
-                assert each.down_sql is not None
+            for each, down in reversed(list(zip(ours, downs, strict=True))):
+                assert down is not None
                 try:
-                    await execute_script(connection, each.down_sql)
+                    await execute_script(connection, down)
                 except asyncpg.PostgresError as error:
                     raise _no(each.folder, f"its down.sql fails: {words(error)}") from error
             schema, rows = await described(connection), await digests(connection, start.kept)
