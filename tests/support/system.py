@@ -89,6 +89,11 @@ class Embedded:
             await asyncio.to_thread(self._child.stop, signal.SIGTERM, patience_s=_STOP_WITHIN_S)
             self._child = None
 
+    def cpu_s(self) -> float:
+        """What the services and the programs that they have run to their end have used so far."""
+        assert self._child is not None
+        return sum(psutil.Process(self._child.pid).cpu_times()[:4])
+
     async def command(self, *words: str) -> tuple[int, str]:
         """What an SRE types beside this world: the exit code and what it prints."""
         world = {"UPGRADEPATH_WORLD": str(self.world.folder)}
