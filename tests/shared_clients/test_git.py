@@ -210,6 +210,19 @@ async def test_histories_merge(git: Git) -> None:
     assert {"left", "right"} <= set(await git.paths(merge.tree))
 
 
+async def test_what_a_servers_hook_prints_stays_there(git: Git, remote: Path) -> None:
+    hook = remote / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nprintf 'ann\\rann\\n\\xe2\\x80\\xa8ann\\n\\nann' >&2; echo ann; exit 1\n")
+    hook.chmod(0o755)
+    commit = await git.commit(await head(git), [await head(git)], "Next", when=WHEN)
+    with pytest.raises(Retry) as refused:
+        await git.push([("refs/heads/main", commit, await head(git))])
+    assert "pre-receive hook declined" in str(refused.value)
+    assert "lines of the server's hooks are left out" in str(refused.value)
+    assert "ann" not in str(refused.value).replace("cannot", "")
+
+
 async def test_a_remote_that_is_not_there_is_tried_again_without_its_password(tmp_path: Path) -> None:
     with pytest.raises(Retry, match="git fetch"):
         await Git.open(str(tmp_path / "nowhere"), tmp_path / "clone")
