@@ -19,10 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import asyncpg
 
@@ -30,6 +29,7 @@ from local import example, kafka
 from local.example import EXAMPLES
 from services.executor.clients.postgres import create_database, drop_database
 from shared.clients.database_urls import with_database
+from tests.faults.kill_phases import EFFECT_UNDER_WAY, PHASES, STAGE_UNDER_WAY, Kind, Phase, Tally, told
 from tests.faults.kill_release import FAILS, LASTS, MORE_ROWS, ONWARD, VISITS, make, scripts
 from tests.faults.ledger import Ledger, audit, look_at_world
 from tests.faults.load import Asked
@@ -37,91 +37,12 @@ from tests.faults.looks import State, misled_prisma, state_of, unlike
 from tests.faults.rig import Rig
 from tests.faults.session import at_rest
 
-Kind = Literal["goes on", "is undone", "fails"]
 EXECUTOR = "executor"
 SERVICES = ("registry", "notifier", "planner", "validator")
-_WITHIN_S = 180.0
+_WITHIN_S = 400.0
 _LOOK_EVERY_S = 0.005
-# A kill may fall behind the end; no more of a Run than this are tried.
-_KILLS_PER_RUN = 8
+_KILLS_PER_RUN = (3, 10)
 _SYSTEM = example.NEW_RELEASE[0]
-
-
-@dataclass(frozen=True)
-class Phase:
-    """What is under way when somebody dies. `effect` is what the journal calls it, if it is not the stage.
-
-    `takes_s` is the least that it takes, and is measured as soon as nobody dies in it.
-    """
-
-    stage: str
-    effect: str | None
-    weight: float
-    takes_s: float
-
-    @property
-    def name(self) -> str:
-        return f"{self.stage}: {self.effect}" if self.effect else self.stage
-
-
-_MIGRATE = Phase("migrate", None, 5, takes_s=4.0)
-_EXPAND = Phase("deploy", "expand", 3, takes_s=1.5)
-_CONTRACT = Phase("deploy", "contract", 1, takes_s=0.25)
-_UNDO = Phase("roll-back", "undo migrations", 2, takes_s=0.8)
-_PHASES: Mapping[Kind, tuple[Phase, ...]] = {
-    "goes on": (_MIGRATE, _EXPAND, _CONTRACT),
-    "is undone": (_MIGRATE, _EXPAND, _CONTRACT, _UNDO),
-    "fails": (_MIGRATE, _EXPAND, _UNDO),
-}
-_STAGE_UNDER_WAY = """
-    SELECT max(generation) FILTER (WHERE state = 'leased') AS by, bool_or(state = 'finished') AS over
-    FROM jobs WHERE run_id = $1 AND stage = $2
-"""
-_EFFECT_UNDER_WAY = """
-    SELECT max(j.generation) FILTER (WHERE j.state = 'leased' AND e.generation = j.generation
-        AND e.done_at IS NULL) AS by, bool_or(j.state = 'finished' OR e.done_at IS NOT NULL) AS over
-    FROM jobs j LEFT JOIN effects e ON (e.run_id, e.fence, e.name) = (j.run_id, j.fence, $3)
-    WHERE j.run_id = $1 AND j.stage = $2
-"""
-
-
-@dataclass
-class Tally:
-    """What was done and seen. `late` kills would have come after the end of their phase, and do not count."""
-
-    kills: dict[str, int] = field(default_factory=dict)
-    late: int = 0
-    runs: dict[Kind, int] = field(default_factory=dict)
-    again_s: list[float] = field(default_factory=list)
-    """From a kill to the moment when the same stage is worked on again, the start of the process included."""
-    over_s: list[float] = field(default_factory=list)
-    """From the last kill in a phase to its end, the work that was left included."""
-    ends_s: dict[bool, list[float]] = field(default_factory=lambda: {True: [], False: []})
-    """How long whole Runs took, those in which somebody was killed and the others."""
-    faults: list[str] = field(default_factory=list)
-
-    @property
-    def killed(self) -> int:
-        return sum(self.kills.values())
-
-    def lines(self) -> list[str]:
-        """For people."""
-        return [
-            f"{self.killed} kills in {sum(self.runs.values())} runs ({self.late} more were too late)",
-            f"by phase: {self.kills}; by what became of the run: {self.runs}",
-            f"from a kill to work on the same stage again: {_told(self.again_s)}",
-            f"from the last kill in a phase to its end: {_told(self.over_s)}",
-            f"whole runs with kills: {_told(self.ends_s[True])}; without: {_told(self.ends_s[False])}",
-            f"{len(self.faults)} faults",
-            *self.faults,
-        ]
-
-
-def _told(seconds: Iterable[float]) -> str:
-    ordered = sorted(seconds)
-    if not ordered:
-        return "never"
-    return f"median {ordered[len(ordered) // 2]:.1f} s, longest {ordered[-1]:.1f} s ({len(ordered)} times)"
 
 
 def edits() -> dict[str, str]:
@@ -144,19 +65,20 @@ def edits() -> dict[str, str]:
 class Hunt:
     """One rig with one executor, and a Project per Run."""
 
-    def __init__(self, rig: Rig, seed: int, say: Callable[[str], None]) -> None:
+    def __init__(self, rig: Rig, seed: int, say: Callable[[str], None], enough: asyncio.Event) -> None:
         self.tally = Tally()
+        self._enough = enough
         self._rig = rig
         self._random = random.Random(seed)
         self._say = say
         self._watching: Any
-        self._takes_s = {phase: phase.takes_s for phases in _PHASES.values() for phase in phases}
+        self._takes_s = {phase: phase.takes_s for phases in PHASES.values() for phase in phases}
         self._number = 0
         self._before: State = ("", {})
         self._after: State = ("", {})
 
     async def run(self, kills: int, *, measured: bool) -> Tally:
-        """So many kills, or fewer if something is wrong.
+        """So many kills, or fewer if something is wrong or it is enough.
 
         `measured`: nobody is killed in the first Run, so that it is known how long everything takes here;
         else all of them may happen in that one.
@@ -166,10 +88,10 @@ class Hunt:
         self._watching = await asyncpg.connect(self._rig.databases[EXECUTOR])
         try:
             await self._one("is undone", {} if measured else self._drawn("is undone", kills))
-            while self.tally.killed < kills and not self.tally.faults:
+            while self.tally.killed < kills and not self.tally.faults and not self._enough.is_set():
                 kind: Kind = self._random.choice(("goes on", "goes on", "is undone", "fails"))
-                most = min(_KILLS_PER_RUN, kills - self.tally.killed)
-                await self._one(kind, self._drawn(kind, self._random.randint(1, most)))
+                tried = min(self._random.randint(*_KILLS_PER_RUN), kills - self.tally.killed)
+                await self._one(kind, self._drawn(kind, tried))
         finally:
             await self._watching.close()
         await at_rest(self._rig)
@@ -178,7 +100,7 @@ class Hunt:
 
     def _drawn(self, kind: Kind, kills: int) -> dict[Phase, list[float]]:
         """Where somebody dies, as shares of the time that each phase takes."""
-        phases = _PHASES[kind]
+        phases = PHASES[kind]
         chosen = self._random.choices(phases, [each.weight for each in phases], k=kills)
         return {
             phase: sorted(self._random.uniform(0, 1) for _ in range(chosen.count(phase)))
@@ -202,7 +124,7 @@ class Hunt:
             project, {_SYSTEM: FAILS if kind == "fails" else ONWARD}, undo=kind == "is undone"
         )
         try:
-            for phase in _PHASES[kind]:
+            for phase in PHASES[kind]:
                 await self._through(phase, asked, instants.get(phase, ()))
             await self._rig.load.until(lambda: asked.ended_s is not None, _WITHIN_S)
         except TimeoutError:
@@ -219,7 +141,8 @@ class Hunt:
         self.tally.ends_s[killed > 0].append(asked.took_s or 0.0)
         self._say(
             f"{where}: {killed} kills, {asked.took_s or 0:.1f} s"
-            f" (with its Project {time.monotonic() - began:.1f} s); {self.tally.killed} kills in all"
+            f" (with its Project {time.monotonic() - began:.1f} s); {self.tally.killed} kills in all,"
+            f" at work again {told(self.tally.again_s)}"
         )
 
     async def _through(self, phase: Phase, asked: Asked, instants: Sequence[float]) -> None:
@@ -252,7 +175,7 @@ class Hunt:
         """The first generation above that one at work on it; none once it is over. Raises TimeoutError."""
         async with asyncio.timeout(_WITHIN_S):
             while True:
-                query = _EFFECT_UNDER_WAY if phase.effect else _STAGE_UNDER_WAY
+                query = EFFECT_UNDER_WAY if phase.effect else STAGE_UNDER_WAY
                 about = [asked.id, phase.stage, *([phase.effect] if phase.effect else [])]
                 by, over = await self._watching.fetchrow(query, *about)
                 if by is not None and by > above:
@@ -329,13 +252,19 @@ async def _execute(url: str, script: str) -> None:
 
 
 async def hunt(
-    folder: Path, kills: int, seed: int, say: Callable[[str], None] = lambda _: None, *, measured: bool
+    folder: Path,
+    kills: int,
+    seed: int,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    measured: bool,
+    enough: asyncio.Event | None = None,
 ) -> Tally:
-    """So many kills in a system of its own; what came of them."""
+    """So many kills in a system of its own, no more once it is `enough`; what came of them."""
     rig = Rig(folder, kept=(*SERVICES, EXECUTOR), by_command=(EXECUTOR,))
     async with rig.running():
         try:
-            return await Hunt(rig, seed, say).run(kills, measured=measured)
+            return await Hunt(rig, seed, say, enough or asyncio.Event()).run(kills, measured=measured)
         finally:
             await rig.take_down()
 
@@ -355,11 +284,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="upgradepath-kills-") as temporary:
         folder = given.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        tally = asyncio.run(
-            hunt(folder, given.kills, given.seed, lambda line: print(line, flush=True), measured=True)
-        )
+        tally = asyncio.run(_hunt(folder, given.kills, given.seed))
     print("\n".join(tally.lines()))
     raise SystemExit(1 if tally.faults else 0)
+
+
+async def _hunt(folder: Path, kills: int, seed: int) -> Tally:
+    """Told to stop, it goes to the end of the Run that is under way, and looks at the books."""
+    enough = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, enough.set)
+    return await hunt(folder, kills, seed, lambda line: print(line, flush=True), measured=True, enough=enough)
 
 
 if __name__ == "__main__":
