@@ -3,10 +3,14 @@
 Ours begins at the request for a plan and ends with the record; its sign-offs and the approval are answered at
 once. It does more than the script: a plan with what the rows say, each migration there and back in a scratch
 database, all of them replayed in an empty one, fences, and a journal of it all.
+
+CPU seconds are of the processes and of the programs that they ran, without PostgreSQL's server and the
+partner's app, which both need alike.
 """
 
 import asyncio
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -31,6 +35,8 @@ async def measure(repeats: int = REPEATS) -> list[Result]:
     """Seconds of both, one after the other in each repeat, and of each of our stages."""
     ours: list[float] = []
     by_hand: list[float] = []
+    ours_cpu: list[float] = []
+    by_hand_cpu: list[float] = []
     stages: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="upgradepath-bench-") as folder:
         system = Embedded(Path(folder) / "world")
@@ -38,8 +44,8 @@ async def measure(repeats: int = REPEATS) -> list[Result]:
         try:
             await publish_examples(system)
             for place in range(repeats):
-                by_hand.append(await _by_hand(system, f"hand{place}", Path(folder)))
-                took_s, run = await _through_the_services(system, f"ours{place}")
+                by_hand.append(await _by_hand(system, f"hand{place}", Path(folder), by_hand_cpu))
+                took_s, run = await _through_the_services(system, f"ours{place}", ours_cpu)
                 ours.append(took_s)
                 for name, seconds in _stages(run, took_s).items():
                     stages[name].append(seconds)
@@ -49,17 +55,19 @@ async def measure(repeats: int = REPEATS) -> list[Result]:
         repeated("upgrade: a shell script of the same steps", by_hand, "s"),
         repeated("upgrade: through the services", ours, "s", median(by_hand)),
         against("upgrade: least of ours, least of the script's", min(ours), "s", min(by_hand)),
+        repeated("upgrade: CPU of the services and their programs", ours_cpu, "s", median(by_hand_cpu)),
         *(repeated(f"upgrade: {name}", seconds, "s") for name, seconds in stages.items()),
     ]
 
 
-async def _through_the_services(system: Embedded, partner: str) -> tuple[float, RunView]:
+async def _through_the_services(system: Embedded, partner: str, cpu_s: list[float]) -> tuple[float, RunView]:
     portal = await Portal.make(system, partner)
     try:
         await portal.introduce()
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), system.cpu_s()
         done = await portal.mira.upgrade("auth-system")
         took_s = time.perf_counter() - began
+        cpu_s.append(system.cpu_s() - cpu)
         if done.status != "succeeded":
             raise RuntimeError(f"the upgrade did not succeed: {done}")
         return took_s, done
@@ -77,7 +85,7 @@ def _stages(run: RunView, took_s: float) -> dict[str, float]:
     return {**found, "between the stages": took_s - sum(found.values())}
 
 
-async def _by_hand(system: Embedded, partner: str, folder: Path) -> float:
+async def _by_hand(system: Embedded, partner: str, folder: Path, cpu_s: list[float]) -> float:
     portal = await Portal.make(system, partner)
     work = folder / partner
     work.mkdir()
@@ -99,11 +107,18 @@ async def _by_hand(system: Embedded, partner: str, folder: Path) -> float:
         "RUN": "by-hand",
     }
     try:
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), _cpu_of_programs_s()
         await _run(["bash", str(_SCRIPT)], environment)
+        cpu_s.append(_cpu_of_programs_s() - cpu)
         return time.perf_counter() - began
     finally:
         await portal.close()
+
+
+def _cpu_of_programs_s() -> float:
+    """Of those that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 async def _run(command: Sequence[str], environment: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """The process that `upgradepath service` becomes: one service, and nothing of the command line."""
 
 import logging
+import os
 import sys
 
 import uvloop
@@ -10,11 +11,13 @@ from services.processes import build, serve
 from shared.contracts.envelope import explain
 from shared.telemetry.logs import configure_logging
 
+_LEVELS = {"debug": logging.DEBUG, "warning": logging.WARNING}
+
 
 def main() -> None:
     """`python -m cli.one_service SERVICE HOST PORT`, until it is told to stop."""
     name, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    configure_logging(logging.INFO)
+    configure_logging(_LEVELS.get(os.environ.get("UPGRADES_LOG_LEVEL", ""), logging.INFO))
     try:
         service = build(name)
     except ValidationError as error:

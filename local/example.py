@@ -128,6 +128,7 @@ def _make_repository(
     for name in variants:
         shutil.copytree(EXAMPLES / "variants" / name, checkout, dirs_exist_ok=True)
     for path, text in edits.items():
+        (checkout / path).parent.mkdir(parents=True, exist_ok=True)
         (checkout / path).write_text(text)
     declared = checkout / PROJECT_FILE
     declared.write_text(

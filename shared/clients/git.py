@@ -10,6 +10,8 @@ from weakref import WeakValueDictionary
 
 from shared.clients.git_command import REMOTE_DEADLINE_S, failed, git
 from shared.clients.git_merge import Labels, Merge, merge_commits, merge_trees
+from shared.clients.git_objects import IDENTITY, NO_TREE, Listing, Objects
+from shared.clients.git_trees import Trees, is_harmless
 from shared.clients.git_values import Entry, Logged, Moved, RefUpdate
 from shared.clients.processes import Finished
 from shared.contracts.values import Commit
@@ -19,8 +21,6 @@ from shared.errors import Retry
 __all__ = ("FILE_MODE", "NO_TREE", "Entry", "Git", "Labels", "Logged", "Merge", "Moved", "RefUpdate")
 
 FILE_MODE = "100644"
-NO_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-_AUTHOR = "upgradepath <upgradepath@localhost>"
 _FETCHED = ("+refs/heads/*:refs/remotes/origin/*", "+refs/upgradepath/*:refs/upgradepath/*")
 _REJECTED = re.compile(r"^!\t", re.MULTILINE)
 _LINKS_AND_FOLDERS = ("120000", "160000")
@@ -39,6 +39,8 @@ class Git:
     def __init__(self, folder: Path, remote: str) -> None:
         self.folder = folder.absolute()
         self.remote = remote
+        self.objects = Objects(self.folder)
+        self._there: set[str] = set()
         self._fetching = _locks.setdefault(self.folder, asyncio.Lock())
 
     @classmethod
@@ -49,7 +51,9 @@ class Git:
         _make(folder)
         opened = cls(folder, remote)
         async with opened._fetching:
-            await git(folder, "init", "--quiet", "--bare", "--initial-branch=none")
+            # Git makes these two first and last.
+            if not ((folder / "HEAD").is_file() and (folder / "refs" / "heads").is_dir()):
+                await git(folder, "init", "--quiet", "--bare", "--initial-branch=none")
         await opened.fetch()
         return opened
 
@@ -85,44 +89,30 @@ class Git:
 
     async def has(self, name: str) -> bool:
         """Whether an object is in the clone."""
-        seen = await git(self.folder, "cat-file", "-e", f"{name}^{{object}}", accept=(0, 1, 128))
-        return seen.exit_code == 0
+        if name not in self._there:
+            seen = await git(self.folder, "cat-file", "-e", f"{name}^{{object}}", accept=(0, 1, 128))
+            if seen.exit_code != 0:
+                return False
+            # Nothing sweeps away what is there.
+            self._there.add(name)
+        return True
 
     async def tree(self, commit: str) -> str:
         """The tree of a commit."""
-        return await self._line("rev-parse", "--verify", f"{commit}^{{tree}}")
+        return await self.objects.tree(commit)
 
     async def paths(self, tree: str, prefix: str = "") -> dict[str, Entry]:
         """Every file at or below `prefix`, by its path from the root, sorted."""
-        chosen = ("--", prefix) if prefix else ()
-        listed = await git(self.folder, "ls-tree", "-r", "-z", "--full-tree", tree, *chosen)
-        found: dict[str, Entry] = {}
-        for line in listed.stdout.decode(errors="surrogateescape").split("\0")[:-1]:
-            about, path = line.split("\t", 1)
-            mode, _, blob = about.split(" ")
-            found[path] = Entry(mode, blob)
-        return found
+        return (await self.objects.listing(tree)).below(prefix)
 
     async def show(self, tree: str, path: str) -> bytes | None:
         """A file's bytes; none when there is no such file."""
-        entry = (await self.paths(tree, path)).get(path)
+        entry = (await self.objects.listing(tree)).files.get(path)
         return None if entry is None else (await self.blobs([entry.blob]))[entry.blob]
 
     async def blobs(self, names: Sequence[str]) -> dict[str, bytes]:
         """The bytes of many blobs at once."""
-        asked = "".join(f"{name}\n" for name in names).encode()
-        answer = (await git(self.folder, "cat-file", "--batch", stdin=asked)).stdout
-        found: dict[str, bytes] = {}
-        at = 0
-        for name in names:
-            end = answer.index(b"\n", at)
-            words = answer[at:end].split(b" ")
-            if words[-1] == b"missing":
-                raise Retry(f"git has no object {name}")
-            size = int(words[2])
-            found[name] = answer[end + 1 : end + 1 + size]
-            at = end + 1 + size + 1
-        return found
+        return await self.objects.blobs(names)
 
     async def changed(self, old: str, new: str) -> dict[str, tuple[Entry | None, Entry | None]]:
         """Every path that differs between two trees, with the file before and after."""
@@ -140,6 +130,8 @@ class Git:
 
     async def is_ancestor(self, older: Commit, newer: Commit) -> bool:
         """Whether `newer` contains `older`."""
+        if older == newer or older in (await self.objects.commit(newer)).parents:
+            return True
         seen = await git(self.folder, "merge-base", "--is-ancestor", older, newer, accept=(0, 1))
         return seen.exit_code == 0
 
@@ -152,39 +144,51 @@ class Git:
         return tuple(map(_logged, listed.stdout.decode(errors="replace").split("\0")[:-1]))
 
     async def parent(self, commit: Commit) -> Commit:
-        """A commit's first parent."""
-        return await self._line("rev-parse", "--verify", f"{commit}^1")
+        """A commit's first parent. Raises `Retry` where there is none."""
+        parents = (await self.objects.commit(commit)).parents
+        if not parents:
+            raise Retry(f"{commit} has no parent")
+        return parents[0]
 
     async def date(self, commit: Commit) -> int:
         """When a commit was made, in seconds since 1970."""
-        return int(await self._line("log", "-1", "--format=%ct", commit, "--"))
+        return (await self.objects.commit(commit)).when
 
     # --- writing into the clone ------------------------------------------------------------------
 
     async def write(self, contents: Sequence[bytes]) -> list[str]:
         """Keep blobs; their names in the same order."""
-        if not contents:
-            return []
-        with tempfile.TemporaryDirectory(prefix="upgradepath-blobs-") as name:
-            files = [Path(name) / str(number) for number in range(len(contents))]
-            for file, content in zip(files, contents, strict=True):
-                file.write_bytes(content)
-            listed = "".join(f"{file}\n" for file in files).encode()
-            arguments = ("hash-object", "-w", "--no-filters", "--stdin-paths")
-            return (await git(self.folder, *arguments, stdin=listed)).stdout.decode().split()
+        return await self.objects.write("blob", contents)
 
     async def tree_with(self, base: str | None, changes: Mapping[str, bytes | Entry | None]) -> str:
         """`base` (none: nothing) with files written, or taken away where the change is none.
 
         Bytes keep the mode of the file that they replace.
         """
+        before = Listing({}, {}) if base is None else await self.objects.listing(base)
         written = {path: change for path, change in changes.items() if isinstance(change, bytes)}
-        before = {} if base is None or not written else await self.paths(base)
         names = dict(zip(written, await self.write(list(written.values())), strict=True))
         entries = {
-            path: Entry(_kept_mode(before.get(path)), names[path]) if isinstance(change, bytes) else change
+            path: Entry(_kept_mode(before.files.get(path)), names[path])
+            if isinstance(change, bytes)
+            else change
             for path, change in changes.items()
         }
+        if not all(is_harmless(path) for path, entry in entries.items() if entry is not None):
+            return await self._tree_by_index(base, entries)
+        trees = Trees(before)
+        trees.change(entries)
+        tree = NO_TREE if base is None else await self.tree(base)
+        for folders in trees.levels():
+            made = await self.objects.write("tree", [trees.body(folder) for folder in folders])
+            trees.named(folders, made)
+            # The root is alone on the last level.
+            tree = made[0]
+        self.objects.know_trees(tree)
+        return tree
+
+    async def _tree_by_index(self, base: str | None, entries: Mapping[str, Entry | None]) -> str:
+        """Git's own index judges each path, and refuses what may not stand in a tree."""
         # Removals first: a file may take the place of a folder.
         ordered = sorted(entries.items(), key=lambda item: (item[1] is not None, item[0]))
         lines = "".join(
@@ -200,31 +204,22 @@ class Git:
                 stdin=lines.encode(errors="surrogateescape"),
                 variables=index,
             )
-            return await self._line("write-tree", variables=index)
+            return (await git(self.folder, "write-tree", variables=index)).stdout.decode().strip()
 
     async def commit(
-        self, tree: str, parents: Sequence[Commit], message: str, *, when: int, author: str = _AUTHOR
+        self, tree: str, parents: Sequence[Commit], message: str, *, when: int, author: str = IDENTITY
     ) -> Commit:
         """A commit whose name depends on nothing but the arguments; `when` in seconds since 1970."""
-        name, _, email = author.rstrip(">").partition(" <")
-        date = f"@{when} +0000"
-        variables = {
-            "GIT_AUTHOR_NAME": name,
-            "GIT_AUTHOR_EMAIL": email,
-            "GIT_AUTHOR_DATE": date,
-            "GIT_COMMITTER_DATE": date,
-        }
-        over = [part for parent in parents for part in ("-p", parent)]
         text = message.rstrip("\n").encode() + b"\n"
-        return await self._line("commit-tree", f"{tree}^{{tree}}", *over, stdin=text, variables=variables)
+        return await self.objects.write_commit(tree, parents, text, when=when, author=author)
 
     async def merge(self, base: str, ours: str, theirs: str, labels: Labels) -> Merge:
         """Merge the trees `ours` and `theirs` over the tree `base`."""
-        return await merge_trees(self.folder, base, ours, theirs, labels)
+        return await merge_trees(self.objects, base, ours, theirs, labels)
 
     async def merge_commits(self, ours: Commit, theirs: Commit, labels: Labels) -> Merge:
         """Merge two commits over the base that their histories have in common."""
-        return await merge_commits(self.folder, ours, theirs, labels)
+        return await merge_commits(self.objects, ours, theirs, labels)
 
     async def export(self, commit: str, folder: Path) -> None:
         """Write the files of a commit into `folder`, as a checkout would, without `.git`."""
@@ -265,12 +260,6 @@ class Git:
             if found.get(update.ref) not in (update.expected, update.new):
                 raise Moved(update.ref, update.expected, found.get(update.ref))
         raise failed("push", pushed)
-
-    async def _line(
-        self, *arguments: str, stdin: bytes | None = None, variables: Mapping[str, str] | None = None
-    ) -> str:
-        finished = await git(self.folder, *arguments, stdin=stdin, variables=variables)
-        return finished.stdout.decode().strip()
 
 
 def _make(folder: Path) -> Path:

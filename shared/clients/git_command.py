@@ -91,5 +91,20 @@ async def git(
 
 def failed(command: str, finished: Finished) -> Retry:
     """The error for a call of git that did not do its work."""
-    words = without_passwords(finished.output.strip()[-_WORDS_CHARACTERS:])
-    return Retry(f"git {command} ended with {finished.exit_code}: {words}")
+    words = finished.output.strip()
+    if command == "push":
+        words = _without_hooks(words)
+    return Retry(
+        f"git {command} ended with {finished.exit_code}: {without_passwords(words[-_WORDS_CHARACTERS:])}"
+    )
+
+
+def _without_hooks(words: str) -> str:
+    """What Git says, without what the server's hooks print: nobody knows what they look at."""
+    # Git begins each line of theirs so. Other ends of lines than this one it leaves inside.
+    lines = words.split("\n")
+    kept = [line for line in lines if not line.startswith("remote:")]
+    if len(kept) < len(lines):
+        left_out = len(lines) - len(kept)
+        kept.append(f"{left_out} lines of the server's hooks are left out; a push by hand shows them")
+    return "\n".join(kept)

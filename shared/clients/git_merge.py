@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.clients.git_command import git
+from shared.clients.git_objects import Objects
 
 _HUNKS_CHARACTERS_MAX = 4000
+_MESSAGE = b"merge\n"
 _BEGIN, _END = b"<<<<<<< ", b">>>>>>> "
 
 
@@ -37,25 +39,25 @@ class Merge:
     conflicts: tuple[Conflict, ...]
 
 
-async def merge_trees(repository: Path, base: str, ours: str, theirs: str, labels: Labels) -> Merge:
+async def merge_trees(objects: Objects, base: str, ours: str, theirs: str, labels: Labels) -> Merge:
     """Merge two trees over a base tree."""
     # Git 2.39 takes no base for a merge; it finds one in commits that exist for this alone.
-    below = await _commit(repository, base)
+    below = await objects.write_commit(base, (), _MESSAGE, when=0)
     return await merge_commits(
-        repository,
-        await _commit(repository, ours, below),
-        await _commit(repository, theirs, below),
+        objects,
+        await objects.write_commit(ours, (below,), _MESSAGE, when=0),
+        await objects.write_commit(theirs, (below,), _MESSAGE, when=0),
         labels,
     )
 
 
-async def merge_commits(repository: Path, ours: str, theirs: str, labels: Labels) -> Merge:
+async def merge_commits(objects: Objects, ours: str, theirs: str, labels: Labels) -> Merge:
     """Merge two commits over the base that their histories have in common."""
     with tempfile.TemporaryDirectory(prefix="upgradepath-merge-") as name:
         # Markers carry the names on the command line, so the two sides need refs. In a repository of
         # their own, over the same objects, merges at the same time do not see each other's.
         folder = Path(name)
-        objects = {"GIT_OBJECT_DIRECTORY": str(repository / "objects")}
+        shared = {"GIT_OBJECT_DIRECTORY": str(objects.folder / "objects")}
         (folder / "HEAD").write_text("ref: refs/heads/none\n")
         (folder / "objects").mkdir()
         names = (_ref_name(labels.ours, "ours"), _ref_name(labels.theirs, "theirs"))
@@ -66,11 +68,12 @@ async def merge_commits(repository: Path, ours: str, theirs: str, labels: Labels
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(f"{commit}\n")
         arguments = ("merge-tree", "--write-tree", "-z", "--messages", "--name-only", *names)
-        finished = await git(folder, *arguments, variables=objects, accept=(0, 1))
+        finished = await git(folder, *arguments, variables=shared, accept=(0, 1))
     tree, conflicts = _parse(finished.stdout)
+    objects.know_trees(tree)
     if not conflicts:
         return Merge(tree, ())
-    contents = await _contents(repository, tree, list(conflicts))
+    contents = await _contents(objects.folder, tree, list(conflicts))
     return Merge(
         tree,
         tuple(
@@ -112,15 +115,6 @@ def _shown(content: bytes) -> str:
 def _ref_name(label: str, otherwise: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.")
     return re.sub(r"\.{2,}|\.lock$", "-", name) or otherwise
-
-
-async def _commit(repository: Path, tree: str, *parents: str) -> str:
-    dates = {"GIT_AUTHOR_DATE": "@0 +0000", "GIT_COMMITTER_DATE": "@0 +0000"}
-    over = [part for parent in parents for part in ("-p", parent)]
-    finished = await git(
-        repository, "commit-tree", f"{tree}^{{tree}}", *over, stdin=b"merge\n", variables=dates
-    )
-    return finished.stdout.decode().strip()
 
 
 def _parse(output: bytes) -> tuple[str, Mapping[str, tuple[str, str]]]:

@@ -145,6 +145,27 @@ async def test_a_way_down_of_the_package_is_tried_too(world: str) -> None:
     assert (await rehearsed(world, "ALTER TABLE users DROP b")).left == ()
 
 
+@pytest.mark.parametrize(
+    ("down_sql", "left"),
+    [
+        ("-- back\nDROP INDEX\nCONCURRENTLY IF EXISTS by_team;\n", 0),
+        ("drop index concurrently by_name", 2),
+        ("CREATE INDEX CONCURRENTLY by_time ON users (big)", 2),
+        ("VACUUM users", 1),
+    ],
+)
+async def test_a_way_down_that_no_transaction_takes_is_tried_for_good(
+    postgres: PostgresServer, down_sql: str, left: int
+) -> None:
+    await create_database(postgres.url(), "ways_alone")
+    url = postgres.url("ways_alone")
+    async with session(url) as connection:
+        await connection.execute(BEFORE)
+    found = await rehearsed(url, "CREATE INDEX CONCURRENTLY by_team ON users (team)", down_sql)
+    await drop_database(postgres.url(), "ways_alone")
+    assert (found.error, found.down_sql, len(found.left)) == (None, down_sql, left)
+
+
 async def test_a_step_that_fails_is_named_with_its_line(world: str) -> None:
     found = await rehearsed(world, "SELECT 1;\nALTER TABLE nowhere ADD a int")
     assert found.error == (2, 'relation "nowhere" does not exist (42P01)')

@@ -65,7 +65,7 @@ async def audit(rig: Rig) -> Ledger:
     await _outboxes(rig, ledger)
     await _lag(rig, ledger)
     for project in rig.real:
-        await _world(rig, project, ledger)
+        await look_at_world(rig, project, ledger)
     return ledger
 
 
@@ -232,7 +232,7 @@ async def _lag(rig: Rig, ledger: Ledger) -> None:
             ledger.stuck.append(f"{topic.group(service)} is {lag} records behind")
 
 
-async def _world(rig: Rig, project: str, ledger: Ledger) -> None:
+async def look_at_world(rig: Rig, project: str, ledger: Ledger) -> None:
     """Git, production's database and its app say the same as the Runs, and nothing of staging is left."""
     made = rig.real[project]
     runs = [asked.run for asked in rig.load.asked.values() if asked.project == project and asked.run]

@@ -26,17 +26,17 @@ import asyncpg
 from local.postgres import EmbeddedPostgres
 from services.executor.clients import migrations
 from services.executor.clients.migration_files import Migration
-from services.executor.clients.postgres import create_database, drop_database, schema_digest
+from services.executor.clients.postgres import create_database, drop_database
 from services.executor.handlers import HANDLERS
 from shared.clients.database_urls import with_database
 from shared.contracts.stages import Failed, RunExecutorStage, StageFinished, Succeeded
 from shared.contracts.tasks import RecordTask, RollBackTask
 from shared.jobs.handlers import WorkerInbox
 from shared.jobs.store import WorkerTransaction
-from shared.prisma.migrating import diagnose
 from shared.storage.database import Database
 from shared.storage.migrations import migrate_async
 from tests.faults import migration_worker
+from tests.faults.looks import State, misled_prisma, state_of, unlike
 from tests.faults.migration_scripts import BASE, ONWARD
 from tests.jobs.job_world import COMMIT, Full, as_sent, project
 
@@ -72,8 +72,8 @@ class Rig:
         self._run = 0
         # It grows per Project, and all Runs here are of one.
         self._fence = 0
-        self._after: tuple[object, object] = (None, None)
-        self._before: tuple[object, object] = (None, None)
+        self._after: State = ("", {})
+        self._before: State = ("", {})
         self._takes_s = 1.0
         self.tally = Tally()
 
@@ -170,41 +170,16 @@ class Rig:
 
     async def _look(self, name: str, back: bool) -> list[str]:
         """What is wrong with the database, read from outside."""
-        faults = []
-        now, wanted = await self._state(name), self._before if back else self._after
-        for what, is_so, should in zip(("schema", "rows"), now, wanted, strict=True):
-            if is_so != should:
-                faults.append(f"the {what} are not what they should be: {is_so} for {should}")
         history: Sequence[Migration] = BASE if back else (*BASE, *ONWARD)
         url = with_database(self._server, name)
-        found = await diagnose(url, {each.folder: each.sql for each in history})
-        if not found.up_to_date:
-            faults.append(f"Prisma has something to say: {found}")
-        connection = await asyncpg.connect(url)
-        rows = await connection.fetch("SELECT migration_name FROM _prisma_migrations")
-        if sorted(row[0] for row in rows) != [each.folder for each in history]:
-            faults.append(f"_prisma_migrations has {sorted(row[0] for row in rows)}")
-        if await connection.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid"):
-            faults.append("an invalid index was left")
-        await connection.close()
-        return faults
+        return [
+            *unlike(await self._state(name), self._before if back else self._after),
+            *await misled_prisma(url, {each.folder: each.sql for each in history}),
+        ]
 
-    async def _state(self, name: str) -> tuple[object, object]:
-        """The schema's digest, and of each table its rows'."""
-        url = with_database(self._server, name)
-        connection = await asyncpg.connect(url)
-        tables = await connection.fetch(
-            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
-            " AND relname <> '_prisma_migrations' ORDER BY 1"
-        )
-        rows = {}
-        for (table,) in tables:
-            # An identity counts on over what was rolled back, so the log's numbers are not compared.
-            text = "t.what" if table == "log" else "t::text"
-            all_of_them = f"coalesce(string_agg({text}, ',' ORDER BY {text}), '')"
-            rows[table] = await connection.fetchval(f"SELECT md5({all_of_them}) FROM {table} t")
-        await connection.close()
-        return await schema_digest(url), rows
+    async def _state(self, name: str) -> State:
+        # An identity counts on over what was rolled back, so the log's numbers are not compared.
+        return await state_of(with_database(self._server, name), {"log": "what"})
 
     @property
     def _run_id(self) -> str:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.process import die_with
+from local.process import Child, die_with
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,11 +55,20 @@ class Nursery:
             return Born(int(await self._process.stdout.readline()))
 
 
-class Born:
-    """A process of the nursery."""
+async def by_command(service: str, port: int, log: Path, variables: Mapping[str, str]) -> Born:
+    """A service that begins now by `upgradepath service`, as on a server; it ends with us."""
+    outer = {key: value for key, value in os.environ.items() if not key.startswith("UPGRADE")}
+    command = [sys.executable, "-m", "cli", "service", service, "--port", str(port)]
+    child = await asyncio.to_thread(Child, command, log=log, cwd=ROOT, env={**outer, **variables})
+    return Born(child.pid, child)
 
-    def __init__(self, pid: int) -> None:
+
+class Born:
+    """A process that was started for us."""
+
+    def __init__(self, pid: int, child: Child | None = None) -> None:
         self.ended = asyncio.Event()
+        self._child = child
         self._descriptor = os.pidfd_open(pid)
         asyncio.get_running_loop().add_reader(self._descriptor, self._on_end)
 
@@ -80,6 +89,9 @@ class Born:
     def _on_end(self) -> None:
         asyncio.get_running_loop().remove_reader(self._descriptor)
         os.close(self._descriptor)
+        if self._child is not None:
+            # One of our own stays a zombie until it is asked for.
+            self._child.kill()
         self.ended.set()
 
 

@@ -8,10 +8,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
@@ -39,7 +40,7 @@ from shared.settings import KafkaSettings
 from tests.faults.armed import Armed
 from tests.faults.clocks import Clock
 from tests.faults.load import MALFORMED, SRE, Load
-from tests.faults.nursery import Born, Nursery
+from tests.faults.nursery import Born, Nursery, by_command
 from tests.faults.program import NOWHERE
 
 PROCESSES = ("registry", "notifier", "planner", "executor-1", "executor-2", "validator")
@@ -141,7 +142,11 @@ class DatabaseTime:
 
 
 class Rig:
-    """A system, its people, and a hand on everything that can break."""
+    """A system, its people, and a hand on everything that can break.
+
+    The processes of `kept` are begun at once. Those that `by_command` names are begun as an operator begins
+    them, from nothing; the others are forked, which is quicker.
+    """
 
     def __init__(
         self,
@@ -149,10 +154,12 @@ class Rig:
         *,
         faketime: Path | None = None,
         kept: Sequence[str] = PROCESSES,
+        by_command: Collection[str] = (),
         variables: Mapping[str, str] | None = None,
     ) -> None:
         folder.chmod(0o755)
         self._kept = kept
+        self._by_command = by_command
         self._variables = variables or {}
         self._stack: AsyncExitStack
         self._nursery: Nursery
@@ -231,7 +238,8 @@ class Rig:
             "UPGRADES_LEASE_S": "5",
             **self._variables,
         }
-        return partial(self._nursery.start, service, port, self.folder / f"{name}.log", variables)
+        start = by_command if name in self._by_command else self._nursery.start
+        return partial(start, service, port, self.folder / f"{name}.log", variables)
 
     def _new_nursery(self) -> Nursery:
         outer = {key: value for key, value in os.environ.items() if not key.startswith("UPGRADE")}
@@ -279,9 +287,9 @@ class Rig:
         await self.load.register(*projects, pins=OLD_PINS)
         self.spare += names
 
-    async def register_real(self, partner: str) -> str:
-        """The example's portal, live in production; the Project's id."""
-        made = await example.set_up(self.world, self.postgres.url(), partner=partner)
+    async def register_real(self, partner: str, edits: Mapping[str, str] = MappingProxyType({})) -> str:
+        """The example's portal, live in production; the Project's id. `edits` are files that are other."""
+        made = await example.set_up(self.world, self.postgres.url(), partner=partner, edits=edits)
         name = f"{partner}-portal"
         definition = read_project_file((made.checkout / "upgradepath.toml").read_text())
         project = Project(

@@ -5,8 +5,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from shared.clients.git import Entry, Git, Labels, Moved
+from shared.clients.git_command import git as run_git
 from shared.clients.git_merge import marked_lines
 from shared.errors import Retry
 
@@ -69,6 +72,55 @@ async def test_a_tree_with_changes_keeps_modes_and_the_rest(git: Git) -> None:
     odd = await git.tree_with(base, {"systems/x/run": None, "systems": b"\x00\xff", "ä b.txt": b""})
     assert await git.show(odd, "systems") == b"\x00\xff"
     assert "ä b.txt" in await git.paths(odd)
+
+
+NAMES = st.sampled_from(["a", "a.b", "a-b", "a0", "b", "Z", "ä", ".gitignore", "a b"])
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+CHANGES = st.dictionaries(PATHS, st.one_of(st.none(), st.binary(max_size=3)), max_size=8)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=CHANGES, second=CHANGES)
+async def test_a_tree_is_the_one_that_gits_own_index_makes(
+    git: Git, first: dict[str, bytes | None], second: dict[str, bytes | None]
+) -> None:
+    base: str | None = None
+    for changes in (first, second):
+        # Two files of which one lies below the other: Git keeps the last, and nobody asks for that.
+        if any(f"{path}/" in other for path in changes for other in changes):
+            return
+        names = dict(zip(changes, await git.write([each or b"" for each in changes.values()]), strict=True))
+        entries = {
+            path: None if change is None else Entry("100644", names[path]) for path, change in changes.items()
+        }
+        made = await git.tree_with(base, changes)
+        assert made == await git._tree_by_index(base, entries)
+        base = made
+    await run_git(git.folder, "fsck", "--strict")
+
+
+async def test_a_path_that_git_does_not_take_is_in_no_tree(git: Git) -> None:
+    for path in (".git/config", "a/.GIT/x", "a/../b", "git~1/x", "a//b", ".git /x"):
+        try:
+            tree = await git.tree_with(None, {path: b"x", "good": b"y"})
+        except Retry:
+            continue
+        assert list(await git.paths(tree)) == ["good"], path
+
+
+async def test_a_commit_is_the_one_that_git_makes(git: Git) -> None:
+    base = await head(git)
+    tree = await git.tree(base)
+    made = await git.commit(base, [base, base], "Grüße\n\nRun: x\n\n", when=WHEN)
+    date = f"@{WHEN} +0000"
+    variables = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+    message = "Grüße\n\nRun: x\n".encode()
+    arguments = ("commit-tree", tree, "-p", base)
+    by_git = await run_git(git.folder, *arguments, stdin=message, variables=variables)
+    assert by_git.stdout.decode().strip() == made
+    assert (await git.date(made), await git.parent(made), await git.tree(made)) == (WHEN, base, tree)
+    with pytest.raises(Retry, match="no parent"):
+        await git.parent(base)
 
 
 async def test_edits_of_both_sides_merge(git: Git) -> None:
@@ -156,6 +208,19 @@ async def test_histories_merge(git: Git) -> None:
     merge = await git.merge_commits(sides[0], sides[1], LABELS)
     assert merge.conflicts == ()
     assert {"left", "right"} <= set(await git.paths(merge.tree))
+
+
+async def test_what_a_servers_hook_prints_stays_there(git: Git, remote: Path) -> None:
+    hook = remote / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nprintf 'ann\\rann\\n\\xe2\\x80\\xa8ann\\n\\nann' >&2; echo ann; exit 1\n")
+    hook.chmod(0o755)
+    commit = await git.commit(await head(git), [await head(git)], "Next", when=WHEN)
+    with pytest.raises(Retry) as refused:
+        await git.push([("refs/heads/main", commit, await head(git))])
+    assert "pre-receive hook declined" in str(refused.value)
+    assert "lines of the server's hooks are left out" in str(refused.value)
+    assert "ann" not in str(refused.value).replace("cannot", "")
 
 
 async def test_a_remote_that_is_not_there_is_tried_again_without_its_password(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import httpx
@@ -89,6 +90,11 @@ class Embedded:
             await asyncio.to_thread(self._child.stop, signal.SIGTERM, patience_s=_STOP_WITHIN_S)
             self._child = None
 
+    def cpu_s(self) -> float:
+        """What the services and the programs that they have run to their end have used so far."""
+        assert self._child is not None
+        return sum(psutil.Process(self._child.pid).cpu_times()[:4])
+
     async def command(self, *words: str) -> tuple[int, str]:
         """What an SRE types beside this world: the exit code and what it prints."""
         world = {"UPGRADEPATH_WORLD": str(self.world.folder)}
@@ -102,22 +108,36 @@ class Embedded:
 
 
 class FiveProcesses:
-    """Apache Kafka, a PostgreSQL server, and each service as a process of its own."""
+    """Apache Kafka, a PostgreSQL server, and each service as a process of its own.
 
-    def __init__(self, folder: Path, kafka: ApacheKafka, postgres: PostgresServer) -> None:
+    `variables` are for all of them, those of `per_service` for one; the databases are named after `prefix`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        kafka: ApacheKafka,
+        postgres: PostgresServer,
+        *,
+        prefix: str = "upgrades",
+        variables: Mapping[str, str] = MappingProxyType({}),
+        per_service: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ) -> None:
         self.world = World.open(folder)
         self.url = self.world.url
         self.postgres_url = postgres.url()
         self.kafka = KafkaSettings(bootstrap_servers=kafka.bootstrap_servers)
         self.databases: dict[str, str] = {}
         for name in SERVICES:
-            postgres.create_database(f"upgrades_{name}")
-            self.databases[name] = postgres.url(f"upgrades_{name}")
+            postgres.create_database(f"{prefix}_{name}")
+            self.databases[name] = postgres.url(f"{prefix}_{name}")
         self._environment = (
             _outer_environment()
             | self.world.environment(kafka.bootstrap_servers, self.databases, embedded=False)
             | {"UPGRADES_POSTGRES_BIN": str(postgres.bin_folder)}
+            | dict(variables)
         )
+        self._per_service = per_service
         self._ports = {name: free_port() for name in SERVICES}
         self._children: dict[str, Child] = {}
 
@@ -189,7 +209,7 @@ class FiveProcesses:
             [sys.executable, "-m", "cli", "service", name, "--port", str(self._ports[name])],
             log=self.world.folder / f"{name}.log",
             cwd=ROOT,
-            env=self._environment,
+            env=self._environment | dict(self._per_service.get(name, {})),
         )
 
     async def _stop(self, name: str) -> None:

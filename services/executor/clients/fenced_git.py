@@ -62,7 +62,7 @@ class FencedGit(Git):
         self._left_at = await self.ref(FENCE_REF)
         if self._left_at is None:
             return (0, 0)
-        subject = await self._line("log", "-1", "--format=%s", self._left_at, "--")
+        subject = (await self.objects.commit(self._left_at)).subject
         fence, generation, self._pushes = (int(number) for number in subject.split())
         if (fence, generation) > self._token:
             raise Stale(

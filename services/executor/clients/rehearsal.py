@@ -161,12 +161,11 @@ async def _left(
     finally:
         if transaction is not None:
             await transaction.rollback()
-    if alone:
-        again = await _go_up(connection, statements, None)
-        if again is not None:
-            return (f"the migration does not run again after it: line {again[0]}: {again[1]}",)
     differing = [f"left: {line}" for line in now if line not in lines]
     differing += [f"missing: {line}" for line in lines if line not in now]
+    again = await _go_up(connection, statements, None) if alone else None
+    if again is not None and not differing:
+        return (f"the migration does not run again after it: line {again[0]}: {again[1]}",)
     return tuple(differing[:_DIFFERENCES_SHOWN])
 
 

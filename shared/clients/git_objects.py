@@ -1,0 +1,235 @@
+"""A repository's objects, by their names: what never changes is asked once, and what is new is written here.
+
+An object's name is the digest of its bytes, so what a name stands for holds in every clone and for good. A
+process of Git for each small question was the largest share of what an upgrade cost.
+"""
+
+import asyncio
+import hashlib
+import os
+import tempfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from shared.clients.git_command import git
+from shared.clients.git_values import Entry
+from shared.contracts.values import Commit
+from shared.errors import Retry
+
+NO_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+IDENTITY = "upgradepath <upgradepath@localhost>"
+_NAME_DIGITS = 40
+_FILES_MAX = 50_000
+_BYTES_MAX = 8 << 20
+_ANSWERS_MAX = 10_000
+
+Value = TypeVar("Value")
+
+
+class _Kept(Generic[Value]):
+    """The values used last, up to a total size; what alone is larger is not kept."""
+
+    def __init__(self, size_max: int, size: Callable[[Value], int]) -> None:
+        self._size_max = size_max
+        self._size = size
+        self._total = 0
+        self._values: OrderedDict[object, Value] = OrderedDict()
+
+    def get(self, key: object) -> Value | None:
+        if key not in self._values:
+            return None
+        self._values.move_to_end(key)
+        return self._values[key]
+
+    def put(self, key: object, value: Value) -> None:
+        if key in self._values or self._size(value) > self._size_max:
+            return
+        self._values[key] = value
+        self._total += self._size(value)
+        while self._total > self._size_max:
+            _, oldest = self._values.popitem(last=False)
+            self._total -= self._size(oldest)
+
+
+@dataclass(frozen=True)
+class CommitObject:
+    """What a commit says of itself; `when` is its committer's date in seconds since 1970."""
+
+    tree: str
+    parents: tuple[Commit, ...]
+    when: int
+    subject: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Every file of a tree by its path, sorted as Git sorts them, and every folder's own tree."""
+
+    files: Mapping[str, Entry]
+    folders: Mapping[str, str]
+
+    def below(self, prefix: str) -> dict[str, Entry]:
+        """The files at or below it; all of them if it is empty."""
+        folder = prefix.rstrip("/") + "/"
+        return {
+            path: entry
+            for path, entry in self.files.items()
+            if not prefix or path == prefix or path.startswith(folder)
+        }
+
+
+_listings: _Kept[Listing] = _Kept(_FILES_MAX, lambda listing: len(listing.files) + len(listing.folders) + 1)
+_blobs: _Kept[bytes] = _Kept(_BYTES_MAX, lambda blob: len(blob) + 100)
+_commits: _Kept[CommitObject] = _Kept(_ANSWERS_MAX, lambda _: 1)
+_trees: _Kept[str] = _Kept(_ANSWERS_MAX, lambda _: 1)
+_trees.put(NO_TREE, NO_TREE)
+
+
+class Objects:
+    """The objects of the bare repository `folder`. Methods raise `Retry`, with Git's words."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def listing(self, tree: str) -> Listing:
+        """What lies in a tree, or in a commit's."""
+        found = _listings.get(tree)
+        if found is None:
+            options = ("-r", "-t", "-z", "--full-tree")
+            listed = (await git(self.folder, "ls-tree", *options, tree)).stdout
+            found = _listing(listed.decode(errors="surrogateescape"))
+            if _is_name(tree):
+                _listings.put(tree, found)
+        return found
+
+    async def blobs(self, names: Sequence[str]) -> dict[str, bytes]:
+        """The bytes of many blobs at once."""
+        known = {name: _blobs.get(name) for name in names}
+        found = {name: blob for name, blob in known.items() if blob is not None}
+        missing = [name for name in dict.fromkeys(names) if name not in found]
+        if missing:
+            for name, (_, body) in (await self._read(missing)).items():
+                found[name] = body
+                _blobs.put(name, body)
+        return found
+
+    async def commit(self, name: Commit) -> CommitObject:
+        """What is written in a commit."""
+        found = _commits.get(name)
+        if found is None:
+            kind, body = (await self._read([name]))[name]
+            if kind != "commit":
+                raise Retry(f"{name} is a {kind} and no commit")
+            found = _commit(body)
+            if _is_name(name):
+                _commits.put(name, found)
+        return found
+
+    async def tree(self, name: str) -> str:
+        """The tree of a commit; a tree is its own."""
+        found = _trees.get(name)
+        if found is None:
+            asked = ("rev-parse", "--verify", f"{name}^{{tree}}")
+            found = (await git(self.folder, *asked)).stdout.decode().strip()
+            self.know_trees(found)
+            if _is_name(name):
+                _trees.put(name, found)
+        return found
+
+    def know_trees(self, *names: str) -> None:
+        """These are trees."""
+        for name in names:
+            _trees.put(name, name)
+
+    async def _read(self, names: Sequence[str]) -> dict[str, tuple[str, bytes]]:
+        """Kind and bytes of each."""
+        asked = "".join(f"{name}\n" for name in names).encode()
+        answer = (await git(self.folder, "cat-file", "--batch", stdin=asked)).stdout
+        found: dict[str, tuple[str, bytes]] = {}
+        at = 0
+        for name in names:
+            end = answer.index(b"\n", at)
+            words = answer[at:end].split(b" ")
+            if words[-1] == b"missing":
+                raise Retry(f"git has no object {name}")
+            size = int(words[2])
+            found[name] = (words[1].decode(), answer[end + 1 : end + 1 + size])
+            at = end + 1 + size + 1
+        return found
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    async def write(self, kind: str, bodies: Sequence[bytes]) -> list[str]:
+        """Keep objects as Git keeps them, each whole or not at all; their names in the same order."""
+        named = [(_named(kind, body), kind, body) for body in bodies]
+        await asyncio.to_thread(_write_all, self.folder / "objects", named)
+        if kind == "blob":
+            for name, _, body in named:
+                _blobs.put(name, body)
+        return [name for name, _, _ in named]
+
+    async def write_commit(
+        self, tree: str, parents: Iterable[Commit], message: bytes, *, when: int, author: str = IDENTITY
+    ) -> Commit:
+        """A commit, to the byte as `git commit-tree` makes it; `tree` may be a commit's name too."""
+        lines = [f"tree {await self.tree(tree)}", *(f"parent {each}" for each in dict.fromkeys(parents))]
+        lines += [f"author {author} {when} +0000", f"committer {IDENTITY} {when} +0000"]
+        body = "\n".join(lines).encode() + b"\n\n" + message
+        (name,) = await self.write("commit", [body])
+        _commits.put(name, _commit(body))
+        return name
+
+
+def _is_name(name: str) -> bool:
+    return len(name) == _NAME_DIGITS and not name.strip("0123456789abcdef")
+
+
+def _named(kind: str, body: bytes) -> str:
+    # Git's own digest, of what is no secret: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
+    return hashlib.sha1(b"%s %d\0" % (kind.encode(), len(body)) + body, usedforsecurity=False).hexdigest()
+
+
+def _write_all(objects: Path, named: Sequence[tuple[str, str, bytes]]) -> None:
+    for name, kind, body in named:
+        path = objects / name[:2] / name[2:]
+        if path.exists():
+            continue
+        path.parent.mkdir(exist_ok=True)
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix="tmp_obj_")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(zlib.compress(b"%s %d\0" % (kind.encode(), len(body)) + body, 1))
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(draft, 0o444)
+        os.replace(draft, path)
+
+
+def _listing(text: str) -> Listing:
+    files: dict[str, Entry] = {}
+    folders: dict[str, str] = {}
+    for line in text.split("\0")[:-1]:
+        about, path = line.split("\t", 1)
+        mode, kind, name = about.split(" ")
+        if kind == "tree":
+            folders[path] = name
+        else:
+            files[path] = Entry(mode, name)
+    return Listing(files, folders)
+
+
+def _commit(body: bytes) -> CommitObject:
+    headers, _, message = body.partition(b"\n\n")
+    lines = [line.decode(errors="replace").partition(" ") for line in headers.split(b"\n")]
+    about = {key: value for key, _, value in reversed(lines)}
+    return CommitObject(
+        tree=about["tree"],
+        parents=tuple(value for key, _, value in lines if key == "parent"),
+        when=int(about["committer"].rsplit(" ", 2)[1]),
+        subject=message.decode(errors="replace").partition("\n")[0],
+    )
