@@ -98,23 +98,17 @@ class PlannerRestorer(Restorer):
     )
 
     def __init__(self) -> None:
-        self._runs: Newest[str, bytes] = Newest(
+        self._runs = Newest[str, bytes](
             "told_runs", _TOLD_RUNS, "id", "t.revision <= excluded.revision", _row
         )
         # Of each there is one; what comes twice is the same.
-        self._origins: Newest[str, bytes] = Newest(
-            "told_origins",
-            {"id": "text", "origin": "text"},
-            "id",
-            "false",
+        self._origins = Newest[str, bytes](
+            *("told_origins", {"id": "text", "origin": "text"}, "id", "false"),
             lambda run, _, body: (run, _origin(body)),
         )
-        self._plans: Newest[str, str] = Newest(
-            "told_plans",
-            {"digest": "text", "plan": "text"},
-            "digest",
-            "false",
-            lambda key, _, plan: (key, plan),
+        self._plans = Newest[str, str](
+            *("told_plans", {"digest": "text", "plan": "text"}, "digest", "false"),
+            lambda digest, _, plan: (digest, plan),
         )
         self._all: tuple[Newest[str, Any], ...] = (self._runs, self._origins, self._plans)
         self._fleet: tuple[int, str] | None = None

@@ -6,39 +6,7 @@ Names are unquoted; a table is (schema, name). Expressions and types are SQL tex
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Table: TypeAlias = tuple[str, str]
-
-ConstraintKind = Literal["check", "unique", "primary key", "foreign key", "exclude"]
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """`expression` is a check's; `references` and its columns a foreign key's (none: its primary key)."""
-
-    kind: ConstraintKind
-    name: str | None
-    columns: tuple[str, ...] = ()
-    expression: str | None = None
-    references: Table | None = None
-    referenced_columns: tuple[str, ...] = ()
-    validated: bool = True
-    using_index: str | None = None
-    on_delete: str = "a"
-    """Of a foreign key, as PostgreSQL has it: no action, restrict, cascade, set null, set default."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column as it is written. `fills` says that every row gets a value of its own (serial, identity)."""
-
-    name: str
-    type: str
-    not_null: bool = False
-    default: str | None = None
-    volatile: bool = False
-    fills: bool = False
-    generated: str | None = None
-    constraints: tuple[Constraint, ...] = ()
+from shared.sql.columns import Column, Constraint, Table
 
 
 @dataclass(frozen=True)
@@ -301,9 +269,3 @@ Action: TypeAlias = (
     | Outside
     | Code
 )
-
-
-def shown(table: Table) -> str:
-    """The table's name as people write it."""
-    schema, name = table
-    return name if schema == "public" else f"{schema}.{name}"

@@ -10,9 +10,6 @@ from shared.sql.actions import (
     AddColumn,
     AddConstraint,
     ChangeType,
-    Column,
-    Constraint,
-    ConstraintKind,
     Create,
     Drop,
     DropColumn,
@@ -24,10 +21,9 @@ from shared.sql.actions import (
     SetDefault,
     SetNotNull,
     Setting,
-    Table,
     ValidateConstraint,
-    shown,
 )
+from shared.sql.columns import Column, Constraint, ConstraintKind, Table, shown
 from shared.sql.tree import expression_sql, inner, is_volatile, strings, table_of, type_sql
 
 _SERIALS = {

@@ -22,9 +22,9 @@ from shared.sql.actions import (
     RenameTable,
     RenameType,
     Setting,
-    shown,
 )
 from shared.sql.alter import column_of, constraint_of
+from shared.sql.columns import shown
 from shared.sql.tree import expression_sql, inner, kind, qualified, strings, table_of
 
 Reader = Callable[[Any, str], Iterator[Action]]

@@ -15,12 +15,11 @@ from shared.sql.actions import (
     Rewrite,
     Rights,
     Setting,
-    Table,
     Write,
-    shown,
 )
 from shared.sql.alter import altered
 from shared.sql.blocks import statements_of_block
+from shared.sql.columns import Table, shown
 from shared.sql.objects import READERS, Reader, words
 from shared.sql.outside import outside_of
 from shared.sql.parsing import Unreadable, parse

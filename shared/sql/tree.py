@@ -10,7 +10,7 @@ from typing import Any
 import postgast
 from postgast import pg_query_pb2
 
-from shared.sql.actions import Table
+from shared.sql.columns import Table
 
 _VOLATILE_KNOWN_NOT = frozenset(
     {"now", "transaction_timestamp", "statement_timestamp", "current_setting", "to_char", "lower", "upper"}

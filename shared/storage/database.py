@@ -105,10 +105,8 @@ class Transaction:
     ) -> Envelope:
         """Put a message into the outbox. It leaves after the commit, in order, once.
 
-        It belongs to the run and the trace of its cause unless others are named.
-
-        `body` is the message's JSON for whoever has it already. Raises ValueError when it has more than
-        BODY_BYTES_MAX bytes.
+        It belongs to the run and the trace of its cause unless others are named. `body` is the message's JSON
+        for whoever has it already. Raises ValueError when it has more than BODY_BYTES_MAX bytes.
         """
         envelope = seal(
             message,

@@ -16,7 +16,8 @@ from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
 from services.executor.clients.row_digests import RowDigest, digests
 from services.executor.domain.marks import costs, mark
 from shared.contracts.impact import StatementImpact, WayDownMark
-from shared.sql.classing import Scene, classify
+from shared.sql.classing import classify
+from shared.sql.scene import Scene
 from shared.sql.script import alone_in, read_statements
 from tests.conftest import NewDatabase
 from tests.migration_histories.real import tables_of

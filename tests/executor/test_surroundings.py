@@ -10,7 +10,8 @@ from local.postgres import EmbeddedPostgres
 from services.executor.clients.postgres import session
 from services.executor.clients.preflight import lacking
 from services.executor.clients.surroundings import room_in, surroundings
-from shared.sql.classing import Scene, classify
+from shared.sql.classing import classify
+from shared.sql.scene import Scene
 from shared.sql.script import read_statements
 from tests.conftest import NewDatabase
 from tests.executor.test_migrations import execute, migration

@@ -24,8 +24,9 @@ from services.executor.clients.row_digests import digests
 from services.executor.domain.marks import mark
 from shared.contracts.impact import StatementImpact
 from shared.prisma.migrating import diff
-from shared.sql.classing import Scene, classify
+from shared.sql.classing import classify
 from shared.sql.reading import BORDER
+from shared.sql.scene import Scene
 from shared.sql.script import Statement, read_statements
 
 _TYPES = (

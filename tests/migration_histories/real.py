@@ -40,8 +40,9 @@ from shared.clients.database_urls import with_database
 from shared.contracts.impact import StatementImpact
 from shared.errors import Failure, Retry
 from shared.prisma.migrating import diagnose
-from shared.sql.classing import Scene, classify, worst
+from shared.sql.classing import classify, worst
 from shared.sql.parsing import Unreadable
+from shared.sql.scene import Scene
 from shared.sql.script import Statement, parts_of, read_statements
 from tests.migration_histories.contrib import contrib_settings
 from tests.migration_histories.rows import fill

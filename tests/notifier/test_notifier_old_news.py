@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from services.notifier.handlers import handlers
 from shared.contracts.topics import FOREVER
 from shared.contracts.values import Message
-from tests.notifier.notifier_world import Notifier, published, recorded, registered, withdrawn
+from tests.notifier.notifier_world import HANDLERS, Notifier, published, recorded, registered, withdrawn
 
 KEPT = ("known_releases", "inboxes", "pins", "notifications")
 
@@ -41,7 +40,7 @@ async def tables(notifier: Notifier) -> dict[str, list[Any]]:
 @pytest.mark.parametrize("seed", range(6))
 async def test_what_comes_again_years_later_is_old_news(notifier: Notifier, seed: int) -> None:
     told = history()
-    assert {type(message) for message in told} == set(handlers(lambda: None))
+    assert {type(message) for message in told} == set(HANDLERS)
     assert all(message.topic.retention_ms == FOREVER for message in told)
     await notifier.hear(*told)
     before = await tables(notifier)

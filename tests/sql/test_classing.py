@@ -3,7 +3,8 @@
 import pytest
 
 from shared.contracts.impact import MigrationClass, OldCode, StatementImpact
-from shared.sql.classing import Known, Scene, broken, classify, worst
+from shared.sql.classing import broken, classify, worst
+from shared.sql.scene import Known, Scene
 from shared.sql.script import read_statements
 
 KNOWN: Known = {("public", "t"): frozenset({"id", "a", "b"}), ("public", "u"): frozenset({"id"})}

@@ -15,7 +15,8 @@ from services.executor.domain.relations import Relations
 from services.executor.domain.standing import Rule, Standing
 from shared.clients.database_urls import schema_of
 from shared.contracts.impact import Probe
-from shared.sql.actions import AddConstraint, CreateIndex, SetNotNull, Table, shown
+from shared.sql.actions import AddConstraint, CreateIndex, SetNotNull
+from shared.sql.columns import Table, shown
 from shared.sql.script import Statement, read_statements
 
 QUESTION_S = 5.0

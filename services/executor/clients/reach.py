@@ -3,7 +3,7 @@
 from services.executor.clients.catalogue import NOT_OURS, not_extension
 from services.executor.clients.postgres import Connection, session
 from services.executor.domain.reach import Body, Reach
-from shared.sql.actions import shown
+from shared.sql.columns import shown
 
 _FUNCTIONS = f"""
     SELECT p.proname AS name, pg_get_functiondef(p.oid) AS definition

@@ -13,7 +13,6 @@ from shared.sql.actions import (
     AddColumn,
     AddConstraint,
     ChangeType,
-    Constraint,
     CreateIndex,
     CreateTable,
     DropColumn,
@@ -27,10 +26,10 @@ from shared.sql.actions import (
     RenameTable,
     SetDefault,
     SetNotNull,
-    Table,
     ValidateConstraint,
     Write,
 )
+from shared.sql.columns import Constraint, Table
 from shared.sql.names import quoted
 from shared.sql.parsing import Unreadable
 from shared.sql.script import DEFAULT_SCHEMA, Statement, read_statements

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.executor.clients.postgres import session
 from shared.contracts.impact import Lint, StatementImpact
-from shared.sql.actions import Table, shown
+from shared.sql.columns import Table, shown
 from shared.sql.names import quoted
 from shared.sql.script import Statement
 

@@ -13,7 +13,7 @@ import asyncpg
 
 from services.executor.clients.catalogue import NOT_OURS, not_extension
 from services.executor.clients.postgres import Connection, quoted, session
-from shared.sql.actions import shown
+from shared.sql.columns import shown
 
 # As long as a dump may take: each table is read once, beside a dump that reads it anyway.
 _SCAN_S = 3600.0

@@ -25,11 +25,10 @@ from shared.sql.actions import (
     DropTable,
     Renumber,
     Rights,
-    Table,
     Write,
-    shown,
 )
-from shared.sql.classing import Scene
+from shared.sql.columns import Table, shown
+from shared.sql.scene import Scene
 from shared.sql.script import Statement
 
 # What the description of a schema does not have, so that no comparison says whether it came back.

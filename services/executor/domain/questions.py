@@ -15,7 +15,6 @@ from shared.sql.actions import (
     AddConstraint,
     ChangeType,
     Code,
-    Constraint,
     Create,
     CreateIndex,
     CreateType,
@@ -23,11 +22,10 @@ from shared.sql.actions import (
     DropTable,
     RenameType,
     SetNotNull,
-    Table,
     ValidateConstraint,
     Write,
-    shown,
 )
+from shared.sql.columns import Constraint, Table, shown
 from shared.sql.names import quoted
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from shared.sql.actions import Outside, Table, Write, shown
+from shared.sql.actions import Outside, Write
 from shared.sql.blocks import statements_of_function, statements_of_trigger
+from shared.sql.columns import Table, shown
 from shared.sql.outside import outside_of
 from shared.sql.parsing import Unreadable, parse
 from shared.sql.script import Statement

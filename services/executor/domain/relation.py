@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.sql.actions import Table
+from shared.sql.columns import Table
 from shared.sql.names import quoted
 
 

@@ -27,10 +27,9 @@ from shared.sql.actions import (
     RenameTable,
     RenameType,
     SetDefault,
-    Table,
     Write,
-    shown,
 )
+from shared.sql.columns import Table, shown
 from shared.sql.names import quoted
 from shared.sql.tree import below, expression_sql, inner, kind, statement_sql, table_of
 

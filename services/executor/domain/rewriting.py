@@ -7,7 +7,7 @@ from typing import Any
 
 import postgast
 
-from shared.sql.actions import Table
+from shared.sql.columns import Table
 from shared.sql.tree import below, inner, kind, qualified, statement_sql, strings, table_of
 
 

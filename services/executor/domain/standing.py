@@ -19,9 +19,9 @@ from shared.sql.actions import (
     RenameIndex,
     RenameTable,
     SetNotNull,
-    Table,
     Write,
 )
+from shared.sql.columns import Table
 
 Rule: TypeAlias = AddConstraint | CreateIndex | SetNotNull
 _CASCADES = frozenset("cnd")

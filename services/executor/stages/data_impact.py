@@ -12,9 +12,10 @@ from shared.contracts.facts import PlannedMigration
 from shared.contracts.impact import MigrationImpact, StatementImpact
 from shared.contracts.stages import Finding
 from shared.errors import Failure
-from shared.sql.actions import shown
-from shared.sql.classing import Known, Scene, broken, classify, worst
+from shared.sql.classing import broken, classify, worst
+from shared.sql.columns import shown
 from shared.sql.parsing import Unreadable
+from shared.sql.scene import Known, Scene
 from shared.sql.script import Statement, read_statements
 
 _CONTRACT_CURE = (

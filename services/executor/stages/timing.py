@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from services.executor.clients import probes
 from services.executor.clients.migration_files import Migration
 from shared.contracts.facts import AppliedMigration, Step
-from shared.sql.actions import Table, shown
-from shared.sql.classing import Scene, classify, worst
+from shared.sql.classing import classify, worst
+from shared.sql.columns import Table, shown
+from shared.sql.scene import Scene
 from shared.sql.script import read_statements
 
 

@@ -19,7 +19,7 @@ from shared.contracts.facts import PlannedMigration
 from shared.contracts.impact import Probe, WayDown, WayDownMark
 from shared.errors import Failure, Retry
 from shared.jobs.job import Job
-from shared.sql.classing import Known, Scene
+from shared.sql.scene import Known, Scene
 from shared.sql.script import read_statements
 
 _HEADER = "-- Made from the schemas before and after this migration, and tried in a database without rows.\n"

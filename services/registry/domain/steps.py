@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.packages.package import MANIFEST, MIGRATIONS, Migration, Package
-from shared.sql.classing import Scene, broken, classify
+from shared.sql.classing import broken, classify
 from shared.sql.parsing import Unreadable
+from shared.sql.scene import Scene
 from shared.sql.script import read_statements
 
 
