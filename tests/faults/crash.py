@@ -73,10 +73,8 @@ async def sweep(
                 await _round(rig, project, number, found)
                 fired = len(rig.points.fired()) - len(before)
                 # Those that are only passed after a kill are known from the list before anybody passes.
-                names = sorted({*rig.points.reached(), *listed()})
-                say(
-                    f"round {number}: {found.took_s[-1]:.0f} s, {fired} new kills, {len(rig.points.reached())} places passed"
-                )
+                names, passed = sorted({*rig.points.reached(), *listed()}), len(rig.points.reached())
+                say(f"round {number}: {found.took_s[-1]:.0f} s, {fired} new kills, {passed} places passed")
                 left = found.wanted(set(names) - set(rig.points.fired()))
                 if not left or number == rounds:
                     break
