@@ -24,7 +24,7 @@ from aiokafka import AIOKafkaProducer
 from faststream.kafka import KafkaBroker
 
 from shared.contracts.envelope import Unreadable, receive
-from shared.messaging import consumer, dead_letters, inbox, relay, topic_reader
+from shared.messaging import consumer, dead_letters, inbox, publisher, relay, topic_reader
 from shared.messaging.consumer import Consumer
 from shared.messaging.progress import Progress
 from shared.messaging.relay import Relay
@@ -109,7 +109,7 @@ def _producer_as_it_comes(patch: Patch) -> None:
     def as_it_comes(**given: Any) -> AIOKafkaProducer:
         return AIOKafkaProducer(bootstrap_servers=given["bootstrap_servers"])
 
-    patch.setattr(relay, "AIOKafkaProducer", as_it_comes)
+    patch.setattr(publisher, "AIOKafkaProducer", as_it_comes)
 
 
 def _subscriber_as_it_comes(patch: Patch) -> None:
