@@ -34,6 +34,7 @@ PROGRAMS = {"run", "run_program", "create_subprocess_exec"}
 WRITES = ("insert ", "update ", "delete ", "create ", "drop ", "alter ", "truncate ")
 
 _IN_A_MIGRATION = "`python -m tests.faults.migration_kills` kills anywhere in a migration"
+_IN_MIGRATE = "`python -m tests.faults.executor_kills` kills anywhere in it"
 _IN_CHECKS = "the stage has them around all of its checks"
 _IN_SCRATCH = "in a scratch database, which has its own"
 _LOOKS = "it looks and changes nothing, and what follows has its own"
@@ -49,11 +50,13 @@ WITHOUT = {
     "services/executor/clients/migration_table.py:forget": _IN_A_MIGRATION,
     "services/executor/clients/migration_table.py:keep_log": _IN_A_MIGRATION,
     "services/executor/clients/migration_table.py:roll_back": _IN_A_MIGRATION,
-    "services/executor/clients/rehearsal.py:_rehearse": _IN_SCRATCH,
+    "services/executor/clients/rehearsal.py:_go_up": _IN_SCRATCH,
     "services/executor/clients/set_aside.py:_set_aside": _IN_ONE,
     "services/executor/clients/squawk.py:_run": "a program that reads a script and answers",
     "services/executor/clients/written_since.py:keep": "the effect of which it is a part has them",
+    "services/executor/stages/return_trip.py:_note": _IN_MIGRATE,
     "services/executor/stages/return_trip.py:start_of": _IN_SCRATCH,
+    "services/notifier/store/fanout.py:keep_fanout": _IN_ONE,
     "services/notifier/store/fanout.py:tell_alike": _IN_ONE,
     "services/validator/checks/command.py:run": _IN_CHECKS,
     "services/validator/checks/log.py:run": _IN_CHECKS,
@@ -64,6 +67,7 @@ WITHOUT = {
     "shared/jobs/store.py:cancel": _IN_ONE,
     "shared/jobs/store.py:cancel_older": _IN_ONE,
     "shared/jobs/store.py:let_go": _IN_ONE,
+    "shared/messaging/dead_letters.py:_first_time": _IN_ONE,
     "shared/prisma/postgres.py:_sweep": _IN_SCRATCH,
     "shared/prisma/postgres.py:connect_to_shadow": _IN_SCRATCH,
 }
