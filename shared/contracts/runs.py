@@ -1,5 +1,6 @@
 """Runs: what a maintainer may ask of one, and what everybody may know of it."""
 
+from operator import not_
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -168,6 +169,10 @@ class PlanReady(Message):
     plan: Plan
     digest: Digest
 
+    @property
+    def run_id(self) -> str:
+        return self.plan.run_id
+
     def key(self) -> str:
         return self.plan.project
 
@@ -199,9 +204,7 @@ class StageRecord(Contract):
     status: Literal["running", "waiting-for-retry", "succeeded", "failed", "errored", "cancelled"]
     started_at: Timestamp
     begun: Begun | None = Field(
-        default=None,
-        description="once a worker has said so: of long stages only",
-        exclude_if=lambda begun: begun is None,
+        default=None, description="once a worker has said so: of long stages only", exclude_if=not_
     )
     finished_at: Timestamp | None = None
     detail: str = ""
@@ -270,7 +273,7 @@ class RunView(Contract):
     sign_offs: tuple[Approval, ...] = ()
     approval: Approval | None = None
     proof: tuple[Proof, ...] = ()
-    resumptions: tuple[Resumption, ...] = Field(default=(), exclude_if=lambda resumptions: not resumptions)
+    resumptions: tuple[Resumption, ...] = Field(default=(), exclude_if=not_)
     reason: str | None = Field(default=None, description="why it was cancelled or rolled back")
     requested_by: str
     requested_at: Timestamp
@@ -284,9 +287,11 @@ class RunChanged(Message):
     run: RunView
     revision: int = Field(ge=1, description="of the Run")
     work: RunWork | None = Field(default=None, description="what the planner keeps besides")
-    origin: RunOrigin | None = Field(
-        default=None, description="with revision 1 alone", exclude_if=lambda origin: origin is None
-    )
+    origin: RunOrigin | None = Field(default=None, description="with revision 1 alone", exclude_if=not_)
+
+    @property
+    def run_id(self) -> str:
+        return self.run.id
 
     def key(self) -> str:
         return self.run.project

@@ -171,3 +171,13 @@ def test_an_unreadable_record_is_named(kind: str) -> None:
 def test_garbage_is_unreadable_and_never_a_bug(headers: HeaderList, body: bytes | None) -> None:
     with pytest.raises(Unreadable):
         receive(headers, body)
+
+
+def test_what_concerns_a_run_says_which_whoever_sends_it_and_why() -> None:
+    """A rebuild reads of a Run by its header, also of an event that is sent again without its cause."""
+    of_runs = [message for name, message in MESSAGES if name.startswith(("RunChanged", "PlanReady"))]
+    assert of_runs
+    for message in of_runs:
+        envelope = seal(message, source="/test", now=NOON)
+        assert envelope.correlation_id is not None
+        assert envelope.correlation_id in to_body(message).decode()
