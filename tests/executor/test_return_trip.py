@@ -1,5 +1,6 @@
 """Ways down outside a transaction are taken for good in staging, and a crash leaves nothing half made."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import schema_description, session
 from services.executor.stages.return_trip import Start, go_down, name_of, settle, start_of
 from shared.errors import Failure
+from tests.brokers.place import eventually
 from tests.conftest import NewDatabase
 from tests.executor.test_migrations import execute, migration
 
@@ -95,6 +97,42 @@ async def test_half_an_index_is_found_and_dropped(new_database: NewDatabase, don
     async with session(url) as connection:
         assert await connection.fetchval("SELECT bool_and(indisvalid) FROM pg_index")
     assert list(await migrations.applied(url)) == ["1_before", "2_built", "3_column", "4_dropped"]
+
+
+HALVES = replace(
+    migration(
+        "5_halves",
+        "BEGIN; ALTER TABLE t ADD c int; COMMIT;"
+        " SELECT pg_sleep(coalesce(nullif(current_setting('test.stop', true), ''), '0')::float);",
+    ),
+    down_sql="ALTER TABLE t DROP c",
+)
+
+
+async def test_a_crash_while_they_are_applied_again_is_a_crash_of_a_migration(
+    new_database: NewDatabase,
+) -> None:
+    url = await new_database()
+    ours = [OURS[0], HALVES]
+    history, folders = [*BEFORE, *ours], [each.folder for each in ours]
+    start = await upgraded(url, ours)
+    name = url.rpartition("/")[2].partition("?")[0]
+    await execute(url, f"ALTER DATABASE \"{name}\" SET test.stop = '600'")
+    going = asyncio.create_task(go_down(url, history, ours, start, TOKEN))
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event = 'PgSleep'"
+    async with session(url) as connection:
+        await eventually(lambda: connection.fetchval(asleep, name), bool)
+        going.cancel()
+        await asyncio.gather(going, return_exceptions=True)
+        await connection.execute(f'ALTER DATABASE "{name}" RESET test.stop')
+
+    found = await start_of(url, KEPT, begun=True)
+    assert found is not None
+    await settle(url, history, ours, found, TOKEN)
+    await migrations.apply(url, history, TOKEN, wanted=folders, run=folders)
+    step = await go_down(url, history, ours, found, TOKEN)
+    assert step is not None
+    assert list(await migrations.applied(url)) == ["1_before", *folders]
 
 
 async def marked_as_trying(url: str, start: Start) -> Start:

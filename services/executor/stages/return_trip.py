@@ -129,9 +129,10 @@ async def _for_good(
     await reverting.revert(url, ours, token, kept=start.kept)
     async with session(url) as connection:
         await _require_same(connection, ours, start)
+    # Back at the start: a crash from here on finds migrations that are to go on, and no way down to be taken.
+    await _note(url, trying=None)
     folders = [each.folder for each in ours]
     await migrations.apply(url, history, token, wanted=folders, run=folders)
-    await _note(url, trying=None)
 
 
 async def _and_taken_back(url: str, ours: Sequence[Migration], start: Start) -> None:
