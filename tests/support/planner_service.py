@@ -14,7 +14,7 @@ from shared.contracts.catalogue import BY_TYPE
 from shared.contracts.envelope import Envelope, Received, receive, seal, to_body
 from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.releases import ReleasePublished
-from shared.contracts.runs import ApproveCandidate, RequestPlan, RunView, SignOff, StartRun
+from shared.contracts.runs import ApproveCandidate, RequestPlan, RunChanged, RunView, SignOff, StartRun
 from shared.contracts.stages import Outcome, RunExecutorStage, RunValidatorStage
 from shared.contracts.values import Actor, Command, Message
 from shared.contracts.version_maps import (
@@ -110,7 +110,7 @@ class PlannerService:
         async with self.database.transaction() as tx:
             await tx.run_with_revision(run_id)
             for message in await tx.open_messages():
-                if getattr(message, "run_id", None) == run_id:
+                if not isinstance(message, RunChanged) and getattr(message, "run_id", None) == run_id:
                     return message
         return None
 
