@@ -11,9 +11,9 @@ from local.postgres import postgres_bin_folder
 from services.executor.clients.backup import Programs
 from services.executor.clients.postgres import described, execute_script, session
 from services.executor.clients.probes import ask
-from services.executor.clients.reach import reach_of
 from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
 from services.executor.clients.row_digests import RowDigest, digests
+from services.executor.clients.triggers import reach_of
 from services.executor.domain.marks import costs, mark
 from shared.contracts.impact import StatementImpact, WayDownMark
 from shared.sql.classing import classify

@@ -18,9 +18,9 @@ import asyncpg
 from local.postgres import EmbeddedPostgres
 from services.executor.clients.postgres import create_database, schema_description, session
 from services.executor.clients.probes import ask
-from services.executor.clients.reach import reach_of
 from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
 from services.executor.clients.row_digests import digests
+from services.executor.clients.triggers import reach_of
 from services.executor.domain.marks import mark
 from shared.contracts.impact import StatementImpact
 from shared.prisma.migrating import diff

@@ -31,9 +31,9 @@ from services.executor.clients.postgres import (
     session,
 )
 from services.executor.clients.probes import ask
-from services.executor.clients.reach import reach_of
 from services.executor.clients.rehearsal import Step, rehearse
 from services.executor.clients.row_digests import digests
+from services.executor.clients.triggers import reach_of
 from services.executor.domain.marks import mark
 from services.executor.stages.readiness import unready
 from shared.clients.database_urls import with_database

@@ -8,8 +8,8 @@ import asyncpg
 from services.executor.clients import migrations
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import create_database, drop_database, schema_digest
-from services.executor.clients.reach import reach_of
 from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
+from services.executor.clients.triggers import reach_of
 from services.executor.domain.marks import costs, mark
 from services.executor.domain.reach import Reach
 from services.executor.stages.data_impact import in_deploy_order
