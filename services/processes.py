@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -31,6 +32,7 @@ def build(name: str) -> Service:
     Raises pydantic's ValidationError that names the variables which are missing or wrong. Only this one is
     imported: the others' rooms would take memory in a process of its own.
     """
+    _spare_what_fastapi_looks_for()
     match name:
         case "registry":
             from services.registry.app import build as build_registry
@@ -59,6 +61,11 @@ def build(name: str) -> Service:
             return build_validator(ValidatorSettings())
         case _:
             raise ValueError(f"there is no service {name!r}; there are {', '.join(SERVICES)}")
+
+
+def _spare_what_fastapi_looks_for() -> None:
+    """Whether a model is one of pydantic 1 it asks by importing all of that; its absence is a no."""
+    sys.modules.setdefault("pydantic.v1", None)  # type: ignore[arg-type]  # what Python itself keeps for it
 
 
 class _Server(uvicorn.Server):
