@@ -1,6 +1,5 @@
 """Where the broker is, and every way in which asking it can end."""
 
-import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -40,10 +39,11 @@ def broker_settings(bootstrap_servers: str | None) -> "KafkaSettings":
 
 def with_broker(work: Coroutine[Any, Any, T]) -> T:
     """What the work comes to. Raises `Reject` for a topic that is not there, `NoAnswer` for a broker."""
+    import uvloop
     from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
     try:
-        return asyncio.run(work)
+        return uvloop.run(work)
     except UnknownTopicOrPartitionError as error:
         raise not_found(
             str(error.args[0]), field="topic", cure="make it: upgradepath topics create"

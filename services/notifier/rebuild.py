@@ -20,17 +20,8 @@ _TABLES = """
 create temporary table told_maps (project text primary key, revision bigint, pins jsonb) on commit drop;
 """
 _BEFORE, _REVISION = b'{"notification":', b',"revision":'
-_HELD_BYTES_MAX = 64 * 1024 * 1024
 """Of the newest events, which are written when there are more."""
-_NOTIFICATION = {
-    "project": "text",
-    "system": "text",
-    "version": "text",
-    "state": "text",
-    "revision": "bigint",
-    "notification": "json",
-}
-
+_NOTIFICATION = ("project", "system", "version", "state", "revision", "notification")
 
 _FANOUTS = """
 insert into fanouts (system, versions, cause, after_version, after_project)
@@ -68,7 +59,7 @@ class NotifierRestorer(Restorer):
             "notifications",
             _NOTIFICATION,
             "project, system, version",
-            "t.revision <= excluded.revision",
+            "revision desc",
             lambda key, revision, told: (*key, told[0], revision, _notification(told[1])),
         )
         self._indexes: list[str] = []
@@ -79,7 +70,6 @@ class NotifierRestorer(Restorer):
         await connection.execute(_TABLES)
         # One of a Project and a System is open in the end; on the way there may be two.
         self._indexes = await drop_indexes(connection, "notifications")
-        await connection.execute("create unique index told_once on notifications (project, system, version)")
 
     async def restore(self, events: Sequence[Told], connection: Any) -> None:
         for event in events:
@@ -87,7 +77,7 @@ class NotifierRestorer(Restorer):
             told = document["notification"]
             key = (told["project"], told["system"], told["version"])
             self._told.hold(key, document["revision"], (told["state"], event.body), len(event.body))
-        if self._told.bytes_ > _HELD_BYTES_MAX:
+        if self._told.is_full:
             await self._told.write(connection)
 
     async def copy(self, events: Sequence[Told], connection: Any) -> None:
@@ -135,9 +125,7 @@ class NotifierRestorer(Restorer):
         )
 
     async def finish(self, connection: Any) -> None:
-        await self._told.write(connection)
-        for index in (*self._indexes, "drop index told_once"):
-            await connection.execute(index)
+        await self._told.settle(connection, self._indexes)
         await connection.execute(
             "insert into pins (project, system, version)"
             " select project, key, value from told_maps, jsonb_each_text(pins)"

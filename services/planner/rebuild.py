@@ -27,7 +27,6 @@ _NUMBER = re.compile(rb"\d+")
 _RUN = b'{"run":'
 _ORIGIN = b',"origin":{"registration":{'
 _PLAN, _DIGEST = b'{"plan":', re.compile(rb',"digest":"([0-9a-f]{64})"}\Z')
-_HELD_BYTES_MAX = 64 * 1024 * 1024
 _ENDED = frozenset({"succeeded", "rolled-back", "cancelled"})
 
 _TOLD_RUNS = {
@@ -45,10 +44,10 @@ _TOLD_RUNS = {
     "told": "text",
 }
 _TABLES = f"""
-create temporary table told_runs ({", ".join(f"{name} {kind}" for name, kind in _TOLD_RUNS.items())},
-    primary key (id)) on commit drop;
-create temporary table told_origins (id text primary key, origin text) on commit drop;
-create temporary table told_plans (digest text primary key, plan text) on commit drop;
+create temporary table told_runs ({", ".join(f"{name} {kind}" for name, kind in _TOLD_RUNS.items())})
+    on commit drop;
+create temporary table told_origins (id text, origin text) on commit drop;
+create temporary table told_plans (id text, plan text) on commit drop;
 alter table told_runs alter told set storage external;
 alter table told_origins alter origin set storage external;
 alter table told_plans alter plan set storage external;
@@ -61,7 +60,7 @@ select t.id, t.project, t.status, t.started, t.ended, t.revision, t.plan, t.look
        t.requested_at, t.told, o.origin, p.plan
 from told_runs t
 join told_origins o on o.id = t.id
-left join told_plans p on p.digest = t.plan
+left join told_plans p on p.id = t.plan
 """
 _FENCES = """
 insert into projects as t (id, revision, map_revision, fence)
@@ -98,19 +97,19 @@ class PlannerRestorer(Restorer):
     )
 
     def __init__(self) -> None:
-        self._runs = Newest[str, bytes](
-            "told_runs", _TOLD_RUNS, "id", "t.revision <= excluded.revision", _row
-        )
+        self._runs = Newest[str, bytes]("told_runs", list(_TOLD_RUNS), "id", "revision desc", _row)
         # Of each there is one; what comes twice is the same.
         self._origins = Newest[str, bytes](
-            *("told_origins", {"id": "text", "origin": "text"}, "id", "false"),
-            lambda run, _, body: (run, _origin(body)),
+            *("told_origins", ["id", "origin"], "id", "ctid"), lambda run, _, body: (run, _origin(body))
         )
         self._plans = Newest[str, str](
-            *("told_plans", {"digest": "text", "plan": "text"}, "digest", "false"),
-            lambda digest, _, plan: (digest, plan),
+            *("told_plans", ["id", "plan"], "id", "ctid"), lambda digest, _, plan: (digest, plan)
         )
-        self._all: tuple[Newest[str, Any], ...] = (self._runs, self._origins, self._plans)
+        self._all: dict[str, Newest[str, Any]] = {
+            "told_runs": self._runs,
+            "told_origins": self._origins,
+            "told_plans": self._plans,
+        }
         self._fleet: tuple[int, str] | None = None
 
     async def prepare(self, connection: Any) -> None:
@@ -129,12 +128,9 @@ class PlannerRestorer(Restorer):
                     self._plans.hold(digest, 0, plan, len(plan))
                 case "DeploysFrozen" | "DeploysThawed":
                     self._fleet = max(self._fleet or (0, ""), _fleet(event))
-        if sum(held.bytes_ for held in self._all) > _HELD_BYTES_MAX:
-            await self._write(connection)
-
-    async def _write(self, connection: Any) -> None:
-        for held in self._all:
-            await held.write(connection)
+        if any(held.is_full for held in self._all.values()):
+            for held in self._all.values():
+                await held.write(connection)
 
     async def copy(self, events: Sequence[Told], connection: Any) -> None:
         releases: dict[tuple[str, str], tuple[int, str]] = {}
@@ -155,8 +151,9 @@ class PlannerRestorer(Restorer):
         await _keep_projects(connection, projects, maps)
 
     async def finish(self, connection: Any) -> None:
-        await self._write(connection)
-        await connection.execute("analyze told_runs, told_origins, told_plans")
+        for table, held in self._all.items():
+            await held.settle(connection, [f"alter table {table} add primary key (id)"])
+        await connection.execute(f"analyze {', '.join(self._all)}")
         lost = await connection.fetchval(
             "select min(t.id) from told_runs t left join told_origins o using (id)"
             " where o.origin is null or t.told is null"

@@ -37,10 +37,8 @@ from told_maps m
 join version_map_history h using (project, revision)
 left join (select project, max(fence) as fence from told_fences group by project) f on f.project = m.project
 """
-_PROJECT = {"id": "text", "registered": "json"}
-_LATER = "(t.registered->>'revision')::bigint <= (excluded.registered->>'revision')::bigint"
+_NEWEST_PROJECT = "(registered->>'revision')::bigint desc"
 _REVISION = re.compile(rb',"revision":(\d+)}\Z')
-_HELD_BYTES_MAX = 64 * 1024 * 1024
 _HISTORY = ("project", "revision", "event_type", "event", "happened_at")
 _MAP_EVENTS = frozenset({"VersionMapRecorded", "VersionMapHeld", "VersionMapReleased"})
 
@@ -100,13 +98,16 @@ class RegistryRestorer(Restorer):
         self._content = content
         self._maps: dict[str, _Map] = {}
         self._projects: Newest[str, bytes] = Newest(
-            "projects", _PROJECT, "id", _LATER, lambda key, _, event: (key, event.decode())
+            *("projects", ("id", "registered"), "id", _NEWEST_PROJECT),
+            lambda key, _, event: (key, event.decode()),
         )
-        self._keys: list[str] = []
+        self._indexes: dict[str, list[str]] = {}
 
     async def prepare(self, connection: Any) -> None:
         await connection.execute(_TABLES)
-        self._keys = await drop_indexes(connection, "version_map_history")
+        # What refers to a Project comes before it.
+        for table in ("version_map_history", "version_maps", "projects"):
+            self._indexes[table] = await drop_indexes(connection, table)
 
     async def restore(self, events: Sequence[Told], connection: Any) -> None:
         releases = []
@@ -138,7 +139,7 @@ class RegistryRestorer(Restorer):
         await copy_rows(
             connection, "version_map_history", _HISTORY, [(*key, *row) for key, row in history.items()]
         )
-        if self._projects.bytes_ > _HELD_BYTES_MAX:
+        if self._projects.is_full:
             await self._projects.write(connection)
 
     async def copy(self, events: Sequence[Told], connection: Any) -> None:
@@ -179,13 +180,16 @@ class RegistryRestorer(Restorer):
             " and w.name = 'ReleaseWithdrawn' where p.name = 'ReleasePublished' order by p.system, p.version"
         ):
             await self._release(row, connection)
-        await self._projects.write(connection)
-        await make_indexes(connection, "version_map_history", self._keys, "project, revision", "happened_at")
+        await self._projects.settle(connection, self._indexes["projects"])
+        history = "version_map_history"
+        await make_indexes(connection, history, self._indexes[history], "project, revision", "happened_at")
         await connection.copy_records_to_table(
             "told_maps",
             records=[(project, one.revision, one.holder, one.fence) for project, one in self._maps.items()],
         )
         await connection.execute(_MAPS)
+        for index in self._indexes["version_maps"]:
+            await connection.execute(index)
 
     async def _release(self, row: Any, connection: Any) -> None:
         digest = from_json(row["published"])["release"]["package"]

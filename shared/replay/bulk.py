@@ -17,6 +17,9 @@ _INDEXES = (
     " and not exists (select from pg_constraint where conindid = i.indexrelid and conrelid = i.indrelid)"
 )
 
+HELD_BYTES_MAX = 64 * 1024 * 1024
+"""Of one table's rows, in memory."""
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -81,22 +84,22 @@ async def upsert(
 class Newest(Generic[K, V]):
     """Of each key the newest row of one table, held in memory until there are many, or until the end.
 
-    What is written first is copied into the table, which is empty; what comes later is compared with what is
-    there. `columns`, `key` and `newer` are as for `upsert`; `row` makes a row of what is held.
+    Everything is copied into the table, which is empty and has no index yet: of the few keys that were
+    written more than once the newest row is kept at the end, when the indexes are made. `best` says which
+    one that is, as for `make_indexes`; `row` makes a row of what is held.
     """
 
     def __init__(
         self,
         table: str,
-        columns: dict[str, str],
+        columns: Sequence[str],
         key: str,
-        newer: str,
+        best: str,
         row: Callable[[K, int, V], Sequence[Any]],
     ) -> None:
-        self._table, self._columns, self._key, self._newer = table, columns, key, newer
+        self._table, self._columns, self._key, self._best = table, columns, key, best
         self._row = row
         self._held: dict[K, tuple[int, V, int]] = {}
-        self._written = False
         self.bytes_ = 0
         """Of what is held, as far as it was told."""
 
@@ -107,15 +110,21 @@ class Newest(Generic[K, V]):
             self._held[key] = (revision, value, size)
             self.bytes_ += size - (0 if before is None else before[2])
 
+    @property
+    def is_full(self) -> bool:
+        """So much is held that it is time to write."""
+        return self.bytes_ > HELD_BYTES_MAX
+
     async def write(self, connection: Any) -> None:
         """Write what is held, and hold it no longer."""
         rows = [self._row(key, revision, value) for key, (revision, value, _) in self._held.items()]
         self._held, self.bytes_ = {}, 0
-        if not self._written:
-            await copy_rows(connection, self._table, list(self._columns), rows)
-        else:
-            await upsert(connection, self._table, self._columns, rows, self._key, self._newer)
-        self._written = True
+        await copy_rows(connection, self._table, self._columns, rows)
+
+    async def settle(self, connection: Any, indexes: Sequence[str]) -> None:
+        """Write the rest, and make the indexes, of which one is unique by the key: there was none so far."""
+        await self.write(connection)
+        await make_indexes(connection, self._table, indexes, self._key, self._best)
 
 
 async def _keep_one(connection: Any, table: str, key: str, best: str) -> None:

@@ -31,11 +31,9 @@ async def connection(postgres: PostgresServer) -> AsyncIterator[Any]:
 @given(CHUNKS)
 async def test_of_each_key_the_newest_stands(connection: Any, chunks: list[list[tuple[str, int]]]) -> None:
     await connection.execute("truncate told")
+    again = await drop_indexes(connection, "told")
     newest: Newest[str, str] = Newest(
-        "told",
-        {"key": "text", "revision": "bigint", "said": "text"},
-        "key",
-        "t.revision <= excluded.revision",
+        *("told", ("key", "revision", "said"), "key", "revision desc"),
         lambda key, revision, said: (key, revision, said),
     )
     expected: dict[str, int] = {}
@@ -46,6 +44,10 @@ async def test_of_each_key_the_newest_stands(connection: Any, chunks: list[list[
         assert newest.bytes_ == 10 * len({key for key, _ in chunk})
         await newest.write(connection)
         assert newest.bytes_ == 0
+    newest.hold("z", 1, "z 1", 10)
+    expected["z"] = 1
+    await newest.settle(connection, again)
+    assert newest.bytes_ == 0
     rows = await connection.fetch("select key, revision, said from told")
     assert {key: (revision, said) for key, revision, said in rows} == {
         key: (revision, f"{key} {revision}") for key, revision in expected.items()

@@ -9,6 +9,7 @@ from bench.histories import Wire, history
 from local.broker import EmbeddedBroker
 from services.restorers import REBUILDABLE, restorer
 from shared.messaging.topic_admin import create_topics
+from shared.replay import bulk
 from shared.replay.rebuild import Digest, digests, rebuild
 from shared.settings import KafkaSettings
 from tests.conftest import NewDatabase
@@ -26,8 +27,13 @@ async def rebuilt(settings: KafkaSettings, service: str, url: str) -> tuple[dict
     return await digests(url, restoring.parts), done.inbox, done.events
 
 
+@pytest.mark.parametrize("held_bytes", [bulk.HELD_BYTES_MAX, 0], ids=["at-the-end", "as-it-comes"])
 @pytest.mark.parametrize("service", REBUILDABLE)
-async def test_what_comes_twice_counts_once(service: str, new_database: NewDatabase) -> None:
+async def test_what_comes_twice_counts_once(
+    service: str, held_bytes: int, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often what is held was written in between."""
+    monkeypatch.setattr(bulk, "HELD_BYTES_MAX", held_bytes)
     wires = await history(service)
     async with EmbeddedBroker() as broker:
         settings = KafkaSettings(bootstrap_servers=broker.bootstrap_servers, embedded=True)
