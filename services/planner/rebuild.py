@@ -16,7 +16,7 @@ from services.planner.store import PlannerTransaction
 from shared.contracts.freezes import FLEET
 from shared.contracts.topics import PROJECT_EVENTS, RELEASE_EVENTS, RUN_EVENTS, VERSION_MAP_EVENTS
 from shared.messaging.reminder import Reminder
-from shared.replay.bulk import Newest, drop_indexes, upsert
+from shared.replay.bulk import Newest, copy_rows, drop_indexes, upsert
 from shared.replay.restorer import CannotRebuild, Part, Restorer
 from shared.replay.told import Told
 from shared.storage.database import Database
@@ -29,42 +29,28 @@ _ORIGIN = b',"origin":{"registration":{'
 _PLAN, _DIGEST = b'{"plan":', re.compile(rb',"digest":"([0-9a-f]{64})"}\Z')
 _ENDED = frozenset({"succeeded", "rolled-back", "cancelled"})
 
-_TOLD_RUNS = {
-    "id": "text",
-    "revision": "bigint",
-    "project": "text",
-    "status": "text",
-    "started": "bool",
-    "ended": "bool",
-    "plan": "text",
-    "look_at": "timestamptz",
-    "awaits_thaw": "bool",
-    "requested_at": "timestamptz",
-    "fence": "bigint",
-    "told": "text",
-}
-_TABLES = f"""
-create temporary table told_runs ({", ".join(f"{name} {kind}" for name, kind in _TOLD_RUNS.items())})
-    on commit drop;
-create temporary table told_origins (id text, origin text) on commit drop;
-create temporary table told_plans (id text, plan text) on commit drop;
-alter table told_runs alter told set storage external;
-alter table told_origins alter origin set storage external;
-alter table told_plans alter plan set storage external;
+_RUN_COLUMNS = (
+    *("id", "revision", "project", "status", "started", "ended", "plan", "look_at", "awaits_thaw"),
+    *("requested_at", "told", "origin", "plan_document"),
+)
+_TABLES = "create temporary table told_plans (digest text, plan text) on commit drop"
+# What was not read together was not written together: a later row of a Run lacks what an earlier one has.
+_SCATTERED = """
+create temporary table scattered on commit drop as
+    select id, origin, plan, plan_document from runs
+    where id in (select id from runs group by id having count(*) > 1);
+insert into told_plans select plan, plan_document from scattered where plan_document is not null;
+analyze scattered, told_plans;
 """
-_RUNS = """
-insert into runs
-    (id, project, status, started, ended, revision, plan, look_at, awaits_thaw, requested_at,
-     told, origin, plan_document)
-select t.id, t.project, t.status, t.started, t.ended, t.revision, t.plan, t.look_at, t.awaits_thaw,
-       t.requested_at, t.told, o.origin, p.plan
-from told_runs t
-join told_origins o on o.id = t.id
-left join told_plans p on p.id = t.plan
+_COMPLETE = """
+update runs r set origin = s.origin from scattered s
+where s.id = r.id and r.origin = '' and s.origin <> '';
+update runs r set plan_document = p.plan from told_plans p
+where p.digest = r.plan and r.plan_document is null;
 """
 _FENCES = """
 insert into projects as t (id, revision, map_revision, fence)
-select project, 0, 0, max(fence) from told_runs group by project
+select project, 0, 0, fence from unnest($1::text[], $2::bigint[]) as told (project, fence)
 on conflict (id) do update set fence = excluded.fence
 """
 
@@ -97,23 +83,18 @@ class PlannerRestorer(Restorer):
     )
 
     def __init__(self) -> None:
-        self._runs = Newest[str, bytes]("told_runs", list(_TOLD_RUNS), "id", "revision desc", _row)
-        # Of each there is one; what comes twice is the same.
-        self._origins = Newest[str, bytes](
-            *("told_origins", ["id", "origin"], "id", "ctid"), lambda run, _, body: (run, _origin(body))
-        )
-        self._plans = Newest[str, str](
-            *("told_plans", ["id", "plan"], "id", "ctid"), lambda digest, _, plan: (digest, plan)
-        )
-        self._all: dict[str, Newest[str, Any]] = {
-            "told_runs": self._runs,
-            "told_origins": self._origins,
-            "told_plans": self._plans,
-        }
+        self._runs = Newest[str, bytes]("runs", _RUN_COLUMNS, "id", "revision desc", self._row)
+        self._origins: dict[str, str] = {}
+        """Of each Run whose first event has been read and whose row has not been written since."""
+        self._plans: dict[str, str] = {}
+        """By their digests, as long."""
+        self._fences: dict[str, int] = {}
+        self._indexes: list[str] = []
         self._fleet: tuple[int, str] | None = None
 
     async def prepare(self, connection: Any) -> None:
         await connection.execute(_TABLES)
+        self._indexes = await drop_indexes(connection, "runs")
 
     async def restore(self, events: Sequence[Told], connection: Any) -> None:
         for event in events:
@@ -122,15 +103,37 @@ class PlannerRestorer(Restorer):
                     run, revision = _run_and_revision(event)
                     self._runs.hold(run, revision, event.body, len(event.body))
                     if revision == 1:
-                        self._origins.hold(run, revision, event.body, len(event.body))
+                        self._origins[run] = _origin(event.body)
                 case "PlanReady":
                     digest, plan = _plan(event.body)
-                    self._plans.hold(digest, 0, plan, len(plan))
+                    self._plans[digest] = plan
                 case "DeploysFrozen" | "DeploysThawed":
                     self._fleet = max(self._fleet or (0, ""), _fleet(event))
-        if any(held.is_full for held in self._all.values()):
-            for held in self._all.values():
-                await held.write(connection)
+        if self._runs.is_full:
+            await self._write(connection)
+
+    async def _write(self, connection: Any) -> None:
+        await self._runs.write(connection)
+        # Those of Runs of which the next event tells.
+        await copy_rows(connection, "told_plans", ("digest", "plan"), list(self._plans.items()))
+        self._plans.clear()
+
+    def _row(self, name: str, revision: int, body: bytes) -> tuple[Any, ...]:
+        """A row of `_RUN_COLUMNS`; of an event that does not tell everything nothing is told."""
+        event = from_json(body)
+        run, work = event["run"], event.get("work")
+        begun = any(record["stage"] == "prepare" for record in run["stages"])
+        wake_at = None if work is None else work.get("wake_at")
+        self._fences[run["project"]] = max(run["fence"], self._fences.get(run["project"], 0))
+        return (
+            *(name, revision, run["project"], run["status"], begun, run["status"] in _ENDED, run["plan"]),
+            None if wake_at is None else datetime.fromisoformat(wake_at),
+            work is not None and work.get("awaits_thaw", False),
+            datetime.fromisoformat(run["requested_at"]),
+            "" if work is None else body.decode(),
+            self._origins.pop(name, ""),
+            self._plans.pop(run["plan"], None),
+        )
 
     async def copy(self, events: Sequence[Told], connection: Any) -> None:
         releases: dict[tuple[str, str], tuple[int, str]] = {}
@@ -151,23 +154,17 @@ class PlannerRestorer(Restorer):
         await _keep_projects(connection, projects, maps)
 
     async def finish(self, connection: Any) -> None:
-        for table, held in self._all.items():
-            await held.settle(connection, [f"alter table {table} add primary key (id)"])
-        await connection.execute(f"analyze {', '.join(self._all)}")
-        lost = await connection.fetchval(
-            "select min(t.id) from told_runs t left join told_origins o using (id)"
-            " where o.origin is null or t.told is null"
-        )
+        await self._write(connection)
+        await connection.execute(_SCATTERED)
+        await self._runs.settle(connection, self._indexes)
+        await connection.execute(_COMPLETE)
+        lost = await connection.fetchval("select min(id) from runs where origin = '' or told = ''")
         if lost is not None:
             raise CannotRebuild(
                 f"{RUN_EVENTS.name} does not hold the whole of {lost}: its first event is gone, or a"
                 " version sent it that did not tell everything"
             )
-        indexes = await drop_indexes(connection, "runs")
-        await connection.execute(_RUNS)
-        for index in indexes:
-            await connection.execute(index)
-        await connection.execute(_FENCES)
+        await connection.execute(_FENCES, list(self._fences), list(self._fences.values()))
         if self._fleet is not None:
             await connection.execute(
                 "insert into fleet (id, state) values ($1, $2::json)", FLEET, self._fleet[1]
@@ -207,10 +204,11 @@ def _run_text(body: bytes) -> str:
     return body[len(_RUN) : end - 1].decode()
 
 
-def _origin(body: bytes) -> str | None:
-    """The Run's origin as it stands in its first event, where it comes last; none if it is not there."""
+def _origin(body: bytes) -> str:
+    """The Run's origin as it stands in its first event, where it comes last; empty if it is not there."""
     if body.count(_ORIGIN) != 1:
-        return _text(from_json(body).get("origin"))
+        origin = from_json(body).get("origin")
+        return "" if origin is None else to_json(origin).decode()
     return body[body.index(_ORIGIN) + len(b',"origin":') : -1].decode()
 
 
@@ -223,29 +221,10 @@ def _plan(body: bytes) -> tuple[str, str]:
     return found[1].decode(), body[len(_PLAN) : found.start()].decode()
 
 
-def _row(name: str, revision: int, body: bytes) -> tuple[Any, ...]:
-    """A row of `_TOLD_RUNS`; one that does not tell everything tells nothing."""
-    event = from_json(body)
-    run, work = event["run"], event.get("work")
-    begun = any(record["stage"] == "prepare" for record in run["stages"])
-    wake_at = None if work is None else work.get("wake_at")
-    return (
-        *(name, revision, run["project"], run["status"], begun, run["status"] in _ENDED, run["plan"]),
-        None if wake_at is None else datetime.fromisoformat(wake_at),
-        work is not None and work.get("awaits_thaw", False),
-        datetime.fromisoformat(run["requested_at"]),
-        *(run["fence"], None if work is None else body.decode()),
-    )
-
-
 def _fleet(event: Told) -> tuple[int, str]:
     document = from_json(event.body)
     state = {"freeze": document.get("freeze"), "revision": document["revision"]}
     return document["revision"], json.dumps(state)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else to_json(value).decode()
 
 
 def _newest(found: dict[Any, tuple[int, str]], key: Any, revision: int, document: Any) -> None:

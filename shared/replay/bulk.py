@@ -17,8 +17,8 @@ _INDEXES = (
     " and not exists (select from pg_constraint where conindid = i.indexrelid and conrelid = i.indrelid)"
 )
 
-HELD_BYTES_MAX = 64 * 1024 * 1024
-"""Of one table's rows, in memory."""
+HELD_BYTES_MAX = 16 * 1024 * 1024
+"""Of one table's rows, in memory: the database writes them while the next are read."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
