@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import psutil
-
 from bench.floor import commits_per_second, lone_run_s
 from bench.result import Result, repeated
 from bench.system import Driver, System, all_at_once, names, register, running
@@ -27,7 +25,7 @@ class Size:
     measured: int = 1000
     lone: int = 20
     in_flight: int = 500
-    repeats: int = 1
+    repeats: int = 3
     minutes: float = 10
     rate: float = math.inf
 
@@ -42,12 +40,9 @@ class Round:
 
 
 async def measure(size: Size) -> list[Result]:
-    """Runs per second against the floor, the CPU that they cost and where, a run alone, memory at rest."""
+    """Runs per second against the floor, the CPU that they cost and where, and a run alone."""
     with tempfile.TemporaryDirectory(prefix="upgradepath-bench-") as name:
         async with running(Path(name)) as system:
-            at_rest = {
-                name: psutil.Process(one.pid).memory_info().rss for name, one in system.services.items()
-            }
             await asyncio.to_thread(system.postgres.create_database, "floor")
             await register(system.driver, [*names("warm", size.warm_up), *names("lone", size.lone)])
             await all_at_once(system.driver, names("warm", size.warm_up), size.in_flight)
@@ -58,7 +53,6 @@ async def measure(size: Size) -> list[Result]:
         *_throughput(rounds),
         repeated("one run alone", [took_s * 1000 for took_s in lone], "ms", floor_s * 1000),
         *_cpu(rounds),
-        *(Result(f"memory of {name} at rest", bytes_ / 1e6, "MB") for name, bytes_ in at_rest.items()),
     ]
 
 
