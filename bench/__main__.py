@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -40,6 +41,8 @@ def main() -> None:
     arguments.add_argument("--minutes", type=float, default=size.minutes, help="of load, for the memory")
     arguments.add_argument("--rate", type=float, default=size.rate, help="runs a second, for the memory")
     given = arguments.parse_args()
+    # As Ctrl-C does it: what was started ends, and its folder goes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     size = runs.Size(
         measured=given.runs,
         in_flight=given.in_flight,

@@ -67,6 +67,10 @@ class Seen:
     seconds: float = 0.0
 
 
+class _NoWayOn(Exception):
+    """A migration that fails without rows as well: it is not meant for this server, or is no SQL."""
+
+
 class Walk:
     """One history on one server."""
 
@@ -84,8 +88,12 @@ class Walk:
             await drop_database(self._server, name)
             await create_database(self._server, name)
         await self._replay()
-        for place in range(len(self._history)):
-            await self._step(place)
+        for place, each in enumerate(self._history):
+            try:
+                await self._step(place)
+            except _NoWayOn as error:
+                self.seen.notes.append(f"the walk ends at {each.folder}, which no database takes: {error}")
+                break
             self.seen.migrations += 1
         self.seen.seconds = time.monotonic() - began
         return self.seen
@@ -227,7 +235,10 @@ class Walk:
         except Failure:
             await drop_database(self._server, ROWS)
             await create_database(self._server, ROWS)
-            await migrations.apply(self._url(ROWS), history, (1, 1), patience=_PATIENCE)
+            try:
+                await migrations.apply(self._url(ROWS), history, (1, 1), patience=_PATIENCE)
+            except Failure as failure:
+                raise _NoWayOn(_told(failure)) from failure
 
     async def _clone(self, name: str, copy: str) -> None:
         await drop_database(self._server, copy)
