@@ -100,17 +100,17 @@ class Inbox(Generic[T]):
         """Handle one message in its own transaction; a refusal is answered by `CommandRefused`."""
         if type(received.message) not in self.handlers:
             return
-        if not await self._handled_at_once([received]):
+        if self.database.memory is None or not await self._handled_from_memory([received]):
             await self._judge(received, answer=True)
 
     async def _handle_together(self, messages: Sequence[Received]) -> None:
-        if not await self._handled_at_once(messages):
-            await self._handle_all(messages, at_once=False)
+        if self.database.memory is None or not await self._handled_from_memory(messages):
+            await self._handle_all(messages, from_memory=False)
 
-    async def _handled_at_once(self, messages: Sequence[Received]) -> bool:
+    async def _handled_from_memory(self, messages: Sequence[Received]) -> bool:
         """False: one came again, or memory was out of date, or one is bad, so the database must be asked."""
         try:
-            await self._handle_all(messages, at_once=True)
+            await self._handle_all(messages, from_memory=True)
         except Exception as error:
             if is_passing(error) and not isinstance(error, Outrun):
                 raise
@@ -118,10 +118,10 @@ class Inbox(Generic[T]):
             return False
         return True
 
-    async def _handle_all(self, messages: Sequence[Received], *, at_once: bool) -> None:
-        """At once: that none was handled before and memory is right is not asked, the commit proves it."""
-        async with self.database.transaction(from_memory=at_once) as tx:
-            known = {} if at_once else await _known(tx, messages)
+    async def _handle_all(self, messages: Sequence[Received], *, from_memory: bool) -> None:
+        """From memory, that none of them was handled before is not asked but proven by the commit."""
+        async with self.database.transaction(from_memory=from_memory) as tx:
+            known = {} if from_memory else await _known(tx, messages)
             await tx.preload([received.message for received in messages])
             for received in messages:
                 identity = (received.envelope.source, received.envelope.id)
