@@ -64,7 +64,7 @@ def build(name: str) -> Service:
 
 
 def _spare_what_fastapi_looks_for() -> None:
-    """Whether a model is one of pydantic 1 it asks by importing all of that; its absence is a no."""
+    """It learns whether a model is one of pydantic 1 by importing all of that: not there is a no."""
     sys.modules.setdefault("pydantic.v1", None)  # type: ignore[arg-type]  # what Python itself keeps for it
 
 

@@ -20,7 +20,6 @@ _TABLES = """
 create temporary table told_maps (project text primary key, revision bigint, pins jsonb) on commit drop;
 """
 _BEFORE, _REVISION = b'{"notification":', b',"revision":'
-"""Of the newest events, which are written when there are more."""
 _NOTIFICATION = ("project", "system", "version", "state", "revision", "notification")
 
 _FANOUTS = """
