@@ -16,6 +16,7 @@ LATER = {
     "httpx": "fetches a package once, or does a check",
     "opentelemetry.sdk": "sends traces to whoever has named an endpoint",
     "postgast": "reads SQL: comes with the first stage or the first package",
+    "pydantic.v1": "models that nobody has, which FastAPI asks after",
     "rich": "is the command line's",
     "typer": "is the command line's",
     "wasmtime": "reads schemas: comes with the first of them",
@@ -25,7 +26,7 @@ import json, sys
 import cli.one_service
 from services.processes import build
 build(sys.argv[1])
-print(json.dumps(sorted(sys.modules)))
+print(json.dumps(sorted(name for name, module in sys.modules.items() if module is not None)))
 """
 
 
