@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -26,6 +27,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 
+from shared import background
 from shared.contracts.topics import Topic
 from shared.messaging.backoff import delays_s
 from shared.messaging.lenient_records import Records
@@ -38,6 +40,10 @@ _PARTITION_BYTES = 1024 * 1024
 _ANSWER_BYTES = 16 * 1024 * 1024
 # An empty partition says that it is empty only when the wait is over.
 _EMPTY_MS = 20
+_READERS = 2
+"""Side by side, some partitions each: what the one asked for is looked up while the other's is read."""
+_BATCHES_AHEAD = 8
+"""Read while the one before is written."""
 _GIVE_UP_AFTER_S = 30.0
 _NOBODY = -1
 
@@ -57,12 +63,37 @@ async def read_told(settings: KafkaSettings, topics: Sequence[Topic]) -> AsyncGe
     try:
         await client.bootstrap()
         await client.set_topics(list(counts))
-        reader = _Reader(client, partitions)
-        while reader.unread():
-            if events := await reader.next():
+        readers = [_Reader(client, partitions[first::_READERS]) for first in range(_READERS)]
+        async with aclosing(_ahead(readers)) as batches:
+            async for events in batches:
                 yield events
     finally:
         await client.close()
+
+
+async def _ahead(readers: Sequence["_Reader"]) -> AsyncGenerator[list[Told], None]:
+    """What these read, while whoever asked is busy with what came before. Raises what reading raises."""
+    waiting: asyncio.Queue[list[Told] | None] = asyncio.Queue()
+    room = asyncio.Semaphore(_BATCHES_AHEAD)
+
+    async def read(reader: _Reader) -> None:
+        while reader.unread():
+            if events := await reader.next():
+                await room.acquire()
+                waiting.put_nowait(events)
+
+    tasks = [asyncio.create_task(read(reader)) for reader in readers]
+    reading = asyncio.gather(*tasks)
+    reading.add_done_callback(lambda _: waiting.put_nowait(None))
+    try:
+        while (events := await waiting.get()) is not None:
+            room.release()
+            yield events
+        await reading
+    finally:
+        for task in tasks:
+            if not task.done():
+                await background.end(task)
 
 
 class _Reader:

@@ -4,17 +4,15 @@ No relay runs here and no handler is called, so nothing can be sent or decided: 
 was told. The inbox is filled from each event's cause, so that what comes again is known.
 """
 
-import asyncio
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 
-from shared import background
 from shared.clients.database_urls import database_of, with_database
 from shared.garbage import imports_left_alone
 from shared.replay.bulk import copy_rows, drop_indexes, make_indexes
@@ -28,8 +26,6 @@ from shared.storage.migrations import migrate_async
 
 _COLLECT_AFTER_OBJECTS = 100_000
 """As many as a few batches are made of, which go as a whole."""
-_BATCHES_AHEAD = 2
-"""Read while the one before is written."""
 _MEMORY = "set local work_mem = '64MB'; set local maintenance_work_mem = '256MB'"
 # Of long documents, where the server has it: to compress them would take as long as all else that it does.
 _FAST_COMPRESSION = (
@@ -39,8 +35,6 @@ _FAST_COMPRESSION = (
 _OWN_TABLES = (
     "select string_agg(format('%I', tablename), ', ') from pg_tables where schemaname = current_schema()"
 )
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -148,7 +142,7 @@ async def _restore(settings: KafkaSettings, restorer: Restorer, connection: Any)
     count = 0
     keys = await drop_indexes(connection, "inbox")
     causes = Causes(restorer)
-    async with aclosing(_ahead(read_told(settings, restorer.writes))) as batches:
+    async with aclosing(read_told(settings, restorer.writes)) as batches:
         async for events in batches:
             count += len(events)
             await copy_rows(connection, "inbox", COLUMNS, causes.rows(events))
@@ -156,28 +150,6 @@ async def _restore(settings: KafkaSettings, restorer: Restorer, connection: Any)
     await copy_rows(connection, "inbox", COLUMNS, causes.rest())
     await make_indexes(connection, "inbox", keys, KEY, BEST)
     return count
-
-
-async def _ahead(batches: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-    """The same, read ahead while whoever asked for this one is busy. Raises what reading raises."""
-    waiting: asyncio.Queue[T | None] = asyncio.Queue()
-    room = asyncio.Semaphore(_BATCHES_AHEAD)
-
-    async def read() -> None:
-        async for batch in batches:
-            await room.acquire()
-            waiting.put_nowait(batch)
-
-    reading = asyncio.create_task(read())
-    reading.add_done_callback(lambda _: waiting.put_nowait(None))
-    try:
-        while (batch := await waiting.get()) is not None:
-            room.release()
-            yield batch
-        await reading
-    finally:
-        if not reading.done():
-            await background.end(reading)
 
 
 async def _places(settings: KafkaSettings, restorer: Restorer) -> dict[str, dict[int, int]]:
@@ -194,7 +166,7 @@ async def _copy(
     if not restorer.copies:
         return 0
     count = 0
-    async with aclosing(_ahead(read_told(settings, restorer.copies))) as batches:
+    async with aclosing(read_told(settings, restorer.copies)) as batches:
         async for read in batches:
             passed = [event for event in read if event.offset < where[event.topic][event.partition]]
             ahead = [event for event in read if event.offset >= where[event.topic][event.partition]]
