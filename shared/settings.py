@@ -8,6 +8,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.contracts.topics import COMES_AGAIN_WITHIN_DAYS
 
+# Its store is opened with the first file; what cannot be one is known at the start.
+# Source: https://developmentseed.org/obstore/latest/api/store/#obstore.store.from_url
+_CONTENT_URL = r"^(file|memory|s3a?|gs|az|azure|adl|abfss?|https?)://"
+
 
 class KafkaSettings(BaseSettings):
     """How to reach the broker."""
@@ -39,7 +43,7 @@ class ServiceSettings(BaseSettings):
     )
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
-    content_url: str = Field(description="file:///folder, s3://bucket/prefix, …")
+    content_url: str = Field(pattern=_CONTENT_URL, description="file:///folder, s3://bucket/prefix, …")
     token_key: SecretStr = Field(min_length=32, description="signs and proves bearer tokens (HS256)")
     instance: str = Field(
         default_factory=socket.gethostname, description="this process, stable over restarts"

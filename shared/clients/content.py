@@ -2,17 +2,19 @@
 
 import asyncio
 import hashlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
-from urllib.parse import unquote, urlparse
-
-import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from shared.contracts.values import Digest
 from shared.crash_points import around
-from shared.errors import Retry, not_found
+from shared.errors import Reject, Retry, not_found
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
 
 _CHUNK_BYTES = 1 << 20
 
@@ -34,82 +36,97 @@ class ContentStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._store = _open(url)
+        self._url = url
+
+    @cached_property
+    def _store(self) -> "ObjectStore":
+        # Not before the first file: its library is the largest of all, and a service at rest needs none.
+        from obstore.store import LocalStore, MemoryStore, from_url
+
+        parsed = urlsplit(self._url)
+        if parsed.scheme == "memory":
+            return MemoryStore()
+        if parsed.scheme == "file":
+            return LocalStore(Path(unquote(parsed.path)), mkdir=True)
+        return from_url(self._url)
 
     async def put(self, data: bytes) -> Digest:
         """Keep `data`. The same bytes again change nothing."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
         digest = hashlib.sha256(data).hexdigest()
-        try:
+        with _explained(digest, "does not take"):
             async with around("content-put"):
                 with suppress(AlreadyExistsError):
                     await obstore.put_async(self._store, _key(digest), data, mode="create")
-        except BaseError as error:
-            raise Retry(f"the content store does not take {digest}: {error}") from error
         return digest
 
     async def get(self, digest: Digest) -> bytes:
         """The bytes whose sha256 is `digest`."""
-        try:
+        import obstore
+
+        with _explained(digest, "does not give"):
             async with around("content-get"):
                 found = await obstore.get_async(self._store, _key(digest))
             data = bytes(await found.bytes_async())
-        except (NotFoundError, FileNotFoundError):
-            raise _missing(digest) from None
-        except BaseError as error:
-            raise Retry(f"the content store does not give {digest}: {error}") from error
         _verify(digest, hashlib.sha256(data).hexdigest())
         return data
 
     async def has(self, digest: Digest) -> bool:
         """Whether `get` would find something."""
+        import obstore
+
         try:
-            await obstore.head_async(self._store, _key(digest))
-        except (NotFoundError, FileNotFoundError):
+            with _explained(digest, "does not say whether it has"):
+                await obstore.head_async(self._store, _key(digest))
+        except Reject:
             return False
-        except BaseError as error:
-            raise Retry(f"the content store does not say whether it has {digest}: {error}") from error
         return True
 
     async def put_file(self, path: Path) -> Digest:
         """Keep a file of any size, in parts."""
+        import obstore
+
         digest = await asyncio.to_thread(_digest_of, path)
         if await self.has(digest):
             return digest
-        try:
+        with _explained(digest, "does not take"):
             async with around("content-put"):
                 await obstore.put_async(self._store, _key(digest), path)
-        except BaseError as error:
-            raise Retry(f"the content store does not take {digest}: {error}") from error
         return digest
 
     async def get_to_file(self, digest: Digest, path: Path) -> None:
         """Write what `get` would return to `path`, in parts; `path` appears whole or not at all."""
+        import obstore
+
         part = path.with_name(path.name + ".part")
         hashed = hashlib.sha256()
         try:
-            async with around("content-get"):
-                found = await obstore.get_async(self._store, _key(digest))
-                with part.open("wb") as file:
-                    async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
-                        hashed.update(chunk)
-                        file.write(chunk)
+            with _explained(digest, "does not give"):
+                async with around("content-get"):
+                    found = await obstore.get_async(self._store, _key(digest))
+                    with part.open("wb") as file:
+                        async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
+                            hashed.update(chunk)
+                            file.write(chunk)
             _verify(digest, hashed.hexdigest())
             part.replace(path)
-        except (NotFoundError, FileNotFoundError):
-            raise _missing(digest) from None
-        except BaseError as error:
-            raise Retry(f"the content store does not give {digest}: {error}") from error
         finally:
             part.unlink(missing_ok=True)
 
 
-def _open(url: str) -> ObjectStore:
-    parsed = urlparse(url)
-    if parsed.scheme == "memory":
-        return MemoryStore()
-    if parsed.scheme == "file":
-        return LocalStore(Path(unquote(parsed.path)), mkdir=True)
-    return from_url(url)
+@contextmanager
+def _explained(digest: Digest, what: str) -> Iterator[None]:
+    """The store's errors as ours; `what` it does not do with the digest."""
+    from obstore.exceptions import BaseError, NotFoundError
+
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError):
+        raise _missing(digest) from None
+    except BaseError as error:
+        raise Retry(f"the content store {what} {digest}: {error}") from error
 
 
 def _key(digest: Digest) -> str:

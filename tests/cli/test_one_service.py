@@ -7,7 +7,7 @@ import sys
 
 async def test_wrong_settings_are_named_before_anything_runs() -> None:
     command = [sys.executable, "-m", "cli", "service", "planner"]
-    environment = {"UPGRADES_TOKEN_KEY": "short"}
+    environment = {"UPGRADES_TOKEN_KEY": "short", "UPGRADES_CONTENT_URL": "nonsense"}
     ended = await asyncio.to_thread(
         subprocess.run, command, capture_output=True, text=True, check=False, env=environment
     )

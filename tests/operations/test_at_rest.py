@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LATER = {
     "alembic": "changes a schema, at the first start only",
     "httpx": "fetches a package once, or does a check",
+    "obstore": "comes with the first file, which most services at rest have not asked for",
     "opentelemetry.sdk": "sends traces to whoever has named an endpoint",
     "postgast": "reads SQL: comes with the first stage or the first package",
     "pydantic.v1": "models that nobody has, which FastAPI asks after",
