@@ -1,8 +1,9 @@
 """The floor: what eight durable stages and one record cost PostgreSQL alone, with nothing around them."""
 
 import asyncio
-import statistics
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -45,8 +46,9 @@ COMMITS_PER_LONE_RUN = 31
 """On the same way: the planner's thirteen decisions, two of a worker for each stage, two of the registry."""
 
 
-async def lone_run_s(url: str, bootstrap_servers: str, runs: int = 20) -> float:
-    """The median of a run alone: its raw hops over the broker and its commits, one after another."""
+@asynccontextmanager
+async def lone_runs(url: str, bootstrap_servers: str) -> AsyncIterator[Callable[[], Awaitable[float]]]:
+    """Gives what makes a lone run's raw hops and commits, one after another, and says in how many seconds."""
     topic = TopicPartition("floor", 0)
     settings: dict[str, Any] = {"bootstrap_servers": bootstrap_servers}
     admin = AIOKafkaAdminClient(**settings)
@@ -54,20 +56,21 @@ async def lone_run_s(url: str, bootstrap_servers: str, runs: int = 20) -> float:
     await admin.create_topics([NewTopic(topic.topic, 1, 1)])
     await admin.close()
     consumer = AIOKafkaConsumer(**settings, auto_offset_reset="earliest", enable_auto_commit=False)
-    took_s = []
     async with AIOKafkaProducer(**settings, acks="all", enable_idempotence=True) as producer, consumer:
         consumer.assign([topic])
         connection = await asyncpg.connect(url)
-        await connection.execute("create table lone (number bigint primary key, state text not null)")
-        for run in range(runs):
+        await connection.execute(
+            "create table lone (number bigint generated always as identity primary key, state text not null)"
+        )
+
+        async def run() -> float:
             began = time.perf_counter()
             for commit in range(COMMITS_PER_LONE_RUN):
-                await connection.execute(
-                    "insert into lone values ($1, $2)", run * COMMITS_PER_LONE_RUN + commit, "x" * 200
-                )
+                await connection.execute("insert into lone (state) values ($1)", "x" * 200)
                 if commit < HOPS_PER_RUN:
                     await producer.send(topic.topic, b"x" * 1000, partition=0)
                     await consumer.getone()
-            took_s.append(time.perf_counter() - began)
+            return time.perf_counter() - began
+
+        yield run
         await connection.close()
-    return statistics.median(took_s)

@@ -4,14 +4,14 @@ import asyncio
 import math
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench.floor import commits_per_second, lone_run_s
+from bench.floor import commits_per_second, lone_runs
 from bench.result import Result, repeated
-from bench.system import Driver, System, all_at_once, names, register, running
+from bench.system import System, all_at_once, names, register, running
 from shared.contracts.topics import SERVICES
 
 FLOOR_RUNS = 2000
@@ -47,11 +47,10 @@ async def measure(size: Size) -> list[Result]:
             await register(system.driver, [*names("warm", size.warm_up), *names("lone", size.lone)])
             await all_at_once(system.driver, names("warm", size.warm_up), size.in_flight)
             rounds = [await _round(system, size, number) for number in range(size.repeats)]
-            lone = [await _alone(system.driver, project) for project in names("lone", size.lone)]
-            floor_s = await lone_run_s(system.postgres.url("floor"), system.kafka.bootstrap_servers)
+            lone = [one async for one in _alone(system, names("lone", size.lone))]
     return [
         *_throughput(rounds),
-        repeated("one run alone", [took_s * 1000 for took_s in lone], "ms", floor_s * 1000),
+        *_lone(lone),
         *_cpu(rounds),
     ]
 
@@ -71,10 +70,22 @@ async def _round(system: System, size: Size, number: int) -> Round:
     return Round(floor, rate, spent)
 
 
-async def _alone(driver: Driver, project: str) -> float:
-    await driver.request(project)
-    await driver.until(partial(driver.took_s.__contains__, project), 60)
-    return driver.took_s[project]
+async def _alone(system: System, projects: Sequence[str]) -> AsyncIterator[tuple[float, float]]:
+    """Milliseconds of each Project's run alone, and of the floor just after it."""
+    driver = system.driver
+    async with lone_runs(system.postgres.url("floor"), system.kafka.bootstrap_servers) as floor:
+        for project in projects:
+            await driver.request(project)
+            await driver.until(partial(driver.took_s.__contains__, project), 60)
+            yield driver.took_s[project] * 1000, await floor() * 1000
+
+
+def _lone(runs: Sequence[tuple[float, float]]) -> list[Result]:
+    floors = [floor for _, floor in runs]
+    return [
+        repeated("raw hops and commits of a run alone", floors, "ms"),
+        repeated("one run alone", [took for took, _ in runs], "ms", statistics.median(floors)),
+    ]
 
 
 def _throughput(rounds: Sequence[Round]) -> list[Result]:
