@@ -12,6 +12,7 @@ _SETTINGS = {
     # Plans drifted as tables grew until the plan was fixed: everything here goes through an index by its key.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "jit": "off",
