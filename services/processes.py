@@ -22,8 +22,8 @@ from shared.garbage import imports_left_alone
 log = logging.getLogger(__name__)
 
 _STOP_WITHIN_S = 10.0
-_COLLECT_AFTER_OBJECTS = 10_000
-"""New ones that live on: Python's own 700 is less than what one batch of messages is made of."""
+_COLLECT_AFTER_OBJECTS = 50_000
+"""New ones that live on: more than a large batch of messages is made of, most of which go with it."""
 
 
 def build(name: str) -> Service:
