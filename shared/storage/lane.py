@@ -12,6 +12,7 @@ _SETTINGS = {
     # Plans drifted as tables grew until the plan was fixed: everything here goes through an index by its key.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
+    # A scan by bitmap marks no dead row in its index: each would be looked at again until a vacuum comes.
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
