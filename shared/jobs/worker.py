@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 RunStage = Callable[[Job, Any], Awaitable[Facts]]
 _POLL_S = 1.0
+_STOP_WITHIN_S = 2.0
 
 
 @dataclass
@@ -77,6 +78,7 @@ class Worker:
         self._jobs_wait = False
         self._kept_places = 0
         self._work: set[asyncio.Task[None]] = set()
+        self._leasing = asyncio.Lock()
         writing = asyncio.Lock()
         self._heartbeats = Heartbeats(database, self.name, lease_s, writing)
         self._answers = Answers(database, writing, self._wake.set)
@@ -100,8 +102,13 @@ class Worker:
 
     async def stop(self) -> None:
         """Stop the work where it is; the next lease looks at the world and goes on."""
-        # The background first: it must not begin what nobody would stop.
+        # The background first: it must not begin what nobody would stop. From here on there is no room.
         running, self._background = self._background, []
+        # A lease that is being asked for is waited for: cancelled, the server may still give it after we have
+        # let go of all that there is, and nobody would have the job until it runs out.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_WITHIN_S), self._leasing:
+                pass
         for tasks in (running, list(self._work)):
             await asyncio.gather(*(background.end(task) for task in tasks))
         try:
@@ -140,7 +147,7 @@ class Worker:
                 return
             self._jobs_wait = False
             try:
-                async with self.database.transaction() as tx:
+                async with self._leasing, self.database.transaction() as tx:
                     leases = await tx.lease(self.name, self.lease_s, self._command, room.places)
             except Exception as error:
                 # Even a bug must not end the loop: a worker that leases nothing looks healthy for ever.
