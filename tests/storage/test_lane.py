@@ -36,5 +36,5 @@ async def test_rows_that_are_gone_are_looked_at_once(lane: Lane) -> None:
     (explained,) = await lane.fetch(f"explain (analyze, buffers, format json) {DUE}", now)
     plan = json.loads(explained[0])[0]["Plan"]
     pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-    # The index itself is walked; the thousands of pages on which the rows were are not.
+    # The index itself is walked; the hundreds of pages on which the rows were are not.
     assert pages < CAME_AND_WENT / 100, plan
