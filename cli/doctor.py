@@ -24,7 +24,8 @@ from shared.errors import Reject
 GIT_AT_LEAST = (2, 38)
 BROKER = "UPGRADES_KAFKA_BOOTSTRAP_SERVERS"
 CONTENT = "UPGRADES_CONTENT_URL"
-TOKEN_KEY = "UPGRADES_TOKEN_KEY"
+TOKEN_KEYS = "UPGRADES_TOKEN_PUBLIC_KEYS"
+ENDED = "UPGRADES_TOKEN_KEY"
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _servers() -> Iterator[Diagnosis]:
     from shared.contracts.topics import SERVICES
 
     databases = {service: f"UPGRADES_{service.upper()}_DATABASE_URL" for service in SERVICES}
-    named = {BROKER, CONTENT, TOKEN_KEY, *databases.values()} & os.environ.keys()
+    named = {BROKER, CONTENT, TOKEN_KEYS, ENDED, *databases.values()} & os.environ.keys()
     if not named:
         yield Diagnosis("servers", "no UPGRADES_… variables are set: dev brings its own")
         return
@@ -146,9 +147,10 @@ def _servers() -> Iterator[Diagnosis]:
         example = databases["registry"]
         yield Diagnosis("databases", "no variable names one", f"set {example}, or that of another service")
     yield _try("content store", partial(_holds_content, os.environ.get(CONTENT, "")), f"correct {CONTENT}")
-    length = len(os.environ.get(TOKEN_KEY, ""))
-    cure = None if length >= 32 else f"set {TOKEN_KEY} to at least 32, for instance: openssl rand -hex 32"
-    yield Diagnosis("token key", f"{length} characters", cure)
+    yield _try("token keys", _token_keys, f"set {TOKEN_KEYS} to what `upgradepath key new` writes")
+    if os.environ.get(ENDED):
+        cure = f"take {ENDED} away: services hold public keys only, in {TOKEN_KEYS}"
+        yield Diagnosis("token key", f"{ENDED} is set, and a service refuses to start with it", cure)
 
 
 def _deploys() -> Iterator[Diagnosis]:
@@ -193,6 +195,12 @@ async def _broker() -> list[Diagnosis]:
         )
         for state in wrong
     ]
+
+
+def _token_keys() -> str:
+    from shared.settings import public_keys
+
+    return ", ".join(public_keys(os.environ.get(TOKEN_KEYS, "")))
 
 
 def _holds_content(url: str) -> str:

@@ -12,6 +12,7 @@ from cli import (
     doctor,
     freeze,
     inbox,
+    key,
     operate,
     plan,
     project,
@@ -19,6 +20,7 @@ from cli import (
     replay,
     run,
     schema,
+    token,
     topics,
     version_map,
 )
@@ -59,6 +61,8 @@ PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
         "freeze": freeze.app,
         "replay": replay.app,
         "contracts": contracts.app,
+        "key": key.app,
+        "token": token.app,
     },
     "On this machine": {"demo": operate.demo, "dev": operate.dev},
 }

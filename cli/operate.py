@@ -77,15 +77,14 @@ async def _dev(folder: Path) -> None:
             f"upgradepath runs at {world.url} (its documents: {world.url}/docs)",
             f"  the world's folder   {world.folder}",
             f"  the broker           {running.bootstrap_servers}",
-            f"  PostgreSQL           {running.postgres.url()}",
+            f"  PostgreSQL, tokens   {world.folder / 'world.json'}",
             "Beside it, in another terminal below this folder, the command finds it by itself:",
             "  upgradepath release list",
             "  upgradepath run list --as sre",
             f"Elsewhere: export UPGRADEPATH_WORLD={world.folder}",
-            "For others, bearer tokens:",
+            "For other programs, bearer tokens:",
+            *(f"  {f'upgradepath token issue --as {name}':<41}{actor.id}" for name, actor in ACTORS.items()),
         )
-        for name, actor in ACTORS.items():
-            say(f"  {name:<11}{actor.id}", f"    {world.token(actor)}")
         say("Ctrl-C stops it; what is under way goes on at the next start.")
         await stopping
 

@@ -1,8 +1,7 @@
 """`upgradepath replay …`: go on with what is stuck, and do again what was lost. All is safe to repeat."""
 
 import getpass
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -12,15 +11,13 @@ from cli.backlog import known_service, letter_document, read_letters
 from cli.broker import Broker, broker_settings, with_broker
 from cli.client import Server
 from cli.decisions import ask
+from cli.durations import duration
 from cli.output import line, note, say, show_json, table, text, when
 from cli.rebuild import rebuild
 from cli.watch import answer_and_watch
 from shared.clock import utc_now
 
 app = typer.Typer(help="Go on with what is stuck, send dead letters again, rebuild a service's database.")
-
-_AGO = re.compile(r"(?P<count>\d+)(?P<unit>[smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @app.command("resume")
@@ -103,9 +100,9 @@ app.command("rebuild")(rebuild)
 
 def _moment(since: str) -> datetime:
     """`90s`, `2h`, `3d` ago, or a time in ISO 8601, in UTC unless it says otherwise."""
-    ago = _AGO.fullmatch(since)
+    ago = duration(since)
     if ago is not None:
-        return utc_now() - timedelta(**{_UNITS[ago["unit"]]: int(ago["count"])})
+        return utc_now() - ago
     try:
         moment = datetime.fromisoformat(since)
     except ValueError as error:

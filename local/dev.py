@@ -9,8 +9,9 @@ from pathlib import Path
 
 from local.broker import EmbeddedBroker
 from local.postgres import EmbeddedPostgres
-from local.world import HOST, World
+from local.world import HOST, TOKENS_VALID_FOR, World
 from services.processes import build, kept_serving
+from shared import background
 from shared.application import Service
 from shared.contracts.topics import SERVICES
 from shared.messaging.topic_admin import create_topics
@@ -40,10 +41,21 @@ async def running(folder: Path) -> AsyncIterator[Dev]:
             await create_topics(KafkaSettings())
             async with kept_serving(_build_all, HOST, world.port):
                 world.announce(broker.bootstrap_servers, postgres.url())
-                yield Dev(world, postgres, broker.bootstrap_servers)
+                renewing = asyncio.create_task(_renew_tokens(world, broker.bootstrap_servers, postgres.url()))
+                try:
+                    yield Dev(world, postgres, broker.bootstrap_servers)
+                finally:
+                    await background.end(renewing)
     finally:
         world.withdraw()
         await asyncio.to_thread(postgres.stop)
+
+
+async def _renew_tokens(world: World, bootstrap_servers: str, postgres_url: str) -> None:
+    """Announce new tokens long before those that people use come to their end."""
+    while True:
+        await asyncio.sleep(TOKENS_VALID_FOR.total_seconds() / 2)
+        world.announce(bootstrap_servers, postgres_url)
 
 
 def _build_all() -> list[Service]:

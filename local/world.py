@@ -11,8 +11,9 @@ settings.json   what must stay the same when the world is started again
 from __future__ import annotations
 
 import json
-import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -20,9 +21,11 @@ from pydantic import SecretStr
 from local.ports import free_port, is_free
 from shared.contracts.topics import SERVICES
 from shared.contracts.values import Actor
-from shared.http.tokens import issue_token
+from shared.identity.keys import SigningKey
+from shared.identity.tokens import issue_token
 
 HOST = "127.0.0.1"
+TOKENS_VALID_FOR = timedelta(days=1)
 
 ACTORS = {
     "library": Actor(id="library@upgradepath.example", role="library"),
@@ -33,7 +36,7 @@ ACTORS = {
 
 @dataclass(frozen=True)
 class World:
-    """Where a world lies, on which port it answers, and the key that signs its tokens.
+    """Where a world lies, on which port it answers, and the private key (PEM) that signs its tokens.
 
     PostgreSQL's port stays the same for good: the secrets that are kept here name it.
     """
@@ -41,7 +44,7 @@ class World:
     folder: Path
     port: int
     postgres_port: int
-    token_key: str
+    token_key: str = field(repr=False)
 
     @classmethod
     def open(cls, folder: Path) -> World:
@@ -50,13 +53,17 @@ class World:
         kept = folder / "settings.json"
         if kept.is_file():
             settings = json.loads(kept.read_text())
+            if "-----BEGIN" not in settings["token_key"]:
+                # Made when tokens were signed with a shared secret; nobody has a token of it any more.
+                settings["token_key"] = SigningKey.new().pem()
+                _write_private(kept, json.dumps(settings))
         else:
             for name in ("content", "secrets", "work"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
             settings = {
                 "port": free_port(),
                 "postgres_port": free_port(),
-                "token_key": secrets.token_hex(32),
+                "token_key": SigningKey.new().pem(),
             }
             _write_private(kept, json.dumps(settings))
         port = settings["port"] if is_free(settings["port"]) else free_port()
@@ -66,11 +73,19 @@ class World:
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
+    @cached_property
+    def public_keys(self) -> str:
+        """What the services of this world hold: a JWK Set."""
+        return SigningKey.load(self.token_key).public().jwks()
+
     def token(self, actor: Actor) -> str:
-        return issue_token(actor, SecretStr(self.token_key))
+        return issue_token(actor, SecretStr(self.token_key), valid_for=TOKENS_VALID_FOR)
 
     def announce(self, bootstrap_servers: str, postgres_url: str) -> None:
-        """Write `world.json`, by which the command line finds this world, and people its servers."""
+        """Write `world.json`, by which the command line finds this world, and people its servers.
+
+        Its tokens end after a day.
+        """
         announced = {
             "url": self.url,
             "tokens": {name: self.token(actor) for name, actor in ACTORS.items()},
@@ -96,7 +111,7 @@ class World:
             "UPGRADES_KAFKA_EMBEDDED": str(embedded).lower(),
             "UPGRADES_KAFKA_SESSION_TIMEOUT_MS": "2000" if embedded else "6000",
             "UPGRADES_CONTENT_URL": (self.folder / "content").as_uri(),
-            "UPGRADES_TOKEN_KEY": self.token_key,
+            "UPGRADES_TOKEN_PUBLIC_KEYS": self.public_keys,
             "UPGRADES_WORK_FOLDER": str(self.folder / "work"),
             "UPGRADES_SECRETS_FOLDER": str(self.folder / "secrets"),
             "UPGRADES_INSTANCE": "dev",

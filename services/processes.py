@@ -91,7 +91,7 @@ async def serving(services: Sequence[Service], host: str, port: int) -> AsyncIte
         listening = stack.enter_context(socket.create_server((host, port)))
         for service in services:
             await stack.enter_async_context(service.running())
-        app = web_application(services, services[0].settings.token_key)
+        app = web_application(services, services[0].settings.token_public_keys)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
         server = _Server(config)
         async with asyncio.TaskGroup() as group:

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client.core import Metric
-from pydantic import SecretStr
 
 from shared import crash_points
 from shared.http import problems
+from shared.identity.keys import PublicKeys
+from shared.identity.tokens import TokenVerifier
 from shared.messaging import gauges
 from shared.messaging.consumer import Consumer
 from shared.messaging.inbox import Inbox
@@ -85,10 +86,13 @@ class Service:
             yield self
 
 
-def web_application(services: Sequence[Service], token_key: SecretStr) -> FastAPI:
-    """All given services behind one port, each under its own prefix, with one OpenAPI document."""
+def web_application(services: Sequence[Service], keys: PublicKeys) -> FastAPI:
+    """All given services behind one port, each under its own prefix, with one OpenAPI document.
+
+    `keys` prove people's bearer tokens.
+    """
     app = FastAPI(title="upgradepath", version="1")
-    app.state.token_key = token_key
+    app.state.tokens = TokenVerifier(keys)
     problems.install(app)
     for service in services:
         app.include_router(service.router, prefix=f"/{service.name}", tags=[service.name])

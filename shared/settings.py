@@ -2,15 +2,53 @@
 
 import socket
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, PlainValidator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.contracts.topics import COMES_AGAIN_WITHIN_DAYS
+from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKeys
 
 # Its store is opened with the first file; what cannot be one is known at the start.
 # Source: https://developmentseed.org/obstore/latest/api/store/#obstore.store.from_url
 _CONTENT_URL = r"^(file|memory|s3a?|gs|az|azure|adl|abfss?|https?)://"
+
+
+_KEY_FILE_BYTES_MAX = 1024 * 1024
+
+
+def public_keys(given: object) -> PublicKeys:
+    """Public keys: themselves, a JWK Set or PEM text, or the path of a file with one. Raises ValueError."""
+    if isinstance(given, PublicKeys):
+        return given
+    text = str(given).strip()
+    if not text.startswith("{") and "-----BEGIN" not in text:
+        text = _read(Path(text))
+    keys = PublicKeys.load(text)
+    if not keys.by_kid:
+        raise ValueError("there is no key in it: make one with `upgradepath key new`")
+    return keys
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_KEY_FILE_BYTES_MAX).decode()
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(
+            f"not a JWK Set, not a PEM public key, and not a readable file ({type(error).__name__})"
+        ) from error
+
+
+def _no_shared_secret(given: object) -> None:
+    """A setting that was once there; an empty one is as good as none."""
+    if given not in (None, ""):
+        raise ValueError(f"take UPGRADES_TOKEN_KEY away. {MOVE_TO_KEY_PAIRS} (UPGRADES_TOKEN_PUBLIC_KEYS)")
+
+
+Keys = Annotated[PublicKeys, NoDecode, PlainValidator(public_keys)]
+"""Public keys as a setting: a path, or the text itself."""
 
 
 class KafkaSettings(BaseSettings):
@@ -39,12 +77,21 @@ class ServiceSettings(BaseSettings):
     """What the five services have in common. Each adds the URL of its own database."""
 
     model_config = SettingsConfigDict(
-        env_prefix="UPGRADES_", frozen=True, extra="ignore", populate_by_name=True
+        env_prefix="UPGRADES_",
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     content_url: str = Field(pattern=_CONTENT_URL, description="file:///folder, s3://bucket/prefix, …")
-    token_key: SecretStr = Field(min_length=32, description="signs and proves bearer tokens (HS256)")
+    token_public_keys: Keys = Field(
+        description="prove people's tokens: a JWK Set or PEM public keys, or the path of a file with them"
+    )
+    token_key: Annotated[None, NoDecode, PlainValidator(_no_shared_secret)] = Field(
+        default=None, description="ended: services hold public keys only", repr=False
+    )
     instance: str = Field(
         default_factory=socket.gethostname, description="this process, stable over restarts"
     )

@@ -21,7 +21,7 @@ from jwt.exceptions import PyJWKError
 PublicKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
 
 _RSA_BITS_MIN = 2048
-_MOVE = (
+MOVE_TO_KEY_PAIRS = (
     "HS256 keys are not used any more: make a key pair with `upgradepath key new`, give its public half to"
     " the services and issue new tokens"
 )
@@ -51,7 +51,7 @@ class SigningKey:
     def load(cls, text: str, kid: str | None = None) -> "SigningKey":
         """The key of a PEM (PKCS #8) text. Raises `UnusableKey`."""
         if "-----BEGIN" not in text:
-            raise UnusableKey(f"not a private key in PEM. {_MOVE}")
+            raise UnusableKey(f"not a private key in PEM. {MOVE_TO_KEY_PAIRS}")
         try:
             private = serialization.load_pem_private_key(text.encode(), password=None)
         except (ValueError, TypeError) as error:
@@ -95,7 +95,7 @@ class PublicKeys:
         try:
             document = json.loads(text)
         except ValueError as error:
-            raise UnusableKey(f"not a JWK Set and not a PEM public key. {_MOVE}") from error
+            raise UnusableKey(f"not a JWK Set and not a PEM public key. {MOVE_TO_KEY_PAIRS}") from error
         if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
             raise UnusableKey('a JWK Set is an object with a list `keys`: {"keys": [...]}')
         return cls(dict(_jwk(each) for each in document["keys"]))
@@ -131,7 +131,7 @@ def _jwk(document: Any) -> tuple[str, PublicKey]:
     if not isinstance(document, dict):
         raise UnusableKey("each of `keys` is an object")
     if document.get("kty") == "oct":
-        raise UnusableKey(f"a symmetric key is not a public key. {_MOVE}")
+        raise UnusableKey(f"a symmetric key is not a public key. {MOVE_TO_KEY_PAIRS}")
     if "d" in document:
         raise UnusableKey("a private key stands among the public ones: take it out, and make a new pair")
     try:

@@ -26,6 +26,7 @@ from shared.settings import KafkaSettings
 from tests.brokers.deaf_service import deafen
 from tests.brokers.place import Place, eventually
 from tests.conftest import PostgresServer
+from tests.support.keys import JWKS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOON_S = 0.5
@@ -117,7 +118,7 @@ def _environment(
         "UPGRADES_KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
         "UPGRADES_KAFKA_STUCK_AFTER_S": str(SOON_S),
         "UPGRADES_CONTENT_URL": folder.as_uri(),
-        "UPGRADES_TOKEN_KEY": "k" * 32,
+        "UPGRADES_TOKEN_PUBLIC_KEYS": JWKS,
         "UPGRADES_INSTANCE": name,
         "UPGRADES_NOTIFIER_DATABASE_URL": postgres.url(database),
     }

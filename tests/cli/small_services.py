@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import uvicorn
 from fastapi import Body, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import SecretStr
 
 from shared.contracts import runs
 from shared.contracts.freezes import FreezeDeploys, ThawDeploys
@@ -19,9 +18,9 @@ from shared.contracts.runs import RunView
 from shared.contracts.values import Actor, Command
 from shared.errors import Reject, not_found
 from shared.http import problems
-from shared.http.tokens import WhoAsks, issue_token
+from shared.http.tokens import WhoAsks
+from tests.support.keys import VERIFIER, token
 
-KEY = SecretStr("k" * 32)
 RUN_COMMANDS: dict[str, type[Command]] = {
     "start": runs.StartRun,
     "continue": runs.ContinueRun,
@@ -38,7 +37,7 @@ ACTORS = {
     "maintainer": Actor(id="mira@acme.example", role="maintainer", projects=("acme-portal",)),
     "sre": Actor(id="ops@innopo.example", role="sre"),
 }
-TOKENS = {name: issue_token(actor, KEY) for name, actor in ACTORS.items()}
+TOKENS = {name: token(actor) for name, actor in ACTORS.items()}
 
 IdempotencyKey = Annotated[str, Header(alias="Idempotency-Key", min_length=8)]
 
@@ -79,7 +78,7 @@ class Services:
 
 def build(services: Services) -> FastAPI:
     app = FastAPI()
-    app.state.token_key = KEY
+    app.state.tokens = VERIFIER
     problems.install(app)
     _add_registry(app, services)
     _add_planner(app, services)

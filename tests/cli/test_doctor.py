@@ -18,6 +18,7 @@ from shared.prisma.archives import ENGINE, PARSER, module_bytes
 from shared.settings import KafkaSettings
 from tests.cli.conftest import Type
 from tests.conftest import PostgresServer
+from tests.support.keys import JWKS
 
 Diagnoses = dict[str, dict[str, Any]]
 Look = Callable[..., tuple[int, Diagnoses]]
@@ -63,7 +64,7 @@ def right(broker: str, postgres: PostgresServer, tmp_path: Path) -> dict[str, st
         "UPGRADES_KAFKA_BOOTSTRAP_SERVERS": broker,
         "UPGRADES_PLANNER_DATABASE_URL": postgres.url(database),
         "UPGRADES_CONTENT_URL": (tmp_path / "content").as_uri(),
-        "UPGRADES_TOKEN_KEY": "k" * 32,
+        "UPGRADES_TOKEN_PUBLIC_KEYS": JWKS,
     }
 
 
@@ -101,7 +102,7 @@ def test_without_variables_there_are_no_servers_to_look_at(look: Look) -> None:
 def test_a_right_set_up_is_well(look: Look, right: dict[str, str]) -> None:
     code, found = look(**right)
     assert (code, wrong(found)) == (0, {})
-    assert {"broker", "database of planner", "content store", "token key"} < set(found)
+    assert {"broker", "database of planner", "content store", "token keys"} < set(found)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,9 @@ def test_a_right_set_up_is_well(look: Look, right: dict[str, str]) -> None:
         ("UPGRADES_NOTIFIER_DATABASE_URL", "", "database of notifier"),
         ("UPGRADES_CONTENT_URL", "nonsense", "content store"),
         ("UPGRADES_CONTENT_URL", "", "content store"),
-        ("UPGRADES_TOKEN_KEY", "short", "token key"),
+        ("UPGRADES_TOKEN_PUBLIC_KEYS", "nowhere.jwks.json", "token keys"),
+        ("UPGRADES_TOKEN_PUBLIC_KEYS", "", "token keys"),
+        ("UPGRADES_TOKEN_KEY", PASSWORD, "token key"),
     ],
 )
 def test_one_wrong_variable_is_found_and_named(
@@ -139,7 +142,7 @@ def test_one_wrong_variable_is_found_and_named(
 def test_a_variable_that_is_missing_is_missed(look: Look, right: dict[str, str]) -> None:
     code, found = look(UPGRADES_KAFKA_BOOTSTRAP_SERVERS=right["UPGRADES_KAFKA_BOOTSTRAP_SERVERS"])
     assert code == 1
-    assert set(wrong(found)) == {"databases", "content store", "token key"}
+    assert set(wrong(found)) == {"databases", "content store", "token keys"}
 
 
 def test_topics_that_are_not_made_yet(look: Look, right: dict[str, str], empty_broker: str) -> None:
@@ -166,10 +169,10 @@ def test_no_git_at_all(look: Look, tmp_path: Path) -> None:
 
 
 def test_the_table_says_well_or_wrong(upgradepath: Type, right: dict[str, str]) -> None:
-    result = upgradepath("doctor", **{**right, "UPGRADES_TOKEN_KEY": "short"})
+    result = upgradepath("doctor", **{**right, "UPGRADES_TOKEN_PUBLIC_KEYS": "short"})
     assert result.exit_code == 1
     lines = [line.split("\t") for line in result.stdout.splitlines()]
     assert lines[0] == ["", "looked at", "found", "cure"]
     verdicts = {line[1]: line[0] for line in lines[1:]}
     assert verdicts["broker"] == "well"
-    assert verdicts["token key"] == "wrong"
+    assert verdicts["token keys"] == "wrong"

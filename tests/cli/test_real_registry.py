@@ -14,8 +14,9 @@ from services.registry.settings import RegistrySettings
 from shared.application import web_application
 from shared.storage.migrations import migrate
 from tests.cli.conftest import Type
-from tests.cli.small_services import KEY, TOKENS, serve_app
+from tests.cli.small_services import TOKENS, serve_app
 from tests.conftest import PostgresServer
+from tests.support.keys import PUBLIC_KEYS
 
 SYSTEMS = Path(__file__).parents[2] / "examples/systems"
 PROJECT = Path(__file__).parents[2] / "examples/project"
@@ -29,7 +30,9 @@ def registry(postgres: PostgresServer, tmp_path: Path, world: Path) -> Iterator[
     postgres.create_database(database)
     url = postgres.url(database)
     migrate("registry", url)
-    settings = RegistrySettings(content_url=(tmp_path / "content").as_uri(), token_key=KEY, database_url=url)
+    settings = RegistrySettings(
+        content_url=(tmp_path / "content").as_uri(), token_public_keys=PUBLIC_KEYS, database_url=url
+    )
     (tmp_path / "content").mkdir()
 
     @asynccontextmanager
@@ -42,7 +45,7 @@ def registry(postgres: PostgresServer, tmp_path: Path, world: Path) -> Iterator[
         await service.database.close()
 
     service = build(settings)
-    app = web_application([service], settings.token_key)
+    app = web_application([service], settings.token_public_keys)
     app.router.lifespan_context = working
     with serve_app(app) as address:
         (world / "world.json").write_text(json.dumps({"url": address, "tokens": TOKENS}))

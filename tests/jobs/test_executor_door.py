@@ -6,7 +6,6 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from pydantic import SecretStr
 
 from services.executor.api import router
 from services.executor.app import build
@@ -21,17 +20,15 @@ from shared.contracts.stages import CancelExecutorStage, RunExecutorStage
 from shared.contracts.tasks import ChecksTask
 from shared.contracts.values import Actor
 from shared.http import problems
-from shared.http.tokens import issue_token
 from shared.jobs.job import Job
 from shared.jobs.journal import LeaseJournal
 from tests.jobs.job_world import COMMIT, DONE, RUN, World, project, record
-
-KEY = SecretStr("k" * 32)
+from tests.support.keys import PUBLIC_KEYS, VERIFIER, token
 
 
 def bearer(role: str = "maintainer", project: str = "acme") -> dict[str, str]:
     actor = Actor.model_validate({"id": "mira@acme.example", "role": role, "projects": [project]})
-    return {"Authorization": f"Bearer {issue_token(actor, KEY)}"}
+    return {"Authorization": f"Bearer {token(actor)}"}
 
 
 async def test_jobs_and_effects_of_a_run_are_told(world: World) -> None:
@@ -44,7 +41,7 @@ async def test_jobs_and_effects_of_a_run_are_told(world: World) -> None:
     await world.deliver(record())
     await world.answers()
     app = FastAPI()
-    app.state.token_key = KEY
+    app.state.tokens = VERIFIER
     problems.install(app)
     app.include_router(router(world.database))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://executor") as client:
@@ -72,7 +69,10 @@ async def test_checks_are_not_done_here(world: World, tmp_path: Path) -> None:
 
 async def test_the_service_reads_its_commands_and_nothing_else(postgres: Any, tmp_path: Path) -> None:
     settings = ExecutorSettings(
-        database_url=postgres.url("executor"), content_url="memory:///", token_key=KEY, work_folder=tmp_path
+        database_url=postgres.url("executor"),
+        content_url="memory:///",
+        token_public_keys=PUBLIC_KEYS,
+        work_folder=tmp_path,
     )
     service = build(settings)
     assert set(service.inbox.handlers) == {RunExecutorStage, CancelExecutorStage, HoldDeploys}

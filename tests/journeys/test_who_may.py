@@ -6,7 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from local.world import ACTORS
-from shared.http.tokens import issue_token
+from shared.identity.keys import SigningKey
+from shared.identity.tokens import issue_token
 from tests.journeys.conftest import Portals
 from tests.support.people import LIBRARY, SRE, Library, Maintainer, Person, Refused
 from tests.support.portal import Portal
@@ -67,7 +68,7 @@ async def _roles(portal: Portal, run: str) -> None:
         await portal.mira.post("/registry/content", content=b"anything")
     assert upload.value.status == 403
 
-    forged = issue_token(portal.mira.actor, SecretStr("f" * 64))
+    forged = issue_token(portal.mira.actor, SecretStr(SigningKey.new().pem()))
     for token in (forged, "no-token-at-all"):
         unknown = Person(embedded, LIBRARY, token)
         for path in ("/registry/releases", "/planner/runs", f"/planner/runs/{run}"):

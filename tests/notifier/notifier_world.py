@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from pydantic import SecretStr
 from sqlalchemy import text
 
 from services.notifier.api import router
@@ -28,14 +27,13 @@ from shared.contracts.releases import PackageMigration, Release, ReleasePublishe
 from shared.contracts.values import Actor, Message
 from shared.contracts.version_maps import Pins, VersionMap, VersionMapRecorded
 from shared.http import problems
-from shared.http.tokens import issue_token
 from shared.messaging.inbox import Inbox
 from shared.storage.database import Database
 from shared.storage.messages import Outgoing, read_headers
 from shared.storage.tables import OutboxRow
+from tests.support.keys import VERIFIER, bearer
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-KEY = SecretStr("a key for tests that is long enough to sign tokens with")
 SAM = Actor(id="sam@platform.example", role="sre")
 MIRA = Actor(id="mira@acme.example", role="maintainer", projects=("acme-portal",))
 TABLES_IN_ORDER = ("inbox", "outbox", "known_releases", "inboxes", "pins", "notifications", "fanouts")
@@ -149,7 +147,7 @@ class Notifier:
 
     async def read(self, path: str, who: Actor = SAM, **query: str) -> Any:
         """The document at `path`, or the status that is not 200."""
-        headers = {"Authorization": f"Bearer {issue_token(who, KEY)}"}
+        headers = bearer(who)
         answer = await self.http.get(path, params=query, headers=headers)
         return answer.json() if answer.status_code == 200 else answer.status_code
 
@@ -177,7 +175,7 @@ async def running(
         for table in TABLES_IN_ORDER if emptied else ():
             await tx.session.execute(text(f"delete from {table}"))
     app = FastAPI()
-    app.state.token_key = KEY
+    app.state.tokens = VERIFIER
     problems.install(app)
     app.include_router(router(database), prefix="/notifier")
     transport = httpx.ASGITransport(app)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.contracts.topics import SERVICES
+from tests.support.keys import JWKS
 
 ROOT = Path(__file__).resolve().parents[2]
 LATER = {
@@ -35,7 +36,7 @@ print(json.dumps(sorted(name for name, module in sys.modules.items() if module i
 async def test_what_comes_with_the_first_work_is_not_there_before(service: str, tmp_path: Path) -> None:
     variables = {
         "UPGRADES_CONTENT_URL": "memory:///",
-        "UPGRADES_TOKEN_KEY": "0" * 32,
+        "UPGRADES_TOKEN_PUBLIC_KEYS": JWKS,
         "UPGRADES_WORK_FOLDER": str(tmp_path),
         f"UPGRADES_{service.upper()}_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
     }

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import SecretStr
 
 from services.planner.app import build
 from services.planner.gauges import open_runs
@@ -22,10 +21,10 @@ from shared.storage.database import Database
 from shared.telemetry.metrics import exposition
 from tests.planner.test_planner_timers import Moved
 from tests.support.alarms import rings
+from tests.support.keys import PUBLIC_KEYS
 from tests.support.planner_examples import PROJECT, SRE
 from tests.support.planner_service import PlannerService
 
-KEY = "a key for tests that is long enough"
 ALARM = "run-waits-for-sre"
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
@@ -102,10 +101,10 @@ async def _scrape(url: str, folder: Path) -> Samples:
     kafka = KafkaSettings(bootstrap_servers="127.0.0.1:1", embedded=True)
     service = build(
         PlannerSettings(
-            database_url=url, kafka=kafka, content_url=f"file://{folder}", token_key=SecretStr(KEY)
+            database_url=url, kafka=kafka, content_url=f"file://{folder}", token_public_keys=PUBLIC_KEYS
         )
     )
-    transport = httpx.ASGITransport(app=web_application([service], SecretStr(KEY)))
+    transport = httpx.ASGITransport(app=web_application([service], PUBLIC_KEYS))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         text = (await client.get("/metrics")).raise_for_status().text
     await service.database.close()

@@ -16,11 +16,12 @@ from shared.clients.content import ContentStore
 from shared.contracts.stages import RunExecutorStage, Succeeded
 from shared.contracts.values import Actor
 from shared.http import problems
-from shared.http.tokens import issue_token
+from shared.identity.keys import SigningKey
+from shared.identity.tokens import issue_token
+from tests.support.keys import KEY, VERIFIER, bearer
 from tests.support.planner_examples import MIRA, OTTO, PROJECT, SRE, digest, review_facts
 from tests.support.planner_service import PlannerService
 
-KEY = SecretStr("a key for tests that is long enough")
 LENA = Actor(id="lena@library.example", role="library")
 EVE = Actor(id="eve@other.example", role="maintainer", projects=("other",))
 PLAN = {"project": PROJECT, "systems": {"auth-system": None}}
@@ -46,7 +47,7 @@ class Door:
 
 
 def _headers(by: Actor | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {issue_token(by, KEY)}"} if by else {}
+    return bearer(by) if by else {}
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def content(tmp_path: Path) -> ContentStore:
 @pytest.fixture
 async def door(planner: PlannerService, content: ContentStore) -> AsyncIterator[Door]:
     app = FastAPI()
-    app.state.token_key = KEY
+    app.state.tokens = VERIFIER
     problems.install(app)
     app.include_router(router(planner.inbox, planner.database, content), prefix="/planner")
     door = Door(app)
@@ -167,7 +168,7 @@ async def test_without_a_token_or_with_one_that_proves_nothing_there_is_no_answe
     old = issue_token(MIRA, KEY, valid_for=timedelta(seconds=-1))
     response = await door.http.get("/planner/runs", headers={"Authorization": f"Bearer {old}"})
     problem(response, 401)
-    forged = issue_token(MIRA, SecretStr("another key that is long enough too"))
+    forged = issue_token(MIRA, SecretStr(SigningKey.new().pem()))
     response = await door.http.get("/planner/runs", headers={"Authorization": f"Bearer {forged}"})
     problem(response, 401)
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from pydantic import SecretStr
 from sqlalchemy import select, text
 
 from services.registry.api import router
@@ -29,15 +28,14 @@ from shared.contracts.values import Actor, Command, Message
 from shared.contracts.version_maps import Pins
 from shared.errors import Reject
 from shared.http import problems
-from shared.http.tokens import issue_token
 from shared.messaging.inbox import Inbox
 from shared.storage.database import Database
 from shared.storage.tables import OutboxRow
+from tests.support.keys import VERIFIER, bearer
 
 LENA = Actor(id="lena@library.example", role="library")
 MIRA = Actor(id="mira@acme.example", role="maintainer", projects=("acme-portal",))
 SAM = Actor(id="sam@platform.example", role="sre")
-KEY = SecretStr("a key for tests that is long enough to sign tokens with")
 PINS: Pins = {"auth-system": "1.2.4"}
 Files = Mapping[str, str | None]
 TABLES_IN_ORDER = (
@@ -116,7 +114,7 @@ class Registry:
     def door(self, *, verdict_wait_s: float = 5) -> httpx.AsyncClient:
         """A client of the registry's own HTTP door."""
         app = FastAPI()
-        app.state.token_key = KEY
+        app.state.tokens = VERIFIER
         problems.install(app)
         routes = router(self.inbox, self.database, self.gate, self.content, verdict_wait_s=verdict_wait_s)
         app.include_router(routes, prefix="/registry")
@@ -201,7 +199,7 @@ async def running(url: str) -> AsyncIterator[Registry]:
 
 
 def token(actor: Actor) -> dict[str, str]:
-    return {"Authorization": f"Bearer {issue_token(actor, KEY)}"}
+    return bearer(actor)
 
 
 def _source(command: Command) -> str:

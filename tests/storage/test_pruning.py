@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 from sqlalchemy import text
 
 from shared.contracts.topics import COMES_AGAIN_WITHIN_DAYS, DAY_MS, DEAD_LETTERS, FOREVER, TOPICS, Topic
@@ -19,6 +19,7 @@ from shared.storage.database import Database, Transaction
 from shared.storage.pruning import INBOX, Prune, Pruner, kept, older
 from shared.storage.tables import MESSAGE_TABLES
 from tests.conftest import PostgresServer
+from tests.support.keys import PUBLIC_KEYS
 
 KEEP = timedelta(days=180)
 ROWS = 30_000
@@ -124,7 +125,7 @@ def test_no_setting_can_break_that(tmp_path: Path) -> None:
     def settings(**given: float) -> ServiceSettings:
         return ServiceSettings(
             content_url=tmp_path.as_uri(),
-            token_key=SecretStr("k" * 32),
+            token_public_keys=PUBLIC_KEYS,
             **given,  # type: ignore[arg-type]
         )
 

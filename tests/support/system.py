@@ -62,9 +62,8 @@ class Embedded:
         return self.world.token(actor)
 
     def logs(self) -> str:
-        """Everything that the services have said; without the greeting, which is for its reader's eyes."""
-        lines = self._log.read_text(errors="replace").splitlines()
-        return "\n".join(line for line in lines if not line.startswith("  PostgreSQL "))
+        """Everything that the services have said, and the greeting."""
+        return self._log.read_text(errors="replace")
 
     async def start(self) -> None:
         """Returns when all services answer."""

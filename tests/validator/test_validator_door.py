@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from pydantic import SecretStr
 
 from services.validator.api import router
 from services.validator.app import build
@@ -20,15 +19,14 @@ from shared.contracts.stages import CancelValidatorStage, RunValidatorStage
 from shared.contracts.tasks import RecordTask
 from shared.contracts.values import Actor
 from shared.http import problems
-from shared.http.tokens import issue_token
 from shared.jobs.handlers import WorkerInbox
 from shared.jobs.store import WorkerTransaction
 from shared.jobs.worker import Worker
 from shared.storage.database import Database
 from shared.storage.migrations import migrate_async
+from tests.support.keys import PUBLIC_KEYS, VERIFIER, token
 from tests.validator.staging_world import RUN, Staging, python
 
-KEY = SecretStr("k" * 32)
 CHECKS: dict[str, dict[str, Any]] = {
     "unit-tests": {"kind": "command", "run": python("print('3 tests')")},
     "users-kept": {"kind": "sql", "query": "select count(*) from users", "expect": "1"},
@@ -72,7 +70,7 @@ async def reported(postgres: Any, staging: Staging) -> AsyncIterator[httpx.Async
         await finished(database, fence)
     await worker.stop()
     app = FastAPI()
-    app.state.token_key = KEY
+    app.state.tokens = VERIFIER
     problems.install(app)
     app.include_router(router(database, staging.tools.content), prefix="/validator")
     transport = httpx.ASGITransport(app)
@@ -93,7 +91,7 @@ async def finished(database: Database[WorkerTransaction], fence: int) -> None:
 
 def bearer(role: str = "maintainer", project: str = "acme") -> dict[str, str]:
     actor = Actor.model_validate({"id": "mira@acme.example", "role": role, "projects": [project]})
-    return {"Authorization": f"Bearer {issue_token(actor, KEY)}"}
+    return {"Authorization": f"Bearer {token(actor)}"}
 
 
 async def test_a_run_is_reported_and_its_logs_can_be_read_by_those_who_may(
@@ -137,7 +135,7 @@ async def test_the_service_reads_its_commands_and_nothing_else(postgres: Any, tm
     settings = ValidatorSettings(
         database_url=postgres.url("validator"),
         content_url="memory:///",
-        token_key=KEY,
+        token_public_keys=PUBLIC_KEYS,
         work_folder=tmp_path,
     )
     service = build(settings)

@@ -1,0 +1,103 @@
+"""`upgradepath token …`: bearer tokens, where no identity provider issues them."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr, ValidationError
+
+from cli.durations import duration
+from cli.output import note, raw, when
+from cli.world import Role, world_folder
+from shared.clock import utc_now
+from shared.contracts.envelope import explain
+from shared.contracts.values import Actor
+from shared.errors import invalid
+
+app = typer.Typer(help="Bearer tokens, for servers without an identity provider.")
+
+VALID_FOR_AT_MOST = timedelta(days=7)
+"""A token cannot be called back: whoever needs more than a week gets a new one."""
+
+
+@app.command("issue")
+def issue(
+    subject: Annotated[
+        str | None, typer.Option("--subject", metavar="ID", help="Whom it names: mira@acme.example.")
+    ] = None,
+    role: Annotated[Role | None, typer.Option("--role", help="What they may do.")] = None,
+    project: Annotated[
+        list[str] | None,
+        typer.Option("--project", metavar="PROJECT", help="For a maintainer, each of theirs."),
+    ] = None,
+    valid_for: Annotated[
+        str, typer.Option("--valid-for", metavar="DURATION", help="30m, 8h, 2d: at most 7d.")
+    ] = "8h",
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="A private key of `key new`; else the local world's."),
+    ] = None,
+    kid: Annotated[
+        str | None, typer.Option("--kid", help="The key's id, where `key new` was given one.")
+    ] = None,
+    as_role: Annotated[
+        Role | None, typer.Option("--as", help="In a local world: for this one of its people.")
+    ] = None,
+) -> None:
+    """Print a token for somebody, signed with a private key.
+
+    Anybody who has it is taken for that person until it ends: nobody can call it back.
+    """
+    from shared.identity.keys import UnusableKey
+    from shared.identity.tokens import issue_token
+
+    lasting = duration(valid_for)
+    if lasting is None or not timedelta() < lasting <= VALID_FOR_AT_MOST:
+        raise typer.BadParameter(
+            f"{valid_for!r} is not a duration like 30m, 8h or 2d, up to 7d", param_hint="--valid-for"
+        )
+    actor = _known(as_role) if as_role is not None else _actor(subject, role, project or [])
+    try:
+        token = issue_token(actor, _private_key(key), valid_for=lasting, kid=kid)
+    except UnusableKey as error:
+        raise invalid(
+            str(error), field="--key", cure="name a private key: upgradepath key new makes one"
+        ) from error
+    raw(token + "\n")
+    note(f"{actor.id}, {actor.role}, until {when(utc_now() + lasting)} UTC")
+
+
+def _known(role: Role) -> Actor:
+    from local.world import ACTORS
+
+    return ACTORS[role]
+
+
+def _actor(subject: str | None, role: Role | None, projects: list[str]) -> Actor:
+    if subject is None or role is None:
+        raise typer.BadParameter("say for whom: --subject and --role, or --as in a local world")
+    if role == "maintainer" and not projects:
+        raise typer.BadParameter("a maintainer needs at least one Project", param_hint="--project")
+    try:
+        return Actor(id=subject, role=role, projects=tuple(projects))
+    except ValidationError as error:
+        raise typer.BadParameter(explain(error)) from error
+
+
+def _private_key(path: Path | None) -> SecretStr:
+    if path is None:
+        folder = world_folder()
+        if folder is None:
+            raise typer.BadParameter("name a private key, or start the local world", param_hint="--key")
+        from local.world import World
+
+        return SecretStr(World.open(folder).token_key)
+    try:
+        return SecretStr(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise invalid(
+            f"{path} cannot be read ({type(error).__name__})",
+            field="--key",
+            cure="name the file that `upgradepath key new` has written",
+        ) from error

@@ -1,0 +1,197 @@
+"""People's tokens: signed JWTs that say who somebody is and for which Projects they may speak.
+
+A token names neither its algorithm nor its key by its own word: the key that a service trusts decides. The
+claims are `sub` (who), `role`, `projects`, `aud` and `exp`; `iat` and `nbf` count where they stand.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import jwt
+from pydantic import SecretStr, ValidationError
+
+from shared.clock import utc_now
+from shared.contracts.values import Actor
+from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKey, PublicKeys, SigningKey, algorithm_of
+
+AUDIENCE = "upgradepath"
+VALID_FOR = timedelta(hours=8)
+"""Unless somebody says otherwise: a day's work."""
+TOKEN_CHARACTERS_MAX = 4096
+"""Counted before anything of a token is decoded."""
+PROJECTS_MAX = 100
+
+_CLOCKS_DIFFER_S = 30
+"""An issuer's clock may be so far ahead: `iat` and `nbf` may lie so far in the future."""
+_KEYS_TRIED_MAX = 4
+"""A token without a key's id is tried with the keys of its algorithm; with more of them it must name one."""
+_REMEMBERED = 1024
+_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+_TYPES = {"jwt", "at+jwt", "application/at+jwt"}
+# Each would let the token say how it is to be verified, or what of it is not to be read as it stands.
+_REFUSED_HEADERS = ("jwk", "jku", "x5u", "x5c", "crit", "b64", "zip", "enc")
+_CLAIMS = ("aud", "exp", "sub")
+_JWS = jwt.PyJWS()
+
+
+class InvalidToken(ValueError):
+    """A token that does not prove its actor; the message says why, and never holds the token."""
+
+
+@dataclass(frozen=True)
+class _Proven:
+    """What a signed token says; times are in seconds since 1970."""
+
+    actor: Actor
+    expires_s: float
+    valid_from_s: float
+
+
+def issue_token(
+    actor: Actor, key: SecretStr, *, valid_for: timedelta = VALID_FOR, kid: str | None = None
+) -> str:
+    """A token for `actor`, signed with the private key of a PEM text. Raises `UnusableKey`.
+
+    `kid` is the key's id where it has one of its own.
+    """
+    signing = SigningKey.load(key.get_secret_value(), kid)
+    claims = {
+        "aud": AUDIENCE,
+        "sub": actor.id,
+        "role": actor.role,
+        "projects": list(actor.projects),
+        "exp": utc_now() + valid_for,
+    }
+    return jwt.encode(claims, signing.private, algorithm="EdDSA", headers={"kid": signing.kid})
+
+
+class TokenVerifier:
+    """Proves people's tokens with the public keys that a service trusts."""
+
+    def __init__(self, keys: PublicKeys) -> None:
+        self._keys = keys
+        # A signature is the same at every reading; whether the token has ended is asked each time.
+        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._prove)
+
+    def verify(self, token: str, *, at: datetime | None = None) -> Actor:
+        """Who the token speaks for at that time, or else now. Raises `InvalidToken`."""
+        if len(token) > TOKEN_CHARACTERS_MAX:
+            raise InvalidToken(
+                f"the token has {len(token)} characters, at most {TOKEN_CHARACTERS_MAX} are read:"
+                " issue one for fewer Projects"
+            )
+        if not _FORM.fullmatch(token):
+            raise InvalidToken("this is not a signed JWT: three parts in base64url, with dots between")
+        proven = self._remembered(token)
+        at_s = (at or utc_now()).timestamp()
+        if at_s >= proven.expires_s:
+            raise InvalidToken("the token has expired: get a new one")
+        if at_s + _CLOCKS_DIFFER_S < proven.valid_from_s:
+            raise InvalidToken(
+                "the token is not valid yet (`iat` or `nbf`): wait, or correct the issuer's clock"
+            )
+        return proven.actor
+
+    def _prove(self, token: str) -> _Proven:
+        header = _header(token)
+        for key in self._candidates(header):
+            try:
+                payload = _JWS.decode(token, key, algorithms=[algorithm_of(key)])
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.PyJWTError as error:
+                raise InvalidToken("the token is not a JWT that can be read") from error
+            return _read(_claims(payload))
+        raise InvalidToken("the signature is not one of a key that this service trusts")
+
+    def _candidates(self, header: Mapping[str, Any]) -> list[PublicKey]:
+        algorithm, kid = header.get("alg"), header.get("kid")
+        if isinstance(algorithm, str) and algorithm.upper().startswith("HS"):
+            raise InvalidToken(
+                f"the token is signed with a shared secret ({algorithm[:8]!a}). {MOVE_TO_KEY_PAIRS}"
+            )
+        if kid is None:
+            found = [key for key in self._keys.by_kid.values() if algorithm_of(key) == algorithm]
+            if len(found) > _KEYS_TRIED_MAX:
+                raise InvalidToken("the token does not name its key, and many are trusted: give it a `kid`")
+        elif isinstance(kid, str):
+            found = [key for name, key in self._keys.by_kid.items() if name == kid]
+            if not found:
+                raise InvalidToken(f"the token names the key {kid[:64]!a}, which this service does not trust")
+        else:
+            raise InvalidToken("the token's `kid` is not a text")
+        if any(algorithm_of(key) != algorithm for key in found) or not found:
+            raise InvalidToken(
+                "the token names another algorithm than its key has: EdDSA, ES256 and RS256 are read,"
+                " each with a key of its kind"
+            )
+        return found
+
+
+def _header(token: str) -> Mapping[str, Any]:
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError, RecursionError) as error:
+        raise InvalidToken("the token's header cannot be read") from error
+    refused = [name for name in _REFUSED_HEADERS if name in header]
+    if refused:
+        raise InvalidToken(
+            f"the token's header has `{refused[0]}`: the services choose the key and read nothing but JWTs"
+        )
+    kind = header.get("typ", "JWT")
+    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+        raise InvalidToken("the token's `typ` is neither JWT nor at+jwt")
+    return header
+
+
+def _claims(payload: bytes) -> Mapping[str, Any]:
+    try:
+        claims = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise InvalidToken("the token's claims are not JSON") from error
+    if not isinstance(claims, dict):
+        raise InvalidToken("the token's claims are not a JSON object")
+    return claims
+
+
+def _read(claims: Mapping[str, Any]) -> _Proven:
+    missing = [name for name in _CLAIMS if claims.get(name) is None]
+    if missing:
+        raise InvalidToken(f"the token has no `{missing[0]}`")
+    audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+    if AUDIENCE not in audiences or not all(isinstance(each, str) for each in audiences):
+        raise InvalidToken(f"the token is for another audience: `aud` must name {AUDIENCE}")
+    starts = [_time(claims, name) for name in ("iat", "nbf") if claims.get(name) is not None]
+    return _Proven(_actor(claims), _time(claims, "exp"), max(starts, default=-math.inf))
+
+
+def _time(claims: Mapping[str, Any], name: str) -> float:
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e12:
+        raise InvalidToken(f"the token's `{name}` is not a number of seconds since 1970")
+    return float(value)
+
+
+def _actor(claims: Mapping[str, Any]) -> Actor:
+    subject, projects = claims["sub"], claims.get("projects", [])
+    # It stands in sources, headers and logs.
+    if not isinstance(subject, str) or not subject.isprintable() or subject != subject.strip():
+        raise InvalidToken("the token's `sub` is not a name in printable characters")
+    if not isinstance(projects, list) or not all(isinstance(each, str) for each in projects):
+        raise InvalidToken("the token's `projects` is not a list of Project ids")
+    if len(projects) > PROJECTS_MAX:
+        raise InvalidToken(f"the token names {len(projects)} Projects, at most {PROJECTS_MAX} are read")
+    try:
+        return Actor.model_validate({"id": subject, "role": claims.get("role"), "projects": projects})
+    except ValidationError as error:
+        where = error.errors(include_input=False, include_url=False)[0]["loc"][0]
+        raise InvalidToken(
+            f"the token's `{'sub' if where == 'id' else where}` is not valid: `role` is library, maintainer"
+            " or sre, `sub` has 1 to 200 characters, and `projects` are Project ids"
+        ) from error
