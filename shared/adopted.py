@@ -11,6 +11,7 @@ from shared.contracts.values import Digest, SystemName
 from shared.declarations import read_toml
 
 ADOPTED_FILE = "prisma/migrations/adopted.toml"
+_BYTES_MAX = 1 << 20
 _HEAD = "# The Systems' migrations that this Project had when it was adopted, and the folder that has each.\n"
 
 
@@ -33,7 +34,8 @@ class _File(BaseModel):
 
 def read_adopted(text: str) -> tuple[Adopted, ...]:
     """Raises `Reject` with every mistake."""
-    return read_toml(text, _File, file=ADOPTED_FILE).migration
+    # A row of five lines for each migration of a long history.
+    return read_toml(text, _File, file=ADOPTED_FILE, bytes_max=_BYTES_MAX, nul=True).migration
 
 
 def write_adopted(migrations: tuple[Adopted, ...]) -> str:

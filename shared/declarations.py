@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from shared.bounds import FILE_BYTES_MAX, OutOfBounds, bounded_values
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject
+from shared.toml_bounds import bound_toml
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -25,19 +27,32 @@ _CHECK_KINDS = ("command", "http", "sql", "log", "sign-off")
 _VALUE_CHARACTERS = 200
 
 
-def read_toml(text: str, model: type[Model], *, file: str) -> Model:
+def read_toml(
+    text: str, model: type[Model], *, file: str, bytes_max: int = FILE_BYTES_MAX, nul: bool = False
+) -> Model:
     """Parse TOML into `model`; raises `Reject` with one refusal per mistake."""
-    return read_values(parse_toml(text, file=file), model)
+    return read_values(parse_toml(text, file=file, bytes_max=bytes_max, nul=nul), model)
 
 
-def parse_toml(text: str, *, file: str) -> dict[str, Any]:
-    """Parse TOML; raises `Reject` naming the file and the line."""
+def parse_toml(text: str, *, file: str, bytes_max: int = FILE_BYTES_MAX, nul: bool = False) -> dict[str, Any]:
+    """Parse TOML that was bounded before; raises `Reject` naming the file and the line.
+
+    `nul`: text may hold NUL characters, because it goes into no database.
+    """
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        cure = "correct the TOML there"
-        refusal = Refusal(kind="invalid", reason=f"{file} is no TOML: {error}", field=file, cure=cure)
-        raise Reject(refusal) from None
+        bound_toml(text, bytes_max=bytes_max)
+        values = tomllib.loads(text)
+        bounded_values(values, nul=nul)
+    except OutOfBounds as error:
+        raise _unreadable(file, f"{file} is not read: {error}", "make it smaller or flatter") from None
+    except (ValueError, RecursionError) as error:
+        # ValueError alone: Python makes no number of more than 4300 digits.
+        raise _unreadable(file, f"{file} is no TOML: {error}", "correct the TOML there") from None
+    return values
+
+
+def _unreadable(file: str, reason: str, cure: str) -> Reject:
+    return Reject(Refusal(kind="invalid", reason=reason, field=file, cure=cure))
 
 
 def read_values(values: dict[str, Any], model: type[Model]) -> Model:

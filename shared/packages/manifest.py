@@ -11,7 +11,7 @@ from shared.errors import Reject
 from shared.versions import parse_constraint
 
 # Real histories have spaces, capitals and umlauts in them; only the order by name must be the order of time.
-MIGRATION_FOLDER = re.compile(r'\d[^/\\"\x00-\x1f\x7f]{0,199}')
+MIGRATION_FOLDER = re.compile(r'[0-9][^/\\"\x00-\x1f\x7f]{0,199}')
 
 
 def _constraint(text: str) -> str:

@@ -21,7 +21,7 @@ SCHEMA: Final = "prisma/schema.prisma"
 FILES: Final = "files/"
 MIGRATIONS: Final = "prisma/migrations/"
 _TIMESTAMP = re.compile(r"^\d+[_ -]*")
-_TITLE_CHARACTERS = 150
+_TITLE_BYTES = 150
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Migration:
     @property
     def title(self) -> str:
         """The name without the timestamp, cut to what still fits when a Project names the folder."""
-        return _TIMESTAMP.sub("", self.name)[:_TITLE_CHARACTERS] or self.name
+        title = _TIMESTAMP.sub("", self.name).encode()[:_TITLE_BYTES].decode(errors="ignore")
+        # Cut behind a word, it must not end as no system lets a name end.
+        return title.rstrip(" .") or self.name
 
 
 @dataclass(frozen=True)
