@@ -1,7 +1,7 @@
 """The tar layer of a package, read here and nowhere else: each header is 512 bytes, each extension bounded.
 
 Python's own tarfile parses extended headers in quadratic time before 3.11.10 and 3.12.6 (CVE-2024-6232),
-and takes much that a package may not have. GNU tar, bsdtar, Git and Python write plain files as they are read here.
+and takes much that a package may not have. Here is read how GNU tar, bsdtar, Git and Python write files.
 
 Source of the format: https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html#tag_20_92_13
 """
