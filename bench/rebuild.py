@@ -20,6 +20,7 @@ from local.kafka import ApacheKafka
 from local.postgres import EmbeddedPostgres
 from services.restorers import REBUILDABLE, restorer
 from shared.contracts.topics import Topic
+from shared.messaging.client_arguments import client_arguments
 from shared.messaging.topic_admin import create_topics
 from shared.messaging.topic_reader import read_batches
 from shared.replay.rebuild import rebuild
@@ -148,7 +149,7 @@ def _cpu_s(postgres: EmbeddedPostgres, kafka: ApacheKafka) -> dict[str, float]:
 @asynccontextmanager
 async def _producer(settings: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap_servers, acks="all", max_batch_size=128 * 1024, linger_ms=5
+        **client_arguments(settings), acks="all", max_batch_size=128 * 1024, linger_ms=5
     )
     await producer.start()
     try:

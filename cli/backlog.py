@@ -36,7 +36,7 @@ def lag(
     from shared.replay.lag import lags
 
     settings = broker_settings(bootstrap_servers)
-    found = with_broker(lags(settings, reads(service), utc_now()))
+    found = with_broker(settings, lags(settings, reads(service), utc_now()))
     shown = [one for one in found if all_partitions or as_json or one.behind]
     if as_json:
         show_json([one.__dict__ for one in shown])
@@ -110,7 +110,7 @@ def read_letters(bootstrap_servers: str | None, service: str | None) -> list[Dea
     known_service(service)
     found = []
     for name in [service] if service else SERVICES:
-        found += with_broker(read_dead_letters(settings, name))
+        found += with_broker(settings, read_dead_letters(settings, name))
     return found
 
 

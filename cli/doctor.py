@@ -171,16 +171,19 @@ def _deploys() -> Iterator[Diagnosis]:
 
 
 async def _broker() -> list[Diagnosis]:
+    from shared.messaging.connection_faults import broker_fault
     from shared.messaging.topic_admin import describe_topics
     from shared.settings import KafkaSettings
 
     try:
         settings = KafkaSettings()
-        states = await describe_topics(settings)
     except ValidationError as error:
         return [Diagnosis("broker", explain(error), "correct the variables UPGRADES_KAFKA_…")]
+    try:
+        states = await describe_topics(settings)
     except Exception as error:  # whatever it is: that is what was found
-        return [Diagnosis("broker", _words(error), f"start it, or correct {BROKER}")]
+        found = await broker_fault(settings) or _words(error)
+        return [Diagnosis("broker", found, f"start it, or correct {BROKER}")]
     wrong = [state for state in states if state.state in {"missing", "outdated", "differs"}]
     if not wrong:
         return [Diagnosis("broker", f"{settings.bootstrap_servers}, {len(states)} topics")]

@@ -59,7 +59,9 @@ def rebuild(
         raise typer.BadParameter(f"give --into, or set UPGRADES_{service.upper()}_DATABASE_URL")
     target = into or _beside(live_url or "")
     settings = broker_settings(bootstrap_servers)
-    done, rebuilt, standing = with_broker(_rebuild(settings, restorer(service, _content()), target, live_url))
+    done, rebuilt, standing = with_broker(
+        settings, _rebuild(settings, restorer(service, _content()), target, live_url)
+    )
     same = _show(service, target, done, rebuilt, standing, restorer(service, _content()), as_json)
     if not same:
         raise typer.Exit(1)

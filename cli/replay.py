@@ -88,7 +88,7 @@ def redrive(
         if not yes:
             ask(f"Send {len(chosen)} again?")
         settings = broker_settings(bootstrap_servers)
-        with_broker(dead_letters.redrive(settings, chosen, by=getpass.getuser(), rate_per_s=rate))
+        with_broker(settings, dead_letters.redrive(settings, chosen, by=getpass.getuser(), rate_per_s=rate))
     if as_json:
         show_json({"sent": not dry_run, "letters": [letter_document(letter) for letter in chosen]})
     elif chosen and not dry_run:

@@ -36,7 +36,8 @@ def create(
     from shared.messaging.topic_admin import create_topics, describe_topics
 
     work = describe_topics if dry_run else create_topics
-    states = with_broker(work(broker_settings(bootstrap_servers)))
+    settings = broker_settings(bootstrap_servers)
+    states = with_broker(settings, work(settings))
     _show(states, as_json)
     if any(state.state == "differs" for state in states):
         raise typer.Exit(1)
@@ -47,7 +48,8 @@ def list_topics(bootstrap_servers: Broker = None, as_json: AsJson = False) -> No
     """How each topic stands at the broker; exit 1 when one is missing or differs."""
     from shared.messaging.topic_admin import describe_topics
 
-    states = with_broker(describe_topics(broker_settings(bootstrap_servers)))
+    settings = broker_settings(bootstrap_servers)
+    states = with_broker(settings, describe_topics(settings))
     _show(states, as_json)
     if any(state.state in {"missing", "outdated", "differs"} for state in states):
         raise typer.Exit(1)
@@ -73,11 +75,13 @@ def tail(
         names = ", ".join(known.name for known in found or TOPICS)
         raise typer.BadParameter(f"{topic!r} names {len(found)} topics; choose one of: {names}")
 
+    settings = broker_settings(bootstrap_servers)
+
     async def print_all() -> None:
-        async for record in read_topic(broker_settings(bootstrap_servers), found[0], follow=follow):
+        async for record in read_topic(settings, found[0], follow=follow):
             typer.echo(json.dumps(describe(record), ensure_ascii=False))
 
-    with_broker(print_all())
+    with_broker(settings, print_all())
 
 
 @app.command("dump")
@@ -88,7 +92,8 @@ def dump(
     """Write what is on every topic to files."""
     from shared.messaging.topic_reader import dump_topics
 
-    counts = with_broker(dump_topics(broker_settings(bootstrap_servers), folder))
+    settings = broker_settings(bootstrap_servers)
+    counts = with_broker(settings, dump_topics(settings, folder))
     for topic, count in counts.items():
         say(f"{count:>6}  {folder / topic}.jsonl")
 

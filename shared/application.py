@@ -78,7 +78,7 @@ class Service:
             if self.settings.otlp_endpoint is not None:
                 configure_tracing(self.name, self.settings.otlp_endpoint)
                 stack.callback(stop_tracing, self.name)
-            await bring_up_to_date(self.name, self.database.engine)
+            await bring_up_to_date(self.name, self.database.engine, self.database.url)
             parts: tuple[Part, ...] = (self.relay, self.consumer, *self.parts, self.pruner)
             for part in parts:
                 await part.start()

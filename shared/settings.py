@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.contracts.topics import COMES_AGAIN_WITHIN_DAYS
 from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKeys
+from shared.kafka_security import KafkaSecurity
 
 # Its store is opened with the first file; what cannot be one is known at the start.
 # Source: https://developmentseed.org/obstore/latest/api/store/#obstore.store.from_url
@@ -51,16 +52,9 @@ Keys = Annotated[PublicKeys, NoDecode, PlainValidator(public_keys)]
 """Public keys as a setting: a path, or the text itself."""
 
 
-class KafkaSettings(BaseSettings):
-    """How to reach the broker."""
+class KafkaSettings(KafkaSecurity):
+    """How to reach the broker, and what a client of ours does there."""
 
-    model_config = SettingsConfigDict(env_prefix="UPGRADES_KAFKA_", frozen=True, extra="ignore")
-
-    bootstrap_servers: str = "127.0.0.1:9092"
-    embedded: bool = Field(
-        default=False,
-        description="the in-memory broker: it has no idempotent producer, and forgets when it stops",
-    )
     session_timeout_ms: int = 6000
     stuck_after_s: float = Field(
         default=15, gt=0, description="a consumer that stands still for twice as long ends its process"

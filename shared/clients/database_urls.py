@@ -1,23 +1,44 @@
 """PostgreSQL URLs as Projects write them: Prisma's own parameters may be among PostgreSQL's."""
 
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
+
+from shared.clients.libpq import UnusableUrl, addresses, query_of
 
 DEFAULT_SCHEMA = "public"
 _PRISMA_PARAMETERS = frozenset(
-    {"schema", "connection_limit", "pool_timeout", "socket_timeout", "connect_timeout", "pgbouncer"}
+    {
+        "schema",
+        "connection_limit",
+        "pool_timeout",
+        "socket_timeout",
+        "connect_timeout",
+        "pgbouncer",
+        "statement_cache_size",
+    }
 )
 
 
 def server_url(url: str) -> str:
-    """The URL without Prisma's parameters, as PostgreSQL's own programs take it."""
+    """The URL without Prisma's parameters, as PostgreSQL's own programs take it.
+
+    Prisma's way to prove a server is said in PostgreSQL's words. Raises `UnusableUrl` for its archive of
+    keys, which only Prisma reads.
+    """
     parts = urlsplit(url)
-    kept = [(key, value) for key, value in parse_qsl(parts.query) if key not in _PRISMA_PARAMETERS]
-    return urlunsplit(parts._replace(query=urlencode(kept)))
+    kept = {key: value for key, value in query_of(url).items() if key not in _PRISMA_PARAMETERS}
+    if "sslidentity" in kept:
+        raise UnusableUrl("sslidentity in a PostgreSQL URL is Prisma's: name sslcert and sslkey in PEM")
+    if kept.pop("sslaccept", None) == "strict":
+        kept["sslmode"] = "verify-full"
+        if "sslcert" in kept and "sslkey" not in kept:
+            kept["sslrootcert"] = kept.pop("sslcert")
+        kept.setdefault("sslrootcert", "system")
+    return urlunsplit(parts._replace(query=urlencode(kept, quote_via=quote)))
 
 
 def schema_of(url: str) -> str:
     """The schema in which Prisma puts what names none."""
-    return dict(parse_qsl(urlsplit(url).query)).get("schema", DEFAULT_SCHEMA)
+    return query_of(url).get("schema", DEFAULT_SCHEMA)
 
 
 def database_of(url: str) -> str:
@@ -32,5 +53,8 @@ def with_database(url: str, name: str) -> str:
 
 def place(url: str) -> str:
     """Where a URL leads, for people: host and database, no user and no password."""
-    parts = urlsplit(url)
-    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}/{database_of(url)}"
+    try:
+        found = [f"{one.host}:{one.port}" for one in addresses(url)]
+    except UnusableUrl:
+        found = ["a server"]
+    return f"{','.join(found) or 'localhost:5432'}/{database_of(url)}"

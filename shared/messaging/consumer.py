@@ -19,6 +19,8 @@ from shared.contracts.topics import Topic
 from shared.contracts.values import Command
 from shared.errors import Retry
 from shared.messaging.backoff import delays_s
+from shared.messaging.client_arguments import faststream_arguments
+from shared.messaging.connection_faults import broker_fault
 from shared.messaging.dead_letters import Record, bury
 from shared.messaging.inbox import Inbox, OtherBytes, Stumbled
 from shared.messaging.lenient_records import read_all_names
@@ -65,7 +67,7 @@ class Consumer(Generic[T]):
         self._instance = None if settings.embedded else instance
         # A topic made by being read would have the wrong number of partitions for good.
         self.broker = KafkaBroker(
-            settings.bootstrap_servers, logger=None, allow_auto_create_topics=False, client_id=service
+            **faststream_arguments(settings), logger=None, allow_auto_create_topics=False, client_id=service
         )
         topics = {message.topic for message in inbox.handlers if hasattr(message, "topic")}
         self._subscribers = [
@@ -149,7 +151,8 @@ class Consumer(Generic[T]):
                 await self.broker.connect()
                 break
             except (KafkaError, OSError) as error:
-                log.warning("the broker does not answer, consuming waits: %s", error)
+                why = await broker_fault(self.settings) or error
+                log.warning("the broker does not answer, consuming waits: %s", why)
                 await self.broker.stop()
             await asyncio.sleep(delay_s)
         try:

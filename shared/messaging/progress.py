@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
+from shared.messaging.client_arguments import client_arguments
 from shared.settings import KafkaSettings
 
 _ANSWER_WITHIN_S = 10.0
@@ -84,7 +85,7 @@ class Progress:
 
 async def broker_answers(settings: KafkaSettings) -> bool:
     """Whether it does, over a new connection."""
-    client = AIOKafkaClient(bootstrap_servers=settings.bootstrap_servers)
+    client = AIOKafkaClient(**client_arguments(settings))
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
             await client.bootstrap()

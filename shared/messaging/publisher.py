@@ -9,6 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
+from shared.messaging.client_arguments import client_arguments
 from shared.settings import KafkaSettings
 from shared.storage.messages import Outgoing
 
@@ -52,7 +53,7 @@ class Publisher:
 async def publishing(settings: KafkaSettings) -> AsyncIterator[Publisher]:
     """A publisher that is connected, and given up at the end without waiting for a broker that is away."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **client_arguments(settings),
         acks="all",
         enable_idempotence=not settings.embedded,
         linger_ms=0,

@@ -10,6 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, for_code
 
 from shared.contracts.topics import DEAD_LETTERS, TOPICS, Topic
+from shared.messaging.client_arguments import client_arguments
 from shared.settings import KafkaSettings
 
 RECORD_BYTES_MAX = 1024 * 1024
@@ -120,7 +121,7 @@ async def _found(settings: KafkaSettings) -> dict[str, _Found]:
 
 @asynccontextmanager
 async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    admin = AIOKafkaAdminClient(**client_arguments(settings))
     try:
         await admin.start()
         yield admin

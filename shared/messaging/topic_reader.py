@@ -13,6 +13,7 @@ from pydantic_core import from_json
 
 from shared.contracts.header_names import to_text
 from shared.contracts.topics import Topic
+from shared.messaging.client_arguments import client_arguments
 from shared.messaging.lenient_records import read_all_names
 from shared.messaging.topic_admin import describe_topics, partition_counts
 from shared.settings import KafkaSettings
@@ -56,7 +57,7 @@ async def read_batches(
     partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
     read_all_names()
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **client_arguments(settings),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -6,6 +6,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from shared.contracts.topics import Topic
+from shared.messaging.client_arguments import client_arguments
 from shared.messaging.lenient_records import read_all_names
 from shared.messaging.topic_admin import partition_counts
 from shared.messaging.topic_reader import Record
@@ -28,7 +29,7 @@ async def unread(settings: KafkaSettings, topic: Topic, service: str, key: bytes
     place = TopicPartition(topic.name, DefaultPartitioner()(key, numbers, numbers))
     read_all_names()
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **client_arguments(settings),
         group_id=topic.group(service),
         enable_auto_commit=False,
         auto_offset_reset="earliest",

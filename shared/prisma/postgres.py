@@ -11,6 +11,7 @@ from typing import Any, Self, TypeAlias
 import asyncpg
 
 from shared.clients.database_urls import schema_of, server_url, with_database
+from shared.clients.postgres import connect
 from shared.prisma.engine import DatabaseSaidNo
 from shared.prisma.javascript import BigInt
 
@@ -126,9 +127,10 @@ async def _sweep(server: _Connection) -> None:
 
 
 async def _connect(url: str) -> _Connection:
-    return await asyncpg.connect(
+    return await connect(
         server_url(url),
-        timeout=_CONNECT_TIMEOUT_S,
+        connect_within_s=_CONNECT_TIMEOUT_S,
+        of_others=True,
         statement_cache_size=0,
         server_settings={"search_path": f'"{schema_of(url)}"', "application_name": "upgradepath"},
     )

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from aiokafka import AIOKafkaProducer
 
 from shared.contracts.topics import dead_letters
+from shared.messaging.client_arguments import client_arguments
 from shared.messaging.topic_reader import Record, read_topic
 from shared.settings import KafkaSettings
 
@@ -135,9 +136,7 @@ def _letter(service: str, record: Record, texts: dict[str, str], at: datetime) -
 
 @asynccontextmanager
 async def _producer(settings: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap_servers, acks="all", max_request_size=4 * 1024 * 1024
-    )
+    producer = AIOKafkaProducer(**client_arguments(settings), acks="all", max_request_size=4 * 1024 * 1024)
     try:
         await producer.start()
         yield producer

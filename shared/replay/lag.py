@@ -7,6 +7,7 @@ from datetime import datetime
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.contracts.topics import Topic
+from shared.messaging.client_arguments import client_arguments
 from shared.messaging.lenient_records import read_all_names
 from shared.messaging.topic_admin import partition_counts
 from shared.settings import KafkaSettings
@@ -63,7 +64,7 @@ def _consumer(settings: KafkaSettings, group: str) -> AIOKafkaConsumer:
     """In the group's name only to ask for its place: it never joins, and commits nothing."""
     read_all_names()
     return AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **client_arguments(settings),
         group_id=group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -30,6 +30,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from shared import background
 from shared.contracts.topics import Topic
 from shared.messaging.backoff import delays_s
+from shared.messaging.client_arguments import client_arguments
 from shared.messaging.lenient_records import Records
 from shared.messaging.topic_admin import partition_counts
 from shared.replay.told import Told
@@ -59,7 +60,7 @@ async def read_told(settings: KafkaSettings, topics: Sequence[Topic]) -> AsyncGe
         if topic.name not in counts:
             raise UnknownTopicOrPartitionError(f"the broker has no topic {topic.name}")
     partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
-    client = AIOKafkaClient(bootstrap_servers=settings.bootstrap_servers)
+    client = AIOKafkaClient(**client_arguments(settings))
     try:
         await client.bootstrap()
         await client.set_topics(list(counts))

@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 
 from shared.clients.database_urls import database_of, with_database
+from shared.clients.postgres import connect
 from shared.garbage import imports_left_alone
 from shared.replay.bulk import copy_rows, drop_indexes, make_indexes
 from shared.replay.causes import BEST, COLUMNS, KEY, Causes
@@ -124,7 +125,7 @@ async def unsent(url: str) -> int:
 
 @asynccontextmanager
 async def _connected(url: str) -> Any:
-    connection = await asyncpg.connect(url)
+    connection = await connect(url)
     try:
         yield connection
     finally:

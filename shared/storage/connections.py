@@ -6,16 +6,22 @@ statement that gets no answer in time is given up, whoever still acknowledges: a
 """
 
 import socket
+from functools import partial
 from typing import Any
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from shared.clients.libpq import query_of
+from shared.clients.postgres import CONNECT_WITHIN_S as CONNECT_WITHIN_S
+from shared.clients.postgres import connect
+
 ANSWER_WITHIN_S = 60.0
 """Far longer than any statement of ours takes; rebuilds and migrations have connections of their own."""
-CONNECT_WITHIN_S = 10.0
+_DIALECT = "postgresql+asyncpg"
 _IDLE_S, _PROBE_EVERY_S, _PROBES = 15, 5, 3
 _UNACKNOWLEDGED_MS = 30_000
 
@@ -56,28 +62,42 @@ def engine(url: str, pool_size: int, answer_within_s: float) -> AsyncEngine:
     cannot reach the others cannot either, and each would cost somebody the same wait.
     """
     made = create_async_engine(
-        async_url(url),
+        f"{_DIALECT}://",
+        async_creator=partial(
+            connect,
+            _driver_url(url),
+            command_timeout=answer_within_s,
+            # A process that is stopped in the middle of a transaction must not keep its locks for good.
+            server_settings={"idle_in_transaction_session_timeout": "10s", **SERVER_KEEPS_ALIVE},
+        ),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=30,
-        connect_args={
-            "timeout": CONNECT_WITHIN_S,
-            "command_timeout": answer_within_s,
-            # A process that is stopped in the middle of a transaction must not keep its locks for good.
-            "server_settings": {"idle_in_transaction_session_timeout": "10s", **SERVER_KEEPS_ALIVE},
-        },
     )
     event.listen(made.sync_engine, "connect", _on_connect)
     event.listen(made.sync_engine, "handle_error", _on_error)
     return made
 
 
+def plain_engine(url: str) -> AsyncEngine:
+    """Connections without time-outs of ours: for migrations, which may take long."""
+    return create_async_engine(f"{_DIALECT}://", async_creator=partial(connect, _driver_url(url)))
+
+
 def async_url(url: str) -> str:
-    """`postgresql://…` with the driver that SQLAlchemy is to use."""
+    """`postgresql://…` with the driver that SQLAlchemy is to use; libpq's parameters stay what they are."""
+    parts = urlsplit(_driver_url(url))
+    asked = query_of(url)
+    # SQLAlchemy hands each parameter to the driver by its name; the driver reads libpq's from a URL alone.
+    query = urlencode({"dsn": f"postgresql://?{urlencode(asked, quote_via=quote)}"}) if asked else ""
+    return urlunsplit(parts._replace(scheme=_DIALECT, query=query))
+
+
+def _driver_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    if scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
+    if scheme not in {"postgresql", "postgres", _DIALECT}:
         raise ValueError(f"not a PostgreSQL URL: it begins with {scheme!r}; use postgresql://…")
-    return f"postgresql+asyncpg://{rest}"
+    return f"postgresql://{rest}"
 
 
 def _on_connect(connection: Any, record: object) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import asyncpg
 
-from shared.storage.connections import ANSWER_WITHIN_S, CONNECT_WITHIN_S, SERVER_KEEPS_ALIVE, keep_alive
+from shared.clients.postgres import connect
+from shared.storage.connections import ANSWER_WITHIN_S, SERVER_KEEPS_ALIVE, keep_alive
 
 _SETTINGS = {
     **SERVER_KEEPS_ALIVE,
@@ -59,11 +60,8 @@ class Lane:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
-        connection = await asyncpg.connect(
-            self._url,
-            timeout=CONNECT_WITHIN_S,
-            command_timeout=self._answer_within_s,
-            server_settings=_SETTINGS,
+        connection = await connect(
+            self._url, command_timeout=self._answer_within_s, server_settings=_SETTINGS
         )
         keep_alive(connection)
         return connection

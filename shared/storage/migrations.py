@@ -8,9 +8,8 @@ import sqlalchemy as sa
 from alembic import command, context, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from shared.storage.connections import async_url
+from shared.storage.connections import plain_engine
 
 _SERVICES = Path(__file__).resolve().parents[2] / "services"
 _LOCK = 4_711_001
@@ -48,7 +47,7 @@ def run_environment() -> None:
 
 
 async def _run(url: str) -> None:
-    engine = create_async_engine(async_url(url))
+    engine = plain_engine(url)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_upgrade)

@@ -13,15 +13,13 @@ _SERVICES = Path(__file__).resolve().parents[2] / "services"
 _UNDEFINED_TABLE = "42P01"
 
 
-async def bring_up_to_date(service: str, engine: AsyncEngine) -> None:
+async def bring_up_to_date(service: str, engine: AsyncEngine, url: str) -> None:
     """Migrate the database of `service` unless its schema is the newest; safe to call by several at once."""
     if await _present(engine) == newest(service):
         return
     from shared.storage.migrations import migrate_async
 
-    await migrate_async(
-        service, engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    )
+    await migrate_async(service, url)
 
 
 def newest(service: str) -> str:

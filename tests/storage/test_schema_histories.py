@@ -38,7 +38,7 @@ from shared.storage.schema_version import bring_up_to_date
 
 async def start():
     database = Database("executor", sys.argv[1], Transaction)
-    await bring_up_to_date("executor", database.engine)
+    await bring_up_to_date("executor", database.engine, database.url)
     await database.close()
 
 asyncio.run(start())

@@ -3,14 +3,17 @@
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from tempfile import NamedTemporaryFile
+from urllib.parse import unquote, urlsplit
 
 from services.executor.clients.migration_table import FencingToken, locked
 from services.executor.clients.postgres import quoted, server_version, session
 from shared.clients.database_urls import database_of, place, server_url
+from shared.clients.libpq import UnusableUrl, addresses, program_variables, query_of
 from shared.clients.processes import DeadlineExceeded, Finished, run
 from shared.crash_points import around
 from shared.errors import Retry
@@ -18,6 +21,8 @@ from shared.errors import Retry
 BIN_FOLDER = "UPGRADES_POSTGRES_BIN"
 _DEADLINE_S = 3600.0
 _LOCK_TIMEOUT_S = 30
+_NO_PASSWORDS = "/nonexistent"
+"""libpq would look into the password file of this process's user."""
 _SAID = re.compile(r"(pg_dump|pg_restore|psql)(\.exe)?:|(ERROR|FATAL|PANIC): +[0-9A-Z]{5}$")
 _QUOTING = re.compile(r"\b(detail|hint|Command was|command was|Error message from server):")
 _VALUE = re.compile(r': *".*$')
@@ -123,12 +128,13 @@ class Programs:
 
     async def _run(self, program: str, *arguments: str, url: str) -> Finished:
         try:
-            finished = await run(
-                [str(self.folder / program), *arguments],
-                cwd=self.folder,
-                environment=connection_variables(url),
-                deadline_s=_DEADLINE_S,
-            )
+            with connection_settings(url) as environment:
+                finished = await run(
+                    [str(self.folder / program), *arguments],
+                    cwd=self.folder,
+                    environment=environment,
+                    deadline_s=_DEADLINE_S,
+                )
         except DeadlineExceeded as error:
             raise Retry(f"{program} on {place(url)} did not end within {_DEADLINE_S:g} s") from error
         if finished.exit_code != 0:
@@ -149,19 +155,44 @@ def _without_rows(output: str) -> str:
 
 
 def connection_variables(url: str) -> dict[str, str]:
-    """The URL as libpq's variables: a password on a command line could be read by every user."""
-    parts = urlsplit(server_url(url))
-    variables = {
+    """The URL as libpq's variables: a password on a command line could be read by every user.
+
+    Nothing that this process or its user has for other servers is among them. Raises Retry.
+    """
+    url = server_url(url)
+    try:
+        servers, asked = addresses(url), program_variables(url)
+    except UnusableUrl as error:
+        raise Retry(str(error)) from None
+    parts = urlsplit(url)
+    return {
         "PATH": os.defpath,
         "LC_ALL": "C",
-        "PGHOST": parts.hostname or "localhost",
-        "PGPORT": str(parts.port or 5432),
+        "PGHOST": ",".join(one.host for one in servers) or "localhost",
+        "PGPORT": ",".join(str(one.port) for one in servers) or "5432",
         "PGDATABASE": database_of(url),
         "PGUSER": unquote(parts.username or "postgres"),
         "PGPASSWORD": unquote(parts.password or ""),
+        "PGPASSFILE": _NO_PASSWORDS,
         "PGCONNECT_TIMEOUT": "10",
         "PGAPPNAME": "upgradepath",
-        "PGOPTIONS": f"-c lock_timeout={_LOCK_TIMEOUT_S}s",
+        "PGOPTIONS": f"-c lock_timeout={_LOCK_TIMEOUT_S}s {query_of(url).get('options', '')}".strip(),
+        **asked,
     }
-    named = {key: value for key, value in parse_qsl(parts.query) if key.startswith("ssl")}
-    return variables | {f"PG{key.upper()}": value for key, value in named.items()}
+
+
+@contextmanager
+def connection_settings(url: str) -> Iterator[dict[str, str]]:
+    """`connection_variables`, and the one parameter that libpq takes from no variable, for as long as needed.
+
+    The password of a client's key goes by a service file that its owner alone may read.
+    """
+    variables = connection_variables(url)
+    password = query_of(url).get("sslpassword")
+    if password is None:
+        yield variables
+        return
+    with NamedTemporaryFile("w", prefix="upgradepath-", suffix=".conf") as file:
+        file.write(f"[upgradepath]\nsslpassword={password}\n")
+        file.flush()
+        yield {**variables, "PGSERVICEFILE": file.name, "PGSERVICE": "upgradepath"}

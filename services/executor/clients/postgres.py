@@ -13,6 +13,8 @@ import asyncpg
 
 from services.executor.clients.catalogue import DESCRIPTION
 from shared.clients.database_urls import place, schema_of, server_url, with_database
+from shared.clients.libpq import UnusableUrl
+from shared.clients.postgres import connect
 from shared.crash_points import around
 from shared.errors import Retry
 from shared.sql.names import literal as literal
@@ -115,9 +117,10 @@ async def session(
     other errors come through as asyncpg's, with nothing left in them that can be a value of a row.
     """
     try:
-        connection = await asyncpg.connect(
+        connection = await connect(
             server_url(url),
-            timeout=CONNECT_TIMEOUT_S,
+            connect_within_s=CONNECT_TIMEOUT_S,
+            of_others=True,
             # One session works through changing schemas, so a cached plan would be a wrong one.
             statement_cache_size=0,
             server_settings={
@@ -128,7 +131,7 @@ async def session(
                 **(PLAIN if plain else {}),
             },
         )
-    except (*TRANSIENT, OSError) as error:
+    except (*TRANSIENT, OSError, UnusableUrl) as error:
         raise Retry(f"cannot reach the database {place(url)}: {error}") from error
     try:
         yield connection

@@ -6,6 +6,8 @@ import asyncpg
 
 from services.validator.checks.context import Context, Seen
 from shared.clients.database_urls import schema_of, server_url
+from shared.clients.libpq import UnusableUrl
+from shared.clients.postgres import connect
 from shared.contracts.projects import SqlCheck
 from shared.errors import Retry
 
@@ -13,6 +15,7 @@ _SHOWN_CHARACTERS = 500
 _CONNECT_TIMEOUT_S = 10.0
 # The server is going, coming or full, or the database is not there: nothing was found out.
 _NOT_FOUND_OUT = (
+    UnusableUrl,
     OSError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
@@ -31,9 +34,10 @@ async def run(check: SqlCheck, context: Context) -> Seen:
     cannot be asked.
     """
     try:
-        connection = await asyncpg.connect(
+        connection = await connect(
             server_url(context.database_url),
-            timeout=_CONNECT_TIMEOUT_S,
+            connect_within_s=_CONNECT_TIMEOUT_S,
+            of_others=True,
             statement_cache_size=0,
             server_settings={
                 "default_transaction_read_only": "on",
