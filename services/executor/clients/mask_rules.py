@@ -1,5 +1,6 @@
 """What each mask rule makes of a value, as SQL that production's server computes."""
 
+import math
 from dataclasses import dataclass
 
 from services.executor.clients.postgres import quoted
@@ -40,6 +41,12 @@ class Column:
     partitioned: bool
     bytes: int
     """The size of the whole table."""
+    characters: int | None = None
+    """The most that the type holds (of an element where it holds `many`); none without a bound."""
+    unique: bool = False
+    """It is the whole key of a unique index."""
+    loose: bool = False
+    """Its collation calls values equal that differ byte by byte."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -61,7 +68,63 @@ class Column:
                 return self.category == "S" or self.kind in (*JSON_KINDS, "bytea", "uuid")
 
 
-def expression(column: Column, rule: MaskRule | None, salt: str) -> str:
+@dataclass(frozen=True)
+class Likeness:
+    """The columns that refer to each other share it: equal values stay equal, and others differ.
+
+    `value` is the SQL of the value that is masked, where it is not the column's own.
+    """
+
+    bits: int = 0
+    """At least so many decide a mask, as far as there is room."""
+    characters: int | None = None
+    folded: bool = False
+    """Upper and lower case are the same."""
+    value: str | None = None
+
+    @property
+    def name_digits(self) -> int:
+        return self._fitting(max(8, -(-self.bits // 4)), beside=len("Person "))
+
+    @property
+    def phone_digits(self) -> int:
+        return self._fitting(max(10, math.ceil(self.bits / math.log2(10))), beside=len("+999"))
+
+    @property
+    def email_digits(self) -> int:
+        return self._fitting(max(16, -(-self.bits // 4)), beside=len(_MAIL))
+
+    @property
+    def dense(self) -> bool:
+        """Sixteen different characters are too few for what must differ in so little room."""
+        return self.characters is not None and self.characters * 4 < self.bits and not self.folded
+
+    def room(self, rule: MaskRule) -> int:
+        """How many bits decide a mask of this rule."""
+        match rule:
+            case "name":
+                return self.name_digits * 4
+            case "phone":
+                return math.floor(self.phone_digits * math.log2(10))
+            case "email":
+                return self.email_digits * 4
+            case _:
+                each = 5 if self.dense else 4
+                return 256 if self.characters is None else min(256, self.characters * each)
+
+    def _fitting(self, digits: int, beside: int) -> int:
+        room = _DIGITS_MAX if self.characters is None else self.characters - beside
+        return max(0, min(digits, room, _DIGITS_MAX))
+
+
+_MAIL = "@example.invalid"
+_DIGITS_MAX = 50
+"""A hash gives no more."""
+_ARRAY_DIMENSIONS = 6
+"""PostgreSQL has no more."""
+
+
+def expression(column: Column, rule: MaskRule | None, salt: str, likeness: Likeness = Likeness()) -> str:
     """What production is asked for in place of the column. The rule must be one that the column takes."""
     name = quoted(column.column)
     if rule is None or rule == "keep":
@@ -69,37 +132,63 @@ def expression(column: Column, rule: MaskRule | None, salt: str) -> str:
     if rule == "null":
         return f"NULL::{column.type}"
     if not column.many:
-        return f"({_masked(name, column, rule, salt)})::{column.type}"
-    one = _masked("value", column, rule, salt)
-    values = f"unnest({name}) WITH ORDINALITY AS each(value, place)"
-    return (
-        f"CASE WHEN {name} IS NOT NULL THEN"
-        f" coalesce((SELECT array_agg({one} ORDER BY place) FROM {values}), '{{}}')"
-        f"::{column.type} END"
-    )
+        return f"({_masked(likeness.value or name, column, rule, salt, likeness)})::{column.type}"
+    masked = [
+        f" WHEN {count} THEN ({_elements(name, column, rule, salt, likeness, count)})::{column.type}"
+        for count in range(1, _ARRAY_DIMENSIONS + 1)
+    ]
+    # An array without elements has no dimensions.
+    return f"CASE array_ndims({name}){''.join(masked)} ELSE {name} END"
 
 
-def _masked(value: str, column: Column, rule: MaskRule, salt: str) -> str:
-    hashed = f"encode(sha256(convert_to('{salt}' || {value}::text, 'UTF8')), 'hex')"
+def _elements(
+    name: str, column: Column, rule: MaskRule, salt: str, likeness: Likeness, dimensions: int
+) -> str:
+    """An array of as many dimensions, from the innermost values outwards."""
+    places = [f"i{number}" for number in range(1, dimensions + 1)]
+    value = f"({name}){''.join(f'[{place}]' for place in places)}"
+    found = _masked(value, column, rule, salt, likeness)
+    for number in range(dimensions, 0, -1):
+        place = f"i{number}"
+        found = (
+            f"(SELECT array_agg({found} ORDER BY {place}) FROM generate_subscripts({name}, {number}) {place})"
+        )
+    return found
+
+
+def _masked(value: str, column: Column, rule: MaskRule, salt: str, likeness: Likeness) -> str:
+    text = f"lower({value}::text)" if likeness.folded else f"{value}::text"
+    digest = f"sha256(convert_to('{salt}' || {text}, 'UTF8'))"
+    hashed = f"encode({digest}, 'hex')"
     match rule:
         case "json":
             return _shape(value)
         case "email":
-            masked = f"left({hashed}, 16) || '@example.invalid'"
+            masked = f"left({hashed}, {likeness.email_digits}) || '{_MAIL}'"
         case "name":
-            masked = f"'Person ' || left({hashed}, 8)"
+            masked = f"'Person ' || left({hashed}, {likeness.name_digits})"
         case "phone":
             # No country begins with 999.
-            masked = (
-                f"'+999' || lpad((('x' || left({hashed}, 12))::bit(48)::bigint % 10000000000)::text, 10, '0')"
-            )
+            masked = f"'+999' || left({_decimal(hashed, likeness.phone_digits)}, {likeness.phone_digits})"
         case _:
-            masked = hashed
+            # Base 64 without its two signs, which some programs do not take: more in as little room.
+            masked = f"translate(encode({digest}, 'base64'), '+/=', 'xy')" if likeness.dense else hashed
     if column.kind in JSON_KINDS:
         return f"to_json({masked})::{column.kind}"
     if column.kind == "bytea":
         return f"convert_to({masked}, 'UTF8')"
-    return f"left({hashed}, 32)" if column.kind == "uuid" else masked
+    if column.kind == "uuid":
+        return f"left({hashed}, 32)"
+    return masked if likeness.characters is None else f"left({masked}, {likeness.characters})"
+
+
+def _decimal(hashed: str, digits: int) -> str:
+    """At least so many decimal digits of a hash, ten at a time."""
+    tens = (
+        f"lpad((('x' || substr({hashed}, {1 + 12 * part}, 12))::bit(48)::bigint % {10**10})::text, 10, '0')"
+        for part in range(max(1, -(-digits // 10)))
+    )
+    return f"({' || '.join(tens)})"
 
 
 def _shape(value: str) -> str:

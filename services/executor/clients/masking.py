@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 import asyncpg
 
 from services.executor.clients.mask_plan import TablePlan, plan_copy
-from services.executor.clients.postgres import Connection, quoted, schema_description, session
+from services.executor.clients.postgres import Connection, quoted, schema_description, session, words
 from services.executor.clients.prisma import Model
 from services.executor.clients.sampling import choose
 from services.executor.clients.set_aside import SetAside, put_back, set_aside
-from services.executor.clients.table_copy import copy_table, misfit, together
+from services.executor.clients.suspended_rules import resume, suspend
+from services.executor.clients.table_copy import copy_table, is_verdict, misfit, together
 from shared.clients.database_urls import place
 from shared.contracts.projects import StagingData
 from shared.contracts.stages import Finding
@@ -26,6 +27,11 @@ _LANES_MAX = 4
 _LARGE_BYTES = 16 << 20
 _ROW_BYTES = 500
 """A guess at a row of which only some are copied."""
+_VIEWS = (
+    "SELECT format('%I.%I', n.nspname, c.relname) AS name"
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE c.relkind = 'm' {condition} ORDER BY c.oid"
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ async def masked_copy(
         before = await schema_description(staging)
         async with _writing(staging) as target:
             await _empty(target, plans)
+            rules = await suspend(target)
             large = [plan for plan in plans if plan.bytes >= _LARGE_BYTES]
             aside = {
                 plan: await set_aside(target, plan.schema, plan.table, partitioned=plan.partitioned)
@@ -86,9 +93,10 @@ async def masked_copy(
             lanes = _Lanes(production, staging, progress, aside)
             rows = await lanes.copy(source, target, plans)
             await _refer(target, aside)
+            await resume(target, rules)
             await _set_sequences(source, target)
-            await _refresh_views(target)
-    if any(each.own for each in aside.values()):
+            await _refresh_views(source, target)
+    if rules.back or any(each.own for each in aside.values()):
         await _require_as_before(staging, before)
     return Copied(dict(sorted(rows.items())), sum(plan.masked for plan in plans))
 
@@ -171,7 +179,9 @@ class _Lanes:
             if plan in self._aside:
                 try:
                     await put_back(target, self._aside[plan].own)
-                except asyncpg.IntegrityConstraintViolationError as error:
+                except asyncpg.PostgresError as error:
+                    if not is_verdict(error):
+                        raise
                     raise misfit(plan.label, error) from error
                 # Without it the database guesses how long a migration's statements take.
                 await target.execute(f"ANALYZE {quoted(plan.schema, plan.table)}")
@@ -221,7 +231,9 @@ async def _refer(target: Connection, aside: dict[TablePlan, SetAside]) -> None:
     for plan, each in aside.items():
         try:
             await put_back(target, each.references)
-        except asyncpg.IntegrityConstraintViolationError as error:
+        except asyncpg.PostgresError as error:
+            if not is_verdict(error):
+                raise
             raise misfit(f"those that refer to {plan.label}", error) from error
 
 
@@ -243,10 +255,25 @@ async def _set_sequences(source: Connection, target: Connection) -> None:
         await target.execute("SELECT setval($1::text::regclass, $2)", quoted(schema, name), value)
 
 
-async def _refresh_views(target: Connection) -> None:
+async def _refresh_views(source: Connection, target: Connection) -> None:
+    """Fill those that production has filled. Raises Failure, naming the view, for one that cannot be."""
+    empty = {name for (name,) in await source.fetch(_VIEWS.format(condition="AND NOT relispopulated"))}
     # One may read another, which is then older.
-    views = await target.fetch(
-        "SELECT oid::regclass::text AS name FROM pg_class WHERE relkind = 'm' ORDER BY oid"
-    )
-    for (name,) in views:
-        await target.execute(f"REFRESH MATERIALIZED VIEW {name}")
+    for (name,) in await target.fetch(_VIEWS.format(condition="")):
+        if name in empty:
+            continue
+        try:
+            await target.execute(f"REFRESH MATERIALIZED VIEW {name}")
+        except asyncpg.PostgresError as error:
+            if not is_verdict(error):
+                raise
+            raise Failure(
+                f"the materialized view {name} cannot be filled from the masked rows",
+                Finding(
+                    kind="project-file",
+                    subject=name,
+                    detail=words(error),
+                    cure="give the columns that the view reads another mask rule (`keep` where no person is"
+                    " named), or let the view allow for masked values in a migration",
+                ),
+            ) from error

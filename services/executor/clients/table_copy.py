@@ -7,11 +7,13 @@ from typing import TypeVar
 import asyncpg
 
 from services.executor.clients.mask_plan import TablePlan
-from services.executor.clients.postgres import Connection, words
+from services.executor.clients.postgres import TRANSIENT, Connection, words
 from shared.contracts.stages import Finding
 from shared.errors import Failure
 
 _CHUNKS_AHEAD = 8
+# Connections, resources, the operator, the system itself, and what should not happen.
+_SERVER_AT_FAULT = frozenset({"08", "53", "57", "58", "F0", "XX"})
 Result = TypeVar("Result")
 
 
@@ -63,8 +65,6 @@ async def copy_table(
 
     try:
         _, written = await together((read(), write()))
-    except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError) as error:
-        raise misfit(plan.label, error) from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise Failure(
             f"production's role may not read {plan.label}",
@@ -76,7 +76,34 @@ async def copy_table(
                 " where row security hides rows from it, ALTER ROLE … BYPASSRLS",
             ),
         ) from error
+    except asyncpg.PostgresError as error:
+        if not is_verdict(error):
+            raise
+        if isinstance(error, asyncpg.FeatureNotSupportedError):
+            raise _row_security(plan, error) from error
+        raise misfit(plan.label, error) from error
     return int(written.split()[-1])
+
+
+def is_verdict(error: asyncpg.PostgresError) -> bool:
+    """The rows or the Project's own rules are at fault, so its maintainer is asked and nothing is retried.
+
+    Source of the classes: https://www.postgresql.org/docs/current/errcodes-appendix.html
+    """
+    return not isinstance(error, TRANSIENT) and (error.sqlstate or "XX")[:2] not in _SERVER_AT_FAULT
+
+
+def _row_security(plan: TablePlan, error: asyncpg.PostgresError) -> Failure:
+    return Failure(
+        f"staging's role may not load {plan.label}",
+        Finding(
+            kind="environment",
+            subject="environments.staging.database",
+            detail=words(error),
+            cure=f"let the staging role own {plan.label}, or as a superuser:"
+            " ALTER ROLE <the staging role> BYPASSRLS",
+        ),
+    )
 
 
 def misfit(subject: str, error: asyncpg.PostgresError) -> Failure:

@@ -1,0 +1,120 @@
+"""Masks compare as their columns do: equal values stay equal wherever they stand, and unique ones differ.
+
+Columns that refer to each other form a group. Its masks are no longer than the shortest of them holds, fold
+case where the type does, and are decided by enough bits for the rows that the unique ones among them have.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from services.executor.clients.mask_rules import Column, Likeness
+from services.executor.clients.postgres import Connection, quoted
+from services.executor.clients.prisma import MaskRule
+from shared.contracts.stages import Finding
+
+Key = tuple[str, str, str]
+_ROW_BYTES_MIN = 28
+"""No row takes less: its header and its pointer."""
+_SPARE_BITS = 20
+"""One copy in a million may meet two equal masks."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One pair of columns of a foreign key; `constraint` is the same for all pairs of one."""
+
+    constraint: int
+    own: Key
+    theirs: Key
+
+
+def likenesses(
+    columns: Mapping[Key, Column], references: Sequence[Reference], rules: Mapping[Key, MaskRule | None]
+) -> dict[Key, Likeness]:
+    """What each masked column must heed; a column that stands alone forms a group by itself."""
+    likeness: dict[Key, Likeness] = {}
+    for group in _groups(columns, references, rules):
+        members = [columns[key] for key in group]
+        lengths = [member.characters for member in members if member.characters is not None]
+        rows = max((_rows_at_most(member) for member in members if member.unique), default=0)
+        shared = Likeness(
+            bits=_bits(rows),
+            characters=min(lengths, default=None),
+            folded=any(member.kind == "citext" for member in members),
+        )
+        for key in group:
+            likeness[key] = replace(shared, value=_value(key, columns, references))
+    return likeness
+
+
+async def too_narrow(
+    source: Connection,
+    columns: Mapping[Key, Column],
+    likeness: Mapping[Key, Likeness],
+    rules: Mapping[Key, MaskRule | None],
+) -> list[Finding]:
+    """A finding for each unique column whose masks would meet; rows are counted only where it is close."""
+    findings = []
+    for key, alike in sorted(likeness.items()):
+        column, rule = columns[key], rules.get(key)
+        if not column.unique or rule in (None, "keep", "null", "json"):
+            continue
+        if column.kind == "uuid" or alike.room(rule) >= alike.bits:
+            continue
+        rows = await source.fetchval(f"SELECT count(*) FROM {quoted(column.schema, column.table)}")
+        if alike.room(rule) >= _bits(rows):
+            continue
+        findings.append(
+            Finding(
+                kind="project-file",
+                subject=f"{column.table}.{column.column}",
+                detail=f"It is unique, and {column.type} has no room for {rows:,} masks by {rule}.",
+                cure="make the column longer in a migration, or use hash, or keep where no person is named",
+            )
+        )
+    return findings
+
+
+def _bits(rows: int) -> int:
+    """How many bits keep so many values apart. Source: the birthday bound, n²/2 pairs."""
+    return 0 if rows < 2 else math.ceil(2 * math.log2(rows)) + _SPARE_BITS
+
+
+def _rows_at_most(column: Column) -> int:
+    # Statistics may be missing or old; what lies on the disk cannot be.
+    return column.bytes // _ROW_BYTES_MIN
+
+
+def _groups(
+    columns: Mapping[Key, Column], references: Sequence[Reference], rules: Mapping[Key, MaskRule | None]
+) -> list[list[Key]]:
+    leader = {key: key for key in columns if rules.get(key) not in (None, "keep", "null")}
+
+    def find(key: Key) -> Key:
+        while leader[key] != key:
+            key = leader[key]
+        return key
+
+    for each in references:
+        if each.own in leader and each.theirs in leader:
+            leader[find(each.own)] = find(each.theirs)
+    groups: dict[Key, list[Key]] = {}
+    for key in leader:
+        groups.setdefault(find(key), []).append(key)
+    return list(groups.values())
+
+
+def _value(key: Key, columns: Mapping[Key, Column], references: Sequence[Reference]) -> str | None:
+    """The value of the row that is referred to, where a loose collation finds it by another spelling."""
+    if not columns[key].loose:
+        return None
+    reference = next((each for each in references if each.own == key and each.theirs != key), None)
+    if reference is None:
+        return None
+    pairs = [each for each in references if each.constraint == reference.constraint]
+    same = " AND ".join(
+        f"referred.{quoted(pair.theirs[2])} = {quoted(*pair.own[:2])}.{quoted(pair.own[2])}" for pair in pairs
+    )
+    schema, table, column = reference.theirs
+    return f"(SELECT referred.{quoted(column)} FROM {quoted(schema, table)} referred WHERE {same})"
