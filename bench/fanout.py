@@ -34,6 +34,7 @@ from shared.clock import utc_now
 from shared.contracts.envelope import seal, to_body, to_headers
 from shared.contracts.releases import Release, ReleasePublished
 from shared.contracts.topics import NOTIFICATION_EVENTS, PROJECT_COMMANDS
+from shared.identity.proofs import Signer
 from shared.messaging.topic_admin import create_topics
 from shared.settings import KafkaSettings
 from shared.storage.database import Database
@@ -60,6 +61,7 @@ class Fanout:
     url: str
     notifier: Child
     producer: AIOKafkaProducer
+    registry: Signer
 
     async def publish(self, version: str, revision: int) -> tuple[float, list[Raw]]:
         """Tell of a Release; seconds until every notification about it is on its topic, and these.
@@ -75,7 +77,7 @@ class Fanout:
             message.topic.name,
             to_body(message),
             message.key().encode(),
-            headers=list(to_headers(envelope)),
+            headers=list(self.registry.signed(message.topic.name, to_body(message), to_headers(envelope))),
         )
         async with asyncio.timeout(_WITHIN_S):
             while True:
@@ -160,7 +162,7 @@ async def _running(folder: Path) -> AsyncIterator[Fanout]:
             max_batch_size=128 * 1024,
         )
         await stack.enter_async_context(producer)
-        fanout = Fanout(kafka, postgres, url, child, producer)
+        fanout = Fanout(kafka, postgres, url, child, producer, world.signer("registry"))
         await stack.enter_async_context(fanout._consumer)
         yield fanout
 

@@ -3,6 +3,7 @@
 world.json      the URL and the tokens, for the command line
 postgres/       the embedded PostgreSQL: the services' databases, and the example's
 content/        the content store
+keys/           the services' keys, with which they prove who they are
 secrets/        one file per secret
 work/           scratch of executor and validator
 settings.json   what must stay the same when the world is started again
@@ -21,7 +22,9 @@ from pydantic import SecretStr
 from local.ports import free_port, is_free
 from shared.contracts.topics import SERVICES
 from shared.contracts.values import Actor
-from shared.identity.keys import SigningKey
+from shared.identity.keys import PublicKeys, SigningKey
+from shared.identity.proofs import SIGNING_SERVICES, Signer
+from shared.identity.service_keys import ServiceKeys
 from shared.identity.tokens import issue_token
 
 HOST = "127.0.0.1"
@@ -66,6 +69,8 @@ class World:
                 "token_key": SigningKey.new().pem(),
             }
             _write_private(kept, json.dumps(settings))
+        if not (folder / "keys" / "services.json").is_file():
+            _make_service_keys(folder / "keys")
         port = settings["port"] if is_free(settings["port"]) else free_port()
         return cls(folder, port, settings["postgres_port"], settings["token_key"])
 
@@ -77,6 +82,14 @@ class World:
     def public_keys(self) -> str:
         """What the services of this world hold: a JWK Set."""
         return SigningKey.load(self.token_key).public().jwks()
+
+    def signer(self, principal: str) -> Signer:
+        """What this service signs with; whoever has the world's folder may play any of them."""
+        folder = self.folder / "keys"
+        signer = ServiceKeys.load(principal, str(folder), str(folder / "services.json")).signer
+        if signer is None:
+            raise ValueError(f"{principal} signs nothing")
+        return signer
 
     def token(self, actor: Actor) -> str:
         return issue_token(actor, SecretStr(self.token_key), valid_for=TOKENS_VALID_FOR)
@@ -112,11 +125,23 @@ class World:
             "UPGRADES_KAFKA_SESSION_TIMEOUT_MS": "2000" if embedded else "6000",
             "UPGRADES_CONTENT_URL": (self.folder / "content").as_uri(),
             "UPGRADES_TOKEN_PUBLIC_KEYS": self.public_keys,
+            "UPGRADES_SERVICE_KEY": str(self.folder / "keys"),
+            "UPGRADES_SERVICE_PUBLIC_KEYS": str(self.folder / "keys" / "services.json"),
             "UPGRADES_WORK_FOLDER": str(self.folder / "work"),
             "UPGRADES_SECRETS_FOLDER": str(self.folder / "secrets"),
             "UPGRADES_INSTANCE": "dev",
             **{f"UPGRADES_{name.upper()}_DATABASE_URL": databases[name] for name in SERVICES},
         }
+
+
+def _make_service_keys(folder: Path) -> None:
+    """A key pair for each service that signs: the private ones in files of their own, the public in one."""
+    public = PublicKeys({})
+    for service in sorted(SIGNING_SERVICES):
+        key = SigningKey.new(service)
+        _write_private(folder / f"{service}.pem", key.pem())
+        public |= key.public()
+    _write_private(folder / "services.json", public.jwks())
 
 
 def _write_private(path: Path, text: str) -> None:

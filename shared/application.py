@@ -55,8 +55,11 @@ class Service:
         prunes = (INBOX, *self.own_prunes)
         self.pruner = Pruner(self.database, prunes, timedelta(days=self.settings.keep_inbox_days))
         self._kept = kept(self.database, prunes)
-        self.consumer = Consumer(self.name, self.inbox, self.settings.kafka, self.settings.instance)
-        self.relay = Relay(self.database, self.settings.kafka)
+        keys = self.settings.keys()
+        self.consumer = Consumer(
+            self.name, self.inbox, self.settings.kafka, self.settings.instance, keys.verifier
+        )
+        self.relay = Relay(self.database, self.settings.kafka, signer=keys.signer)
 
     async def gauges(self) -> Sequence[Metric]:
         """What this service tells at a scrape; when its database is away, that."""

@@ -2,13 +2,14 @@
 
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.contracts.topics import COMES_AGAIN_WITHIN_DAYS
-from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKeys
+from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKeys, UnusableKey
+from shared.identity.service_keys import ServiceKeys
 from shared.kafka_security import KafkaSecurity
 
 # Its store is opened with the first file; what cannot be one is known at the start.
@@ -78,6 +79,9 @@ class ServiceSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
+    service: ClassVar[str] = ""
+    """Its name; each of the five says it."""
+
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     content_url: str = Field(pattern=_CONTENT_URL, description="file:///folder, s3://bucket/prefix, …")
     token_public_keys: Keys = Field(
@@ -85,6 +89,13 @@ class ServiceSettings(BaseSettings):
     )
     token_key: Annotated[None, NoDecode, PlainValidator(_no_shared_secret)] = Field(
         default=None, description="ended: services hold public keys only", repr=False
+    )
+    service_key: SecretStr | None = Field(
+        default=None,
+        description="this service's private key: a PEM text, its file, or the folder with <service>.pem",
+    )
+    service_public_keys: str | None = Field(
+        default=None, description="the services' public keys: a JWK Set, or its file"
     )
     instance: str = Field(
         default_factory=socket.gethostname, description="this process, stable over restarts"
@@ -102,6 +113,24 @@ class ServiceSettings(BaseSettings):
         description="how long it is known what was handled, and an Idempotency-Key is good for",
     )
     otlp_endpoint: str | None = Field(default=None, description="where traces go: http://collector:4318")
+
+    @property
+    def principal(self) -> str:
+        """Who it is to the others."""
+        return self.service
+
+    def keys(self) -> ServiceKeys:
+        """Its own key and those of the others. Raises `UnusableKey`."""
+        own = None if self.service_key is None else self.service_key.get_secret_value()
+        return ServiceKeys.load(self.principal, own, self.service_public_keys)
+
+    @model_validator(mode="after")
+    def _keys_are_there(self) -> Self:
+        try:
+            self.keys()
+        except UnusableKey as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class WorkerSettings(ServiceSettings):

@@ -35,7 +35,7 @@ def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service
         content=ContentStore(settings.content_url),
         secrets=secrets,
         folder=settings.work_folder / "executor",
-        freeze=Freezer(database, partial(last_word, settings.kafka)),
+        freeze=Freezer(database, partial(last_word, settings.kafka, settings.keys().verifier)),
     )
     worker = Worker(
         database,

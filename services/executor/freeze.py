@@ -13,6 +13,7 @@ from sqlmodel import Field, SQLModel, col
 from shared.contracts.envelope import Unreadable, receive
 from shared.contracts.freezes import FLEET, Freeze, HoldDeploys
 from shared.errors import Retry
+from shared.identity.proofs import Verifier
 from shared.jobs.batch import Batch
 from shared.jobs.store import WorkerTransaction
 from shared.messaging.topic_reader import Record
@@ -53,7 +54,7 @@ async def keep(message: HoldDeploys, tx: WorkerTransaction) -> None:
     )
 
 
-async def last_word(settings: KafkaSettings) -> HoldDeploys | None:
+async def last_word(settings: KafkaSettings, proofs: Verifier) -> HoldDeploys | None:
     """The planner's last word among what no executor has read yet; none if there is none.
 
     An executor that starts finds its deploys in the database at once, and the freeze perhaps later.
@@ -63,15 +64,15 @@ async def last_word(settings: KafkaSettings) -> HoldDeploys | None:
     try:
         async with asyncio.timeout(_BROKER_WITHIN_S):
             async for record in unread(settings, HoldDeploys.topic, "executor", FLEET.encode()):
-                last = _newer(last, record)
+                last = _newer(last, record, proofs)
     except (KafkaError, OSError, TimeoutError) as error:
         raise Retry(f"the broker does not say whether deploys are frozen: {error!r}") from error
     return last
 
 
-def _newer(last: HoldDeploys | None, record: Record) -> HoldDeploys | None:
+def _newer(last: HoldDeploys | None, record: Record, proofs: Verifier) -> HoldDeploys | None:
     try:
-        message = receive(record.headers, record.value).message
+        message = proofs.check(receive(record.headers, record.value), record.topic).message
     except Unreadable:
         return last  # the consumer puts it aside
     if not isinstance(message, HoldDeploys) or (last is not None and message.revision < last.revision):

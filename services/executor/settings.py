@@ -1,5 +1,7 @@
 """What the executor is told from its environment."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from shared.settings import WorkerSettings
@@ -8,4 +10,5 @@ from shared.settings import WorkerSettings
 class ExecutorSettings(WorkerSettings):
     """The workers' settings, and the executor's own database."""
 
+    service: ClassVar[str] = "executor"
     database_url: str = Field(validation_alias="UPGRADES_EXECUTOR_DATABASE_URL")

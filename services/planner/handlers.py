@@ -3,6 +3,7 @@
 from services.planner import choices, deadlines, domain, recovery
 from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
+from services.planner.stages import worker_of
 from services.planner.store import PlannerTransaction
 from shared.contracts.freezes import Freeze, FreezeDeploys, ThawDeploys
 from shared.contracts.projects import ProjectRegistered
@@ -25,6 +26,7 @@ from shared.contracts.stages import StageBegun, StageFinished
 from shared.contracts.values import Actor, Message
 from shared.contracts.version_maps import VersionMap, VersionMapHeld, VersionMapRecorded, VersionMapReleased
 from shared.errors import forbidden
+from shared.identity.proofs import ProofRefused
 from shared.ids import derived_id, run_id
 from shared.messaging.inbox import Handler
 
@@ -114,6 +116,7 @@ async def on_fleet_command(command: FreezeDeploys | ThawDeploys, tx: PlannerTran
 
 async def on_stage_finished(result: StageFinished, tx: PlannerTransaction) -> None:
     run = await tx.run(result.run_id, result.project_id)
+    _must_be_worker(run, result, tx)
     releases = await tx.releases() if result.stage == "review" else {}
     fence = await tx.next_fence(run.project)
     await tx.save(run, domain.advance(run, result, tx.now, fence, releases))
@@ -121,6 +124,7 @@ async def on_stage_finished(result: StageFinished, tx: PlannerTransaction) -> No
 
 async def on_stage_begun(word: StageBegun, tx: PlannerTransaction) -> None:
     run = await tx.run(word.run_id, word.project_id)
+    _must_be_worker(run, word, tx)
     await tx.save(run, deadlines.on_begun(run, word, tx.now))
 
 
@@ -167,6 +171,14 @@ async def on_timer(run_id: str, project: str, tx: PlannerTransaction) -> None:
     """A Run's timer has come."""
     run = await tx.run(run_id, project)
     await tx.save(run, domain.on_timer(run, tx.now, await tx.next_fence(project), await _freeze(run, tx)))
+
+
+def _must_be_worker(run: Run, answer: StageFinished | StageBegun, tx: PlannerTransaction) -> None:
+    """Raises `ProofRefused` unless that worker answers to which the stage was sent."""
+    worker = worker_of(run, answer.stage)
+    proven_by = tx.cause.proven_by if tx.cause else None
+    if proven_by != worker:
+        raise ProofRefused(f"{answer.stage} of {run.id} is for {worker} to answer, and not for {proven_by}")
 
 
 def _authorise(actor: Actor, project: str) -> None:

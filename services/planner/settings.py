@@ -1,5 +1,7 @@
 """What the planner is told from its environment."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from shared.settings import ServiceSettings
@@ -8,4 +10,5 @@ from shared.settings import ServiceSettings
 class PlannerSettings(ServiceSettings):
     """The common settings, and the planner's own database."""
 
+    service: ClassVar[str] = "planner"
     database_url: str = Field(validation_alias="UPGRADES_PLANNER_DATABASE_URL")

@@ -45,6 +45,11 @@ def branch_name(run_id: str) -> str:
     return f"upgradepath/{run_id}"
 
 
+def worker_of(run: Run, stage: StageName) -> str:
+    """The principal that is told to do a stage of this Run, and whose answer counts."""
+    return "validator" if stage in VALIDATED else "executor"
+
+
 def stage_command(
     run: Run, stage: StageName, attempt: int, fence: int
 ) -> RunExecutorStage | RunValidatorStage:

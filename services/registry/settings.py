@@ -1,5 +1,7 @@
 """What the registry is told from its environment."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from shared.settings import ServiceSettings
@@ -8,6 +10,7 @@ from shared.settings import ServiceSettings
 class RegistrySettings(ServiceSettings):
     """The common settings, and the registry's own database."""
 
+    service: ClassVar[str] = "registry"
     database_url: str = Field(validation_alias="UPGRADES_REGISTRY_DATABASE_URL")
     verdict_wait_s: float = Field(
         default=60, gt=0, description="how long an HTTP request waits for a package's check"

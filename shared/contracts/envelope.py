@@ -5,7 +5,7 @@ Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kaf
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -50,6 +50,8 @@ class Envelope:
     causation_digest: str | None = None
     digest: str | None = field(default=None, compare=False)
     """The sha256 of the body's bytes, once it has been read; it does not travel."""
+    proven_by: str | None = field(default=None, compare=False)
+    """The principal whose signature its reader has verified; it does not travel."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Received:
     digest: str
     body: bytes = field(default=b"", compare=False, repr=False)
     """As it came over a topic; empty when it came another way."""
+    attributes: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """The `ce_` headers as they came over a topic."""
 
 
 def seal(
@@ -192,7 +196,7 @@ def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> 
         causation_digest=texts.get("ce_causationdigest"),
         digest=digest,
     )
-    return Received(envelope, message, digest, body)
+    return Received(envelope, message, digest, body, texts)
 
 
 def explain(error: ValidationError) -> str:

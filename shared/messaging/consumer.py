@@ -14,10 +14,10 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
 from shared import background
-from shared.contracts.envelope import Received, Unreadable, receive
+from shared.contracts.envelope import Received, Unreadable
 from shared.contracts.topics import Topic
-from shared.contracts.values import Command
 from shared.errors import Retry
+from shared.identity.proofs import NOBODY, ProofRefused, Verifier
 from shared.messaging.backoff import delays_s
 from shared.messaging.client_arguments import faststream_arguments
 from shared.messaging.connection_faults import broker_fault
@@ -26,9 +26,11 @@ from shared.messaging.inbox import Inbox, OtherBytes, Stumbled
 from shared.messaging.lenient_records import read_all_names
 from shared.messaging.offsets import Offsets
 from shared.messaging.progress import Progress, Stuck, broker_answers
+from shared.messaging.record_reader import Read, Readable, RecordReader
 from shared.messaging.turns import Turns
 from shared.settings import KafkaSettings
 from shared.storage.database import Transaction, is_passing
+from shared.telemetry.metrics import PROOFS_REFUSED
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +44,6 @@ _POLL_MS = 1000
 _STOP_WITHIN_S = 5.0
 
 T = TypeVar("T", bound=Transaction)
-Readable = tuple[Record, Received]
-Read = tuple[Record, Received | Unreadable]
 
 
 class Consumer(Generic[T]):
@@ -53,15 +53,22 @@ class Consumer(Generic[T]):
     of ours over it: FastStream's own sleeps deaf after each empty poll, and drops what its handler raises.
 
     `instance` names this process among those of its service, the same over restarts: the group knows it by
-    that name, and gives it its partitions back at once instead of after the session timeout.
+    that name, and gives it its partitions back at once instead of after the session timeout. `proofs` knows
+    the services' public keys: a message without the proof that it needs is put aside before anything else.
     """
 
     def __init__(
-        self, service: str, inbox: Inbox[T], settings: KafkaSettings, instance: str | None = None
+        self,
+        service: str,
+        inbox: Inbox[T],
+        settings: KafkaSettings,
+        instance: str | None = None,
+        proofs: Verifier = NOBODY,
     ) -> None:
         self.service = service
         self.inbox = inbox
         self.settings = settings
+        self._reader = RecordReader(service, inbox.handlers, proofs)
         read_all_names()
         # The embedded broker forgets its groups with everything else.
         self._instance = None if settings.embedded else instance
@@ -97,11 +104,13 @@ class Consumer(Generic[T]):
 
     async def take(self, records: Sequence[Record]) -> None:
         """Handle records until every one of them is durable; waits while the database is down."""
-        await self._take_read([self._read(record) for record in records])
+        await self._take_read(await self._reader.read_all(records))
 
     async def _take_read(self, batch: Sequence[Read]) -> None:
         bad = [(record, str(found)) for record, found in batch if isinstance(found, Unreadable)]
         good = [(record, found) for record, found in batch if not isinstance(found, Unreadable)]
+        refused = sum(isinstance(found, ProofRefused) for _, found in batch)
+        PROOFS_REFUSED.labels(self.service).inc(refused)
         # Side by side: who is well formed does not wait for who is not.
         async with asyncio.TaskGroup() as group:
             if good:
@@ -131,19 +140,6 @@ class Consumer(Generic[T]):
                     first, _ = self._under_way.get(partition) or (await reading.position(partition), 0)
                     lags[partition] = end - first
         return lags
-
-    def _read(self, record: Record) -> Read:
-        try:
-            return record, self._receive(record)
-        except Unreadable as error:
-            return record, error
-
-    def _receive(self, record: Record) -> Received:
-        received = receive(record.headers, record.value)
-        # An event that we do not handle is for others; a command that nobody handles is lost.
-        if isinstance(received.message, Command) and type(received.message) not in self.inbox.handlers:
-            raise Unreadable(f"{received.envelope.type} is no command of {self.service}")
-        return received
 
     async def _run(self) -> None:
         for delay_s in delays_s():
@@ -213,16 +209,17 @@ class Consumer(Generic[T]):
         under_way = {at: (first[0].offset, time.monotonic()) for at, first in polled.items() if first}
         self._under_way |= under_way
         try:
-            await asyncio.gather(*(self._lanes[lane].take(batch) for lane, batch in self._by_lane(polled)))
+            lanes = await self._by_lane(polled)
+            await asyncio.gather(*(self._lanes[lane].take(batch) for lane, batch in lanes))
         finally:
             for partition in under_way:
                 del self._under_way[partition]
 
-    def _by_lane(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> list[tuple[int, list[Read]]]:
+    async def _by_lane(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> list[tuple[int, list[Read]]]:
         # Read before its turn comes: that costs no time while another batch is being committed.
         lanes: dict[int, list[Read]] = {}
         for at, records in polled.items():
-            lanes.setdefault(at.partition % _LANES, []).extend(self._read(record) for record in records)
+            lanes.setdefault(at.partition % _LANES, []).extend(await self._reader.read_all(records))
         return list(lanes.items())
 
     async def _take_together(self, good: Sequence[Readable]) -> None:
@@ -252,6 +249,9 @@ class Consumer(Generic[T]):
             try:
                 await self.inbox.handle_alone(received)
             except OtherBytes as error:
+                await bury(self.inbox.database, [(record, str(error))])
+            except ProofRefused as error:
+                PROOFS_REFUSED.labels(self.service).inc()
                 await bury(self.inbox.database, [(record, str(error))])
             except Exception as error:
                 if is_passing(error) or isinstance(error, Retry):

@@ -13,6 +13,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 HANDLED = Counter("upgradepath_messages_handled", "Messages whose transaction is durable.", ["service"])
 DEAD_LETTERS = Counter("upgradepath_dead_letters", "Records that could not be read or handled.", ["service"])
+PROOFS_REFUSED = Counter(
+    "upgradepath_proofs_refused",
+    "Messages that no service with the right to send them has signed; each is a dead letter, too.",
+    ["service"],
+)
 PRUNED = Counter(
     "upgradepath_pruned_rows",
     "Rows that were deleted because nobody can ask for them again.",

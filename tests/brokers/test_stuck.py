@@ -27,6 +27,7 @@ from tests.brokers.deaf_service import deafen
 from tests.brokers.place import Place, eventually
 from tests.conftest import PostgresServer
 from tests.support.keys import JWKS
+from tests.support.proofs import key_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 SOON_S = 0.5
@@ -119,6 +120,7 @@ def _environment(
         "UPGRADES_KAFKA_STUCK_AFTER_S": str(SOON_S),
         "UPGRADES_CONTENT_URL": folder.as_uri(),
         "UPGRADES_TOKEN_PUBLIC_KEYS": JWKS,
+        **key_variables("notifier"),
         "UPGRADES_INSTANCE": name,
         "UPGRADES_NOTIFIER_DATABASE_URL": postgres.url(database),
     }

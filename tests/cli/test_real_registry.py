@@ -17,6 +17,7 @@ from tests.cli.conftest import Type
 from tests.cli.small_services import TOKENS, serve_app
 from tests.conftest import PostgresServer
 from tests.support.keys import PUBLIC_KEYS
+from tests.support.proofs import key_settings
 
 SYSTEMS = Path(__file__).parents[2] / "examples/systems"
 PROJECT = Path(__file__).parents[2] / "examples/project"
@@ -31,7 +32,10 @@ def registry(postgres: PostgresServer, tmp_path: Path, world: Path) -> Iterator[
     url = postgres.url(database)
     migrate("registry", url)
     settings = RegistrySettings(
-        content_url=(tmp_path / "content").as_uri(), token_public_keys=PUBLIC_KEYS, database_url=url
+        content_url=(tmp_path / "content").as_uri(),
+        token_public_keys=PUBLIC_KEYS,
+        database_url=url,
+        **key_settings("registry"),
     )
     (tmp_path / "content").mkdir()
 

@@ -24,6 +24,7 @@ from shared.jobs.job import Job
 from shared.jobs.journal import LeaseJournal
 from tests.jobs.job_world import COMMIT, DONE, RUN, World, project, record
 from tests.support.keys import PUBLIC_KEYS, VERIFIER, token
+from tests.support.proofs import key_settings
 
 
 def bearer(role: str = "maintainer", project: str = "acme") -> dict[str, str]:
@@ -73,6 +74,7 @@ async def test_the_service_reads_its_commands_and_nothing_else(postgres: Any, tm
         content_url="memory:///",
         token_public_keys=PUBLIC_KEYS,
         work_folder=tmp_path,
+        **key_settings("executor"),
     )
     service = build(settings)
     assert set(service.inbox.handlers) == {RunExecutorStage, CancelExecutorStage, HoldDeploys}

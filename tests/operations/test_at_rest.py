@@ -10,6 +10,7 @@ import pytest
 
 from shared.contracts.topics import SERVICES
 from tests.support.keys import JWKS
+from tests.support.proofs import key_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 LATER = {
@@ -37,6 +38,7 @@ async def test_what_comes_with_the_first_work_is_not_there_before(service: str, 
     variables = {
         "UPGRADES_CONTENT_URL": "memory:///",
         "UPGRADES_TOKEN_PUBLIC_KEYS": JWKS,
+        **key_variables(service),
         "UPGRADES_WORK_FOLDER": str(tmp_path),
         f"UPGRADES_{service.upper()}_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
     }

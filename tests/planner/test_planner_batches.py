@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from services.planner.handlers import HANDLERS
 from services.planner.store import PlannerTransaction
-from shared.contracts.envelope import Received, to_body, to_headers
+from shared.contracts.envelope import Received, to_body
 from shared.errors import Reject
 from shared.messaging.consumer import Consumer
 from shared.messaging.inbox import Inbox
@@ -23,6 +23,7 @@ from shared.storage.database import Database, Outrun
 from tests.messaging.counting import Kept
 from tests.support.planner_examples import NOON, PROJECT
 from tests.support.planner_service import PlannerService
+from tests.support.proofs import PROOFS, proven_headers
 
 _STATE = {
     "projects": "select id, project::text, revision, version_map::text, map_revision, fence from projects",
@@ -71,8 +72,9 @@ async def _history(database: Database[PlannerTransaction]) -> list[Kept]:
         Kept(
             received.envelope.subject.encode(),
             to_body(received.message),
-            to_headers(received.envelope),
+            proven_headers(received),
             offset,
+            received.message.topic.name,
         )
         for offset, received in enumerate(planner.heard)
     ]
@@ -86,7 +88,7 @@ async def _replayed(
         await connection.execute(text("truncate projects, runs, releases, inbox, outbox"))
         await connection.execute(text("update release_book set revision = 0"))
     database.memory = PlannerTransaction.new_memory()
-    consumer = Consumer("planner", Inbox(database, HANDLERS), KafkaSettings())
+    consumer = Consumer("planner", Inbox(database, HANDLERS), KafkaSettings(), proofs=PROOFS)
     for begin, end in zip([0, *ends], [*ends, len(records)], strict=True):
         await consumer.take(records[begin:end])
     async with database.engine.connect() as connection:

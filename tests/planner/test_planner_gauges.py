@@ -24,6 +24,7 @@ from tests.support.alarms import rings
 from tests.support.keys import PUBLIC_KEYS
 from tests.support.planner_examples import PROJECT, SRE
 from tests.support.planner_service import PlannerService
+from tests.support.proofs import key_settings
 
 ALARM = "run-waits-for-sre"
 Samples = dict[tuple[str, tuple[str, ...]], float]
@@ -101,7 +102,11 @@ async def _scrape(url: str, folder: Path) -> Samples:
     kafka = KafkaSettings(bootstrap_servers="127.0.0.1:1", embedded=True)
     service = build(
         PlannerSettings(
-            database_url=url, kafka=kafka, content_url=f"file://{folder}", token_public_keys=PUBLIC_KEYS
+            database_url=url,
+            kafka=kafka,
+            content_url=f"file://{folder}",
+            token_public_keys=PUBLIC_KEYS,
+            **key_settings("planner"),
         )
     )
     transport = httpx.ASGITransport(app=web_application([service], PUBLIC_KEYS))

@@ -15,6 +15,7 @@ from services.watchdog import EXIT_STUCK, watched_loop
 from tests.conftest import PostgresServer
 from tests.processes.blocked_loop import allowed_time
 from tests.support.keys import JWKS
+from tests.support.proofs import key_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKED_AFTER_S = 0.3
@@ -47,6 +48,7 @@ async def test_a_service_is_watched_from_its_start(postgres: PostgresServer, tmp
         UPGRADES_KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}",
         UPGRADES_CONTENT_URL=tmp_path.as_uri(),
         UPGRADES_TOKEN_PUBLIC_KEYS=JWKS,
+        **key_variables("notifier"),
         UPGRADES_NOTIFIER_DATABASE_URL=postgres.url("blocked_notifier"),
         UPGRADES_LOOP_BLOCKED_AFTER_S="1",
     )

@@ -18,6 +18,7 @@ from shared.storage.clock import DatabaseClock
 from tests.messaging.counting import Kept
 from tests.registry.registry_world import PINS, SAM, Registry, project
 from tests.registry.test_registry_version_maps import NEW, NOON, RUNS
+from tests.support.proofs import PROOFS, signed
 
 PROJECTS = ("acme-portal", "other-portal")
 _STATE = {
@@ -61,7 +62,7 @@ async def _replayed(registry: Registry, records: list[Kept], ends: list[int]) ->
     for name in PROJECTS:
         await registry.register(project(name))
     await registry.sent()
-    consumer = Consumer("registry", registry.inbox, KafkaSettings())
+    consumer = Consumer("registry", registry.inbox, KafkaSettings(), proofs=PROOFS)
     for begin, end in zip([0, *ends], [*ends, len(records)], strict=True):
         await consumer.take(records[begin:end])
     return await _state(registry)
@@ -70,12 +71,14 @@ async def _replayed(registry: Registry, records: list[Kept], ends: list[int]) ->
 def _record(command: Change, number: int) -> Kept:
     envelope = Envelope(
         id=f"{type(command).__name__}/{command.identity()}/{command.project}/{number % 7}",
-        source="/planner",
+        source="/upgrades/planner",
         type=command.type_name(),
         subject=command.project,
         time=NOON,
     )
-    return Kept(command.project.encode(), to_body(command), to_headers(envelope), number)
+    topic, body = command.topic, to_body(command)
+    headers = signed("planner", topic, body, to_headers(envelope))
+    return Kept(command.project.encode(), body, headers, number, topic.name)
 
 
 @given(asked=st.lists(commands(), min_size=2, max_size=10), cuts=st.sets(st.integers(1, 9)))

@@ -20,6 +20,7 @@ from shared.storage.pruning import INBOX, Prune, Pruner, kept, older
 from shared.storage.tables import MESSAGE_TABLES
 from tests.conftest import PostgresServer
 from tests.support.keys import PUBLIC_KEYS
+from tests.support.proofs import key_settings
 
 KEEP = timedelta(days=180)
 ROWS = 30_000
@@ -126,6 +127,7 @@ def test_no_setting_can_break_that(tmp_path: Path) -> None:
         return ServiceSettings(
             content_url=tmp_path.as_uri(),
             token_public_keys=PUBLIC_KEYS,
+            **key_settings("notifier"),
             **given,  # type: ignore[arg-type]
         )
 

@@ -37,6 +37,7 @@ from tests.support.planner_examples import (
     releases,
     version_map,
 )
+from tests.support.proofs import sender_of
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,14 @@ class PlannerService:
 
     def received(self, message: Message, message_id: str | None = None) -> Received:
         self._number += 1
+        sender = sender_of(message)
         envelope = Envelope(
             id=message_id or seal(message, source="/test", now=utc_now(), ordinal=self._number).id,
-            source="/test",
+            source="/test" if sender is None else f"/upgrades/{sender}",
             type=message.type_name(),
             subject=message.key(),
             time=utc_now(),
+            proven_by=sender,
         )
         return Received(envelope, message, hashlib.sha256(to_body(message)).hexdigest())
 

@@ -37,6 +37,7 @@ from tests.support.planner_examples import (
     releases,
     version_map,
 )
+from tests.support.proofs import sender_of
 
 MapCommand = HoldVersionMap | RecordVersionMap | ReleaseVersionMap
 
@@ -66,7 +67,7 @@ class World:
         """Hand one message to its handler; what that gives is the answer. Raises `Reject`."""
         self.number += 1
         envelope = seal(message, source="/test", now=self.now, ordinal=self.number)
-        envelope = replace(envelope, id=message_id or envelope.id)
+        envelope = replace(envelope, id=message_id or envelope.id, proven_by=sender_of(message))
         return _at_once(HANDLERS[type(message)](message, MemoryTransaction(self, envelope)))
 
     def fork(self) -> "World":

@@ -25,6 +25,7 @@ from shared.jobs.worker import Worker
 from shared.storage.database import Database
 from shared.storage.migrations import migrate_async
 from tests.support.keys import PUBLIC_KEYS, VERIFIER, token
+from tests.support.proofs import key_settings
 from tests.validator.staging_world import RUN, Staging, python
 
 CHECKS: dict[str, dict[str, Any]] = {
@@ -137,6 +138,7 @@ async def test_the_service_reads_its_commands_and_nothing_else(postgres: Any, tm
         content_url="memory:///",
         token_public_keys=PUBLIC_KEYS,
         work_folder=tmp_path,
+        **key_settings("validator"),
     )
     service = build(settings)
     assert set(service.inbox.handlers) == {RunValidatorStage, CancelValidatorStage}

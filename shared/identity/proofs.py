@@ -1,0 +1,200 @@
+"""Proofs: a service signs what it orders and what it answers, and its reader verifies that first.
+
+A message of `SIGNED` carries the header `ce_proof`: the signer's key id and an Ed25519 signature over the
+topic, every other attribute of the envelope, and the body's digest. So it cannot be altered, nor be sent to
+another topic or pool. A proof has no expiry: a topic is replayed years later, and a repeat is what the inbox
+is for.
+
+Source of the signature: RFC 8032.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from shared.contracts import freezes, projects, refusals, releases, stages, version_maps
+from shared.contracts.envelope import Received, Unreadable
+from shared.contracts.topics import RUN_EVENTS
+from shared.contracts.values import Command
+from shared.identity.keys import PublicKeys, SigningKey, UnusableKey
+
+HEADER: Final = "ce_proof"
+SERVICES_SOURCE: Final = "/upgrades/"
+"""How the source of a service's message begins; the rest is its principal."""
+
+_DOMAIN = "upgradepath-proof-1"
+_DEAD = ".dead.v1"
+_PRINCIPAL = re.compile(
+    r"(?:registry|notifier|planner|(?:executor|validator)(?:\.[a-z][a-z0-9-]{0,62})?)(?:#[\w.-]{1,64})?"
+)
+
+SIGNED: Final[Mapping[str, tuple[str, ...]]] = {
+    message.type_name(): services
+    for services, messages in (
+        (
+            ("planner",),
+            (
+                stages.RunExecutorStage,
+                stages.RunValidatorStage,
+                stages.CancelExecutorStage,
+                stages.CancelValidatorStage,
+                version_maps.HoldVersionMap,
+                version_maps.RecordVersionMap,
+                version_maps.ReleaseVersionMap,
+                freezes.HoldDeploys,
+                freezes.DeploysFrozen,
+                freezes.DeploysThawed,
+            ),
+        ),
+        (
+            ("registry",),
+            (
+                releases.ReleasePublished,
+                releases.ReleaseWithdrawn,
+                projects.ProjectRegistered,
+                version_maps.VersionMapRecorded,
+                version_maps.VersionMapHeld,
+                version_maps.VersionMapReleased,
+            ),
+        ),
+        # The planner knows besides to which of them it has sent the stage.
+        (("executor", "validator"), (stages.StageBegun, stages.StageFinished)),
+        # Of whoever refused it; `_signers` says on which topic that is whom.
+        (("registry", "planner"), (refusals.CommandRefused,)),
+    )
+    for message in messages
+}
+"""The one table of who signs what: the services whose signature a message of that type needs.
+
+What is not here gives nobody authority: a person's command, which carries that person's own proof, and what
+only people read, `RunChanged`, `PlanReady` and notifications.
+"""
+
+SIGNING_SERVICES: Final = frozenset(service for services in SIGNED.values() for service in services)
+"""Those that need a private key."""
+
+
+class ProofRefused(Unreadable):
+    """A message without the proof that its type needs; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Signs what one principal sends."""
+
+    principal: str
+    key: SigningKey
+
+    def signed(
+        self, topic: str, body: bytes | None, headers: Sequence[tuple[str, bytes | None]]
+    ) -> Sequence[tuple[str, bytes | None]]:
+        """The headers with a proof, if this principal signs messages of that type."""
+        kind = next((value for name, value in headers if name == "ce_type"), None)
+        # A dead letter is somebody else's message: its headers are what that one claimed.
+        service = self.principal.partition(".")[0]
+        if kind is None or topic.endswith(_DEAD) or service not in _signers(kind.decode(), topic):
+            return headers
+        attributes = {name: (value or b"").decode() for name, value in headers if name.startswith("ce_")}
+        digest = hashlib.sha256(body or b"").hexdigest()
+        signature = self.key.private.sign(_statement(topic, attributes, digest))
+        proof = f"{self.key.kid}:{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+        return [*((name, value) for name, value in headers if name != HEADER), (HEADER, proof.encode())]
+
+
+class Verifier:
+    """Knows the services' public keys. Without any it refuses whatever needs a proof."""
+
+    def __init__(self, keys: PublicKeys) -> None:
+        self._keys: dict[str, Ed25519PublicKey] = {}
+        for kid, key in keys.by_kid.items():
+            if not _PRINCIPAL.fullmatch(kid) or not isinstance(key, Ed25519PublicKey):
+                raise UnusableKey(
+                    f"the key {kid!r} is not an Ed25519 key of a service: make it with"
+                    " `upgradepath key new --service NAME`; its kid is the service, or executor.POOL"
+                )
+            self._keys[kid] = key
+
+    def check(self, received: Received, topic: str) -> Received:
+        """The message with the principal that proved it, if its type needs one. Raises `ProofRefused`.
+
+        `topic` is where it was read.
+        """
+        envelope = received.envelope
+        services = _signers(envelope.type, topic)
+        if not services:
+            if isinstance(received.message, Command) and envelope.source.startswith(SERVICES_SOURCE):
+                raise ProofRefused(
+                    f"its source is {envelope.source}, which is a service's: a person's command has another"
+                )
+            return received
+        principal = self._proven(received, topic)
+        if principal.partition(".")[0] not in services:
+            raise ProofRefused(f"{principal} may not send {envelope.type}: only {' or '.join(services)} may")
+        if envelope.source != SERVICES_SOURCE + principal:
+            # Ids are unique within a source: nobody may use up another's.
+            raise ProofRefused(f"{principal} proved it, and its source is {envelope.source}")
+        return replace(received, envelope=replace(envelope, proven_by=principal))
+
+    def _proven(self, received: Received, topic: str) -> str:
+        proof = received.attributes.get(HEADER)
+        if proof is None:
+            raise ProofRefused(f"{received.envelope.type} has no {HEADER}: nobody proves that it was sent")
+        kid, _, signature = proof.rpartition(":")
+        key = self._keys.get(kid)
+        if key is None:
+            raise ProofRefused(
+                f"{HEADER} names the key {kid!r}, which is not among UPGRADES_SERVICE_PUBLIC_KEYS"
+            )
+        try:
+            key.verify(_decoded(signature), _statement(topic, received.attributes, received.digest))
+        except InvalidSignature:
+            raise ProofRefused(
+                f"{HEADER} of {kid} does not prove this message: it was altered, or sent to another topic"
+            ) from None
+        return kid.partition("#")[0]
+
+
+NOBODY: Final = Verifier(PublicKeys({}))
+"""Trusts no service."""
+
+
+def named(key: SigningKey, principal: str, known: PublicKeys) -> Signer:
+    """The principal's signer, whose key the others know by the id that `known` gives it.
+
+    Raises `UnusableKey` when it is not among them.
+    """
+    own = key.private.public_key()
+    for kid, public in known.by_kid.items():
+        if kid.partition("#")[0] == principal and public == own:
+            return Signer(principal, SigningKey(kid, key.private))
+    raise UnusableKey(
+        f"it is not the key of {principal} in UPGRADES_SERVICE_PUBLIC_KEYS: add its public half there"
+        f" under the kid {principal}"
+    )
+
+
+def _signers(kind: str, topic: str) -> tuple[str, ...]:
+    services = SIGNED.get(kind, ())
+    if kind == refusals.CommandRefused.type_name():
+        return ("planner",) if topic == RUN_EVENTS.name else ("registry",)
+    return services
+
+
+def _statement(topic: str, attributes: Mapping[str, str], digest: str) -> bytes:
+    """What is signed. No value has a NUL: `receive` refuses one, and we send none."""
+    pairs: Iterable[tuple[str, str]] = sorted(attributes.items())
+    said = [part for name, value in pairs if name != HEADER for part in (name, value)]
+    return "\0".join((_DOMAIN, topic, *said, digest)).encode()
+
+
+def _decoded(signature: str) -> bytes:
+    try:
+        return base64.b64decode(signature + "=" * (-len(signature) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        return b""
