@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from services.executor.clients.catalogue import DESCRIPTION
+from services.executor.clients.pooler import is_poolers, pooled, refuse_declared_pooler, refuse_pooler
 from shared.clients.database_urls import place, schema_of, server_url, with_database
 from shared.clients.libpq import UnusableUrl
 from shared.clients.postgres import connect
@@ -113,9 +114,11 @@ async def session(
 ) -> AsyncIterator[Connection]:
     """A connection with deadlines on locks and statements (0 means none); `plain` writes values as `PLAIN`.
 
-    Raises Retry for what may pass: an unreachable server, a lock that others hold, a deadlock. The database's
-    other errors come through as asyncpg's, with nothing left in them that can be a value of a row.
+    Raises Retry for what may pass: an unreachable server, a lock that others hold, a deadlock; Failure when a
+    pooler answers. The database's other errors come through as asyncpg's, with nothing left in them that can
+    be a value of a row.
     """
+    refuse_declared_pooler(url)
     try:
         connection = await connect(
             server_url(url),
@@ -131,9 +134,16 @@ async def session(
                 **(PLAIN if plain else {}),
             },
         )
+    except asyncpg.PostgresError as error:
+        if is_poolers(error):
+            raise pooled(url) from error
+        if isinstance(error, TRANSIENT):
+            raise Retry(f"cannot reach the database {place(url)}: {error}") from error
+        raise
     except (*TRANSIENT, OSError, UnusableUrl) as error:
         raise Retry(f"cannot reach the database {place(url)}: {error}") from error
     try:
+        await refuse_pooler(connection, url)
         yield connection
     except BaseException as error:
         each: BaseException | None = error
