@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import postgast
+from google.protobuf.message import DecodeError
 
+from shared.sql.bounds import bound_sql
 from shared.sql.tree import inner, kind
 
 _TAG = "$upgradepath$"
@@ -30,7 +32,7 @@ def statements_of_function(definition: str) -> tuple[tuple[str, ...], bool]:
     """The same of a function in PL/pgSQL, by the statement that makes it."""
     try:
         function = postgast.parse_plpgsql(definition)
-    except (postgast.PgQueryError, ValueError):
+    except (postgast.PgQueryError, ValueError, RecursionError):
         return (), True
     texts: list[str] = []
     dynamic = False
@@ -50,13 +52,16 @@ def statements_of_function(definition: str) -> tuple[tuple[str, ...], bool]:
 
 def _nodes(value: Any) -> Iterator[tuple[str, Any]]:
     """Every named node of the tree, in the order of the text."""
-    if isinstance(value, dict):
-        for name, node in value.items():
+    # Without recursion: blocks stand inside each other as deeply as somebody writes them.
+    waiting: list[tuple[str | None, Any]] = [(None, value)]
+    while waiting:
+        name, node = waiting.pop()
+        if name is not None:
             yield name, node
-            yield from _nodes(node)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _nodes(each)
+        if isinstance(node, dict):
+            waiting += reversed(node.items())
+        elif isinstance(node, list):
+            waiting += ((None, each) for each in reversed(node))
 
 
 def _query(expression: dict[str, Any]) -> str:
@@ -67,8 +72,9 @@ def _query(expression: dict[str, Any]) -> str:
 def _literal(expression: str) -> str | None:
     """The text of an expression that is one string constant."""
     try:
+        bound_sql(expression)
         (raw,) = postgast.parse(f"SELECT {expression}").stmts
-    except (postgast.PgQueryError, ValueError):
+    except (postgast.PgQueryError, ValueError, DecodeError):
         return None
     value = inner(inner(inner(raw.stmt).target_list[0]).val)
     return value.sval.sval if kind(value) == "A_Const" and value.HasField("sval") else None

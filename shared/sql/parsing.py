@@ -8,13 +8,16 @@ from itertools import accumulate
 from typing import Any
 
 import postgast
+from google.protobuf.message import DecodeError
 from postgast import pg_query_pb2
 
+from shared.sql.bounds import TooMuch, bound_sql
 from shared.sql.tree import inner
 
 MARK = "\ufeff"
 """What editors put at the beginning of a file; it is no SQL."""
-_COPIED_ROWS = re.compile(r"\bCOPY\b[^;]*\bFROM\s+STDIN\b[^;]*;", re.IGNORECASE)
+_COPIES = re.compile(r"\bCOPY\b", re.IGNORECASE)
+_FROM_STDIN = re.compile(r"\bFROM\s++STDIN\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,16 @@ def parse(sql: str) -> tuple[Parsed, ...]:
         # The parser would take it for the end.
         raise Unreadable(Fault(_line(text, text.index("\0")), "it holds a NUL character", "save it as UTF-8"))
     try:
+        bound_sql(text)
         tree = postgast.parse(text)
+    except TooMuch as error:
+        raise Unreadable(Fault(_line(text, error.at), str(error), "split the script")) from None
     except postgast.PgQueryError as error:
         raise Unreadable(_fault(text, error)) from None
+    except DecodeError:
+        # The tree comes as a message, and a message has at most a hundred parts inside each other.
+        reason = "an expression or a query is nested too deeply"
+        raise Unreadable(Fault(1, reason, "split it, or use brackets less deeply")) from None
     place = _places(text, mark)
     tokens = tuple(_tokens(text, place))
     starts = [token.start for token in tokens]
@@ -97,13 +107,24 @@ def _places(text: str, offset: int) -> Callable[[int], int]:
 def _fault(text: str, error: postgast.PgQueryError) -> Fault:
     # In its errors the parser counts characters, from 1; 0 where it knows no place.
     at = max(error.cursorpos - 1, 0)
-    copied = [found for found in _COPIED_ROWS.finditer(text) if found.end() <= at]
+    copied = _copied_rows(text[:at])
     if error.message.endswith('at or near "\\"') and not copied:
         return Fault(_line(text, at), "a backslash command is psql's, not SQL", "leave it out")
     if copied:
-        return Fault(_line(text, copied[0].start()), *NO_ROWS_FROM_STDIN)
+        return Fault(_line(text, copied[0]), *NO_ROWS_FROM_STDIN)
     cure = "close it" if "unterminated" in error.message else "correct the SQL"
     return Fault(_line(text, at), f"PostgreSQL cannot read it: {error.message}", cure)
+
+
+def _copied_rows(text: str) -> list[int]:
+    """Where each `COPY … FROM STDIN …;` begins; each statement is looked at once."""
+    found, at = [], 0
+    while (end := text.find(";", at)) >= 0:
+        copy = _COPIES.search(text, at, end)
+        if copy is not None and _FROM_STDIN.search(text, copy.end(), end) is not None:
+            found.append(copy.start())
+        at = end + 1
+    return found
 
 
 def _line(text: str, at: int) -> int:
