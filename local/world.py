@@ -130,6 +130,7 @@ class World:
             "UPGRADES_WORK_FOLDER": str(self.folder / "work"),
             "UPGRADES_SECRETS_FOLDER": str(self.folder / "secrets"),
             "UPGRADES_INSTANCE": "dev",
+            "UPGRADES_DOCS": "open",
             **{f"UPGRADES_{name.upper()}_DATABASE_URL": databases[name] for name in SERVICES},
         }
 

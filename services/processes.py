@@ -18,6 +18,7 @@ from services.watchdog import EXIT_STUCK, watched_loop
 from shared.application import Service, web_application
 from shared.contracts.topics import SERVICES
 from shared.garbage import imports_left_alone
+from shared.http.listener import listener
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +92,9 @@ async def serving(services: Sequence[Service], host: str, port: int) -> AsyncIte
         listening = stack.enter_context(socket.create_server((host, port)))
         for service in services:
             await stack.enter_async_context(service.running())
-        app = web_application(services, services[0].settings.token_public_keys)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
+        settings = services[0].settings
+        app = web_application(services, settings.token_public_keys)
+        config = listener(app, settings.http)
         server = _Server(config)
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(sockets=[listening]), name="http")

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from prometheus_client.core import Metric
 
 from shared import crash_points
 from shared.http import problems
+from shared.http.guard import Door, Guard
 from shared.identity.keys import PublicKeys
 from shared.identity.tokens import TokenVerifier
 from shared.messaging import gauges
@@ -50,6 +51,8 @@ class Service:
     own_gauges: Sequence[metrics.Gauges] = ()
     own_prunes: Sequence[Prune] = ()
     """What of its tables is over some day, besides the inbox."""
+    byte_bodies: Mapping[str, int] = field(default_factory=dict)
+    """The paths below its prefix that take a file instead of JSON, and how many bytes."""
 
     def __post_init__(self) -> None:
         prunes = (INBOX, *self.own_prunes)
@@ -94,11 +97,39 @@ def web_application(services: Sequence[Service], keys: PublicKeys) -> FastAPI:
 
     `keys` prove people's bearer tokens.
     """
-    app = FastAPI(title="upgradepath", version="1")
+    settings = services[0].settings
+    is_documented = settings.docs != "off"
+    app = FastAPI(
+        title="upgradepath",
+        version="1",
+        docs_url="/docs" if is_documented else None,
+        openapi_url="/openapi.json" if is_documented else None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.tokens = TokenVerifier(keys)
     problems.install(app)
     for service in services:
         app.include_router(service.router, prefix=f"/{service.name}", tags=[service.name])
+    _add_pages(app, services)
+    app.add_middleware(
+        Guard,
+        settings=settings.http,
+        doors={
+            "/metrics": Door(settings.metrics, "sre"),
+            **dict.fromkeys(("/docs", "/openapi.json"), Door(settings.docs)),
+        },
+        byte_bodies={
+            f"/{service.name}{path}": bytes_max
+            for service in services
+            for path, bytes_max in service.byte_bodies.items()
+        },
+    )
+    return app
+
+
+def _add_pages(app: FastAPI, services: Sequence[Service]) -> None:
+    """What a process says of itself, whichever services it runs."""
 
     @app.get("/health", tags=["health"])
     async def health() -> JSONResponse:
@@ -107,14 +138,15 @@ def web_application(services: Sequence[Service], keys: PublicKeys) -> FastAPI:
         report = {service.name: state for service, state in zip(services, states, strict=True)}
         return JSONResponse(report, 200 if all(state == "ok" for state in report.values()) else 503)
 
+    if services[0].settings.metrics == "off":
+        return
+
     @app.get("/metrics", tags=["health"], response_class=Response)
     async def scrape() -> Response:
         """Everything that Prometheus is to know of this process and its services."""
         asked = await asyncio.gather(*(service.gauges() for service in services))
         families = [metric for gauges_of_one in asked for metric in gauges_of_one]
         return Response(metrics.exposition(families), media_type=metrics.CONTENT_TYPE)
-
-    return app
 
 
 async def _health(service: Service) -> str:

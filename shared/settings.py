@@ -2,7 +2,7 @@
 
 import socket
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PlainValidator, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -68,6 +68,35 @@ class KafkaSettings(KafkaSecurity):
         return 40 if self.embedded else 500
 
 
+Exposure = Literal["off", "token", "loopback", "open"]
+"""Who may read a page: nobody, who has a token, besides them whoever asks from this machine, anybody."""
+
+
+class HttpSettings(BaseSettings):
+    """What the HTTP listener bears. The defaults are far above what people and their programs need."""
+
+    model_config = SettingsConfigDict(env_prefix="UPGRADES_HTTP_", frozen=True, extra="ignore")
+
+    head_within_s: float = Field(default=10, gt=0, description="a request's head must be here by then")
+    body_within_s: float = Field(default=20, gt=0, description="and its body, with time for its size")
+    body_bytes_per_s: int = Field(default=16_384, ge=1, description="slower senders are cut off")
+    read_within_s: float = Field(default=30, gt=0, description="who reads nothing for so long is cut off")
+    keep_alive_s: int = Field(default=20, ge=1, description="an idle connection is kept for so long")
+    connections: int = Field(default=2000, ge=1, description="at once; more are answered 503")
+    address_connections: int = Field(default=500, ge=1, description="at once from one address")
+    actor_requests_per_s: float = Field(
+        default=100, gt=0, description="of one actor on average, ten times as many at once"
+    )
+    address_requests_per_s: float = Field(
+        default=500, gt=0, description="from one address on average, ten times as many at once"
+    )
+    waits: int = Field(default=500, ge=1, description="long polls at once")
+    actor_waits: int = Field(default=50, ge=1, description="long polls of one actor at once")
+    proxies: str = Field(
+        default="", description="addresses of reverse proxies whose X-Forwarded-For is believed, by comma"
+    )
+
+
 class ServiceSettings(BaseSettings):
     """What the five services have in common. Each adds the URL of its own database."""
 
@@ -83,6 +112,11 @@ class ServiceSettings(BaseSettings):
     """Its name; each of the five says it."""
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    metrics: Exposure = Field(
+        default="loopback", description="who may read /metrics; a token must be an SRE's"
+    )
+    docs: Exposure = Field(default="token", description="who may read /docs and /openapi.json")
     content_url: str = Field(pattern=_CONTENT_URL, description="file:///folder, s3://bucket/prefix, …")
     token_public_keys: Keys = Field(
         description="prove people's tokens: a JWK Set or PEM public keys, or the path of a file with them"

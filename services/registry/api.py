@@ -34,6 +34,7 @@ from shared.contracts.releases import (
 from shared.contracts.values import Actor, ProjectId, SystemName, Version
 from shared.contracts.version_maps import VersionMap
 from shared.errors import Reject, Retry, forbidden, invalid, not_found
+from shared.http.bodies import BodyTooLarge
 from shared.http.door import IdempotencyKey, perform
 from shared.http.problems import problem
 from shared.http.tokens import WhoAsks, may_see
@@ -41,6 +42,9 @@ from shared.messaging.inbox import Inbox
 from shared.packages.archive import PACKED_BYTES_MAX
 from shared.packages.package import read_package
 from shared.storage.database import Database
+
+BYTE_BODIES = {"/content": PACKED_BYTES_MAX, "/releases/check": PACKED_BYTES_MAX}
+"""The routes that take a package, and how many bytes it may have."""
 
 
 def router(
@@ -248,16 +252,12 @@ def _unregistered(project: str) -> Reject:
 
 
 async def _body(request: Request) -> bytes:
-    """The raw body. Raises `Reject` as soon as it is too big; none of the rest is read."""
+    """The raw body. Raises `BodyTooLarge` as soon as it is too big; none of the rest is read."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > PACKED_BYTES_MAX:
-            raise invalid(
-                f"a package has at most {PACKED_BYTES_MAX >> 20} MiB",
-                field="body",
-                cure="leave out what need not be installed",
-            )
+            raise BodyTooLarge(PACKED_BYTES_MAX)
     if not body:
         raise invalid("the body is empty", field="body", cure="send the package's bytes as they are")
     return bytes(body)

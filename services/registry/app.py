@@ -1,6 +1,6 @@
 """The registry, wired."""
 
-from services.registry.api import router
+from services.registry.api import BYTE_BODIES, router
 from services.registry.checking import PackageGate
 from services.registry.handlers import handlers
 from services.registry.settings import RegistrySettings
@@ -28,4 +28,13 @@ def build(settings: RegistrySettings) -> Service:
     if settings.kafka.embedded:
         parts.append(Reminder(database, RegistryTransaction.reminders))
     routes = router(inbox, database, gate, content, verdict_wait_s=settings.verdict_wait_s)
-    return Service("registry", settings, database, inbox, routes, parts, own_prunes=[CHECKS])
+    return Service(
+        "registry",
+        settings,
+        database,
+        inbox,
+        routes,
+        parts,
+        own_prunes=[CHECKS],
+        byte_bodies=BYTE_BODIES,
+    )

@@ -1,5 +1,10 @@
 """Every refusal as `application/problem+json` (RFC 9457): the field, the reason and the cure."""
 
+from collections.abc import Mapping
+from itertools import islice
+from math import ceil
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -7,14 +12,24 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from shared.contracts.refusals import Refusal
-from shared.errors import Reject
+from shared.errors import Reject, Retry
+from shared.http.bodies import BodyTooLarge
+from shared.http.limits import TooMany
 from shared.http.tokens import Unauthenticated
 from shared.storage.database import is_passing
 
+_REFUSALS_MAX = 100
 STATUS = {"invalid": 422, "not-found": 404, "forbidden": 403, "conflict": 409}
 
 
-def problem(status: int, title: str, refusals: tuple[Refusal, ...] = ()) -> JSONResponse:
+def problem(
+    status: int,
+    title: str,
+    refusals: tuple[Refusal, ...] = (),
+    *,
+    retry_after_s: float | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
     """One problem document; `refusals` lists each fault with field, value, reason and cure."""
     body = {
         "type": "about:blank",
@@ -23,50 +38,68 @@ def problem(status: int, title: str, refusals: tuple[Refusal, ...] = ()) -> JSON
         "detail": "; ".join(refusal.reason for refusal in refusals) or title,
         "refusals": [refusal.model_dump() for refusal in refusals],
     }
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
+    more = dict(headers or {})
+    if status == 401:
+        more["WWW-Authenticate"] = "Bearer"
+    if retry_after_s is not None:
+        more["Retry-After"] = str(ceil(retry_after_s))
+    return JSONResponse(body, status, more, media_type="application/problem+json")
 
 
 def validation_refusals(error: ValidationError | RequestValidationError) -> tuple[Refusal, ...]:
     """Each fault of a body that does not fit its model."""
-    refusals = []
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"] if part != "body") or "body"
-        value = fault.get("input")
-        refusals.append(
-            Refusal(
-                kind="invalid",
-                reason=f"{where}: {fault['msg']}",
-                field=where,
-                value=None if value is None or isinstance(value, (dict, list)) else str(value)[:200],
-                cure=f"correct `{where}`; the OpenAPI document at /openapi.json says what it may be",
-            )
+    return tuple(_refusal(fault) for fault in islice(error.errors(), _REFUSALS_MAX))
+
+
+def _refusal(fault: Mapping[str, Any]) -> Refusal:
+    if fault["type"] == "json_invalid":
+        why = fault.get("ctx", {}).get("error", fault["msg"])
+        return Refusal(
+            kind="invalid",
+            reason=f"the body is not valid JSON at character {fault['loc'][-1]}: {why}",
+            field="body",
+            cure="send one JSON document with Content-Type: application/json",
         )
-    return tuple(refusals)
+    where = ".".join(str(part)[:100] for part in fault["loc"] if part != "body") or "body"
+    value = fault.get("input")
+    return Refusal(
+        kind="invalid",
+        reason=f"{where}: {fault['msg']}",
+        field=where,
+        value=None if value is None or isinstance(value, (dict, list)) else str(value)[:200],
+        cure=f"correct `{where}`; the OpenAPI document at /openapi.json says what it may be",
+    )
+
+
+def answer_to(error: Exception) -> JSONResponse:
+    """Any error as the problem document that its sender is to read."""
+    match error:
+        case Reject():
+            kind = error.refusals[0].kind
+            return problem(STATUS[kind], kind.replace("-", " "), error.refusals)
+        case Unauthenticated():
+            return problem(401, str(error))
+        case BodyTooLarge():
+            return problem(413, "too large", (error.refusal,))
+        case TooMany():
+            return problem(429, str(error), retry_after_s=error.retry_after_s)
+        case RequestValidationError():
+            return problem(422, "invalid", validation_refusals(error))
+        case HTTPException():
+            return problem(error.status_code, str(error.detail), headers=error.headers)
+        case Retry():
+            return problem(503, str(error), retry_after_s=1)
+    if is_passing(error):
+        return problem(503, "the database does not answer; try again", retry_after_s=1)
+    return problem(500, f"internal error: {type(error).__name__}")
 
 
 def install(app: FastAPI) -> None:
     """Make every error of this application a problem document."""
 
-    @app.exception_handler(Reject)
-    async def rejected(_: Request, error: Reject) -> JSONResponse:
-        kind = error.refusals[0].kind
-        return problem(STATUS[kind], kind.replace("-", " "), error.refusals)
+    async def answer(_: Request, error: Exception) -> JSONResponse:
+        return answer_to(error)
 
-    @app.exception_handler(Unauthenticated)
-    async def unauthenticated(_: Request, error: Unauthenticated) -> JSONResponse:
-        return problem(401, str(error))
-
-    @app.exception_handler(RequestValidationError)
-    async def unfit(_: Request, error: RequestValidationError) -> JSONResponse:
-        return problem(422, "invalid", validation_refusals(error))
-
-    @app.exception_handler(HTTPException)
-    async def plain(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, str(error.detail))
-
-    @app.exception_handler(Exception)
-    async def broken(_: Request, error: Exception) -> JSONResponse:
-        if is_passing(error):
-            return problem(503, "the database does not answer; try again")
-        return problem(500, f"internal error: {type(error).__name__}")
+    refusing = (Reject, Unauthenticated, BodyTooLarge, TooMany, RequestValidationError, HTTPException)
+    for kind in (*refusing, Retry, Exception):
+        app.add_exception_handler(kind, answer)

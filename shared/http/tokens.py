@@ -4,13 +4,16 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import HTTPConnection
 
 from shared.contracts.values import Actor
 from shared.errors import forbidden
 from shared.identity.tokens import InvalidToken, TokenVerifier, issue_token
 
-__all__ = ["Unauthenticated", "WhoAsks", "issue_token", "may_see"]
+__all__ = ["ACTOR", "Unauthenticated", "WhoAsks", "actor_of", "issue_token", "may_see"]
 
+ACTOR = "actor"
+"""Under this name the guard keeps the proven actor in the request's state."""
 _bearer = HTTPBearer(auto_error=False, description="a token with a role: library, maintainer or sre")
 
 
@@ -18,16 +21,24 @@ class Unauthenticated(Exception):
     """No token, or one that does not prove its actor."""
 
 
-async def _who_asks(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> Actor:
-    if credentials is None:
+async def actor_of(connection: HTTPConnection) -> Actor:
+    """The actor whom the connection's bearer token proves. Raises `Unauthenticated`."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("send a bearer token: Authorization: Bearer …")
-    tokens: TokenVerifier = request.app.state.tokens
+    tokens: TokenVerifier = connection.app.state.tokens
     try:
-        return tokens.verify(credentials.credentials)
+        return tokens.verify(token.strip())
     except InvalidToken as error:
         raise Unauthenticated(f"invalid bearer token: {error}") from error
+
+
+async def _who_asks(
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Actor:
+    # The guard has proven it before it let the request in; it is not proven twice.
+    proven: Actor | None = getattr(request.state, ACTOR, None)
+    return await actor_of(request) if proven is None else proven
 
 
 WhoAsks = Annotated[Actor, Depends(_who_asks)]

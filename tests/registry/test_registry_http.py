@@ -99,7 +99,7 @@ async def test_an_upload_is_bounded_and_the_librarys(
 ) -> None:
     monkeypatch.setattr("services.registry.api.PACKED_BYTES_MAX", 10)
     answer = await registry.http.post("/content", content=b"x" * 11, headers=token(LENA))
-    assert (answer.status_code, answer.json()["refusals"][0]["field"]) == (422, "body")
+    assert (answer.status_code, answer.json()["refusals"][0]["field"]) == (413, "body")
     assert (await registry.http.post("/content", content=b"", headers=token(LENA))).status_code == 422
     assert (await registry.http.post("/content", content=b"x", headers=token(MIRA))).status_code == 403
     assert (await registry.http.post("/content", content=b"x")).status_code == 401
