@@ -2,17 +2,15 @@
 
 import asyncio
 import hashlib
-import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.validator.checks import command, http, log, sign_off, sql
 from services.validator.checks.context import Context, Seen
 from services.validator.domain import phases, refuse_production_secrets, verdict
-from services.validator.leftovers import end_leftovers
 from shared.clients.content import ContentStore
 from shared.clients.environments import EnvironmentRunner
 from shared.clients.git import Git
@@ -23,6 +21,10 @@ from shared.contracts.projects import Check, CommandCheck, HttpCheck, LogCheck, 
 from shared.contracts.tasks import ChecksTask
 from shared.crash_points import around, inside
 from shared.errors import Retry
+from shared.isolation.choosing import RunnerSettings, choose
+from shared.isolation.leftovers import remove_tree
+from shared.isolation.limits import Limits
+from shared.isolation.runner import Runner
 from shared.jobs.job import Job
 
 
@@ -33,6 +35,8 @@ class Tools:
     content: ContentStore
     secrets: Secrets
     folder: Path
+    runner: Runner = field(default_factory=lambda: choose(RunnerSettings()))
+    limits: Limits = field(default_factory=Limits)
 
 
 async def run_checks(job: Job, task: ChecksTask, tools: Tools) -> ChecksFacts:
@@ -57,33 +61,24 @@ async def _staging(job: Job, task: ChecksTask, tools: Tools) -> AsyncIterator[Co
     folder = tools.folder / "checks" / f"{job.run_id}-{job.fence}-{job.generation}"
     try:
         for left in (tools.folder / "checks").glob(f"{job.run_id}-*"):
-            await asyncio.to_thread(_remove, left)
-        checkout, home = folder / "checkout", folder / "home"
-        home.mkdir(parents=True)
+            await asyncio.to_thread(remove_tree, left)
+        checkout = folder / "checkout"
         await _check_out(job, task.commit, checkout, tools)
         with EnvironmentRunner(environment, "staging", job.run_id, tools.secrets, database_url) as staging:
             yield Context(
                 commit=task.commit,
                 address=task.address,
                 checkout=checkout,
-                home=home,
                 database_url=database_url,
                 staging=staging,
                 secrets=tools.secrets,
                 content=tools.content,
+                runner=tools.runner,
+                limits=tools.limits,
             )
     finally:
         # Also when the stage is being cancelled: the next attempt must not meet what this one left.
-        await asyncio.shield(asyncio.to_thread(_remove, folder))
-
-
-def _remove(folder: Path) -> None:
-    while folder.exists():
-        end_leftovers(folder)
-        try:
-            shutil.rmtree(folder)
-        except FileNotFoundError:
-            continue  # whoever lost the lease removes it too
+        await asyncio.shield(asyncio.to_thread(remove_tree, folder))
 
 
 async def _check_out(job: Job, commit: str, checkout: Path, tools: Tools) -> None:

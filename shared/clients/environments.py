@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from shared.clients.processes import DeadlineExceeded, Finished, run
+from shared.clients.processes import DeadlineExceeded, Finished, run_trusted
 from shared.clients.secrets import Secrets
 from shared.contracts.projects import Environment
 from shared.contracts.values import Commit
@@ -86,7 +86,7 @@ class EnvironmentRunner:
 
     async def activate(self, checkout: Path, commit: Commit) -> str | None:
         """Bring `commit` up; the address that was printed last, if any."""
-        finished = await self._run("activate", checkout, commit, survivors=True)
+        finished = await self._run("activate", checkout, commit)
         addresses: list[str] = _ADDRESS.findall(_said(finished))
         return addresses[-1] if addresses else None
 
@@ -113,16 +113,15 @@ class EnvironmentRunner:
         """The recent log, with secrets taken out."""
         return self._secrets.redact((await self._run("logs", checkout, commit)).output)
 
-    async def _run(self, command: str, checkout: Path, commit: str, *, survivors: bool = False) -> Finished:
+    async def _run(self, command: str, checkout: Path, commit: str) -> Finished:
         argv: tuple[str, ...] = getattr(self._environment, command)
         try:
             async with around(command):
-                finished = await run(
+                finished = await run_trusted(
                     argv,
                     cwd=checkout,
                     environment=self.variables(commit),
                     deadline_s=self._environment.deadline_s,
-                    survivors=survivors,
                     separate=True,
                 )
         except DeadlineExceeded as exceeded:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from shared.clients.processes import DeadlineExceeded, Finished, run
+from shared.clients.processes import DeadlineExceeded, Finished, run_trusted
 from shared.clients.secrets import without_passwords
 from shared.errors import Retry
 
@@ -71,7 +71,7 @@ async def git(
     settings = [part for setting in _SETTINGS for part in ("-c", setting)]
     argv = ["git", f"--git-dir={folder}", *settings, *arguments]
     try:
-        finished = await run(
+        finished = await run_trusted(
             argv,
             cwd=folder,
             environment=environment | dict(variables or {}),

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shared.clients.processes import DeadlineExceeded, run
+from shared.clients.processes import DeadlineExceeded, run_trusted
 
 CLEAN = {"PATH": "/usr/bin:/bin", "ONLY": "this"}
 
@@ -35,7 +35,7 @@ async def until(condition: Callable[[], bool]) -> bool:
 
 
 async def test_output_and_exit_code_come_back(tmp_path: Path) -> None:
-    finished = await run(
+    finished = await run_trusted(
         ["sh", "-c", "cat; echo err >&2; echo out; exit 3"],
         cwd=tmp_path,
         environment=CLEAN,
@@ -46,7 +46,7 @@ async def test_output_and_exit_code_come_back(tmp_path: Path) -> None:
 
 
 async def test_streams_can_be_separate(tmp_path: Path) -> None:
-    finished = await run(
+    finished = await run_trusted(
         ["sh", "-c", "echo err >&2; echo out"],
         cwd=tmp_path,
         environment=CLEAN,
@@ -58,7 +58,7 @@ async def test_streams_can_be_separate(tmp_path: Path) -> None:
 
 async def test_the_environment_is_exactly_what_was_given(tmp_path: Path) -> None:
     program = "import os; print(sorted(os.environ.items()))"
-    finished = await run(
+    finished = await run_trusted(
         [sys.executable, "-S", "-c", program], cwd=tmp_path, environment={"A": "b"}, deadline_s=10
     )
     # Python itself sets LC_CTYPE where the locale is "C".
@@ -66,7 +66,7 @@ async def test_the_environment_is_exactly_what_was_given(tmp_path: Path) -> None
 
 
 async def test_the_end_of_much_output_is_kept(tmp_path: Path) -> None:
-    finished = await run(
+    finished = await run_trusted(
         ["sh", "-c", "yes line | head -c 3000000; echo end"],
         cwd=tmp_path,
         environment=CLEAN,
@@ -80,22 +80,25 @@ async def test_the_end_of_much_output_is_kept(tmp_path: Path) -> None:
 
 async def test_a_deadline_kills_the_whole_group(tmp_path: Path) -> None:
     with pytest.raises(DeadlineExceeded) as exceeded:
-        await run(["sh", "-c", "sleep 60 & echo $!; wait"], cwd=tmp_path, environment=CLEAN, deadline_s=0.3)
+        await run_trusted(
+            ["sh", "-c", "sleep 60 & echo $!; wait"], cwd=tmp_path, environment=CLEAN, deadline_s=0.3
+        )
     assert await until(gone(exceeded.value.output))
 
 
 async def test_leftovers_of_the_group_are_killed(tmp_path: Path) -> None:
-    finished = await run(["sh", "-c", "sleep 60 & echo $!"], cwd=tmp_path, environment=CLEAN, deadline_s=10)
+    finished = await run_trusted(
+        ["sh", "-c", "sleep 60 & echo $!"], cwd=tmp_path, environment=CLEAN, deadline_s=10
+    )
     assert await until(gone(finished.output))
 
 
 async def test_a_detached_grandchild_that_holds_the_pipe_does_not_keep_us(tmp_path: Path) -> None:
-    finished = await run(
+    finished = await run_trusted(
         ["sh", "-c", "setsid sleep 60 & echo $!"],
         cwd=tmp_path,
         environment=CLEAN,
         deadline_s=10,
-        survivors=True,
     )
     assert finished.duration_ms < 5000
     detached = psutil.Process(int(finished.output))
@@ -106,7 +109,9 @@ async def test_a_detached_grandchild_that_holds_the_pipe_does_not_keep_us(tmp_pa
 async def test_cancelling_kills_the_group(tmp_path: Path) -> None:
     said = tmp_path / "pid"
     script = "echo $$ > pid.part; mv pid.part pid; sleep 60"
-    task = asyncio.create_task(run(["sh", "-c", script], cwd=tmp_path, environment=CLEAN, deadline_s=60))
+    task = asyncio.create_task(
+        run_trusted(["sh", "-c", script], cwd=tmp_path, environment=CLEAN, deadline_s=60)
+    )
     assert await until(said.exists)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -115,12 +120,12 @@ async def test_cancelling_kills_the_group(tmp_path: Path) -> None:
 
 
 async def test_a_program_that_is_not_there_is_a_verdict_and_a_missing_folder_an_error(tmp_path: Path) -> None:
-    finished = await run(["no-such-program"], cwd=tmp_path, environment=CLEAN, deadline_s=10)
+    finished = await run_trusted(["no-such-program"], cwd=tmp_path, environment=CLEAN, deadline_s=10)
     assert finished.exit_code == 127
     assert "no-such-program" in finished.output
     (tmp_path / "plain").write_text("not executable")
     assert (
-        await run([str(tmp_path / "plain")], cwd=tmp_path, environment=CLEAN, deadline_s=10)
+        await run_trusted([str(tmp_path / "plain")], cwd=tmp_path, environment=CLEAN, deadline_s=10)
     ).exit_code == 126
     with pytest.raises(FileNotFoundError):
-        await run(["sh"], cwd=tmp_path / "gone", environment=CLEAN, deadline_s=10)
+        await run_trusted(["sh"], cwd=tmp_path / "gone", environment=CLEAN, deadline_s=10)

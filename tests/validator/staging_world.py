@@ -1,6 +1,7 @@
 """Staging as the validator meets it: a repository, a database, an app that answers, secrets by name."""
 
 import asyncio
+import dataclasses
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -13,6 +14,7 @@ from services.validator.stage import Tools, run_checks
 from shared.contracts.facts import ChecksFacts
 from shared.contracts.projects import Project, ProjectDefinition
 from shared.contracts.tasks import ChecksTask
+from shared.isolation.bare import Bare
 from shared.jobs.job import Effect, Job
 
 RUN = "run-0123456789ab"
@@ -98,6 +100,10 @@ class Staging:
             definition=ProjectDefinition.model_validate(definition),
             approvers=("mira@acme.example",),
         )
+
+    def without_isolation(self) -> None:
+        """Checks run by our own rights, so that a test can meet them in a folder of the machine."""
+        self.tools = dataclasses.replace(self.tools, runner=Bare())
 
     def job(self, project: Project | None = None) -> Job:
         return Job(

@@ -110,6 +110,7 @@ async def test_a_repository_that_is_not_there_is_an_error(staging: Staging, tmp_
 
 
 async def test_what_a_check_detached_ends_with_the_stage(staging: Staging, tmp_path: Path) -> None:
+    staging.without_isolation()
     file = tmp_path / "pid"
     await staging.run({"it": {"kind": "command", "run": python(DETACHED.format(file=file))}})
     pid = int(file.read_text())
@@ -118,6 +119,7 @@ async def test_what_a_check_detached_ends_with_the_stage(staging: Staging, tmp_p
 
 
 async def test_a_cancelled_stage_leaves_nothing(staging: Staging, tmp_path: Path) -> None:
+    staging.without_isolation()
     file = tmp_path / "begun"
     os.mkfifo(file)
     program = DETACHED.format(file=tmp_path / "pid") + f"\nopen('{file}', 'w').close()\nsleeper.wait()"
@@ -143,6 +145,7 @@ async def test_a_redo_removes_what_a_crash_left(staging: Staging) -> None:
 async def test_whoever_lost_the_lease_takes_nothing_of_its_successors_away(
     staging: Staging, tmp_path: Path
 ) -> None:
+    staging.without_isolation()
     begun, go_on = tmp_path / "begun", tmp_path / "go-on"
     for pipe in (begun, go_on):
         os.mkfifo(pipe)

@@ -14,7 +14,7 @@ from services.executor.clients.migration_table import FencingToken, locked
 from services.executor.clients.postgres import quoted, server_version, session
 from shared.clients.database_urls import database_of, place, server_url
 from shared.clients.libpq import UnusableUrl, addresses, program_variables, query_of
-from shared.clients.processes import DeadlineExceeded, Finished, run
+from shared.clients.processes import DeadlineExceeded, Finished, run_trusted
 from shared.crash_points import around
 from shared.errors import Retry
 
@@ -129,7 +129,7 @@ class Programs:
     async def _run(self, program: str, *arguments: str, url: str) -> Finished:
         try:
             with connection_settings(url) as environment:
-                finished = await run(
+                finished = await run_trusted(
                     [str(self.folder / program), *arguments],
                     cwd=self.folder,
                     environment=environment,

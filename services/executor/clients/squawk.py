@@ -9,9 +9,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from shared.clients.processes import DeadlineExceeded, run
+from shared.clients.processes import DeadlineExceeded, run_trusted
 from shared.contracts.impact import Lint
 from shared.errors import Retry
+from shared.isolation.limits import Limits
 
 _DEADLINE_S = 60.0
 _FINDINGS = 1
@@ -66,11 +67,12 @@ async def _run(folder: Path, files: list[str], server_version: int) -> list[dict
         excluded,
     )
     try:
-        finished = await run(
+        finished = await run_trusted(
             [program, *options, *files],
             cwd=folder,
             environment={"PATH": os.defpath, "HOME": str(folder)},
             deadline_s=_DEADLINE_S,
+            limits=Limits(),
             output_bytes_max=1 << 24,
             separate=True,
         )

@@ -4,12 +4,13 @@ from services.validator.checks.context import Context, Seen, excerpt
 from shared.clients.processes import DeadlineExceeded
 from shared.clients.processes import run as run_program
 from shared.contracts.projects import CommandCheck
+from shared.isolation.network import Unreachable
 
 _OUTPUT_BYTES_MAX = 4 << 20
 
 
 async def run(check: CommandCheck, context: Context) -> Seen:
-    """Run it in the checkout. Its whole output is kept, its last lines are the detail when it failed."""
+    """Run it in a copy of the checkout. All it prints is kept; its last lines say why it failed."""
     try:
         finished = await run_program(
             check.run,
@@ -17,11 +18,18 @@ async def run(check: CommandCheck, context: Context) -> Seen:
             environment=context.variables(),
             deadline_s=check.deadline_s,
             output_bytes_max=_OUTPUT_BYTES_MAX,
+            runner=context.runner,
+            limits=context.limits,
+            destinations=context.destinations(),
         )
     except DeadlineExceeded as exceeded:
         late = f"did not end within its deadline of {check.deadline_s:g} s, and was stopped"
         return Seen("failed", _said(late, exceeded.output), await context.keep(exceeded.output))
+    except Unreachable as reason:
+        return Seen("failed", f"the command was not run: {reason}")
     log = await context.keep(finished.output)
+    if finished.exceeded:
+        return Seen("failed", _said(f"{finished.exceeded}, and was stopped", finished.output), log)
     ending = _ending(finished.exit_code)
     if finished.exit_code == 0:
         return Seen("passed", ending, log)

@@ -8,6 +8,9 @@ from shared.clients.content import ContentStore
 from shared.clients.environments import EnvironmentRunner
 from shared.clients.secrets import Secrets
 from shared.contracts.values import Commit, Digest
+from shared.isolation.limits import Limits
+from shared.isolation.network import Destination
+from shared.isolation.runner import Runner
 
 _EXCERPT_LINES = 20
 _EXCERPT_CHARACTERS = 2000
@@ -20,16 +23,21 @@ class Context:
     commit: Commit
     address: str | None
     checkout: Path
-    home: Path
     database_url: str
     staging: EnvironmentRunner
     secrets: Secrets
     content: ContentStore
+    runner: Runner
+    limits: Limits
 
     def variables(self) -> dict[str, str]:
         """The whole environment of a command."""
-        # By its home, which is the stage's own, whatever a check leaves behind is recognised.
-        return self.staging.variables(self.commit, self.address) | {"HOME": str(self.home)}
+        return self.staging.variables(self.commit, self.address)
+
+    def destinations(self) -> list[Destination]:
+        """What a command may reach: staging's address and its database."""
+        urls = (self.address, self.database_url)
+        return [found for url in urls if url and (found := Destination.of_url(url))]
 
     async def keep(self, text: str) -> Digest:
         """Put what a check printed or read into the content store, with secrets taken out."""

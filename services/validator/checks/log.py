@@ -7,7 +7,7 @@ from pathlib import Path
 from services.validator.checks.context import Context, Seen, excerpt
 from shared.clients.environments import EnvironmentFailed
 from shared.clients.processes import DeadlineExceeded
-from shared.clients.processes import run as run_program
+from shared.clients.processes import run_trusted as run_program
 from shared.contracts.projects import LogCheck
 
 _SCAN = Path(__file__).with_name("scan.py")
@@ -24,9 +24,10 @@ async def run(check: LogCheck, context: Context) -> Seen:
         # In a process of its own: a pattern may take for ever, and nothing could interrupt it here.
         found = await run_program(
             [sys.executable, "-I", str(_SCAN)],
-            cwd=context.home,
-            environment={"HOME": str(context.home), "LANG": "C.UTF-8"},
+            cwd=context.checkout,
+            environment={"LANG": "C.UTF-8"},
             deadline_s=check.deadline_s,
+            limits=context.limits,
             stdin=json.dumps({"patterns": check.absent, "text": text}).encode(),
         )
     except DeadlineExceeded:

@@ -1,0 +1,102 @@
+"""No isolation, for a machine without the others: limits, and an end to everything that was started.
+
+A command runs with our rights, sees our files, processes and network. What keeps it from a neighbour is its
+good will, so servers refuse it unless they are told.
+"""
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from shared.isolation.child import Call, Finished, kill_group, run_child
+from shared.isolation.leftovers import end_leftovers, remove_tree
+from shared.isolation.limits import Limits, exceeded_by
+from shared.isolation.network import Destination, Gateway
+from shared.isolation.runner import Order, at_home, is_private, launcher_argv, read_status
+
+_STOP_WITHIN_S = 5.0
+_OTHERS_PROCESSES = 8192
+"""The kernel counts a user's processes over the whole machine, so the limit leaves room for all others."""
+
+
+class Bare:
+    """Runs commands as this process' own user, supervised by the launcher, to whom all orphans come."""
+
+    name = "none"
+
+    async def run(self, call: Call, limits: Limits, destinations: Sequence[Destination] = ()) -> Finished:
+        """See `Runner`. The network is not limited."""
+        if not call.cwd.is_dir():
+            raise FileNotFoundError(2, os.strerror(2), str(call.cwd))
+        folder = Path(tempfile.mkdtemp(prefix="upgradepath-command-"))
+        try:
+            return await self._run(call, limits, folder)
+        finally:
+            await asyncio.shield(asyncio.to_thread(_clear, folder))
+
+    async def _run(self, call: Call, limits: Limits, folder: Path) -> Finished:
+        with ExitStack() as stack:
+            status, status_writing = os.pipe()
+            for descriptor in (status, status_writing):
+                stack.callback(os.close, descriptor)
+            async with Gateway(()) as gateway:
+                order = _order(call, limits, folder).written(gateway, status_writing)
+                stack.callback(os.close, order)
+                outer = replace(
+                    call,
+                    behind=launcher_argv(order),
+                    cwd=folder,
+                    environment={},
+                    printed_bytes_max=limits.printed_bytes,
+                )
+                stop = _Stop()
+                stack.callback(stop.over)
+                finished = await run_child(outer, pass_fds=(order, status_writing), kill=stop)
+            told = read_status(status)
+        if told is None:
+            return finished
+        exceeded = finished.exceeded or exceeded_by(limits, *told)
+        return replace(finished, exit_code=told[0], exceeded=exceeded)
+
+
+def _order(call: Call, limits: Limits, folder: Path) -> Order:
+    copied = not is_private(call.cwd)
+    checkout, home, scratch = (str(folder / name) for name in ("checkout", "home", "tmp"))
+    return Order(
+        argv=call.argv,
+        environment={**at_home(call.environment, home), "TMPDIR": scratch},
+        cwd=checkout if copied else scratch,
+        copy=(str(call.cwd.resolve()), checkout) if copied else None,
+        folders=(checkout, home, scratch),
+        rlimits=limits.rlimits(processes=limits.processes + _OTHERS_PROCESSES),
+        uid=None,
+        disk=None,
+        supervise=True,
+    )
+
+
+class _Stop:
+    """Asks the launcher to end everything, and kills it where it does not."""
+
+    def __init__(self) -> None:
+        self._later: asyncio.TimerHandle | None = None
+
+    def __call__(self, pid: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        self._later = asyncio.get_running_loop().call_later(_STOP_WITHIN_S, kill_group, pid)
+
+    def over(self) -> None:
+        """It has ended, and its number may be another's soon."""
+        if self._later is not None:
+            self._later.cancel()
+
+
+def _clear(folder: Path) -> None:
+    end_leftovers(folder)
+    remove_tree(folder)

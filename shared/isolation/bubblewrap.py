@@ -1,0 +1,252 @@
+"""Namespaces by bubblewrap: a read-only system, a folder of its own in memory, and nobody else in sight."""
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from shared.isolation.cgroups import Cgroups
+from shared.isolation.child import Call, Finished, kill_group, run_child
+from shared.isolation.limits import Limits, exceeded_by
+from shared.isolation.network import Destination, Gateway, hosts_file
+from shared.isolation.runner import (
+    LAUNCHER,
+    CannotIsolate,
+    Order,
+    at_home,
+    in_memory,
+    interpreter,
+    is_private,
+    read_status,
+)
+from shared.isolation.seccomp import seccomp_filter
+
+_CHECKOUT, _HOME, _SOURCE = "/tmp/checkout", "/tmp/home", "/source"
+_LAUNCHER = "/launcher.py"
+_SHARED_MEMORY_BYTES = 64 << 20
+_GONE_WITHIN_S = 10.0
+_USER = 1000
+"""Inside, where we are not root and have one user only."""
+_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_SYSTEM = (
+    "/usr",
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/pki",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/timezone",
+)
+_OF_ROOT = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID")
+_NAMESPACES = ("pid", "net", "ipc", "uts", "cgroup-try")
+_USERS = range(1_000_000_000, 1_900_000_000)
+
+
+class Bubblewrap:
+    """Commands run in their own user, pid, mount, network, ipc, uts and cgroup namespaces.
+
+    As root, each gets a user id that nobody else has, and no user namespace is needed.
+    Raises `CannotIsolate` when the program is missing.
+    """
+
+    name = "bubblewrap"
+
+    def __init__(self, readable: Sequence[str] = ()) -> None:
+        program = shutil.which("bwrap")
+        if program is None:
+            raise CannotIsolate("bubblewrap is not installed: apt-get install bubblewrap")
+        self._program = program
+        self._readable = tuple(readable)
+        self._filter = seccomp_filter()
+        self._root = os.geteuid() == 0
+        self._cgroups = Cgroups.find()
+
+    async def run(self, call: Call, limits: Limits, destinations: Sequence[Destination] = ()) -> Finished:
+        """See `Runner`."""
+        if not call.cwd.is_dir():
+            raise FileNotFoundError(2, os.strerror(2), str(call.cwd))
+        with ExitStack() as stack, self._cgroups.group(limits) as group:
+            async with Gateway(destinations) as gateway:
+                status, status_writing = _pipe(stack)
+                info, info_writing = _pipe(stack)
+                order = self._order(call, limits, counted=bool(group.folders)).written(
+                    gateway, status_writing
+                )
+                stack.callback(os.close, order)
+                options, files = self._options(call, limits, gateway, info_writing)
+                for descriptor in files:
+                    stack.callback(os.close, descriptor)
+                argv = (*group.prefix, self._program, *options, "--", interpreter(), "-I", "-S", _LAUNCHER)
+                ended = _Ended(info)
+                outer = replace(
+                    call,
+                    behind=(*argv, str(order)),
+                    cwd=Path("/"),
+                    environment={},
+                    printed_bytes_max=limits.printed_bytes,
+                )
+
+                def started(pid: int) -> None:
+                    gateway.started()
+                    ended.started()
+
+                handed = (order, status_writing, info_writing, gateway.theirs.fileno(), *files)
+                try:
+                    finished = await run_child(outer, pass_fds=handed, started=started, kill=ended.kill)
+                finally:
+                    await asyncio.shield(ended.wait())
+                return _verdict(finished, read_status(status), limits, group.counts())
+
+    def _order(self, call: Call, limits: Limits, *, counted: bool) -> Order:
+        copied = not is_private(call.cwd)
+        return Order(
+            argv=call.argv,
+            environment=at_home(call.environment, _HOME),
+            cwd=_CHECKOUT if copied else str(call.cwd),
+            copy=(_SOURCE, _CHECKOUT) if copied else None,
+            folders=(_CHECKOUT, _HOME),
+            rlimits=limits.rlimits(counted=counted),
+            uid=_free_user() if self._root else None,
+            disk="/tmp",
+            supervise=False,
+        )
+
+    def _options(
+        self, call: Call, limits: Limits, gateway: Gateway, info: int
+    ) -> tuple[list[str], list[int]]:
+        """bubblewrap's options, and the descriptors that they name."""
+        files: list[int] = []
+
+        def held(content: bytes) -> str:
+            files.append(in_memory(content))
+            return str(files[-1])
+
+        user = _USER if not self._root else None
+        options = ["--die-with-parent", "--new-session", "--hostname", "check", "--info-fd", str(info)]
+        options += [f"--unshare-{name}" for name in _NAMESPACES]
+        if user is not None:
+            options += ["--unshare-user", "--uid", str(user), "--gid", str(user)]
+        options += ["--cap-drop", "ALL"]
+        capabilities = (*(_OF_ROOT if self._root else ()), *_for_network(gateway))
+        options += [word for name in capabilities for word in ("--cap-add", f"CAP_{name}")]
+        options += ["--proc", "/proc", "--dev", "/dev"]
+        options += ["--perms", "1777", "--size", str(_SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"]
+        options += ["--remount-ro", "/dev"]
+        options += ["--perms", "1777", "--size", str(limits.disk_bytes), "--tmpfs", "/tmp"]
+        options += ["--symlink", "/tmp", "/var/tmp", "--dir", "/run"]
+        shown = (*_SYSTEM, *_pythons(), *self._readable)
+        # bubblewrap would make the folders above for itself alone.
+        above = {str(folder) for path in shown for folder in Path(path).parents} - {"/", "/tmp"}
+        for folder in sorted(above):
+            options += ["--perms", "0755", "--dir", folder]
+        for path in shown:
+            options += ["--ro-bind-try", path, path]
+        for name in _LINKS:
+            options += _link(f"/{name}")
+        for path, text in _etc(gateway).items():
+            options += ["--perms", "0644", "--ro-bind-data", held(text.encode()), path]
+        options += ["--ro-bind", str(LAUNCHER), _LAUNCHER]
+        if not is_private(call.cwd):
+            options += ["--ro-bind", str(call.cwd.resolve()), _SOURCE]
+        options += ["--remount-ro", "/", "--chdir", "/"]
+        if self._filter is not None:
+            options += ["--seccomp", held(self._filter)]
+        return options, files
+
+
+class _Ended:
+    """When the last process of a sandbox has ended: its first one takes all others along."""
+
+    def __init__(self, info: int) -> None:
+        self._info = info
+        self._loop = asyncio.get_running_loop()
+        self._first = -1
+        self._gone = asyncio.Event()
+        self._gone.set()
+
+    def started(self) -> None:
+        os.set_blocking(self._info, False)
+        self._loop.add_reader(self._info, self._read)
+
+    def _read(self) -> None:
+        self._loop.remove_reader(self._info)
+        with suppress(ValueError, KeyError, OSError):
+            self._first = os.pidfd_open(int(json.loads(os.read(self._info, 4096))["child-pid"]))
+            self._gone.clear()
+            self._loop.add_reader(self._first, self._gone.set)
+
+    def kill(self, pid: int) -> None:
+        # Its first process ends with it, and the kernel ends all others with that one.
+        kill_group(pid)
+
+    async def wait(self) -> None:
+        """Until nothing of the sandbox runs. Raises TimeoutError when the kernel does not end it."""
+        self._loop.remove_reader(self._info)
+        try:
+            async with asyncio.timeout(_GONE_WITHIN_S):
+                await self._gone.wait()
+        finally:
+            if self._first >= 0:
+                self._loop.remove_reader(self._first)
+                os.close(self._first)
+
+
+def _verdict(
+    finished: Finished, status: tuple[int, dict[str, int]] | None, limits: Limits, counts: dict[str, int]
+) -> Finished:
+    exit_code, seen = status if status is not None else (finished.exit_code, {})
+    # bubblewrap says it as shells do.
+    if status is None and exit_code > 128:
+        exit_code = 128 - exit_code
+    exceeded = finished.exceeded or exceeded_by(limits, exit_code, seen | counts)
+    return replace(finished, exit_code=exit_code, exceeded=exceeded)
+
+
+def _pipe(stack: ExitStack) -> tuple[int, int]:
+    reading, writing = os.pipe()
+    stack.callback(os.close, reading)
+    stack.callback(os.close, writing)
+    return reading, writing
+
+
+def _for_network(gateway: Gateway) -> tuple[str, ...]:
+    low = any(each.port < 1024 for each in gateway.listening)
+    aliases = any(each.alias for each in gateway.listening)
+    return (("NET_BIND_SERVICE",) if low else ()) + (("NET_ADMIN",) if aliases else ())
+
+
+def _etc(gateway: Gateway) -> dict[str, str]:
+    return {
+        "/etc/hosts": hosts_file(gateway.names),
+        "/etc/passwd": f"check:x:{_USER}:{_USER}::{_HOME}:/bin/sh\n",
+        "/etc/group": f"check:x:{_USER}:\n",
+        "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+    }
+
+
+def _link(path: str) -> list[str]:
+    """The same folder or link as outside."""
+    if os.path.islink(path):
+        return ["--symlink", os.readlink(path), path]
+    return ["--ro-bind", path, path] if os.path.isdir(path) else []
+
+
+def _pythons() -> list[str]:
+    """Where this Python and what is installed beside it lie, as far as that is not the system's."""
+    return [path for path in dict.fromkeys((sys.base_prefix, sys.prefix)) if not path.startswith("/usr/")]
+
+
+def _free_user() -> int:
+    """A user id that nobody else has; by chance, as workers on one machine do not know of each other."""
+    return secrets.choice(_USERS)

@@ -1,0 +1,137 @@
+"""A control group for one command, where we may make one: memory and processes of all of it together."""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.isolation.limits import Limits
+
+_ROOT = Path("/sys/fs/cgroup")
+_REMOVED_WITHIN_S = 2.0
+# Enters the groups before it becomes the program: nothing of it is ever outside of them.
+_ENTER = (
+    'for group do shift; [ "$group" = -- ] && break;'
+    ' echo $$ > "$group/cgroup.procs" || exit 125; done; exec "$@"'
+)
+
+
+@dataclass
+class Group:
+    """The groups of one command; without any, `prefix` is empty and nothing is counted."""
+
+    folders: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What stands before the program's own words."""
+        if not self.folders:
+            return ()
+        paths = dict.fromkeys(str(folder) for folder in self.folders.values())
+        return ("/bin/sh", "-c", _ENTER, "enter", *paths, "--")
+
+    def counts(self) -> dict[str, int]:
+        """How often something was refused or ended: `memory_kills` and `process_refusals`."""
+        memory, pids = self.folders.get("memory"), self.folders.get("pids")
+        counts = {}
+        if memory is not None:
+            counts["memory_kills"] = max(
+                _value(memory / name, "oom_kill") for name in ("memory.events", "memory.oom_control")
+            )
+        if pids is not None:
+            counts["process_refusals"] = _value(pids / "pids.events", "max")
+        return counts
+
+
+@dataclass(frozen=True)
+class Cgroups:
+    """The folders below which we may make groups, by controller; `version` is the kernel's interface."""
+
+    version: int
+    parents: dict[str, Path]
+
+    @classmethod
+    def find(cls) -> "Cgroups":
+        """Those of this process; nothing where we may not write."""
+        ours: dict[str, str] = {}
+        with suppress(OSError):
+            for line in Path("/proc/self/cgroup").read_text().splitlines():
+                _, names, path = line.split(":", 2)
+                ours.update(dict.fromkeys(names.split(","), path))
+        unified = _ROOT / ours.get("", "/").lstrip("/")
+        with suppress(OSError):
+            given = (unified / "cgroup.subtree_control").read_text().split()
+            if {"memory", "pids"} <= set(given) and os.access(unified, os.W_OK):
+                return cls(2, {"memory": unified, "pids": unified})
+        parents = {name: _ROOT / name / ours.get(name, "").lstrip("/") for name in ("memory", "pids")}
+        usable = {
+            name: folder
+            for name, folder in parents.items()
+            if name in ours and folder.is_dir() and os.access(folder, os.W_OK)
+        }
+        return cls(1, usable)
+
+    @contextmanager
+    def group(self, limits: Limits) -> Iterator[Group]:
+        """Groups with these limits, which are gone when the block ends."""
+        group = Group()
+        try:
+            for name, folder in self._make().items():
+                if self._limit(name, folder, limits):
+                    group.folders[name] = folder
+            yield group
+        finally:
+            for folder in set(group.folders.values()):
+                _remove(folder)
+
+    def _make(self) -> dict[str, Path]:
+        label = f"upgradepath-{secrets.token_hex(8)}"
+        made = {name: parent / label for name, parent in self.parents.items()}
+        try:
+            for folder in set(made.values()):
+                folder.mkdir()
+        except OSError:
+            return {}
+        return made
+
+    def _limit(self, name: str, folder: Path, limits: Limits) -> bool:
+        # What is written to the folder in memory counts too.
+        memory = str(limits.memory_bytes + limits.disk_bytes)
+        files = {
+            ("memory", 1): {"memory.limit_in_bytes": memory},
+            ("memory", 2): {"memory.max": memory, "memory.swap.max": "0"},
+        }.get((name, self.version), {"pids.max": str(limits.processes)})
+        try:
+            for file, value in files.items():
+                (folder / file).write_text(value)
+        except OSError:
+            return False
+        return True
+
+
+def _value(file: Path, name: str) -> int:
+    with suppress(OSError):
+        for line in file.read_text().splitlines():
+            key, _, value = line.partition(" ")
+            if key == name:
+                return int(value)
+    return 0
+
+
+def _remove(folder: Path) -> None:
+    """A group can be removed once its last process is gone, which the kernel needs a moment for."""
+    end = time.monotonic() + _REMOVED_WITHIN_S
+    while True:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.001)
+        else:
+            return
