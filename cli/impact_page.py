@@ -26,13 +26,16 @@ def kind_style(kind: str) -> str:
 
 
 def print_impact(impact: MigrationImpact) -> None:
-    """The tables that it touches, what is more than additive, and what squawk and the server say of it."""
+    """The tables that it touches, what is more than additive, its risks, and what squawk says."""
     if impact.rows:
         counted = ", ".join(f"{table} {rows:,}" for table, rows in sorted(impact.rows.items()))
         say(line("    rows in production: ", text(counted, "bold")))
     for statement in impact.statements:
         if statement.kind != "additive" or statement.probes or statement.old_code == "fails":
             _print_statement(statement)
+    for risk in impact.risks:
+        style = "bold red" if risk.grave else "yellow"
+        say(line(f"    {risk.script} line {risk.line}  ", text("risk", style), f"  {risk.risk}"))
     for lint in impact.lints:
         say(line(f"    line {lint.line}  ", text(f"{lint.rule}: {lint.message}", "dim")))
 

@@ -15,6 +15,7 @@ from shared.contracts.version_maps import Pins
 from shared.errors import Reject
 from shared.versions import change_type, newest_first, precedence, satisfies
 
+_LINES_SHOWN = 5
 Releases = Mapping[tuple[str, str], Release]
 """Every release that the planner knows, by (System, version)."""
 
@@ -220,10 +221,12 @@ def _risk(facts: ReviewFacts, review: Review, irreversible: tuple[str, ...]) -> 
         *(f"{folder} cannot be undone without a backup" for folder in irreversible),
         *(f"{file.path} will conflict" for file in facts.files if file.conflict),
         *_foretold(facts, "would fail"),
+        *(sentence for migration in facts.migrations for sentence in _sql_risks(migration, grave=True)),
     )
     medium = (
         *(_changing(migration) for migration in facts.migrations),
         *_foretold(facts, "loses"),
+        *(sentence for migration in facts.migrations for sentence in _sql_risks(migration, grave=False)),
         *(f"{file.path} carries the partner's edits" for file in facts.files if file.partner_edited),
         *(f"workflow rule {rule.rule} depends on what changes" for rule in facts.rules),
     )
@@ -237,6 +240,18 @@ def _changing(migration: PlannedMigration) -> str:
     reasons = (each.because for each in migration.impact.statements if each.kind == migration.impact.kind)
     because = "; ".join(dict.fromkeys(reason for some in reasons for reason in some))
     return f"{migration.folder} is {migration.impact.kind}: {because}"
+
+
+def _sql_risks(migration: PlannedMigration, *, grave: bool) -> Iterable[str]:
+    """Each risk that the SQL names, once, with the lines where it stands."""
+    lines: dict[tuple[str, str], list[int]] = {}
+    for each in migration.impact.risks if migration.impact else ():
+        if each.grave is grave:
+            lines.setdefault((each.script, each.risk), []).append(each.line)
+    for (script, risk), found in lines.items():
+        shown = ", ".join(map(str, found[:_LINES_SHOWN]))
+        more = f" and {len(found) - _LINES_SHOWN} more" if len(found) > _LINES_SHOWN else ""
+        yield f"{migration.folder}/{script} line {shown}{more}: {risk}"
 
 
 def _foretold(facts: ReviewFacts, verdict: Verdict) -> Iterable[str]:

@@ -58,6 +58,18 @@ class Lint(Contract):
     cure: str = ""
 
 
+class SqlRisk(Contract):
+    """What a person should know of a statement before it runs: rights, row security, rows that go."""
+
+    script: Literal["migration.sql", "down.sql"] = "migration.sql"
+    line: int = Field(ge=1)
+    statement: str = Field(description="its beginning, on one line")
+    risk: str
+    grave: bool = Field(
+        default=False, description="it opens rows or rights to others, takes all rows, or nobody can say"
+    )
+
+
 class MigrationImpact(Contract):
     """One migration before it runs: its gravest class, each statement, what squawk says, whom it touches."""
 
@@ -66,4 +78,9 @@ class MigrationImpact(Contract):
     lints: tuple[Lint, ...] = ()
     rows: dict[str, int] = Field(
         default={}, description="of each table that is there and touched, in production"
+    )
+    risks: tuple[SqlRisk, ...] = Field(
+        default=(),
+        description="rights, row security, rows that go, and SQL that is made while it runs",
+        exclude_if=lambda risks: not risks,
     )

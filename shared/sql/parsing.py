@@ -90,6 +90,14 @@ def parse(sql: str) -> tuple[Parsed, ...]:
     return tuple(found)
 
 
+def tokens_of(text: str) -> tuple[Token, ...]:
+    """The tokens of any text in PostgreSQL's spelling, a function's body too. Raises `Unreadable`."""
+    try:
+        return tuple(_tokens(text, _places(text, 0)))
+    except postgast.PgQueryError as error:
+        raise Unreadable(_fault(text, error)) from None
+
+
 def _tokens(text: str, place: Callable[[int], int]) -> Iterator[Token]:
     for each in postgast.scan(text).tokens:
         if each.token not in (pg_query_pb2.Token.SQL_COMMENT, pg_query_pb2.Token.C_COMMENT):

@@ -1,11 +1,13 @@
 """Where a database's migration history and the repository's folders do not tell the same story. Pure."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.migration_table import Row
 from shared.contracts.stages import Finding
+from shared.sql.concerns import grouped
+from shared.sql.permitted import refused_in
 from shared.sql.script import alone_in, faults_of, read_statements
 
 _STAMPED = re.compile(r"\d{14}_")
@@ -44,7 +46,26 @@ def script_faults(migrations: Collection[Migration]) -> list[Finding]:
             found.append(finding(f"{path}/migration.sql:{fault.line}", f"{fault.reason}.", fault.cure))
         if each.down_sql is not None:
             found += _down_faults(f"{path}/down.sql", each.down_sql)
-    return found
+    return found + not_permitted(migrations)
+
+
+def not_permitted(migrations: Iterable[Migration]) -> list[Finding]:
+    """Why these must not run anywhere, however they came here: SQL that reaches beyond the Project's schemas.
+
+    The registry has judged packages in the same way. A branch may carry other scripts, and a registry may be
+    an older one.
+    """
+    concerns = [
+        (f"{FOLDER}/{each.folder}/{name}", concern)
+        for each in migrations
+        for name, sql in (("migration.sql", each.sql), ("down.sql", each.down_sql or ""))
+        for concern in refused_in(sql)
+    ]
+    # What cannot be read at all is told by its line, with the other faults of a script.
+    return [
+        finding(group.first, f"It must not run. {group.sentence}.", group.cure)
+        for group in grouped((name, concern) for name, concern in concerns if concern.statement)
+    ]
 
 
 def _down_faults(path: str, sql: str) -> Iterator[Finding]:

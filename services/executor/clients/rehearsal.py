@@ -25,6 +25,7 @@ from shared.sql.actions import (
     Setting,
     Write,
 )
+from shared.sql.permitted import refused_in
 from shared.sql.reading import BORDER
 from shared.sql.script import Statement, alone_in
 
@@ -102,8 +103,13 @@ async def _rehearse(connection: Connection, step: Step) -> Rehearsed:
     build = step.statements[0].index_build if len(step.statements) == 1 else None
     made = undoing.script() if build is None else _concurrently(undoing.script())
     down_sql = step.down_sql if step.down_sql is not None else made
-    left = await _left(connection, step.statements, down_sql, lines)
-    return Rehearsed(down_sql, left=left, gone=tuple(each for each in undoing.gone if each in start))
+    # What is made from the Project's own objects may be what no Release may bring: it is not tried either.
+    left = tuple(f"line {each.line} must not run: {each.reason}" for each in refused_in(down_sql))
+    if not left:
+        left = await _left(connection, step.statements, down_sql, lines)
+    return Rehearsed(
+        down_sql, left=left[:_DIFFERENCES_SHOWN], gone=tuple(each for each in undoing.gone if each in start)
+    )
 
 
 def _concurrently(down_sql: str) -> str:

@@ -1,6 +1,7 @@
 """Undo migrations by their down.sql, newest first, where no row is lost by it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
@@ -10,7 +11,7 @@ from services.executor.clients import index_builds, losses
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.migration_table import FencingToken, MigrationTable, Row, locked
 from services.executor.clients.migrations import ALONE, patiently
-from services.executor.clients.misfits import finding
+from services.executor.clients.misfits import finding, not_permitted
 from services.executor.clients.postgres import TRANSIENT, Connection, execute_script, words
 from shared.contracts.stages import Finding
 from shared.errors import Failure
@@ -36,6 +37,7 @@ async def revert(
                 await _settle(table, row, by_folder[row.name])
         undoing = [row for row in reversed(await table.rows()) if row.applied and row.name in by_folder]
         _require_down([by_folder[row.name] for row in undoing])
+        _require_permitted([by_folder[row.name] for row in undoing])
         downs = [(row, by_folder[row.name].down_sql or "") for row in undoing]
         for alone, group in groupby(downs, key=lambda down: alone_in(down[1]) is not None):
             batch = list(group)
@@ -55,6 +57,13 @@ def _require_down(migrations: Sequence[Migration]) -> None:
             f"no way back without losing rows: {', '.join(lacking)}",
             *(Finding(kind="data-loss", subject=name, detail=detail, cure=_RESTORE) for name in lacking),
         )
+
+
+def _require_permitted(migrations: Sequence[Migration]) -> None:
+    """The branch may have changed since the ways down were judged and tried."""
+    found = not_permitted([replace(migration, sql="") for migration in migrations])
+    if found:
+        raise Failure("a down.sql must not run", *found)
 
 
 def _names(batch: Sequence[tuple[Row, str]]) -> str:

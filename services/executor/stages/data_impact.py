@@ -1,6 +1,6 @@
 """What an upgrade's migrations will do to production's rows and to the code that runs there."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from services.executor.clients import probes, squawk
@@ -9,12 +9,13 @@ from services.executor.clients.postgres import server_version
 from services.executor.clients.surroundings import room_in, surroundings
 from services.executor.stages.numbering import MIGRATIONS
 from shared.contracts.facts import PlannedMigration
-from shared.contracts.impact import MigrationImpact, StatementImpact
+from shared.contracts.impact import MigrationImpact, SqlRisk, StatementImpact
 from shared.contracts.stages import Finding
 from shared.errors import Failure
 from shared.sql.classing import broken, classify, worst
 from shared.sql.columns import shown
 from shared.sql.parsing import Unreadable
+from shared.sql.permitted import concerns_of
 from shared.sql.scene import Known, Scene
 from shared.sql.script import Statement, read_statements
 
@@ -46,6 +47,7 @@ async def foresee(
     around = await surroundings(url, scripts, classed, room_bytes=room_in(scratch))
     answers = await probes.ask(url, [each for statements in scripts.values() for each in statements])
     found = iter(answers.probes)
+    risks = {each.folder: tuple(_risks(each)) for each in ordered}
     impacts: dict[str, MigrationImpact] = {}
     for folder, statements in classed.items():
         told = tuple(each.model_copy(update={"probes": next(found)}) for each in statements)
@@ -54,6 +56,7 @@ async def foresee(
             kind=worst(each.kind for each in told),
             statements=told,
             lints=(*lints[folder], *around[folder]),
+            risks=risks[folder],
             rows={name: rows for name, rows in answers.rows.items() if name in touched},
         )
     return tuple(each.model_copy(update={"impact": impacts[each.folder]}) for each in migrations)
@@ -97,6 +100,14 @@ def _read(migration: PlannedMigration) -> tuple[Statement, ...]:
 def _touched(statements: Sequence[Statement]) -> set[str]:
     tables = {getattr(action, "table", None) for each in statements for action in each.actions}
     return {shown(table) for table in tables if table is not None}
+
+
+def _risks(migration: PlannedMigration) -> Iterator[SqlRisk]:
+    for script, sql in (("migration.sql", migration.sql), ("down.sql", migration.down_sql or "")):
+        for each in concerns_of(sql):
+            if each.kind == "risk":
+                found = {"line": each.line, "statement": each.statement, "risk": each.reason}
+                yield SqlRisk.model_validate({"script": script, "grave": each.grave, **found})
 
 
 def _refuse_broken(

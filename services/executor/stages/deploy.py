@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from services.executor.clients import migrations
 from services.executor.clients.backup import Programs
 from services.executor.clients.migration_files import Migration
+from services.executor.clients.misfits import not_permitted
 from services.executor.clients.postgres import schema_digest
 from services.executor.clients.written_since import beginning, keep
 from services.executor.stages.data_impact import would_fail
@@ -85,6 +86,10 @@ async def _require_unmoved(
         if not await tools.content.has(digest)
     ]
     ours = {each.folder for each in task.migrations}
+    # Before their conditions are asked of the rows.
+    refused = not_permitted([each for each in history if each.folder in ours])
+    if refused:
+        raise Failure("a migration must not run", *findings, *refused)
     # Once a migration of ours is in, the schema is on its way and is no longer the one that was seen.
     if not ours & set(await migrations.applied(url)):
         digest = await schema_digest(url)

@@ -28,6 +28,8 @@ from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure
 from shared.jobs.job import Job, Say
+from shared.sql.concerns import grouped
+from shared.sql.permitted import refused_in
 from shared.sql.script import is_empty
 
 _DIFFERENCES_SHOWN = 20
@@ -221,6 +223,7 @@ async def _seed(url: str, git: Git, commit: Commit, path: str) -> Copied:
     if script is None:
         cure = "commit the file, or correct staging.seed in upgradepath.toml"
         raise _no("project-file", f"the seed file {path} is missing", path, f"not in {commit}", cure)
+    _require_permitted(path, script)
     async with session(url, statement_timeout_s=0) as connection:
         try:
             # asyncpg stumbles over a script of comments alone.
@@ -240,6 +243,17 @@ async def _seed(url: str, git: Git, commit: Commit, path: str) -> Copied:
             label = table if schema == "public" else f"{schema}.{table}"
             rows[label] = await connection.fetchval(f"SELECT count(*) FROM {name}")
     return Copied(rows, 0)
+
+
+def _require_permitted(path: str, script: bytes) -> None:
+    """The seed runs with the rights of staging's role: it is held to what a Release is held to."""
+    found = [(path, concern) for concern in refused_in(script.decode(errors="replace"))]
+    if found:
+        findings = [
+            Finding(kind="project-file", subject=path, detail=f"{each.sentence}.", cure=each.cure)
+            for each in grouped(found)
+        ]
+        raise Failure(f"the seed file {path} must not run", *findings)
 
 
 def _no(kind: str, reason: str, subject: str, detail: str, cure: str) -> Failure:

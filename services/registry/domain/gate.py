@@ -81,7 +81,8 @@ def judge(package: Package, library: Library) -> Judgement:
         *_overwrite(package),
         *_models(package, library),
     )
-    return Judgement(change, refusals)
+    # A script that cannot be read is told by whoever reads it, in the same words.
+    return Judgement(change, tuple(dict.fromkeys(refusals)))
 
 
 def _earlier(version: str, library: Library) -> list[Release]:

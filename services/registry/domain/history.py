@@ -1,11 +1,17 @@
 """A package's migrations against those that were published: an applied migration never changes."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import PackageMigration, Release
 from shared.packages.package import MIGRATIONS, Migration, Package
 from shared.versions import precedence
+
+if TYPE_CHECKING:
+    from shared.sql.parsing import Fault
 
 
 def package_migrations(package: Package) -> tuple[PackageMigration, ...]:
@@ -68,7 +74,12 @@ def _readable(migration: Migration) -> Iterator[Refusal]:
 
     for name, sql in (("migration.sql", migration.sql), ("down.sql", migration.down_sql or "")):
         for fault in faults_of(sql):
-            yield _refusal(fault.reason, f"{migration.name}/{name}:{fault.line}", fault.cure)
+            yield unreadable(f"{migration.name}/{name}", fault)
+
+
+def unreadable(script: str, fault: Fault) -> Refusal:
+    """The refusal of a script, named by its migration and file, for a fault in it."""
+    return _refusal(fault.reason, f"{script}:{fault.line}", fault.cure)
 
 
 def _refusal(reason: str, name: str, cure: str) -> Refusal:

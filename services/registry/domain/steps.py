@@ -1,44 +1,71 @@
-"""What a package's new migrations do to the code that runs while they do."""
+"""What a package's migrations may not do: to databases, and to the code that runs while they do."""
 
 from collections.abc import Iterator
 
+from services.registry.domain.history import unreadable
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.packages.package import MANIFEST, MIGRATIONS, Migration, Package
 from shared.sql.classing import broken, classify
+from shared.sql.concerns import Concern, grouped
 from shared.sql.parsing import Unreadable
+from shared.sql.permitted import concerns_of
 from shared.sql.scene import Scene
 from shared.sql.script import read_statements
 
 
 def unsafe_steps(package: Package, before: Release | None) -> Iterator[Refusal]:
-    """Destructive statements that run while the old code does.
+    """Scripts that reach beyond a Project's schemas, and destructive statements while the old code runs.
 
     Without a Release before there is no old code, and everything is new.
     """
     known = {migration.name for migration in before.migrations} if before else set()
+    new = [each for each in package.migrations if each.name not in known]
+    yield from _outward(package, new)
+    if before is not None:
+        yield from _breaking(package, new)
+
+
+def _outward(package: Package, new: list[Migration]) -> Iterator[Refusal]:
+    """A published migration never changes, and the executor judges it again; its down.sql may change."""
+    scripts = [(f"{each.name}/migration.sql", each.name, each.sql) for each in new]
+    scripts += [(f"{each.name}/down.sql", each.name, each.down_sql or "") for each in package.migrations]
+    found: list[tuple[str, Concern]] = []
+    for place, _, sql in scripts:
+        try:
+            found += [(place, concern) for concern in concerns_of(sql) if concern.kind == "refused"]
+        except Unreadable as error:
+            yield unreadable(place, error.fault)
+    names = {place: name for place, name, _ in scripts}
+    for group in grouped(found):
+        yield Refusal(
+            kind="invalid",
+            reason=group.sentence,
+            field=f"{MIGRATIONS}{group.first}",
+            value=names[group.first],
+            cure=group.cure,
+        )
+
+
+def _breaking(package: Package, new: list[Migration]) -> Iterator[Refusal]:
     # Some Project comes from a release whose code uses it still: so everything counts as used.
     scene = Scene(None)
-    new = [each for each in package.migrations if each.name not in known]
     for migration in sorted(new, key=package.contracting):
-        file = f"{MIGRATIONS}{migration.name}/migration.sql"
         try:
             impacts = classify(read_statements(migration.sql), scene)
         except Unreadable:
-            # Told with its line where the package's history is judged.
+            # Refused by its line already.
             continue
-        if before is None or package.contracting(migration):
+        if package.contracting(migration):
             continue
         for impact in broken(impacts):
-            yield _refusal(
-                f"line {impact.line} is destructive, and code before {package.manifest.version} does not"
-                f" survive it: {'; '.join(impact.because)}",
-                file,
-                migration,
-                f"give it a migration of its own and list that in {MANIFEST}: [migrations] contract = [...]"
-                ", so that it runs after the activation",
+            version, because = package.manifest.version, "; ".join(impact.because)
+            yield Refusal(
+                kind="invalid",
+                reason=f"line {impact.line} is destructive, and code before {version} does not survive it:"
+                f" {because}",
+                field=f"{MIGRATIONS}{migration.name}/migration.sql",
+                value=migration.name,
+                cure=f"give it a migration of its own and list that in {MANIFEST}: [migrations]"
+                " contract = [...], so that it runs after the activation",
             )
-
-
-def _refusal(reason: str, field: str, migration: Migration, cure: str) -> Refusal:
-    return Refusal(kind="invalid", reason=reason, field=field, value=migration.name, cure=cure)

@@ -1,0 +1,202 @@
+"""What a script of a Release may do: everything within the Project's own schemas, nothing beyond. Pure.
+
+The tree of PostgreSQL's parser is judged, with all that stands in it: expressions, views, rules, policies,
+bodies of functions and DO blocks, constants that are run as SQL. What cannot be read is refused.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.sql import risks
+from shared.sql.body_walk import Fragment
+from shared.sql.concerns import INSIDE, Concern, excerpt
+from shared.sql.made_text import UNKNOWN, MadeText, made_text
+from shared.sql.outward import LANGUAGES, SQL_TAKERS
+from shared.sql.parsing import Unreadable, parse
+from shared.sql.plpgsql import fragments_of
+from shared.sql.refusing import refusals_of
+from shared.sql.tree import below, inner, kind, strings
+
+_DEPTH_MAX = 12
+_DYNAMIC = risks.Risk(
+    "it makes its SQL while it runs, and nobody can say beforehand what it does", grave=True
+)
+_OTHER_LANGUAGE = (
+    "code in other languages than sql and plpgsql cannot be read, and may reach beyond the database"
+)
+_SHORTEST_SQL = 6
+
+
+def concerns_of(sql: str) -> tuple[Concern, ...]:
+    """Every concern of a script, in order. Raises `Unreadable` when PostgreSQL cannot read it."""
+    judge = _Judge()
+    line, counted = 1, 0
+    for each in parse(sql):
+        line += sql.count("\n", counted, each.start)
+        counted = each.start
+        judge.statement(each.node, sql[each.start : each.end], line)
+    return tuple(dict.fromkeys(judge.found))
+
+
+def refused_in(sql: str) -> tuple[Concern, ...]:
+    """The concerns for which a script must not run; one that cannot be read is such a one itself."""
+    try:
+        return tuple(each for each in concerns_of(sql) if each.kind == "refused")
+    except Unreadable as error:
+        fault = error.fault
+        return (Concern("refused", fault.line, "", fault.reason, fault.cure),)
+
+
+@dataclass
+class _Judge:
+    found: list[Concern] = field(default_factory=list)
+    scene: risks.Made = field(default_factory=risks.Made)
+    depth: int = 0
+    executed: set[str] = field(default_factory=set)
+    """Texts that were judged as SQL."""
+    _text: str = ""
+    _line: int = 1
+
+    def statement(self, node: Any, text: str, line: int) -> None:
+        """Judge a statement that stands at `line`, with all that is below it."""
+        self._text, self._line = text, line
+        for reason, cure in refusals_of(node):
+            self._refuse(reason, cure)
+        for risk in risks.risks_of(node, self.scene):
+            self._risk(risk)
+        for each in below(node):
+            self._look_inside(each, text, line)
+            self._text, self._line = text, line
+
+    def _refuse(self, reason: str, cure: str) -> None:
+        self.found.append(Concern("refused", self._line, excerpt(self._text), reason, cure))
+
+    def _risk(self, risk: risks.Risk) -> None:
+        statement = excerpt(self._text)
+        self.found.append(Concern("risk", self._line, statement, risk.reason, grave=risk.grave))
+
+    def _look_inside(self, node: Any, text: str, line: int) -> None:
+        match kind(node):
+            case "DoStmt":
+                given = {inner(each).defname: inner(inner(each).arg) for each in node.args}
+                language = given["language"].sval if "language" in given else "plpgsql"
+                body = given["as"].sval if "as" in given else ""
+                self._body(language, body, line + _lines_before(text, body))
+            case "CreateFunctionStmt":
+                self._function(node, text, line)
+            case "FuncCall":
+                self._taker(node)
+
+    def _function(self, node: Any, text: str, line: int) -> None:
+        given = {inner(each).defname: inner(inner(each).arg) for each in node.options}
+        language = given["language"].sval if "language" in given else "sql"
+        bodies = strings(given["as"].items) if "as" in given else ()
+        if language in LANGUAGES and len(bodies) > 1:
+            self._refuse("a function of the server's files is called", INSIDE)
+        for body in bodies[:1]:
+            self._body(language, body, line + _lines_before(text, body))
+
+    def _body(self, language: str, body: str, line: int) -> None:
+        if language not in LANGUAGES:
+            self._refuse(_OTHER_LANGUAGE, "write it in sql or plpgsql")
+            return
+        try:
+            if language == "sql":
+                self._script(body, line)
+            else:
+                self._fragments(fragments_of(body), line)
+        except Unreadable as error:
+            reason = f"the body cannot be read: {error.fault.reason}"
+            self._refuse(reason, error.fault.cure)
+
+    def _script(self, sql: str, line: int, *, refusals_only: bool = False) -> None:
+        """Judge SQL that is run from inside other SQL. Raises `Unreadable`."""
+        if self.depth >= _DEPTH_MAX:
+            self._refuse("its SQL stands too deep in other SQL", f"nest it {_DEPTH_MAX} deep at the most")
+            return
+        self.executed.add(sql)
+        statements = parse(sql)
+        inside = _Judge(scene=self.scene, depth=self.depth + 1, executed=self.executed)
+        for each in statements:
+            at = line + sql.count("\n", 0, each.start)
+            inside.statement(each.node, sql[each.start : each.end], at)
+        self.found += [each for each in inside.found if each.kind == "refused" or not refusals_only]
+
+    def _fragments(self, fragments: tuple[Fragment, ...], line: int) -> None:
+        nodes: list[Any] = []
+        made: list[tuple[Fragment, MadeText]] = []
+        for each in fragments:
+            at = line + each.line - 1
+            if each.kind == "dynamic":
+                (parsed,) = parse(f"SELECT {each.text}")
+                nodes.append(parsed.node)
+                made.append((each, made_text(inner(inner(parsed.node.target_list[0]).val))))
+                text = f"SELECT {each.text}"
+            else:
+                text = _as_statement(each)
+                nodes += [parsed.node for parsed in parse(text)]
+            self._script(text, at)
+        for each, known in made:
+            self._text, self._line = f"EXECUTE {each.text}", line + each.line - 1
+            self._execute(known)
+        if not all(known.whole for _, known in made):
+            self._hidden(nodes)
+
+    def _execute(self, made: MadeText) -> None:
+        """Judge a text that is run as SQL, as far as it is known."""
+        if made.whole:
+            # The text of a constant has its own lines; the statement that runs it is where people look.
+            try:
+                self._script(made.text, self._line)
+            except Unreadable as error:
+                self._refuse(f"the SQL that it runs cannot be read: {error.fault.reason}", error.fault.cure)
+            return
+        self._risk(_DYNAMIC)
+        for known in (made.text, made.text.replace(UNKNOWN, "1"), made.text.replace(UNKNOWN, "'1'")):
+            try:
+                self._script(known, self._line, refusals_only=True)
+            except Unreadable:
+                continue
+            return
+
+    def _hidden(self, nodes: list[Any]) -> None:
+        """Constants of a body that runs SQL nobody can follow: such a one must not be outward SQL."""
+        for text in (text for node in nodes for text in _constants(node)):
+            if len(text) < _SHORTEST_SQL or text in self.executed:
+                continue
+            try:
+                self._script(text, self._line, refusals_only=True)
+            except Unreadable:
+                continue
+
+    def _taker(self, node: Any) -> None:
+        name = strings(node.funcname)[-1]
+        at = 0 if name.startswith("pgr_") else SQL_TAKERS.get(name)
+        if at is None or at >= len(node.args):
+            return
+        given = inner(node.args[at])
+        self._execute(made_text(inner(given.arg) if kind(given) == "NamedArgExpr" else given))
+
+
+def _as_statement(fragment: Fragment) -> str:
+    if fragment.kind == "expression":
+        return f"SELECT {fragment.text}"
+    if fragment.kind == "query":
+        try:
+            parse(fragment.text)
+        except Unreadable:
+            # The name of a cursor, perhaps with arguments.
+            return f"SELECT {fragment.text}"
+    return fragment.text
+
+
+def _constants(node: Any) -> Iterator[str]:
+    for each in below(node):
+        if kind(each) == "A_Const" and each.HasField("sval"):
+            yield each.sval.sval
+
+
+def _lines_before(text: str, body: str) -> int:
+    """The lines of the statement above its body, which stands there as it is between dollar signs."""
+    return text.count("\n", 0, max(text.find(body), 0)) if body else 0

@@ -1,0 +1,212 @@
+"""Scripts that a Release must not bring, by what they would do."""
+
+REFUSED: dict[str, str] = {
+    # Programs and files of the server
+    "runs a program with rows": "COPY (SELECT 1) TO PROGRAM 'id'",
+    "takes rows from a program": "CREATE TABLE t (a text); COPY t FROM PROGRAM 'cat /etc/passwd'",
+    "reads a file into a table": "CREATE TABLE t (a text); COPY t FROM '/etc/passwd'",
+    "writes a file": "COPY (SELECT 'x') TO '/tmp/x'",
+    "imports a file as a large object": "SELECT lo_import('/etc/passwd')",
+    "exports a large object": "SELECT lo_export(1, '/tmp/x')",
+    "reads a file": "SELECT pg_read_file('/etc/passwd')",
+    "reads a file's bytes": "SELECT pg_read_binary_file('/etc/passwd')",
+    "lists a folder": "SELECT pg_ls_dir('/')",
+    "lists a folder as rows": "SELECT * FROM pg_ls_dir('/') AS f (name)",
+    "lists the server's logs": "SELECT * FROM pg_ls_logdir()",
+    "looks at a file": "SELECT (pg_stat_file('/etc/passwd')).size",
+    "writes a file with adminpack": "SELECT pg_file_write('x', 'y', true)",
+    "reads a file as a column of a text": "SELECT ('PG_VERSION'::text).pg_read_file",
+    "reads a file by a quoted name": 'SELECT pg_catalog . /* hidden */ "pg_read_file"(\'x\')',
+    "reads a file by a name in escapes": "SELECT U&\"\\0070g_read_file\"('x')",
+    "reads a file by an array of arguments": "SELECT Pg_Read_File(VARIADIC ARRAY['x'])",
+    "sees who may connect from where": "SELECT * FROM pg_hba_file_rules()",
+    # Roles
+    "makes a superuser": "CREATE ROLE evil SUPERUSER LOGIN",
+    "makes a user": "CREATE USER evil PASSWORD 'x'",
+    "makes a group": "CREATE GROUP evil",
+    "alters a role": "ALTER ROLE postgres SUPERUSER",
+    "alters a role's settings": "ALTER ROLE postgres SET search_path = evil",
+    "drops a role": "DROP ROLE IF EXISTS evil",
+    "joins a role": "GRANT pg_read_server_files TO CURRENT_USER",
+    "leaves a role": "REVOKE pg_monitor FROM evil",
+    "takes what others own": "REASSIGN OWNED BY evil TO CURRENT_USER",
+    "drops what others own": "DROP OWNED BY evil",
+    "changes what others grant": "ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT SELECT ON TABLES TO evil",
+    "becomes somebody else": "SET ROLE postgres",
+    "becomes somebody else for a while": "SET LOCAL ROLE postgres",
+    "becomes who it was": "RESET ROLE",
+    "becomes somebody else by the standard": "SET SESSION AUTHORIZATION postgres",
+    "becomes somebody else by a function": "SELECT set_config('role', 'postgres', false)",
+    "becomes somebody else in two words": "SELECT pg_catalog.set_config('ro' || 'le', 'postgres', false)",
+    "names a setting while it runs": "SELECT set_config(current_setting('x.y', true), 'postgres', false)",
+    "becomes somebody else by a view": "UPDATE pg_settings SET setting = 'postgres' WHERE name = 'role'",
+    "a function becomes somebody else": (
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql SET role = 'postgres' AS 'SELECT 1'"
+    ),
+    "reads passwords": "SELECT rolpassword FROM pg_authid",
+    "labels a role": "SECURITY LABEL ON ROLE postgres IS 'x'",
+    "comments a role": "COMMENT ON ROLE postgres IS 'x'",
+    # The server and its settings
+    "changes the server's settings": "ALTER SYSTEM SET archive_command = 'id'",
+    "reads the settings anew": "SELECT pg_reload_conf()",
+    "lets others set the server's settings": "GRANT SET ON PARAMETER log_statement TO PUBLIC",
+    "switches triggers and references off": "SET session_replication_role = replica",
+    "changes how strings are read": "SET standard_conforming_strings = off",
+    "changes how letters are read": "SET client_encoding = 'SJIS'",
+    "loads a library": "LOAD 'evil'",
+    "loads a library in each session": "SET session_preload_libraries = 'evil'",
+    "ends other sessions": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity",
+    "interrupts other sessions": "SELECT pg_cancel_backend(1)",
+    "switches the log": "SELECT pg_switch_wal()",
+    "turns a standby into a primary": "SELECT pg_promote()",
+    "rotates the logs": "SELECT pg_rotate_logfile()",
+    "begins a backup": "SELECT pg_backup_start('x')",
+    "makes everybody write": "CHECKPOINT",
+    "makes a tablespace": "CREATE TABLESPACE evil LOCATION '/tmp/evil'",
+    "drops a tablespace": "DROP TABLESPACE evil",
+    "puts a table elsewhere": "CREATE TABLE t (a int) TABLESPACE evil",
+    "moves a table elsewhere": "ALTER TABLE t SET TABLESPACE evil",
+    "puts all tables elsewhere": "SET default_tablespace = evil",
+    # Other databases and servers
+    "makes a database": "CREATE DATABASE other",
+    "drops a database": "DROP DATABASE other WITH (FORCE)",
+    "alters a database": "ALTER DATABASE other CONNECTION LIMIT 0",
+    "alters a database's settings": "ALTER DATABASE other SET search_path = evil",
+    "signs a database as an upgrade's own": "COMMENT ON DATABASE other IS 'upgradepath run x'",
+    "gives rights on a database": "GRANT CREATE ON DATABASE other TO evil",
+    "renames a database": "ALTER DATABASE other RENAME TO evil",
+    "owns a database": "ALTER DATABASE other OWNER TO evil",
+    "queries another server": "SELECT * FROM dblink('host=evil', 'SELECT 1') AS t (a int)",
+    "keeps a connection to another server": "SELECT public.dblink_connect_u('host=evil')",
+    "makes a wrapper": "CREATE FOREIGN DATA WRAPPER evil",
+    "makes a server": "CREATE SERVER evil FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'evil')",
+    "maps a user": "CREATE USER MAPPING FOR CURRENT_USER SERVER evil OPTIONS (user 'x')",
+    "makes a foreign table": "CREATE FOREIGN TABLE t (a int) SERVER evil",
+    "takes all tables of another server": "IMPORT FOREIGN SCHEMA public FROM SERVER evil INTO public",
+    "drops a foreign table": "DROP FOREIGN TABLE t",
+    "calls a web service": "SELECT http_get('http://169.254.169.254/')",
+    "calls a web service later": "SELECT net.http_post('http://evil/')",
+    "runs a job each minute": "SELECT cron.schedule('* * * * *', 'SELECT 1')",
+    "writes a job": "INSERT INTO cron.job (command) VALUES ('SELECT 1')",
+    "sends its rows away": "CREATE PUBLICATION p FOR ALL TABLES",
+    "takes rows of others": "CREATE SUBSCRIPTION s CONNECTION 'host=evil' PUBLICATION p",
+    "keeps the server's logs forever": "SELECT pg_create_logical_replication_slot('s', 'pgoutput')",
+    # Code
+    "makes an untrusted language": "CREATE EXTENSION plpython3u",
+    "makes a wrapper by an extension": "CREATE EXTENSION IF NOT EXISTS postgres_fdw",
+    "makes files into tables": "CREATE EXTENSION file_fdw",
+    "makes jobs": "CREATE EXTENSION pg_cron",
+    "makes an extension nobody knows": 'CREATE EXTENSION "evil" CASCADE',
+    "adds to an extension": "ALTER EXTENSION citext ADD FUNCTION f()",
+    "makes a language": "CREATE LANGUAGE plpython3u",
+    "calls the C library": "CREATE FUNCTION f(cstring) RETURNS int AS 'libc.so.6', 'system' LANGUAGE C",
+    "calls the server's own code": "CREATE FUNCTION f(text) RETURNS text AS 'pg_read_file' LANGUAGE internal",
+    "runs Python": "CREATE FUNCTION f() RETURNS int AS 'import os' LANGUAGE plpython3u",
+    "runs Python at once": "DO LANGUAGE plpython3u $$ import os $$",
+    "runs Perl": "CREATE PROCEDURE f() AS '' LANGUAGE plperlu",
+    "fires on everybody's statements": "CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f()",
+    "alters an event trigger": "ALTER EVENT TRIGGER e DISABLE",
+    "makes an access method": "CREATE ACCESS METHOD m TYPE TABLE HANDLER heap_tableam_handler",
+    "makes an operator class": (
+        "CREATE OPERATOR CLASS c FOR TYPE int4 USING btree AS OPERATOR 1 <, FUNCTION 1 btint4cmp(int4, int4)"
+    ),
+    "makes a type of bytes": "CREATE TYPE e (INPUT = boolin, OUTPUT = boolout)",
+    "casts bytes": "CREATE CAST (int8 AS money) WITHOUT FUNCTION",
+    # A forbidden function in another place
+    "an operator reads files": "CREATE OPERATOR @@@ (FUNCTION = pg_read_file, RIGHTARG = text)",
+    "an aggregate lists folders": "CREATE AGGREGATE a (text) (SFUNC = pg_catalog.pg_ls_dir, STYPE = text)",
+    "a cast reads files": "CREATE CAST (text AS oid) WITH FUNCTION lo_import(text)",
+    "a default reads a file": "CREATE TABLE t (a text DEFAULT pg_read_file('x'))",
+    "a check reads a file": "ALTER TABLE t ADD CHECK (pg_read_file(a) <> '')",
+    "a generated column reads a file": (
+        "CREATE TABLE t (a text GENERATED ALWAYS AS (pg_read_file('x')) STORED)"
+    ),
+    "an index reads a file": "CREATE INDEX i ON t (pg_read_file(a))",
+    "part of an index reads a file": "CREATE INDEX i ON t (a) WHERE pg_read_file(a) = ''",
+    "a view reads a file": "CREATE VIEW v AS SELECT pg_read_file('x')",
+    "a rule ends sessions": "CREATE RULE r AS ON INSERT TO t DO ALSO SELECT pg_terminate_backend(1)",
+    "a policy reads a file": "CREATE POLICY p ON t USING (pg_read_file(a) = '')",
+    "a trigger's condition reads a file": (
+        "CREATE TRIGGER g AFTER UPDATE ON t FOR EACH ROW WHEN (lo_import(OLD.a) = 1) EXECUTE FUNCTION f()"
+    ),
+    "a domain reads a file": "CREATE DOMAIN d AS text CHECK (pg_read_file(VALUE) = '')",
+    "a column's new type reads a file": "ALTER TABLE t ALTER a TYPE text USING pg_read_file(a)",
+    "a subquery reads a file": "UPDATE t SET a = (SELECT pg_read_file('x')) WHERE a IS NULL",
+    "a query's plan reads a file": "EXPLAIN ANALYZE SELECT pg_read_file('x')",
+    "a prepared query reads a file": "PREPARE q AS SELECT pg_read_file('x')",
+    "a part of a schema reads a file": "CREATE SCHEMA s CREATE VIEW v AS SELECT pg_read_file('x')",
+    "a body of SQL reads a file": (
+        "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT pg_read_file('x') $$"
+    ),
+    "a parsed body reads a file": (
+        "CREATE FUNCTION f() RETURNS text BEGIN ATOMIC SELECT pg_read_file('x'); END"
+    ),
+    "a parameter's default reads a file": (
+        "CREATE FUNCTION f(a text DEFAULT pg_read_file('x')) RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    ),
+    "a query in a text reads a file": "SELECT query_to_xml('SELECT pg_read_file(''x'')', true, true, '')",
+    "a query of words reads a file": "SELECT * FROM ts_stat('SELECT pg_read_file(''x'')')",
+    "the returned rows read a file": "DELETE FROM t WHERE a = '' RETURNING pg_read_file('x')",
+    # Blocks
+    "a block drops a database": "DO $$ BEGIN EXECUTE 'DROP DATABASE other'; END $$",
+    "a block runs a program": "DO $$ BEGIN COPY t TO PROGRAM 'id'; END $$",
+    "a block becomes somebody else": "DO 'BEGIN SET ROLE postgres; END'",
+    "a block in a block": "DO $a$ BEGIN EXECUTE 'DO $b$ BEGIN PERFORM pg_ls_dir(''.''); END $b$'; END $a$",
+    "a block makes a role if it is not there": (
+        "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'e')\n"
+        "THEN CREATE ROLE e; END IF; END $$"
+    ),
+    "a block puts words together": "DO $$ BEGIN EXECUTE 'ALTER ' || 'SYSTEM SET a.b = 1'; END $$",
+    "a block formats": "DO $$ DECLARE n text := 'x'; BEGIN EXECUTE format('DROP DATABASE %I', n); END $$",
+    "a block has its SQL in a variable": "DO $$ DECLARE q text := 'CREATE ROLE e'; BEGIN EXECUTE q; END $$",
+    "a block takes an answer": "DO $$ DECLARE a text; BEGIN a := pg_read_file('x'); END $$",
+    "a block declares an answer": "DO $$ DECLARE a text DEFAULT pg_read_file('x'); BEGIN NULL; END $$",
+    "a block asks in a condition": "DO $$ BEGIN IF pg_read_file('x') = '' THEN NULL; END IF; END $$",
+    "a block asks in a loop": (
+        "DO $$ DECLARE r record; BEGIN FOR r IN SELECT pg_ls_dir('.') LOOP END LOOP; END $$"
+    ),
+    "a block asks as it raises": "DO $$ BEGIN RAISE NOTICE '%', pg_read_file('x'); END $$",
+    "a block asks as it handles": (
+        "DO $$ BEGIN NULL; EXCEPTION WHEN OTHERS THEN PERFORM pg_read_file('x'); END $$"
+    ),
+    "a block asks in a cursor": (
+        "DO $$ DECLARE c CURSOR FOR SELECT pg_read_file('x'); BEGIN OPEN c; CLOSE c; END $$"
+    ),
+    "a block asks in a subscript": "DO $$ DECLARE a int[]; BEGIN a[length(pg_read_file('x'))] := 1; END $$",
+    "a block asks for its arguments": "DO $$ BEGIN EXECUTE 'SELECT $1' USING pg_read_file('x'); END $$",
+    "a block returns": (
+        "CREATE FUNCTION f() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN pg_read_file('x'); END $$"
+    ),
+    "a trigger's function reads a file": (
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN\n"
+        "NEW.a := pg_read_file('x'); RETURN NEW; END $$"
+    ),
+    # What is the upgrade's own, Prisma's, or the server's
+    "drops the upgrade's record": "DROP SCHEMA upgradepath CASCADE",
+    "raises the fence": 'UPDATE "upgradepath"."fence" SET fence = 0 WHERE true',
+    "takes the upgrade's schema first": "CREATE SCHEMA IF NOT EXISTS upgradepath",
+    "renames the upgrade's schema": "ALTER SCHEMA upgradepath RENAME TO other",
+    "writes by the search path": "SET search_path = public, upgradepath",
+    "writes by the search path's function": "SELECT set_config('search_path', 'upgradepath', false)",
+    "moves a table there": "ALTER TABLE t SET SCHEMA upgradepath",
+    "forgets what ran": "DELETE FROM _prisma_migrations",
+    "says that it ran": "INSERT INTO public._prisma_migrations (id) VALUES ('x')",
+    "a trigger on what ran": (
+        "CREATE TRIGGER g BEFORE INSERT ON _prisma_migrations FOR EACH ROW EXECUTE FUNCTION f()"
+    ),
+    "takes what ran away": "ALTER TABLE _prisma_migrations RENAME TO other",
+    "comes in its place": "ALTER TABLE t RENAME TO _prisma_migrations",
+    "owns what ran": "ALTER TABLE _prisma_migrations OWNER TO evil",
+    "drops it with its schema": "DROP SCHEMA public CASCADE",
+    "moves it with its schema": "ALTER SCHEMA public RENAME TO other",
+    "truncates what ran": "TRUNCATE t, _prisma_migrations",
+    "unlocks other workers": "SELECT pg_advisory_unlock(72707369)",
+    "unlocks other workers by a sum": "SELECT pg_advisory_unlock(72707368 + 1)",
+    "unlocks everything": "SELECT pg_advisory_unlock_all()",
+    "gives up its session": "DISCARD ALL",
+    "commits what others prepared": "COMMIT PREPARED 'x'",
+    "writes the catalogue": "UPDATE pg_catalog.pg_class SET relname = 'x' WHERE relname = 'y'",
+    "writes the catalogue by its plain name": "DELETE FROM pg_enum WHERE enumlabel = 'x'",
+    "makes a function there": "CREATE FUNCTION pg_catalog.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "gives rights on the catalogue": "GRANT ALL ON ALL TABLES IN SCHEMA pg_catalog TO evil",
+}  # fmt: skip
