@@ -37,7 +37,6 @@ from shared.contracts.values import Actor, Command
 from shared.contracts.version_maps import VersionMapRecorded
 from shared.messaging.topic_admin import create_topics
 from shared.packages.archive import pack_folder
-from shared.project_file import read_project_file
 from shared.settings import KafkaSettings
 
 LIBRARY = Actor(id="library@bench.example", role="library")
@@ -220,13 +219,11 @@ async def _publish(driver: Driver, content: ContentStore) -> None:
 
 async def register(driver: Driver, projects: Sequence[str]) -> None:
     """Projects that nobody has upgraded yet; returns once their version maps are recorded."""
-    text = (example.EXAMPLES / "project" / "upgradepath.toml").read_text()
-    definition = read_project_file(text)
     for name in projects:
         project = Project(
             id=name,
-            repository="/nowhere",
-            definition=definition.model_copy(update={"id": name}),
+            repository=f"/nowhere/{name}",
+            definition=example.definition_of(name),
             approvers=(SRE.id,),
         )
         pins = dict(example.FIRST_RELEASES)

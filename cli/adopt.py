@@ -104,9 +104,10 @@ async def _adopt(
     from cli.adoption.outcome import Adoption, BaseFound, MigrationFound
     from cli.adoption.survey import look
     from shared.clients.git import Git
+    from shared.clients.git_access import PersonsAccess
 
     with tempfile.TemporaryDirectory(prefix="upgradepath-adopt-") as folder:
-        git = await Git.open(asked.repository, Path(folder) / "clone")
+        git = await Git.open(asked.repository, Path(folder) / "clone", PersonsAccess())
         survey = await look(git, asked, releases, package)
         changes = proposal.changes(survey, project, asked.branch)
         declared = changes.get(PROJECT_FILE) or survey.files[PROJECT_FILE].decode()

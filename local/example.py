@@ -15,7 +15,9 @@ from services.executor.clients.migrations import apply
 from services.executor.clients.postgres import create_database
 from shared.clients.database_urls import with_database
 from shared.clients.environments import EnvironmentRunner
+from shared.clients.secret_sources import Scope
 from shared.clients.secrets import Secrets
+from shared.contracts.projects import ProjectDefinition
 from shared.project_file import PROJECT_FILE, read_project_file
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -28,10 +30,22 @@ FIRST_RELEASES = (
     ("quote-engine", "0.9.1"),
 )
 NEW_RELEASE = ("auth-system", "1.3.0")
+_ENVIRONMENTS: tuple[Scope, ...] = ("production", "staging")
 
 
 def package_folder(system: str, version: str) -> Path:
     return EXAMPLES / "systems" / system / version
+
+
+def definition_of(project: str) -> ProjectDefinition:
+    """The example's declaration as that of another Project, with secrets of its name."""
+    return read_project_file(_declaration((EXAMPLES / "project" / PROJECT_FILE).read_text(), project))
+
+
+def _declaration(text: str, project: str) -> str:
+    partner = project.split("-")[0]
+    renamed = text.replace(f'id = "{PROJECT}"', f'id = "{project}"')
+    return renamed.replace(f"secret:{PARTNER}-", f"secret:{partner}-")
 
 
 @dataclass(frozen=True)
@@ -100,11 +114,13 @@ async def set_up(
     home = world.folder / partner
     repository, checkout = home / f"{partner}-portal.git", home / "checkout"
     _make_repository(repository, checkout, variants, partner, edits)
-    for name in ("production", "staging"):
+    project = f"{partner}-portal"
+    for name in _ENVIRONMENTS:
         await create_database(postgres_url, f"{partner}_{name}")
-        world.keep_secret(f"{partner}-{name}-database", with_database(postgres_url, f"{partner}_{name}"))
+        database = with_database(postgres_url, f"{partner}_{name}")
+        world.keep_secret(project, name, f"{partner}-{name}-database", database)
+        world.keep_secret(project, name, f"{partner}-hosting", str(home / "hosting"))
     production_url = with_database(postgres_url, f"{partner}_production")
-    world.keep_secret(f"{partner}-hosting", str(home / "hosting"))
     files = {
         str(path.relative_to(checkout)): path.read_bytes()
         for path in checkout.glob("prisma/migrations/*/*.sql")
@@ -131,11 +147,7 @@ def _make_repository(
         (checkout / path).parent.mkdir(parents=True, exist_ok=True)
         (checkout / path).write_text(text)
     declared = checkout / PROJECT_FILE
-    declared.write_text(
-        declared.read_text()
-        .replace(f'id = "{PROJECT}"', f'id = "{partner}-portal"')
-        .replace(f"secret:{PARTNER}-", f"secret:{partner}-")
-    )
+    declared.write_text(_declaration(declared.read_text(), f"{partner}-portal"))
     git(checkout, "init", "-q", "--initial-branch=main")
     git(checkout, "add", "-A")
     git(checkout, "commit", "-q", "-m", "The portal as it is live")
@@ -146,7 +158,7 @@ def _make_repository(
 async def activate(world: World, checkout: Path) -> str | None:
     """Bring the checkout live in production, as the partner's hosting does; its address."""
     definition = read_project_file((checkout / "upgradepath.toml").read_text())
-    secrets = Secrets(world.folder / "secrets", {})
+    secrets = Secrets(world.folder / "secrets", {}).of(definition.id, "production")
     with EnvironmentRunner(definition.environments.production, "production", "", secrets) as environment:
         return await environment.activate(checkout, git(checkout, "rev-parse", "HEAD"))
 
@@ -154,6 +166,6 @@ async def activate(world: World, checkout: Path) -> str | None:
 async def destroy(world: World, checkout: Path) -> None:
     """Stop production's app."""
     definition = read_project_file((checkout / "upgradepath.toml").read_text())
-    secrets = Secrets(world.folder / "secrets", {})
+    secrets = Secrets(world.folder / "secrets", {}).of(definition.id, "production")
     with EnvironmentRunner(definition.environments.production, "production", "", secrets) as environment:
         await environment.destroy(checkout)

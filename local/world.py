@@ -4,7 +4,7 @@ world.json      the URL and the tokens, for the command line
 postgres/       the embedded PostgreSQL: the services' databases, and the example's
 content/        the content store
 keys/           the services' keys, with which they prove who they are
-secrets/        one file per secret
+secrets/        a file per secret: <project>/<environment>/<name>
 work/           scratch of executor and validator
 settings.json   what must stay the same when the world is started again
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from local.ports import free_port, is_free
+from shared.clients.secret_sources import Scope
 from shared.contracts.topics import SERVICES
 from shared.contracts.values import Actor
 from shared.identity.keys import PublicKeys, SigningKey
@@ -111,9 +112,9 @@ class World:
         """The world has stopped: nobody shall look for it."""
         (self.folder / "world.json").unlink(missing_ok=True)
 
-    def keep_secret(self, name: str, value: str) -> None:
-        """What `secret:<name>` stands for in this world."""
-        _write_private(self.folder / "secrets" / name, value)
+    def keep_secret(self, project: str, environment: Scope, name: str, value: str) -> None:
+        """The value of this Project's `secret:<name>` in this environment."""
+        _write_private(self.folder / "secrets" / project / environment / name, value)
 
     def environment(
         self, bootstrap_servers: str, databases: dict[str, str], *, embedded: bool
@@ -129,6 +130,9 @@ class World:
             "UPGRADES_SERVICE_PUBLIC_KEYS": str(self.folder / "keys" / "services.json"),
             "UPGRADES_WORK_FOLDER": str(self.folder / "work"),
             "UPGRADES_SECRETS_FOLDER": str(self.folder / "secrets"),
+            # Repositories lie in this world, and apps run in it.
+            "UPGRADES_ALLOW_LOCAL_REPOSITORIES": "true",
+            "UPGRADES_STAGING_NETWORKS": "127.0.0.0/8,::1/128",
             "UPGRADES_INSTANCE": "dev",
             "UPGRADES_DOCS": "open",
             **{f"UPGRADES_{name.upper()}_DATABASE_URL": databases[name] for name in SERVICES},

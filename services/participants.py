@@ -26,6 +26,7 @@ from shared.contracts.topics import (
     dead_letters,
 )
 from shared.messaging.inbox import Handlers
+from shared.repository_urls import PUBLIC_ONLY
 
 OUTSIDE = Participant(
     "outside",
@@ -38,7 +39,13 @@ OUTSIDE = Participant(
 def participants() -> tuple[Participant, ...]:
     """The five services and the world outside."""
     return (
-        _service("registry", registry_handlers(_idle), RELEASE_EVENTS, PROJECT_EVENTS, VERSION_MAP_EVENTS),
+        _service(
+            "registry",
+            registry_handlers(_idle, PUBLIC_ONLY),
+            RELEASE_EVENTS,
+            PROJECT_EVENTS,
+            VERSION_MAP_EVENTS,
+        ),
         _service("notifier", notifier_handlers(_idle), NOTIFICATION_EVENTS),
         _service(
             "planner",

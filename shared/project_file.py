@@ -21,6 +21,13 @@ _BRANCH = re.compile(r"(?!-)(?!.*(\.\.|//|@\{|\.lock(/|$)|[/.]$))[A-Za-z0-9._@/-
 def read_project_file(text: str) -> ProjectDefinition:
     """Read `upgradepath.toml`; raises `Reject` with every mistake, its field and its cure."""
     definition = read_toml(text, ProjectDefinition, file=PROJECT_FILE)
+    if refusals := faults(definition):
+        raise Reject(*refusals)
+    return definition
+
+
+def faults(definition: ProjectDefinition) -> list[Refusal]:
+    """Every mistake that the types of a declaration let through."""
     environments = definition.environments
     refusals = [
         *_patterns(definition),
@@ -37,9 +44,7 @@ def read_project_file(text: str) -> ProjectDefinition:
                 "write the branch's name as `git branch` shows it",
             )
         )
-    if refusals:
-        raise Reject(*refusals)
-    return definition
+    return refusals
 
 
 def read_version_map(text: str) -> Pins:

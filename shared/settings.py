@@ -11,6 +11,8 @@ from shared.contracts.topics import COMES_AGAIN_WITHIN_DAYS
 from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKeys, UnusableKey
 from shared.identity.service_keys import ServiceKeys
 from shared.kafka_security import KafkaSecurity
+from shared.project_settings import Networks, RepositorySettings, VaultSettings
+from shared.repository_urls import KNOWN_HOSTS
 
 # Its store is opened with the first file; what cannot be one is known at the start.
 # Source: https://developmentseed.org/obstore/latest/api/store/#obstore.store.from_url
@@ -167,10 +169,18 @@ class ServiceSettings(BaseSettings):
         return self
 
 
-class WorkerSettings(ServiceSettings):
+class WorkerSettings(ServiceSettings, RepositorySettings):
     """What executor and validator have besides."""
 
     work_folder: Path = Field(description="scratch: clones and checkouts, all of which may vanish")
-    secrets_folder: Path | None = None
+    secrets_folder: Path | None = Field(
+        default=None, description="<project>/<environment>/<name> below it hold the secrets' values"
+    )
+    vault: VaultSettings = Field(default_factory=VaultSettings)
+    ssh_known_hosts: Path = Field(default=KNOWN_HOSTS, description="hosts' keys, for repositories over ssh")
+    staging_networks: Networks = Field(
+        default=(),
+        description="networks besides the public one in which staging may be, as 10.0.0.0/8 with commas",
+    )
     job_slots: int = Field(default=4, ge=1)
     lease_s: float = Field(default=15, gt=0)

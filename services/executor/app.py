@@ -11,7 +11,7 @@ from services.executor.stages.scratch import Sweeper
 from services.executor.stages.tools import Tools
 from shared.application import Service
 from shared.clients.content import ContentStore
-from shared.clients.secrets import Secrets
+from shared.clients.worker_secrets import secrets_of
 from shared.contracts.stages import RunExecutorStage
 from shared.jobs.gauges import open_jobs
 from shared.jobs.handlers import WorkerInbox
@@ -30,11 +30,13 @@ def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service
         pool_size=settings.database_pool,
         answer_within_s=settings.database_answer_within_s,
     )
-    secrets = Secrets(settings.secrets_folder, os.environ)
+    secrets = secrets_of(settings, os.environ)
     tools = Tools(
         content=ContentStore(settings.content_url),
         secrets=secrets,
         folder=settings.work_folder / "executor",
+        repositories=settings.repository_rules,
+        known_hosts=settings.ssh_known_hosts,
         freeze=Freezer(database, partial(last_word, settings.kafka, settings.keys().verifier)),
     )
     worker = Worker(

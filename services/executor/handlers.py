@@ -30,6 +30,7 @@ HANDLERS: Handlers = {
 
 async def run_stage(tools: Tools, job: Job, task: Task) -> Facts:
     """Do the stage that the task is for. Raises `Failure` for a verdict of no."""
+    await tools.secrets.prepare(job.project)
     with inside(task.stage):
         return await _stage(tools, job, task)
 

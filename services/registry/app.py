@@ -23,7 +23,7 @@ def build(settings: RegistrySettings) -> Service:
     )
     content = ContentStore(settings.content_url)
     gate = PackageGate(database, content)
-    inbox = Inbox(database, handlers(gate.wake))
+    inbox = Inbox(database, handlers(gate.wake, settings.repository_rules))
     parts: list[Part] = [gate]
     if settings.kafka.embedded:
         parts.append(Reminder(database, RegistryTransaction.reminders))

@@ -10,10 +10,14 @@ from shared.contracts.values import Actor
 from shared.contracts.version_maps import HoldVersionMap, RecordVersionMap, ReleaseVersionMap, VersionMap
 from shared.errors import Reject, conflict, forbidden, not_found
 from shared.messaging.inbox import Handlers
+from shared.repository_urls import RepositoryRules, repository_identity
 
 
-def handlers(wake_gate: Callable[[], None]) -> Handlers:
-    """The registry's handlers; `wake_gate` is called when a package waits to be checked."""
+def handlers(wake_gate: Callable[[], None], rules: RepositoryRules) -> Handlers:
+    """The registry's handlers; `wake_gate` is called when a package waits to be checked.
+
+    `rules` say which repositories are taken.
+    """
 
     async def publish_release(command: PublishRelease, tx: RegistryTransaction) -> ReleasePublished | None:
         """The verdict if it is known already; otherwise the gate checks the package and answers."""
@@ -25,6 +29,9 @@ def handlers(wake_gate: Callable[[], None]) -> Handlers:
         await tx.add_check(command, tx.cause)
         tx.after_commit(wake_gate)
         return None
+
+    async def register_project(command: RegisterProject, tx: RegistryTransaction) -> ProjectRegistered:
+        return await _register_project(command, tx, rules)
 
     return {
         PublishRelease: publish_release,
@@ -86,7 +93,9 @@ async def withdraw_release(command: WithdrawRelease, tx: RegistryTransaction) ->
     return event
 
 
-async def register_project(command: RegisterProject, tx: RegistryTransaction) -> ProjectRegistered:
+async def _register_project(
+    command: RegisterProject, tx: RegistryTransaction, rules: RepositoryRules
+) -> ProjectRegistered:
     """A new Project with its first pins, or a changed registration of one that pins what it pins."""
     project = command.project
     if not command.actor.may_act_for(project.id):
@@ -96,7 +105,10 @@ async def register_project(command: RegisterProject, tx: RegistryTransaction) ->
             cure=f"use the token of a maintainer of {project.id}, or of an SRE",
         )
     await tx.lock("project", project.id)
-    refusals = registration.unfit(project)
+    refusals = registration.unfit(project, rules)
+    repository = repository_identity(project.repository)
+    if repository is not None and await tx.is_taken(repository, project.id):
+        refusals += (registration.taken_repository(),)
     standing = await tx.standing(project.id)
     if standing is None:
         releases = await tx.releases_of(list(command.pins))
@@ -109,7 +121,7 @@ async def register_project(command: RegisterProject, tx: RegistryTransaction) ->
     if known is not None and known.project == project:
         return known
     event = ProjectRegistered(project=project, revision=known.revision + 1 if known else 1)
-    await tx.save_project(event)
+    await tx.save_project(event, repository)
     tx.send(event)
     if standing is None:
         first = VersionMap(project=project.id, pins=command.pins, revision=1, recorded_at=tx.now)

@@ -23,6 +23,7 @@ from shared.packages.package import Package, read_package
 from shared.replay.bulk import Newest, copy_rows, drop_indexes, make_indexes
 from shared.replay.restorer import CannotRebuild, Part, Restorer
 from shared.replay.told import Told
+from shared.repository_urls import repository_identity
 
 _TABLES = """
 create temporary table told_releases (system text, version text, name text, revision bigint, event text)
@@ -181,6 +182,7 @@ class RegistryRestorer(Restorer):
         ):
             await self._release(row, connection)
         await self._projects.settle(connection, self._indexes["projects"])
+        await _claim_repositories(connection)
         history = "version_map_history"
         await make_indexes(connection, history, self._indexes[history], "project, revision", "happened_at")
         await connection.copy_records_to_table(
@@ -216,6 +218,22 @@ class RegistryRestorer(Restorer):
     def answer(self, event: Told) -> str | None:
         """A new Project is answered by its registration, not by the map that came with it."""
         return None if event.name in _MAP_EVENTS else event.body.decode()
+
+
+async def _claim_repositories(connection: Any) -> None:
+    """Each Project has its repository; of two that had the same one before that was forbidden, the first."""
+    owners: dict[str, str] = {}
+    for project, repository in await connection.fetch(
+        "select id, registered->'project'->>'repository' from projects order by id"
+    ):
+        if (identity := repository_identity(repository)) is not None:
+            owners.setdefault(identity, project)
+    await connection.execute(
+        "update projects set repository = c.repository"
+        " from unnest($1::text[], $2::text[]) as c (id, repository) where projects.id = c.id",
+        list(owners.values()),
+        list(owners),
+    )
 
 
 def _revision(body: bytes) -> int:

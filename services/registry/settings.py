@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shared.settings import ServiceSettings
+from shared.settings import RepositorySettings, ServiceSettings
 
 
-class RegistrySettings(ServiceSettings):
+class RegistrySettings(ServiceSettings, RepositorySettings):
     """The common settings, and the registry's own database."""
 
     service: ClassVar[str] = "registry"

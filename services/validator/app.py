@@ -9,7 +9,7 @@ from services.validator.settings import ValidatorSettings
 from services.validator.stage import Tools
 from shared.application import Service
 from shared.clients.content import ContentStore
-from shared.clients.secrets import Secrets
+from shared.clients.worker_secrets import secrets_of
 from shared.contracts.stages import RunValidatorStage
 from shared.jobs.gauges import open_jobs
 from shared.jobs.handlers import WorkerInbox
@@ -29,10 +29,19 @@ def build(settings: ValidatorSettings, stages: RunStage | None = None) -> Servic
         answer_within_s=settings.database_answer_within_s,
     )
     content = ContentStore(settings.content_url)
-    secrets = Secrets(settings.secrets_folder, os.environ)
+    # Its checks are a Project's own programs: nothing of production is ever in this process.
+    secrets = secrets_of(settings, os.environ, scopes=("staging", "repository"))
+    tools = Tools(
+        content,
+        secrets,
+        settings.work_folder / "validator",
+        repositories=settings.repository_rules,
+        known_hosts=settings.ssh_known_hosts,
+        networks=settings.staging_networks,
+    )
     worker = Worker(
         database,
-        stages or partial(run_stage, Tools(content, secrets, settings.work_folder / "validator")),
+        stages or partial(run_stage, tools),
         command=RunValidatorStage,
         instance=settings.instance,
         slots=settings.job_slots,

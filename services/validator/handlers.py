@@ -15,6 +15,7 @@ async def run_stage(tools: Tools, job: Job, task: Task) -> ChecksFacts:
     """Run the checks of `validate` or `check-workflows`. Raises `Failure` when one of them fails."""
     match task:
         case ChecksTask():
+            await tools.secrets.prepare(job.project)
             return await run_checks(job, task, tools)
         case _:
             raise TypeError(f"{task.stage} is the executor's work: the validator only looks")

@@ -1,7 +1,6 @@
 """The validator's stages: a checkout of the commit, staging's environment, every check, and nothing left."""
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,9 +10,11 @@ from pathlib import Path
 from services.validator.checks import command, http, log, sign_off, sql
 from services.validator.checks.context import Context, Seen
 from services.validator.domain import phases, refuse_production_secrets, verdict
+from shared.addresses import Network
 from shared.clients.content import ContentStore
 from shared.clients.environments import EnvironmentRunner
 from shared.clients.git import Git
+from shared.clients.project_repository import access_for, clone_name, repository_taken
 from shared.clients.secrets import Secrets
 from shared.clients.staging import staging_database_url
 from shared.contracts.facts import CheckResult, ChecksFacts
@@ -26,6 +27,7 @@ from shared.isolation.leftovers import remove_tree
 from shared.isolation.limits import Limits
 from shared.isolation.runner import Runner
 from shared.jobs.job import Job
+from shared.repository_urls import KNOWN_HOSTS, PUBLIC_ONLY, RepositoryRules
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class Tools:
     folder: Path
     runner: Runner = field(default_factory=lambda: choose(RunnerSettings()))
     limits: Limits = field(default_factory=Limits)
+    repositories: RepositoryRules = PUBLIC_ONLY
+    known_hosts: Path = KNOWN_HOSTS
+    networks: tuple[Network, ...] = ()
+    """Where staging may be, besides the public network."""
 
 
 async def run_checks(job: Job, task: ChecksTask, tools: Tools) -> ChecksFacts:
@@ -56,7 +62,8 @@ async def run_checks(job: Job, task: ChecksTask, tools: Tools) -> ChecksFacts:
 async def _staging(job: Job, task: ChecksTask, tools: Tools) -> AsyncIterator[Context]:
     """Everything that the checks need, in a folder of its own that is gone afterwards."""
     environment = job.project.definition.environments.staging
-    database_url = staging_database_url(tools.secrets.resolve(environment.database), job.run_id)
+    secrets = tools.secrets.of(job.project.id, "staging")
+    database_url = staging_database_url(secrets.resolve(environment.database), job.run_id)
     # Of this lease alone: one that was lost may still be tidying up beside us, and must not take ours away.
     folder = tools.folder / "checks" / f"{job.run_id}-{job.fence}-{job.generation}"
     try:
@@ -64,17 +71,18 @@ async def _staging(job: Job, task: ChecksTask, tools: Tools) -> AsyncIterator[Co
             await asyncio.to_thread(remove_tree, left)
         checkout = folder / "checkout"
         await _check_out(job, task.commit, checkout, tools)
-        with EnvironmentRunner(environment, "staging", job.run_id, tools.secrets, database_url) as staging:
+        with EnvironmentRunner(environment, "staging", job.run_id, secrets, database_url) as staging:
             yield Context(
                 commit=task.commit,
                 address=task.address,
                 checkout=checkout,
                 database_url=database_url,
                 staging=staging,
-                secrets=tools.secrets,
+                secrets=secrets,
                 content=tools.content,
                 runner=tools.runner,
                 limits=tools.limits,
+                networks=tools.networks,
             )
     finally:
         # Also when the stage is being cancelled: the next attempt must not meet what this one left.
@@ -82,11 +90,10 @@ async def _staging(job: Job, task: ChecksTask, tools: Tools) -> AsyncIterator[Co
 
 
 async def _check_out(job: Job, commit: str, checkout: Path, tools: Tools) -> None:
-    # A project that moves to another repository gets another clone.
-    origin = hashlib.sha256(job.project.repository.encode()).hexdigest()[:12]
-    repository = await Git.open(
-        job.project.repository, tools.folder / "repositories" / f"{job.project.id}-{origin}"
-    )
+    clone = tools.folder / "repositories" / clone_name(job.project)
+    with repository_taken():
+        access = access_for(job.project, tools.secrets, tools.repositories, tools.known_hosts)
+        repository = await Git.open(job.project.repository, clone, access)
     if not await repository.has(commit):
         raise Retry(f"commit {commit} is not in the project's repository")
     await repository.export(commit, checkout)

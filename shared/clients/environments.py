@@ -8,8 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from shared.addresses import BadAddress, read_address
 from shared.clients.processes import DeadlineExceeded, Finished, run_trusted
-from shared.clients.secrets import Secrets
+from shared.clients.secrets import ScopedSecrets
 from shared.contracts.projects import Environment
 from shared.contracts.values import Commit
 from shared.crash_points import around
@@ -37,7 +38,8 @@ class EnvironmentRunner:
     """Runs one environment's commands. Use it as a context manager: it owns the commands' home folder.
 
     `checkout` is always a folder with the files of the commit that the command is about. Every method
-    raises `EnvironmentFailed`, with secrets taken out of the output, and `MissingSecret`.
+    raises `EnvironmentFailed`, with secrets taken out of the output, and `MissingSecret`. The secrets must be
+    those of that very environment.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class EnvironmentRunner:
         environment: Environment,
         name: Literal["production", "staging"],
         run_id: str,
-        secrets: Secrets,
+        secrets: ScopedSecrets,
         database_url: str | None = None,
     ) -> None:
+        if secrets.environment != name:
+            raise ValueError(f"commands of {name} get no secrets of {secrets.environment}")
         self._environment = environment
         self._name = name
         self._run_id = run_id
@@ -88,7 +92,14 @@ class EnvironmentRunner:
         """Bring `commit` up; the address that was printed last, if any."""
         finished = await self._run("activate", checkout, commit)
         addresses: list[str] = _ADDRESS.findall(_said(finished))
-        return addresses[-1] if addresses else None
+        if not addresses:
+            return None
+        try:
+            read_address(addresses[-1])
+        except BadAddress as error:
+            said = f"the address that it printed is not taken: {error}"
+            raise EnvironmentFailed("activate", finished.exit_code, said) from None
+        return addresses[-1]
 
     async def observe(self, checkout: Path, commit: Commit | Literal[""] = "") -> Commit | None:
         """The commit that is live, or none."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 from weakref import WeakValueDictionary
 
+from shared.clients.git_access import Access, WorkersAccess
 from shared.clients.git_command import REMOTE_DEADLINE_S, failed, git
 from shared.clients.git_merge import Labels, Merge, merge_commits, merge_trees
 from shared.clients.git_objects import IDENTITY, NO_TREE, Listing, Objects
@@ -25,6 +26,9 @@ _FETCHED = ("+refs/heads/*:refs/remotes/origin/*", "+refs/upgradepath/*:refs/upg
 _REJECTED = re.compile(r"^!\t", re.MULTILINE)
 _LINKS_AND_FOLDERS = ("120000", "160000")
 
+# Public hosts over https and ssh, without a credential.
+_NO_CREDENTIAL = WorkersAccess()
+
 # Two fetches into one clone at a time would fail on each other's locks.
 _locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 
@@ -32,24 +36,26 @@ _locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 class Git:
     """One remote's bare clone in `folder`, a cache that may vanish between two uses.
 
-    Every method raises `Retry`, with Git's words, when Git cannot do it now. Commits, trees and blobs are
+    `access` reaches the remote. Every method raises `Retry`, with Git's words, when Git cannot do it now, and
+    one that goes to the remote `BadRepository` when that is not taken. Commits, trees and blobs are
     named by 40 hexadecimal digits; where a tree is asked for, a commit does as well.
     """
 
-    def __init__(self, folder: Path, remote: str) -> None:
+    def __init__(self, folder: Path, remote: str, access: Access) -> None:
         self.folder = folder.absolute()
         self.remote = remote
+        self._access = access
         self.objects = Objects(self.folder)
         self._there: set[str] = set()
         self._fetching = _locks.setdefault(self.folder, asyncio.Lock())
 
     @classmethod
-    async def open(cls, remote: str, folder: Path) -> Self:
+    async def open(cls, remote: str, folder: Path, access: Access = _NO_CREDENTIAL) -> Self:
         """Make the clone if it is not there, and fetch every branch and every `refs/upgradepath/*`."""
         if remote.startswith("-"):
             raise ValueError("a remote that begins with a hyphen would be read as an option")
         _make(folder)
-        opened = cls(folder, remote)
+        opened = cls(folder, remote, access)
         async with opened._fetching:
             # Git makes these two first and last.
             if not ((folder / "HEAD").is_file() and (folder / "refs" / "heads").is_dir()):
@@ -62,14 +68,14 @@ class Git:
         options = ("--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         arguments = ("fetch", *options, self.remote, *_FETCHED)
         async with self._fetching, around("git-fetch"):
-            await git(self.folder, *arguments, deadline_s=REMOTE_DEADLINE_S)
+            await self._at_remote(*arguments)
 
     # --- reading ---------------------------------------------------------------------------------
 
     async def refs(self, *names: str) -> dict[str, Commit]:
         """Where the remote's refs stand now, by full name; what is not there is left out."""
         arguments = ("ls-remote", self.remote, *names)
-        listed = (await git(self.folder, *arguments, deadline_s=REMOTE_DEADLINE_S)).stdout.decode()
+        listed = (await self._at_remote(*arguments)).stdout.decode()
         found = {line.split("\t", 1)[1]: line.split("\t", 1)[0] for line in listed.splitlines()}
         # ls-remote also names refs that merely end like the one asked for.
         return {name: found[name] for name in names if name in found}
@@ -246,9 +252,15 @@ class Git:
         options = ("--porcelain", "--atomic", "--no-verify", "--no-recurse-submodules", *leases)
         arguments = ("push", *options, self.remote, *specs)
         async with around("git-push"):
-            pushed = await git(self.folder, *arguments, deadline_s=REMOTE_DEADLINE_S, accept=(0, 1, 128))
+            pushed = await self._at_remote(*arguments, accept=(0, 1, 128))
         if pushed.exit_code != 0:
             await self._explain(wanted, pushed)
+
+    async def _at_remote(self, *arguments: str, accept: Sequence[int] = (0,)) -> Finished:
+        async with self._access.reaching(self.remote) as variables:
+            return await git(
+                self.folder, *arguments, deadline_s=REMOTE_DEADLINE_S, variables=variables, accept=accept
+            )
 
     async def _explain(self, wanted: Sequence[RefUpdate], pushed: Finished) -> None:
         if not _REJECTED.search(pushed.stdout.decode(errors="replace")):

@@ -12,21 +12,12 @@ LOCAL_DEADLINE_S = 120.0
 REMOTE_DEADLINE_S = 300.0
 _OUTPUT_BYTES_MAX = 256 << 20
 _WORDS_CHARACTERS = 2000
-# How the worker reaches a remote is its operator's business; what Git does there is ours alone.
-_HANDED_ON = (
-    "PATH",
-    "HOME",
-    "SSH_AUTH_SOCK",
-    "GIT_SSH_COMMAND",
-    "GIT_ASKPASS",
-    "GIT_SSL_CAINFO",
-    "SSL_CERT_FILE",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "NO_PROXY",
-    "no_proxy",
-)
+_HANDED_ON = ("PATH",)
 _OURS = {
+    # Nothing of the worker's user is read: `git_access` gives what reaches a remote.
+    "HOME": "/nonexistent",
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_PROTOCOL_FROM_USER": "0",
     "LC_ALL": "C.UTF-8",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -46,8 +37,14 @@ _SETTINGS = (
     "core.fsmonitor=false",
     "core.protectHFS=true",
     "core.protectNTFS=true",
+    "core.askPass=",
+    "credential.helper=",
+    "http.followRedirects=false",
+    "submodule.recurse=false",
+    "protocol.ext.allow=never",
     "merge.renames=true",
     "commit.gpgSign=false",
+    # Whether local paths are taken at all, GIT_ALLOW_PROTOCOL says.
     "protocol.file.allow=always",
     # Objects that only a Run's worker knows of would be swept away under it.
     "gc.auto=0",

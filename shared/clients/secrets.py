@@ -1,14 +1,27 @@
-"""Secrets by name, from mounted files or the environment; their values never in a log or a message."""
+"""Secrets by name, within the scope of who asks; their values never in a log or a message."""
 
+import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from shared.clients.secret_sources import (
+    SCOPES,
+    FolderSource,
+    Scope,
+    SecretPlace,
+    SecretSource,
+    UnusableSecret,
+    VariableSource,
+)
+from shared.contracts.projects import Project
+
 _PREFIX = "secret:"
-_VARIABLE = "UPGRADES_SECRET_"
-_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,199}")
+_PROJECT = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*:[^\s/@]+)(?=@)")
 _HIDDEN = "***"
 # Hiding every "1" or "on" would make a log unreadable and protect nobody.
@@ -21,45 +34,75 @@ slow every answer; those of the jobs that are under way are far fewer."""
 class MissingSecret(Exception):
     """The worker cannot see a secret that a Project names."""
 
-    def __init__(self, name: str, looked_at: tuple[str, ...]) -> None:
-        super().__init__(f"secret {name!r} is not here; looked at {' and '.join(looked_at)}")
-        self.name = name
+    def __init__(self, place: SecretPlace, looked_at: tuple[str, ...], unscoped: str | None = None) -> None:
+        said = f"secret {place.name!r} of {place.project} for {place.environment} is not here; looked at"
+        if unscoped is not None:
+            looked_at = (*looked_at, f"{unscoped} is of no Project and never used: move it to one of these")
+        super().__init__(f"{said} {' and '.join(looked_at)}")
+        self.name = place.name
         self.looked_at = looked_at
 
 
-class Secrets:
-    """Resolves `secret:<name>` from the file `<folder>/<name>` or the variable `UPGRADES_SECRET_<NAME>`."""
+class ForbiddenScope(Exception):
+    """This worker resolves no secret of that environment, whoever names it."""
 
-    def __init__(self, folder: Path | None, environ: Mapping[str, str]) -> None:
+
+class Secrets:
+    """The secrets that a worker can see; `of` gives those of one Project and environment.
+
+    They lie in `<folder>/<project>/<environment>/<name>`, in variables of `environ`, and in `more` sources.
+    `scopes` are the environments that this worker acts for: nothing else is ever resolved.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        environ: Mapping[str, str],
+        *,
+        more: Sequence[SecretSource] = (),
+        scopes: Sequence[Scope] = SCOPES,
+    ) -> None:
         self._folder = folder
-        self._environ = environ
+        files = () if folder is None else (FolderSource(folder),)
+        self._sources: tuple[SecretSource, ...] = (*files, VariableSource(environ), *more)
+        self._scopes = frozenset(scopes)
         self._seen: OrderedDict[str, set[str]] = OrderedDict()
         """Each value that was resolved, the last one last, with the passwords of the URL that it may be."""
 
     def __repr__(self) -> str:
         return f"Secrets(folder={str(self._folder)!r})"
 
-    def resolve(self, reference: str) -> str:
-        """The value behind `secret:<name>`, without a trailing newline. Raises `MissingSecret`."""
-        name = reference.removeprefix(_PREFIX)
-        if not reference.startswith(_PREFIX) or not _NAME.fullmatch(name):
-            raise ValueError("a secret is named secret:<name>, in small letters, digits and hyphens")
-        variable = _VARIABLE + name.upper().replace("-", "_")
-        looked_at = [f"variable {variable}"]
-        value = self._environ.get(variable)
-        if self._folder is not None:
-            file = self._folder / name
-            looked_at.insert(0, f"file {file}")
-            if file.is_file():
-                value = file.read_text(encoding="utf-8").rstrip("\r\n")
-        if value is None:
-            raise MissingSecret(name, tuple(looked_at))
-        self._remember(value)
-        return value
+    def of(self, project: str, environment: Scope) -> "ScopedSecrets":
+        """The secrets of one Project for code that acts for this environment. Raises `ForbiddenScope`."""
+        if environment not in self._scopes:
+            raise ForbiddenScope(f"this worker resolves no secret of {environment}")
+        if not _PROJECT.fullmatch(project):
+            raise ValueError(f"{project!r} is not a Project's id")
+        return ScopedSecrets(self, project, environment)
 
-    def value(self, text: str) -> str:
-        """`text` itself, or what is behind it when it is a `secret:` reference."""
-        return self.resolve(text) if text.startswith(_PREFIX) else text
+    async def prepare(self, project: Project) -> None:
+        """Fetch what the Project names from sources that answer slowly, so that `resolve` need not wait.
+
+        Raises `Retry` when such a source cannot be asked.
+        """
+        places = tuple(place for place in named_by(project) if place.environment in self._scopes)
+        for source in self._sources:
+            await asyncio.to_thread(source.refresh, places)
+
+    def read(self, place: SecretPlace) -> str:
+        """The value there. Raises `MissingSecret`, `UnusableSecret`, or `Retry` for a silent source."""
+        for source in self._sources:
+            value = source.read(place)
+            if value is None:
+                continue
+            if "\0" in value:
+                where = source.where(place)
+                raise UnusableSecret(f"the secret in {where} holds a NUL byte; write it anew, as text")
+            self._remember(value)
+            return value
+        old = (source.unscoped(place.name) for source in self._sources)
+        looked_at = tuple(source.where(place) for source in self._sources)
+        raise MissingSecret(place, looked_at, next(filter(None, old), None))
 
     def redact(self, text: str) -> str:
         """`text` with every value resolved so far, and every URL's password, replaced by `***`."""
@@ -79,6 +122,54 @@ class Secrets:
         self._seen.move_to_end(value)
         if len(self._seen) > HIDDEN_MAX:
             self._seen.popitem(last=False)
+
+
+@dataclass(frozen=True)
+class ScopedSecrets:
+    """What one Project's names mean to code that acts for one of its environments.
+
+    The environment comes from who asks and never from a name: what acts for staging has no way to say
+    production's secret.
+    """
+
+    secrets: Secrets
+    project: str
+    environment: Scope
+
+    def resolve(self, reference: str) -> str:
+        """The value behind `secret:<name>`, without trailing newlines.
+
+        Raises `MissingSecret`, `UnusableSecret`, ValueError for what is not a name, and `Retry`.
+        """
+        name = reference.removeprefix(_PREFIX)
+        if not reference.startswith(_PREFIX) or not _NAME.fullmatch(name):
+            raise ValueError("a secret is named secret:<name>, in small letters, digits and hyphens")
+        return self.secrets.read(SecretPlace(self.project, self.environment, name))
+
+    def value(self, text: str) -> str:
+        """`text` itself, or what is behind it when it is a `secret:` reference."""
+        return self.resolve(text) if text.startswith(_PREFIX) else text
+
+    def redact(self, text: str) -> str:
+        """As `Secrets.redact`: whatever was resolved by this worker is hidden."""
+        return self.secrets.redact(text)
+
+
+def named_by(project: Project) -> list[SecretPlace]:
+    """Every secret that a registered Project names, each in the scope in which it would be resolved."""
+    definition = project.definition
+    production, staging = definition.environments.production, definition.environments.staging
+    named: list[tuple[Scope, str]] = [
+        *(("production", text) for text in (production.database, *production.variables.values())),
+        *(("staging", text) for text in (staging.database, *staging.variables.values())),
+    ]
+    if definition.credential is not None:
+        named.append(("repository", definition.credential))
+    return [
+        SecretPlace(project.id, scope, text.removeprefix(_PREFIX))
+        for scope, text in named
+        if text.startswith(_PREFIX) and _NAME.fullmatch(text.removeprefix(_PREFIX))
+    ]
 
 
 def _passwords_in(value: str) -> set[str]:

@@ -136,6 +136,11 @@ class ProjectDefinition(Contract):
     id: ProjectId
     name: str = Field(min_length=1)
     on_failure: Literal["wait", "roll-back"] = "wait"
+    credential: SecretName | None = Field(
+        default=None,
+        description="what opens the repository: `user:token` or a token for https, a private key for ssh",
+        exclude_if=lambda credential: credential is None,
+    )
     environments: Environments
     staging: StagingData = StagingData()
     workflows: Workflows = Workflows()

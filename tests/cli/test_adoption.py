@@ -25,6 +25,7 @@ from shared.prisma.fragments import merge
 from shared.prisma.ownership import Unified
 from shared.project_file import read_project_file
 from tests.packages.package_files import a_package, packed
+from tests.support.scopes import LOCAL
 
 OLD, NEW = ("auth-system", "1.2.4"), ("auth-system", "1.3.0")
 PINNED = (OLD, ("notifications-system", "0.3.2"), ("onboarding-system", "0.5.4"), ("quote-engine", "0.9.1"))
@@ -194,8 +195,8 @@ class Remote:
         self.url = str(folder / "remote.git")
 
     async def push(self, files: dict[str, bytes], branch: str = "main") -> Git:
-        await Git.open(self.url, Path(self.url))
-        git = await Git.open(self.url, self.folder / "clone")
+        await Git.open(self.url, Path(self.url), LOCAL)
+        git = await Git.open(self.url, self.folder / "clone", LOCAL)
         head = await git.head(branch)
         tree = await git.tree_with(None, files)
         commit = await git.commit(tree, [head] if head else [], "As it is", when=1_700_000_000)
@@ -218,7 +219,7 @@ async def test_a_project_as_published_is_settled_and_its_proposal_is_made_once(t
     assert survey.pins == dict(PINNED)
     wanted = changes(survey, "harbour", "main")
     assert wanted[SINGLE] is None
-    git = await Git.open(remote.url, tmp_path / "clone")
+    git = await Git.open(remote.url, tmp_path / "clone", LOCAL)
     first = await push(git, survey, wanted, 1_700_000_001)
     again = await look(git, remote.asked(), RELEASES, lambda each: package(each.system, each.version))
     assert changes(again, "harbour", "main") == {}

@@ -22,6 +22,7 @@ from shared.clients.git import Git
 from shared.clients.secrets import Secrets
 from shared.contracts.projects import Project
 from tests.executor.project_world import BRANCH, World, make_world
+from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
 
 ROWS = 45_000
 """Of 400 bytes each, so that the table is copied without its indexes, which come back afterwards."""
@@ -101,13 +102,11 @@ async def require_whole(world: World) -> None:
 
 async def _work(folder: Path, attempt: int) -> None:
     given = json.loads((folder / "world.json").read_text())
-    secrets = {
-        "UPGRADES_SECRET_PRODUCTION_DATABASE": given["production"],
-        "UPGRADES_SECRET_STAGING_DATABASE": given["staging"],
-        "UPGRADES_SECRET_HOSTING": str(folder / "hosting"),
-    }
-    tools = Tools(ContentStore("memory:///"), Secrets(None, secrets), folder / "scratch")
-    clone = await Git.open(str(folder / "remote.git"), folder / f"clone-{attempt}.git")
+    secrets = project_secrets(given["production"], given["staging"], str(folder / "hosting"))
+    tools = Tools(
+        ContentStore("memory:///"), Secrets(None, secrets), folder / "scratch", repositories=LOCAL_RULES
+    )
+    clone = await Git.open(str(folder / "remote.git"), folder / f"clone-{attempt}.git", LOCAL)
     project = Project.model_validate_json(given["project"])
     world = World(folder, tools, clone, given["production"], given["staging"], project, given["base"])
     world.attempts = attempt - 1

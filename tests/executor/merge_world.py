@@ -17,6 +17,7 @@ from shared.packages.package import read_package
 from shared.project_file import read_project_file
 from tests.executor.project_world import MemoryJournal
 from tests.packages.package_files import Files, a_package, packed
+from tests.support.scopes import LOCAL, LOCAL_RULES
 
 RUN = "run-0123456789ab"
 BRANCH = f"upgradepath/{RUN}"
@@ -131,7 +132,9 @@ class MergeWorld:
     def __init__(self, folder: Path, remote: Git, definition: ProjectDefinition) -> None:
         self.remote = remote
         self.journal = MemoryJournal("apply")
-        self.tools = Tools(ContentStore("memory:///"), Secrets(None, {}), folder / "worker")
+        self.tools = Tools(
+            ContentStore("memory:///"), Secrets(None, {}), folder / "worker", repositories=LOCAL_RULES
+        )
         self.upgrade: Upgrade
         self.base = ""
         self.project = Project(
@@ -189,7 +192,7 @@ class MergeWorld:
 
 async def make_merge_world(folder: Path, files: Mapping[str, str | bytes | None] | None = None) -> MergeWorld:
     """The Project with `files` changed, and both packages published."""
-    remote = await Git.open(str(folder / "remote.git"), folder / "remote.git")
+    remote = await Git.open(str(folder / "remote.git"), folder / "remote.git", LOCAL)
     world = MergeWorld(folder, remote, read_project_file(DEFINITION))
     await world.push("main", project_files() | dict(files or {}), "The Project")
     await world.publish(packed(OLD), packed(NEW))

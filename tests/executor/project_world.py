@@ -29,6 +29,7 @@ from shared.contracts.tasks import (
 from shared.jobs.job import Effect, Job, Say
 from shared.packages.archive import pack_folder
 from tests.executor.conftest import NewDatabase
+from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
 
 RUN = "run-0123456789ab"
 BRANCH = f"upgradepath/{RUN}"
@@ -212,18 +213,19 @@ async def make_world(
 ) -> World:
     """The Project as it is before an upgrade: production runs `base`, with PEOPLE rows in users."""
     production, staging = await new_database(), await new_database()
-    secrets = {
-        "UPGRADES_SECRET_PRODUCTION_DATABASE": production,
-        "UPGRADES_SECRET_STAGING_DATABASE": staging,
-        "UPGRADES_SECRET_HOSTING": str(folder / "hosting"),
-    }
+    secrets = project_secrets(production, staging, str(folder / "hosting"))
     remote = folder / "remote.git"
     # A clone of nothing is an empty bare repository, which is what a remote begins as.
-    await Git.open(str(remote), remote)
-    git = await Git.open(str(remote), folder / "clone.git")
+    await Git.open(str(remote), remote, LOCAL)
+    git = await Git.open(str(remote), folder / "clone.git", LOCAL)
     world = World(
         folder=folder,
-        tools=Tools(ContentStore("memory:///"), Secrets(None, secrets), folder / "scratch"),
+        tools=Tools(
+            ContentStore("memory:///"),
+            Secrets(None, secrets),
+            folder / "scratch",
+            repositories=LOCAL_RULES,
+        ),
         clone=git,
         production=production,
         staging=staging,

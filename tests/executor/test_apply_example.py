@@ -12,6 +12,7 @@ from shared.errors import Failure
 from shared.packages.archive import pack_folder
 from shared.project_file import read_project_file
 from tests.executor.merge_world import BRANCH, MergeWorld
+from tests.support.scopes import LOCAL, LOCAL_RULES
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -30,8 +31,12 @@ async def example(folder: Path, *variants: str) -> MergeWorld:
     for variant in variants:
         files |= files_of(EXAMPLES / "variants" / variant)
     definition = read_project_file(files["upgradepath.toml"].decode())
-    world = MergeWorld(folder, await Git.open(str(folder / "remote.git"), folder / "remote.git"), definition)
-    world.tools = Tools(ContentStore("memory:///"), Secrets(None, {}), folder / "worker")
+    world = MergeWorld(
+        folder, await Git.open(str(folder / "remote.git"), folder / "remote.git", LOCAL), definition
+    )
+    world.tools = Tools(
+        ContentStore("memory:///"), Secrets(None, {}), folder / "worker", repositories=LOCAL_RULES
+    )
     await world.push("main", files, "The Project")
     old, new = (pack_folder(EXAMPLES / "systems/auth-system" / version) for version in ("1.2.4", "1.3.0"))
     await world.publish(old, new)

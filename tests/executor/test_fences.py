@@ -10,6 +10,7 @@ from services.executor.clients.fenced_git import FencedGit
 from services.executor.clients.migration_table import guarded
 from shared.clients.git import Git
 from shared.errors import Stale
+from tests.support.scopes import LOCAL
 
 MAIN = "refs/heads/main"
 
@@ -21,7 +22,7 @@ async def committed(git: Git, text: str) -> str:
 @pytest.fixture
 async def remote(tmp_path: Path) -> str:
     folder = tmp_path / "remote.git"
-    git = await Git.open(str(folder), folder)
+    git = await Git.open(str(folder), folder, LOCAL)
     await git.push([(MAIN, await committed(git, "first"), None)])
     return str(folder)
 
@@ -29,30 +30,30 @@ async def remote(tmp_path: Path) -> str:
 async def test_a_push_from_the_expected_commit_is_refused_once_a_newer_token_was_there(
     remote: str, tmp_path: Path
 ) -> None:
-    sleeper = await FencedGit.enter(remote, tmp_path / "one", (1, 1))
+    sleeper = await FencedGit.enter(remote, tmp_path / "one", (1, 1), LOCAL)
     base = await sleeper.head("main")
     late = await committed(sleeper, "late")
-    await FencedGit.enter(remote, tmp_path / "two", (1, 2))
+    await FencedGit.enter(remote, tmp_path / "two", (1, 2), LOCAL)
     with pytest.raises(Stale, match=r"1\.2, which is newer than 1\.1"):
         await sleeper.push([(MAIN, late, base)])
     assert await sleeper.head("main") == base
 
 
 async def test_an_older_token_does_not_even_begin(remote: str, tmp_path: Path) -> None:
-    await FencedGit.enter(remote, tmp_path / "one", (2, 1))
+    await FencedGit.enter(remote, tmp_path / "one", (2, 1), LOCAL)
     with pytest.raises(Stale):
-        await FencedGit.enter(remote, tmp_path / "two", (1, 9))
+        await FencedGit.enter(remote, tmp_path / "two", (1, 9), LOCAL)
 
 
 async def test_the_same_lease_pushes_as_often_as_it_likes(remote: str, tmp_path: Path) -> None:
-    first = await FencedGit.enter(remote, tmp_path / "one", (1, 1))
+    first = await FencedGit.enter(remote, tmp_path / "one", (1, 1), LOCAL)
     base = await first.head("main")
     second = await committed(first, "second")
     await first.push([(MAIN, second, base)])
-    again = await FencedGit.enter(remote, tmp_path / "one", (1, 1))
+    again = await FencedGit.enter(remote, tmp_path / "one", (1, 1), LOCAL)
     await again.push([(MAIN, await committed(again, "third"), second)])
     # Done before by who held this job before, and found so.
-    successor = await FencedGit.enter(remote, tmp_path / "two", (1, 2))
+    successor = await FencedGit.enter(remote, tmp_path / "two", (1, 2), LOCAL)
     await successor.push([(MAIN, await committed(successor, "third"), second)])
     assert await successor.head("main") == await committed(successor, "third")
 

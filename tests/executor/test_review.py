@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from shared.errors import Failure, Retry
 from tests.executor.conftest import NewDatabase
 from tests.executor.merge_world import DEFINITION, LINES, OLD, PINS, MergeWorld, make_merge_world
 from tests.packages.package_files import packed
+from tests.support.scopes import variable
 
 SIGNIN = "systems/auth-system/signin.py"
 
@@ -27,9 +29,12 @@ class ReviewWorld:
     def __init__(self, world: MergeWorld, database: str) -> None:
         self.world = world
         tools = world.tools
-        known = {f"UPGRADES_SECRET_{name}_DATABASE": database for name in ("PRODUCTION", "STAGING")}
-        secrets = Secrets(None, known)
-        self.tools = type(tools)(tools.content, secrets, tools.folder)
+        project = world.project.id
+        known = {
+            variable(project, "production", "production-database"): database,
+            variable(project, "staging", "staging-database"): database,
+        }
+        self.tools = replace(tools, secrets=Secrets(None, known))
 
     async def review(self) -> ReviewFacts:
         return await review.run(self.world.job("review"), self.world.review_task(), self.tools)

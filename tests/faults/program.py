@@ -23,14 +23,14 @@ from services.validator.settings import ValidatorSettings
 from services.validator.stage import Tools as ValidatorTools
 from shared.application import Service
 from shared.clients.content import ContentStore
-from shared.clients.secrets import Secrets
+from shared.clients.worker_secrets import secrets_of
 from shared.contracts.facts import Facts
 from shared.crash_points import inside
 from shared.jobs.job import Job
 from shared.settings import WorkerSettings
 from shared.telemetry.logs import configure_logging
 
-NOWHERE = "/nowhere"
+NOWHERE = "/nowhere/"
 """The repository of a Project whose stages do nothing."""
 STUMBLES = "stumbles"
 """How the id of a Project begins whose review errors once: so there is something to try again."""
@@ -55,8 +55,9 @@ def _build(name: str) -> Service:
 def _tools(settings: WorkerSettings, name: str, made: Any) -> Any:
     return made(
         content=ContentStore(settings.content_url),
-        secrets=Secrets(settings.secrets_folder, os.environ),
+        secrets=secrets_of(settings, os.environ),
         folder=settings.work_folder / name,
+        repositories=settings.repository_rules,
     )
 
 
@@ -68,7 +69,7 @@ class _Stages:
         self._tools = tools
 
     async def __call__(self, job: Job, task: Any) -> Facts:
-        if job.project.repository == NOWHERE:
+        if job.project.repository.startswith(NOWHERE):
             if job.project.id.startswith(STUMBLES) and (job.stage, job.attempt) == ("review", 1):
                 raise ConnectionError("the rig wants a second attempt")
             with inside("no-op"):

@@ -8,6 +8,7 @@ import asyncpg
 
 from shared.clients.git import Git
 from shared.clients.git_command import git
+from tests.support.scopes import LOCAL
 
 MAIN = "refs/heads/main"
 Mark = tuple[int, int]
@@ -32,7 +33,7 @@ class Field:
         for folder in (self.repository, self._live.parent, self._url.parent):
             folder.mkdir(parents=True, exist_ok=True)
         self._url.write_text(url)
-        repository = await Git.open(str(self.repository), self.repository)
+        repository = await Git.open(str(self.repository), self.repository, LOCAL)
         await git(self.repository, "config", "core.logAllRefUpdates", "always")
         first = await repository.commit(await repository.tree_with(None, {"a": b"a"}), [], "0.0", when=0)
         await repository.push([(MAIN, first, None)])

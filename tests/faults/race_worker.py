@@ -22,6 +22,7 @@ from shared.jobs.worker import Worker
 from shared.storage.database import Database
 from tests.faults.race_field import MAIN, Field
 from tests.jobs.job_world import until
+from tests.support.scopes import LOCAL
 
 LEASE_S = 3.0
 SLOTS = 40
@@ -38,7 +39,7 @@ class Contestant:
     async def __call__(self, job: Job, task: Any) -> Facts:
         field = Field(self._folder, job.project.id)
         git = await FencedGit.enter(
-            str(field.repository), self._folder / self._instance / field.name, job.fencing_token
+            str(field.repository), self._folder / self._instance / field.name, job.fencing_token, LOCAL
         )
         head = await git.head("main")
         assert head is not None

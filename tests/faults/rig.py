@@ -272,14 +272,13 @@ class Rig:
 
     async def register_no_ops(self, count: int, kind: str = "none") -> None:
         """Projects whose stages do nothing; they are spare when this returns."""
-        definition = read_project_file((example.EXAMPLES / "project" / "upgradepath.toml").read_text())
         names = [f"{kind}-{self._registered + number}" for number in range(count)]
         self._registered += count
         projects = [
             Project(
                 id=name,
-                repository=NOWHERE,
-                definition=definition.model_copy(update={"id": name}),
+                repository=f"{NOWHERE}{name}",
+                definition=example.definition_of(name),
                 approvers=(SRE.id,),
             )
             for name in names

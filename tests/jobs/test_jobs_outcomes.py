@@ -99,10 +99,10 @@ async def test_staging_alone_is_not_production(world: World) -> None:
 
 
 async def test_no_secret_leaves_in_an_answer_or_a_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    secrets = Secrets(None, {"UPGRADES_SECRET_STAGING": 'pa"ss\\wörd'})
+    secrets = Secrets(None, {"UPGRADES_SECRET__ACME__STAGING__DATABASE": 'pa"ss\\wörd'})
 
     async def stage(job: Job, task: object) -> Facts:
-        raise Retry(f"cannot log in with {secrets.resolve('secret:staging')}")
+        raise Retry(f"cannot log in with {secrets.of('acme', 'staging').resolve('secret:database')}")
 
     await world.worker(stage, redact=secrets.redact)
     with caplog.at_level(logging.DEBUG):
@@ -114,8 +114,8 @@ async def test_no_secret_leaves_in_an_answer_or_a_log(world: World, caplog: pyte
 
 @pytest.mark.parametrize("secret", ["check", "failed", "kind", "unit-tests", "passed", "true"])
 def test_a_secret_that_is_a_word_of_ours_breaks_no_message(secret: str) -> None:
-    secrets = Secrets(None, {"UPGRADES_SECRET_ODD": secret})
-    secrets.resolve("secret:odd")
+    secrets = Secrets(None, {"UPGRADES_SECRET__ACME__STAGING__ODD": secret})
+    secrets.of("acme", "staging").resolve("secret:odd")
     result = CheckResult(
         name="unit-tests", kind="command", verdict="failed", detail=f"saw {secret}", duration_ms=1
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -67,11 +68,9 @@ class Place:
         async with connected(portal.example.production_url) as connection:
             await connection.execute(ROWS)
         # The validator gets no production secret.
-        secrets = self.system.world.folder / "secrets"
-        for name in ("staging-database", "hosting"):
-            (self.system.world.folder / "checks-secrets" / f"{partner}-{name}").symlink_to(
-                secrets / f"{partner}-{name}"
-            )
+        folder = self.system.world.folder
+        scope = Path(f"{partner}-portal") / "staging"
+        shutil.copytree(folder / "secrets" / scope, folder / "checks-secrets" / scope)
         await portal.register()
         await portal.until_known(
             {"auth-system": "1.4.0", "quote-engine": "0.10.0", "onboarding-system": "0.6.0"}

@@ -52,6 +52,7 @@ from tests.migration_histories.contrib import contrib_settings
 from tests.migration_histories.real import tables_of
 from tests.migration_histories.rows import fill
 from tests.packages.package_files import a_package, packed
+from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
 
 SYSTEM, OLD, NEW = "upnotes", "1.0.0", "1.1.0"
 _COMMANDS = "".join(
@@ -144,21 +145,18 @@ class Onward:
         return files | {path: text.encode() for path, text in hosting_files().items()}
 
     async def _world(self, production: str, staging: str, files: Mapping[str, bytes]) -> World:
-        secrets = {
-            "UPGRADES_SECRET_PRODUCTION_DATABASE": production,
-            "UPGRADES_SECRET_STAGING_DATABASE": staging,
-            "UPGRADES_SECRET_HOSTING": str(self._folder / "hosting"),
-        }
+        secrets = project_secrets(production, staging, str(self._folder / "hosting"), project="theirs")
         remote = self._folder / "remote.git"
-        await Git.open(str(remote), remote)
-        git = await Git.open(str(remote), self._folder / "clone.git")
+        await Git.open(str(remote), remote, LOCAL)
+        git = await Git.open(str(remote), self._folder / "clone.git", LOCAL)
         project = Project(
             id="theirs",
             repository=str(remote),
             definition=read_project_file(_DEFINITION),
             approvers=("mira@theirs.example",),
         )
-        tools = Tools(ContentStore("memory:///"), Secrets(None, secrets), self._folder / "scratch")
+        scratch = self._folder / "scratch"
+        tools = Tools(ContentStore("memory:///"), Secrets(None, secrets), scratch, repositories=LOCAL_RULES)
         world = World(self._folder, tools, git, production, staging, project)
         world.base = await world.commit("main", dict(files), "Theirs")
         return world

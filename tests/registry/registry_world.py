@@ -29,6 +29,7 @@ from shared.contracts.version_maps import Pins
 from shared.errors import Reject
 from shared.http import problems
 from shared.messaging.inbox import Inbox
+from shared.repository_urls import RepositoryRules
 from shared.storage.database import Database
 from shared.storage.tables import OutboxRow
 from tests.support.keys import VERIFIER, bearer
@@ -97,7 +98,7 @@ def project(project_id: str = "acme-portal", **changed: Any) -> Project:
         "environments": {name: environment(name) for name in ("production", "staging")},
         "checks": {"validate": checks, "check-workflows": checks},
     }
-    document = {"id": project_id, "repository": "/repository", "approvers": [MIRA.id]}
+    document = {"id": project_id, "repository": f"/repositories/{project_id}", "approvers": [MIRA.id]}
     return Project.model_validate({**document, "definition": definition, **changed})
 
 
@@ -190,7 +191,7 @@ async def running(url: str) -> AsyncIterator[Registry]:
             await tx.session.execute(text(f"delete from {table}"))
     content = ContentStore("memory:///")
     gate = PackageGate(database, content)
-    inbox = Inbox(database, handlers(gate.wake))
+    inbox = Inbox(database, handlers(gate.wake, RepositoryRules(local=True)))
     world = Registry(database, inbox, gate, content)
     async with world.door() as world.http:
         yield world

@@ -11,9 +11,10 @@ from shared.clients.secrets import Secrets
 from shared.contracts.projects import Environment
 
 COMMIT = "c" * 40
+DATABASE = "UPGRADES_SECRET__ACME__STAGING__DB"
 SECRETS = {
-    "UPGRADES_SECRET_DB": "postgresql://app:s3cret@127.0.0.1/app",
-    "UPGRADES_SECRET_ROOT": "/srv/hosting",
+    DATABASE: "postgresql://app:s3cret@127.0.0.1/app",
+    "UPGRADES_SECRET__ACME__STAGING__ROOT": "/srv/hosting",
 }
 
 
@@ -30,7 +31,8 @@ def runner(
         deadline_s=deadline_s,
         variables={"ROOT": "secret:root", "TITLE": "Acme"},
     )
-    return EnvironmentRunner(environment, "staging", "run-0123456789ab", Secrets(None, SECRETS))
+    secrets = Secrets(None, SECRETS).of("acme", "staging")
+    return EnvironmentRunner(environment, "staging", "run-0123456789ab", secrets)
 
 
 async def test_a_command_sees_what_is_declared_and_nothing_else(
@@ -49,7 +51,7 @@ async def test_a_command_sees_what_is_declared_and_nothing_else(
         "ROOT": "/srv/hosting",
         "TITLE": "Acme",
         "LANG": "C.UTF-8",
-        "DATABASE_URL": SECRETS["UPGRADES_SECRET_DB"],
+        "DATABASE_URL": SECRETS[DATABASE],
         "UPGRADEPATH_ENVIRONMENT": "staging",
         "UPGRADEPATH_COMMIT": COMMIT,
         "UPGRADEPATH_RUN": "run-0123456789ab",
@@ -67,7 +69,7 @@ async def test_answers_are_read_from_standard_output(tmp_path: Path) -> None:
     assert await environment.activate(tmp_path, COMMIT) == "http://127.0.0.1:2"
     assert await environment.observe(tmp_path) == COMMIT
     assert await runner(observe="echo nothing >&2").observe(tmp_path) is None
-    assert SECRETS["UPGRADES_SECRET_DB"] not in await environment.logs(tmp_path)
+    assert SECRETS[DATABASE] not in await environment.logs(tmp_path)
     environment.close()
 
 

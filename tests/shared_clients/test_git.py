@@ -9,9 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.clients.git import Entry, Git, Labels, Moved
+from shared.clients.git_access import PersonsAccess
 from shared.clients.git_command import git as run_git
 from shared.clients.git_merge import marked_lines
 from shared.errors import Retry
+from tests.support.scopes import LOCAL
 
 LABELS = Labels(ours="acme-portal", theirs="auth-system-1.3.0")
 WHEN = 1_760_000_000
@@ -27,7 +29,7 @@ def remote(tmp_path: Path) -> Path:
 @pytest.fixture
 async def git(remote: Path, tmp_path: Path) -> Git:
     """A clone whose remote has `main` with two files."""
-    opened = await Git.open(str(remote), tmp_path / "clone")
+    opened = await Git.open(str(remote), tmp_path / "clone", LOCAL)
     tree = await opened.tree_with(None, {"a.txt": b"one\ntwo\nthree\n", "systems/x/run": b"#!/bin/sh\n"})
     first = await opened.commit(tree, [], "First", when=WHEN, author="Mira <mira@acme.example>")
     await opened.push([("refs/heads/main", first, None)])
@@ -176,7 +178,7 @@ async def test_only_one_of_two_racers_pushes(git: Git) -> None:
 
 
 async def test_another_clone_sees_pushes_and_kept_commits(git: Git, remote: Path, tmp_path: Path) -> None:
-    other = await Git.open(str(remote), tmp_path / "other")
+    other = await Git.open(str(remote), tmp_path / "other", LOCAL)
     base = await head(git)
     kept = await git.commit(await git.tree(base), [base], "Kept", when=WHEN)
     await git.push([("refs/heads/main", kept, base)])
@@ -225,7 +227,7 @@ async def test_what_a_servers_hook_prints_stays_there(git: Git, remote: Path) ->
 
 async def test_a_remote_that_is_not_there_is_tried_again_without_its_password(tmp_path: Path) -> None:
     with pytest.raises(Retry, match="git fetch"):
-        await Git.open(str(tmp_path / "nowhere"), tmp_path / "clone")
+        await Git.open(str(tmp_path / "nowhere"), tmp_path / "clone", LOCAL)
     with pytest.raises(Retry) as refused:
-        await Git.open("http://mira:hush-hush@127.0.0.1:9/x.git", tmp_path / "clone")
+        await Git.open("http://mira:hush-hush@127.0.0.1:9/x.git", tmp_path / "clone", PersonsAccess())
     assert "hush-hush" not in str(refused.value)

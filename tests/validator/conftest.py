@@ -8,9 +8,20 @@ import asyncpg
 import pytest
 
 from services.validator.stage import Tools
+from shared.addresses import LOOPBACK
 from shared.clients.content import ContentStore
 from shared.clients.secrets import Secrets
-from tests.validator.staging_world import DATABASE, Staging, Watched, app, make_repository
+from tests.support.scopes import LOCAL_RULES
+from tests.validator.staging_world import (
+    DATABASE,
+    KEY,
+    PRODUCTION,
+    STAGING,
+    Staging,
+    Watched,
+    app,
+    make_repository,
+)
 
 
 @pytest.fixture(scope="session")
@@ -41,13 +52,20 @@ async def staging(
 ) -> AsyncIterator[Staging]:
     variables = Watched(
         {
-            "UPGRADES_SECRET_STAGING": staging_secret,
-            "UPGRADES_SECRET_KEY": "k3y-value",
-            "UPGRADES_SECRET_PRODUCTION": "postgresql://app:pr0duction@127.0.0.1/production",
+            STAGING: staging_secret,
+            KEY: "k3y-value",
+            PRODUCTION: "postgresql://app:pr0duction@127.0.0.1/production",
         }
     )
     asked: list[str] = []
-    tools = Tools(ContentStore("memory:///"), Secrets(None, variables), tmp_path / "scratch")
+    secrets = Secrets(None, variables, scopes=("staging", "repository"))
+    tools = Tools(
+        ContentStore("memory:///"),
+        secrets,
+        tmp_path / "scratch",
+        repositories=LOCAL_RULES,
+        networks=LOOPBACK,
+    )
     repository, commit = upgrade
     async with app(asked) as address:
         yield Staging(repository, commit, tools, variables, address, asked)

@@ -16,8 +16,12 @@ from shared.contracts.projects import Project, ProjectDefinition
 from shared.contracts.tasks import ChecksTask
 from shared.isolation.bare import Bare
 from shared.jobs.job import Effect, Job
+from tests.support.scopes import variable
 
 RUN = "run-0123456789ab"
+STAGING = variable("acme", "staging", "staging")
+KEY = variable("acme", "staging", "key")
+PRODUCTION = variable("acme", "production", "production")
 DATABASE = f"staging_{RUN.replace('-', '_')}"
 
 PAGES = {

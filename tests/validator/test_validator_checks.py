@@ -7,7 +7,7 @@ import pytest
 
 from shared.contracts.facts import CheckResult
 from shared.errors import Failure, Retry
-from tests.validator.staging_world import DATABASE, RUN, Staging, python
+from tests.validator.staging_world import DATABASE, RUN, STAGING, Staging, python
 
 SLOW_S = 20.0
 
@@ -209,19 +209,19 @@ async def test_a_query_beyond_its_deadline_fails(staging: Staging) -> None:
 
 
 async def test_a_database_that_cannot_be_asked_is_an_error(staging: Staging, staging_secret: str) -> None:
-    staging.variables.replace("UPGRADES_SECRET_STAGING", "postgresql://app:x@127.0.0.1:1/staging")
+    staging.variables.replace(STAGING, "postgresql://app:x@127.0.0.1:1/staging")
     with pytest.raises(Retry, match="cannot be asked"):
         await result_of(staging, sql("select 1", "1"))
 
 
 async def test_a_database_that_is_not_there_is_an_error(staging: Staging, staging_secret: str) -> None:
-    staging.variables.replace("UPGRADES_SECRET_STAGING", staging_secret.replace("/staging", "/elsewhere"))
+    staging.variables.replace(STAGING, staging_secret.replace("/staging", "/elsewhere"))
     with pytest.raises(Retry, match="cannot be asked"):
         await result_of(staging, sql("select 1", "1"))
 
 
 async def test_prismas_parameters_in_the_url_do_no_harm(staging: Staging, staging_secret: str) -> None:
-    staging.variables.replace("UPGRADES_SECRET_STAGING", f"{staging_secret}?schema=public&connection_limit=3")
+    staging.variables.replace(STAGING, f"{staging_secret}?schema=public&connection_limit=3")
     assert (await result_of(staging, sql("select count(*) from users", "1"))).verdict == "passed"
 
 

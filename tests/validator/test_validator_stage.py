@@ -13,7 +13,7 @@ import pytest
 from services.validator.stage import run_checks
 from shared.clients.secrets import MissingSecret
 from shared.errors import Failure, Reject, Retry
-from tests.validator.staging_world import RUN, Staging, python
+from tests.validator.staging_world import KEY, PRODUCTION, RUN, STAGING, Staging, python
 
 DETACHED = """
 import os, subprocess, sys
@@ -63,11 +63,11 @@ async def test_a_failed_check_stops_no_other_and_all_results_are_told(staging: S
 
 async def test_no_secret_of_production_is_ever_asked_for(staging: Staging) -> None:
     await staging.run(EVERY_KIND)
-    assert staging.variables.asked == {"UPGRADES_SECRET_STAGING", "UPGRADES_SECRET_KEY"}
+    assert staging.variables.asked == {STAGING, KEY}
 
 
 async def test_the_validator_works_where_productions_secrets_are_not(staging: Staging) -> None:
-    staging.variables.replace("UPGRADES_SECRET_PRODUCTION", None)
+    staging.variables.replace(PRODUCTION, None)
     assert len((await staging.run(EVERY_KIND)).results) == len(EVERY_KIND)
 
 
@@ -88,7 +88,7 @@ async def test_a_staging_that_names_productions_database_is_refused_before_anyth
     assert staging.variables.asked == set()
 
 
-@pytest.mark.parametrize("missing", ["UPGRADES_SECRET_STAGING", "UPGRADES_SECRET_KEY"])
+@pytest.mark.parametrize("missing", [STAGING, KEY])
 async def test_a_missing_secret_is_an_error(staging: Staging, missing: str) -> None:
     staging.variables.replace(missing, None)
     with pytest.raises(MissingSecret):

@@ -11,6 +11,7 @@ from typing import Self
 
 from services.executor.clients.migration_table import FencingToken
 from shared.clients.git import NO_TREE, Git, Moved, RefUpdate
+from shared.clients.git_access import Access
 from shared.contracts.values import Commit
 from shared.errors import Retry, Stale
 
@@ -21,16 +22,16 @@ FENCE_REF = "refs/upgradepath/fence"
 class FencedGit(Git):
     """`Git` whose pushes carry the fence. Every push raises `Stale` when a newer token was here."""
 
-    def __init__(self, folder: Path, remote: str) -> None:
-        super().__init__(folder, remote)
+    def __init__(self, folder: Path, remote: str, access: Access) -> None:
+        super().__init__(folder, remote, access)
         self._token: FencingToken = (0, 0)
         self._pushes = 0
         self._left_at: Commit | None = None
 
     @classmethod
-    async def enter(cls, remote: str, folder: Path, token: FencingToken) -> Self:
+    async def enter(cls, remote: str, folder: Path, token: FencingToken, access: Access) -> Self:
         """Open the clone and move the fence, so that no older token pushes from here on. Raises `Stale`."""
-        opened = await cls.open(remote, folder)
+        opened = await cls.open(remote, folder, access)
         opened._token = token
         if await opened._look() != token:
             await opened.push(())

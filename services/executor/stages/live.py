@@ -37,8 +37,9 @@ class LiveProduction:
         self._folder = await self._stack.enter_async_context(
             checkout(self._git, self.commit, self._tools.folder)
         )
+        secrets = self._tools.secrets.of(self._job.project.id, "production")
         self._runner = self._stack.enter_context(
-            EnvironmentRunner(environment, "production", self._job.run_id, self._tools.secrets)
+            EnvironmentRunner(environment, "production", self._job.run_id, secrets)
         )
         return self
 

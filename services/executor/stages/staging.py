@@ -64,7 +64,8 @@ class StagingDatabase:
 
 def staging_database(job: Job, tools: Tools) -> StagingDatabase:
     """This Run's databases on staging's server. Raises `Failure` when the secret's URL names no database."""
-    server = tools.secrets.resolve(job.project.definition.environments.staging.database)
+    secrets = tools.secrets.of(job.project.id, "staging")
+    server = secrets.resolve(job.project.definition.environments.staging.database)
     try:
         name = staging_database_name(server, job.run_id)
     except ValueError as error:
@@ -75,7 +76,8 @@ def staging_database(job: Job, tools: Tools) -> StagingDatabase:
 
 def production_url(job: Job, tools: Tools) -> str:
     """The URL behind production's secret."""
-    return tools.secrets.resolve(job.project.definition.environments.production.database)
+    secrets = tools.secrets.of(job.project.id, "production")
+    return secrets.resolve(job.project.definition.environments.production.database)
 
 
 async def rebuild(
@@ -215,7 +217,8 @@ async def _kept(job: Job, git: Git, head: Commit) -> list[tuple[str, Commit | No
 def _runner(job: Job, tools: Tools) -> EnvironmentRunner:
     environment = job.project.definition.environments.staging
     url = staging_database(job, tools).url
-    return EnvironmentRunner(environment, "staging", job.run_id, tools.secrets, database_url=url)
+    secrets = tools.secrets.of(job.project.id, "staging")
+    return EnvironmentRunner(environment, "staging", job.run_id, secrets, database_url=url)
 
 
 async def _seed(url: str, git: Git, commit: Commit, path: str) -> Copied:

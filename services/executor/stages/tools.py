@@ -1,7 +1,6 @@
 """What every stage may use."""
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from services.executor.clients.fenced_git import FencedGit
 from shared.clients.content import ContentStore
 from shared.clients.git import Git
+from shared.clients.project_repository import access_for, clone_name, repository_taken
 from shared.clients.secrets import Secrets
 from shared.contracts.freezes import Freeze
 from shared.contracts.stages import Finding
@@ -18,6 +18,7 @@ from shared.errors import Failure, Reject
 from shared.jobs.job import Job
 from shared.packages.package import Package, read_package
 from shared.prisma.parser import PrismaSchema
+from shared.repository_urls import KNOWN_HOSTS, PUBLIC_ONLY, RepositoryRules
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,19 @@ class Tools:
     freeze: Callable[[], Awaitable[Freeze | None]] = never_frozen
     """What forbids deploys to start now."""
     prisma: PrismaSchema = field(default_factory=PrismaSchema)
+    repositories: RepositoryRules = PUBLIC_ONLY
+    known_hosts: Path = KNOWN_HOSTS
 
     async def git(self, job: Job) -> Git:
         """The Project's clone, up to date with its remote; who held this stage before pushes no more."""
         remote = job.project.repository
-        name = hashlib.sha256(remote.encode()).hexdigest()[:16]
-        clone = self.folder / "git" / name
-        if job.stage == "review":
-            return await Git.open(remote, clone)  # it writes nothing, and disturbs nobody who does
-        return await FencedGit.enter(remote, clone, job.fencing_token)
+        clone = self.folder / "git" / clone_name(job.project)
+        with repository_taken():
+            access = access_for(job.project, self.secrets, self.repositories, self.known_hosts)
+            if job.stage == "review":
+                # It writes nothing, and disturbs nobody who does.
+                return await Git.open(remote, clone, access)
+            return await FencedGit.enter(remote, clone, job.fencing_token, access)
 
     async def package(self, digest: Digest) -> Package:
         """A package from the content store. Raises `Failure` for one that cannot be read."""

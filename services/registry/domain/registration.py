@@ -3,19 +3,37 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
-from shared.contracts.projects import Project
+from shared.contracts.projects import Environment, Project
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.contracts.version_maps import Pins
+from shared.project_file import faults
+from shared.repository_urls import BadRepository, RepositoryRules, read_repository
 from shared.versions import newest_first, satisfies
 
 Releases = Mapping[str, Mapping[str, Release]]
 """The releases by System and version, withdrawn ones among them."""
 
 
-def unfit(project: Project) -> tuple[Refusal, ...]:
-    """What is wrong with a Project as such."""
-    return tuple(_unfit(project))
+def unfit(project: Project, rules: RepositoryRules) -> tuple[Refusal, ...]:
+    """What is wrong with a Project as such; `rules` say which repositories are taken."""
+    return (
+        *_unfit(project),
+        *_unfit_repository(project.repository, rules),
+        *_unfit_secrets(project),
+        *(each.with_(field=f"project.definition.{each.field}") for each in faults(project.definition)),
+    )
+
+
+def taken_repository() -> Refusal:
+    """The refusal of a repository that another Project has. It does not say which."""
+    return _refusal(
+        "another Project has this repository, and a repository belongs to one Project",
+        "project.repository",
+        None,
+        "register your own repository; if this one is yours, ask an SRE to move the other Project",
+        "conflict",
+    )
 
 
 def unfit_pins(pins: Pins, releases: Releases) -> tuple[Refusal, ...]:
@@ -47,13 +65,6 @@ def _unfit(project: Project) -> Iterator[Refusal]:
             f"upgradepath.toml is of {definition.id}, not of {project.id}", "project.definition.id",
             definition.id, f"register it as {definition.id}, or correct `id` in upgradepath.toml",
         )  # fmt: skip
-    if not project.repository.strip():
-        yield _refusal(
-            "the repository is blank",
-            "project.repository",
-            None,
-            "name what `git clone` takes: a URL or path",
-        )
     if not project.approvers or any(not approver.strip() for approver in project.approvers):
         yield _refusal(
             "somebody must be able to approve, and an approver has a name", "project.approvers", None,
@@ -71,6 +82,45 @@ def _unfit(project: Project) -> Iterator[Refusal]:
             "branches under upgradepath/ belong to Runs", "project.definition.environments.production.branch",
             branch, "name the branch that production runs from, for instance main",
         )  # fmt: skip
+
+
+def _unfit_repository(repository: str, rules: RepositoryRules) -> Iterator[Refusal]:
+    try:
+        read_repository(repository, rules)
+    except BadRepository as error:
+        # Its value is never repeated: a refusal is kept and shown, and a password may be in it.
+        yield _refusal(error.reason, "project.repository", None, f"name what `git clone` takes: {error.cure}")
+
+
+def _unfit_secrets(project: Project) -> Iterator[Refusal]:
+    """Names mean this Project's own secrets; beginning with its own word, they also read so."""
+    environments = project.definition.environments
+    own = project.id.split("-")[0]
+    production = environments.production.database
+    named = [
+        *_named("environments.production", environments.production),
+        *_named("environments.staging", environments.staging),
+    ]
+    if project.definition.credential is not None:
+        named.append(("credential", project.definition.credential))
+    for place, text in named:
+        field, name = f"project.definition.{place}", text.removeprefix("secret:")
+        if name.split("-")[0] != own:
+            yield _refusal(
+                f"{text} does not begin with {own}, the first word of {project.id}: it reads as another's",
+                field, text, f"call it secret:{own}-…, and keep its value under {project.id}",
+            )  # fmt: skip
+        if place.startswith("environments.staging.variables") and text == production:
+            yield _refusal(
+                "staging never gets production's database", field, text, "give staging a secret of its own"
+            )
+
+
+def _named(place: str, environment: Environment) -> Iterator[tuple[str, str]]:
+    yield f"{place}.database", environment.database
+    for variable, text in environment.variables.items():
+        if text.startswith("secret:"):
+            yield f"{place}.variables.{variable}", text
 
 
 def _unpublished(pins: Pins, releases: Releases) -> Iterator[Refusal]:

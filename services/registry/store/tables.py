@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, ForeignKey, Identity, Index, MetaData, text
+from sqlalchemy import JSON, BigInteger, Column, DateTime, ForeignKey, Identity, Index, MetaData, String, text
 from sqlalchemy import UniqueConstraint as Unique
 from sqlmodel import Field, SQLModel
 
@@ -92,6 +92,8 @@ class ProjectRow(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     registered: dict[str, Any] = _document()
+    repository: str | None = Field(default=None, sa_column=Column(String, unique=True))
+    """The repository's identity; none for what two Projects had before repositories belonged to one."""
 
 
 class VersionMapRow(SQLModel, table=True):

@@ -219,12 +219,23 @@ class RegistryTransaction(Transaction):
         row = await self.session.get(ProjectRow, project, populate_existing=True)
         return None if row is None else ProjectRegistered.model_validate(row.registered)
 
-    async def save_project(self, event: ProjectRegistered) -> None:
-        values = {"id": event.project.id, "registered": event.model_dump(mode="json")}
+    async def is_taken(self, repository: str, project: str) -> bool:
+        """Whether another Project has the repository of this identity; nobody takes it until the commit."""
+        await self.lock("repository", repository)
+        found = await self.session.execute(
+            select(col(ProjectRow.id)).where(
+                col(ProjectRow.repository) == repository, col(ProjectRow.id) != project
+            )
+        )
+        return found.scalar_one_or_none() is not None
+
+    async def save_project(self, event: ProjectRegistered, repository: str | None) -> None:
+        """Keep the registration; `repository` is the identity of what no other Project then has."""
+        changes = {"registered": event.model_dump(mode="json"), "repository": repository}
         await self.session.execute(
             upsert(ProjectRow)
-            .values(values)
-            .on_conflict_do_update(index_elements=["id"], set_={"registered": values["registered"]})
+            .values({"id": event.project.id, **changes})
+            .on_conflict_do_update(index_elements=["id"], set_=changes)
         )
 
     async def projects(self, ids: list[str] | None = None) -> list[tuple[ProjectRegistered, Event]]:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from shared.addresses import Network
 from shared.clients.content import ContentStore
 from shared.clients.environments import EnvironmentRunner
-from shared.clients.secrets import Secrets
+from shared.clients.secrets import ScopedSecrets
 from shared.contracts.values import Commit, Digest
 from shared.isolation.limits import Limits
 from shared.isolation.network import Destination
@@ -25,10 +26,12 @@ class Context:
     checkout: Path
     database_url: str
     staging: EnvironmentRunner
-    secrets: Secrets
+    secrets: ScopedSecrets
     content: ContentStore
     runner: Runner
     limits: Limits
+    networks: tuple[Network, ...] = ()
+    """Where staging may be, besides the public network."""
 
     def variables(self) -> dict[str, str]:
         """The whole environment of a command."""
