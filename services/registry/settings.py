@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shared.settings import RepositorySettings, ServiceSettings
+from shared.project_settings import RepositorySettings
+from shared.settings import ServiceSettings
 
 
 class RegistrySettings(ServiceSettings, RepositorySettings):

@@ -13,7 +13,7 @@ from hvac.exceptions import Forbidden, InvalidPath, Unauthorized, VaultError
 
 from shared.clients.secret_sources import VALUE_BYTES_MAX, SecretPlace, UnusableSecret
 from shared.errors import Retry
-from shared.settings import VaultSettings
+from shared.project_settings import VaultSettings
 
 _FIELD = "value"
 _KEPT_MAX = 10_000
