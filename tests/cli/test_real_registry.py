@@ -36,6 +36,7 @@ def registry(postgres: PostgresServer, tmp_path: Path, world: Path) -> Iterator[
         token_public_keys=PUBLIC_KEYS,
         database_url=url,
         **key_settings("registry"),
+        allow_local_repositories=True,
     )
     (tmp_path / "content").mkdir()
 
