@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 from services.access import default_principal
 from shared.contracts.topics import SERVICES
 from tests.conftest import PostgresServer
@@ -17,6 +19,8 @@ def variables(kafka: SecuredKafka, role: str) -> dict[str, str]:
     return kafka.variables(default_principal(role).removeprefix("User:"))
 
 
+# Two JVMs and five services start: on a machine with other work that alone takes minutes.
+@pytest.mark.timeout(900)
 async def test_a_release_goes_through_five_services_that_the_broker_knows_apart(
     secured_kafka: SecuredKafka, postgres: PostgresServer
 ) -> None:
