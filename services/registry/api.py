@@ -49,6 +49,13 @@ from shared.versions import precedence
 BYTE_BODIES = {"/content": PACKED_BYTES_MAX, "/releases/check": PACKED_BYTES_MAX}
 """The routes that take a package, and how many bytes it may have."""
 
+_A_FILE = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
 
 def router(
     inbox: Inbox[RegistryTransaction],
@@ -71,7 +78,7 @@ def router(
 def _add_content(
     routes: APIRouter, content: ContentStore, database: Database[RegistryTransaction], gate: PackageGate
 ) -> None:
-    @routes.post("/content", status_code=201, response_model=Stored)
+    @routes.post("/content", status_code=201, response_model=Stored, openapi_extra=_A_FILE)
     async def upload(request: Request, who: WhoAsks) -> Stored | JSONResponse:
         """Keep a package's bytes (at most 64 MiB). The same bytes again have the same digest."""
         if who.role != "library":
@@ -83,7 +90,7 @@ def _add_content(
         except Retry as error:
             return problem(503, str(error))
 
-    @routes.post("/releases/check")
+    @routes.post("/releases/check", openapi_extra=_A_FILE)
     async def check(request: Request, who: WhoAsks) -> GateAnswer:
         """Everything for which a publish of this package would be refused now; nothing is stored."""
         data = await _body(request)
@@ -168,7 +175,11 @@ def _add_releases(routes: APIRouter, database: Database[RegistryTransaction], co
             release=row.release(), changelog=row.changelog, migration_notes=row.migration_notes
         )
 
-    @routes.get("/releases/{system}/{version}/package", response_class=Response)
+    @routes.get(
+        "/releases/{system}/{version}/package",
+        response_class=Response,
+        responses={200: {"content": {"application/gzip": {}}}},
+    )
     async def package(system: SystemName, version: Version, _: WhoAsks) -> Response:
         """The package's bytes, as they were published."""
         async with database.transaction() as tx:
