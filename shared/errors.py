@@ -1,5 +1,7 @@
 """Errors are decisions for the caller: an error's class says what to do about it."""
 
+from collections.abc import Callable
+
 from shared.contracts.facts import CheckResult
 from shared.contracts.refusals import Refusal
 from shared.contracts.stages import Failed, Finding
@@ -12,6 +14,9 @@ class Reject(Exception):
         super().__init__("; ".join(refusal.reason for refusal in refusals))
         self.refusals = refusals
 
+    def __reduce__(self) -> tuple[type["Reject"], tuple[Refusal, ...]]:
+        return type(self), self.refusals
+
 
 class Retry(Exception):
     """It could not be found out now; the same again may succeed."""
@@ -23,6 +28,13 @@ class Failure(Exception):
     def __init__(self, reason: str, *findings: Finding, results: tuple[CheckResult, ...] = ()) -> None:
         super().__init__(reason)
         self.outcome = Failed(reason=reason, findings=findings, results=results)
+
+    def __reduce__(self) -> tuple[Callable[[Failed], "Failure"], tuple[Failed]]:
+        return _failure, (self.outcome,)
+
+
+def _failure(outcome: Failed) -> Failure:
+    return Failure(outcome.reason, *outcome.findings, results=outcome.results)
 
 
 class Stale(Exception):

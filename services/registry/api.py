@@ -42,7 +42,6 @@ from shared.http.problems import problem
 from shared.http.tokens import WhoAsks, may_see, visible_to
 from shared.messaging.inbox import Inbox
 from shared.packages.archive import PACKED_BYTES_MAX
-from shared.packages.package import read_package
 from shared.storage.database import Database
 from shared.versions import precedence
 
@@ -94,24 +93,18 @@ def _add_content(
     async def check(request: Request, who: WhoAsks) -> GateAnswer:
         """Everything for which a publish of this package would be refused now; nothing is stored."""
         data = await _body(request)
+        digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        system = version = None
         try:
-            package = await asyncio.to_thread(read_package, data)
+            read = await gate.read(who.id, digest, data)
+            system, version = read.outline.system, read.outline.manifest.version
+            command = PublishRelease(actor=who, system=system, version=version, package=digest)
+            async with database.transaction() as tx:
+                judgement = await foresee(command, read, tx)
         except Reject as rejection:
-            return GateAnswer(system=None, version=None, change=None, refusals=rejection.refusals)
-        manifest = package.manifest
-        command = PublishRelease(
-            actor=who,
-            system=manifest.name,
-            version=manifest.version,
-            package=hashlib.sha256(data).hexdigest(),
-        )
-        async with database.transaction() as tx:
-            judgement = await foresee(command, package, tx, gate.schemas)
+            return GateAnswer(system=system, version=version, change=None, refusals=rejection.refusals)
         return GateAnswer(
-            system=manifest.name,
-            version=manifest.version,
-            change=judgement.change,
-            refusals=judgement.refusals,
+            system=system, version=version, change=judgement.change, refusals=judgement.refusals
         )
 
 

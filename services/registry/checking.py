@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import logging
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 
-from services.registry.domain.gate import Judgement, Library, judge, misnamed
+from services.registry.domain.gate import Judgement, Library, misnamed
 from services.registry.domain.history import package_migrations
 from services.registry.handlers import published_alike
+from services.registry.reading import PackageReader
 from services.registry.schema_check import SchemaCheck
 from services.registry.store import PackageCheck, RegistryTransaction
 from shared import background
@@ -15,9 +17,10 @@ from shared.clients.content import ContentStore
 from shared.contracts.envelope import release_trace
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease, Release, ReleasePublished
+from shared.contracts.values import Digest
 from shared.errors import Reject, Retry, invalid
 from shared.messaging.inbox import Verdict
-from shared.packages.package import SCHEMA, Package, read_package
+from shared.packages.package import SCHEMA, Package
 from shared.storage.database import Database, is_passing
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,14 @@ _ATTEMPTS_MAX = 5
 _DELAY_MAX_S = 60.0
 
 
+@dataclass(frozen=True)
+class ReadPackage:
+    """A package without its files' contents, and the whole verdict on it, given what was published before."""
+
+    outline: Package
+    judged: Callable[[Library], Awaitable[Judgement]]
+
+
 class PackageGate:
     """Works off the `package_checks`. A crash leaves its row queued; checking again is harmless."""
 
@@ -34,9 +45,24 @@ class PackageGate:
         self.database = database
         self.content = content
         self.schemas = SchemaCheck(content)
+        self.packages = PackageReader(database)
         self._wake = asyncio.Event()
         self._finished = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    async def read(self, actor: str, digest: Digest, data: bytes) -> "ReadPackage":
+        """The package, read for this actor. Raises `Reject`."""
+        outline = await self.packages.outline(actor, digest, data)
+
+        async def judged(library: Library) -> Judgement:
+            judgement = await self.packages.judge(actor, digest, data, library)
+            # A fragment that is in dispute already is not looked at again.
+            if any(refusal.field == SCHEMA for refusal in judgement.refusals):
+                return judgement
+            found = await self.schemas.refusals(outline, library)
+            return replace(judgement, refusals=(*judgement.refusals, *found))
+
+        return ReadPackage(outline, judged)
 
     def wake(self) -> None:
         self._wake.set()
@@ -99,8 +125,8 @@ class PackageGate:
         tx.caused_by(check.cause)
         try:
             data = await self.content.get(command.package)
-            package = await asyncio.to_thread(read_package, data)
-            event = await publish(command, package, tx, self.schemas)
+            read = await self.read(command.actor.id, command.package, data)
+            event = await publish(command, read, tx)
         except Reject as rejection:
             await _refuse(check, rejection, tx)
         else:
@@ -135,18 +161,17 @@ async def _refuse(check: PackageCheck, rejection: Reject, tx: RegistryTransactio
     await tx.finish_check(check.id, Verdict(refusals=rejection.refusals))
 
 
-async def publish(
-    command: PublishRelease, package: Package, tx: RegistryTransaction, schemas: SchemaCheck
-) -> ReleasePublished:
+async def publish(command: PublishRelease, read: ReadPackage, tx: RegistryTransaction) -> ReleasePublished:
     """Save and announce the Release, unless it is out already. Raises `Reject` with every refusal."""
     # Two Systems must not define the same model at the same moment: one verdict after the other.
     await tx.lock("library", "gate")
     await tx.lock("system", command.system)
     if (known := await published_alike(command, tx)) is not None:
         return known
+    package = read.outline
     if other := misnamed(package, command.system, command.version):
         raise Reject(*other)
-    judgement = await _judge(package, await tx.library_of(command.system), schemas)
+    judgement = await read.judged(await tx.library_of(command.system))
     if judgement.refusals:
         raise Reject(*judgement.refusals)
     manifest = package.manifest
@@ -171,20 +196,9 @@ async def publish(
     return event
 
 
-async def _judge(package: Package, library: Library, schemas: SchemaCheck) -> Judgement:
-    """The whole verdict. A fragment that is in dispute already is not looked at again."""
-    judgement = judge(package, library)
-    if any(refusal.field == SCHEMA for refusal in judgement.refusals):
-        return judgement
-    found = await schemas.refusals(package, library)
-    return replace(judgement, refusals=(*judgement.refusals, *found))
-
-
-async def foresee(
-    command: PublishRelease, package: Package, tx: RegistryTransaction, schemas: SchemaCheck
-) -> Judgement:
+async def foresee(command: PublishRelease, read: ReadPackage, tx: RegistryTransaction) -> Judgement:
     """What `publish` would say of this package now; nothing is changed."""
-    judgement = await _judge(package, await tx.library_of(command.system), schemas)
+    judgement = await read.judged(await tx.library_of(command.system))
     try:
         known = await published_alike(command, tx)
     except Reject as rejection:

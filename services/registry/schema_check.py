@@ -1,7 +1,5 @@
 """Prisma's own verdict on a package's fragment, beside the fragments of others that it refers to."""
 
-import asyncio
-
 from services.registry.domain.gate import Library
 from shared.clients.content import ContentStore
 from shared.contracts.refusals import Refusal
@@ -10,6 +8,7 @@ from shared.packages.package import SCHEMA, Package, read_package
 from shared.prisma.blocks import Unreadable, read_fragment
 from shared.prisma.parser import InvalidSchema, PrismaSchema
 from shared.prisma.unified import unify
+from shared.reading.readers import ReaderEnded, readers
 
 
 class SchemaCheck:
@@ -55,9 +54,22 @@ class SchemaCheck:
                 other = f"{system}.prisma"
                 if other not in fragments:
                     data = await self._content.get(library.packages[system])
-                    fragments[other] = (await asyncio.to_thread(read_package, data)).schema
+                    fragments[other] = await _schema_of(system, data)
                     waiting.append(other)
         return fragments
+
+
+async def _schema_of(system: str, data: bytes) -> str:
+    """The fragment of what was published. In a child, because it may be large."""
+    try:
+        return await readers().read(f"system {system}", read_schema, data)
+    except ReaderEnded as ended:
+        raise Retry(f"the newest Release of {system} cannot be read: {ended}") from ended
+
+
+def read_schema(data: bytes) -> str:
+    """The fragment in a package's bytes."""
+    return read_package(data).schema
 
 
 def _referred(path: str, schema: str, library: Library) -> set[str]:

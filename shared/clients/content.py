@@ -16,6 +16,7 @@ from shared.errors import Reject, Retry, not_found
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+_HASHED_AT_ONCE_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 20
 
 
@@ -55,7 +56,7 @@ class ContentStore:
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
-        digest = hashlib.sha256(data).hexdigest()
+        digest = await _digest(data)
         with _explained(digest, "does not take"):
             async with around("content-put"):
                 with suppress(AlreadyExistsError):
@@ -70,7 +71,7 @@ class ContentStore:
             async with around("content-get"):
                 found = await obstore.get_async(self._store, _key(digest))
             data = bytes(await found.bytes_async())
-        _verify(digest, hashlib.sha256(data).hexdigest())
+        _verify(digest, await _digest(data))
         return data
 
     async def has(self, digest: Digest) -> bool:
@@ -146,6 +147,12 @@ def _missing(digest: Digest) -> Exception:
         value=digest,
         cure="upload the file first, or check that every service uses the same content store",
     )
+
+
+async def _digest(data: bytes) -> Digest:
+    if len(data) < _HASHED_AT_ONCE_BYTES:
+        return hashlib.sha256(data).hexdigest()
+    return await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
 
 
 def _digest_of(path: Path) -> Digest:

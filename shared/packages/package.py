@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from shared.bounds import FILE_BYTES_MAX
 from shared.contracts.refusals import Refusal
 from shared.contracts.values import Digest, SystemName
 from shared.declarations import read_toml
@@ -12,6 +13,7 @@ from shared.errors import Reject
 from shared.packages.archive import Member, read_archive
 from shared.packages.headings import read_headings
 from shared.packages.manifest import MIGRATION_FOLDER, Manifest
+from shared.reading.progress import now_reading
 from shared.versions import precedence
 
 MANIFEST: Final = "system.toml"
@@ -20,6 +22,8 @@ NOTES: Final = "MIGRATION.md"
 SCHEMA: Final = "prisma/schema.prisma"
 FILES: Final = "files/"
 MIGRATIONS: Final = "prisma/migrations/"
+_TEXT_BYTES_MAX = 1 << 20
+_BYTES_MAX = {MANIFEST: FILE_BYTES_MAX, SCHEMA: FILE_BYTES_MAX}
 _TIMESTAMP = re.compile(r"^\d+[_ -]*")
 _TITLE_BYTES = 150
 
@@ -98,9 +102,15 @@ class _Reading:
         self._refusals.append(Refusal(kind="invalid", reason=reason, field=where, value=value, cure=cure))
 
     def _text(self, path: str) -> str:
+        now_reading(path)
         member = self._members.get(path)
         if member is None:
             self._refuse("the package lacks this file", path, "add it at the root of the archive")
+            return ""
+        bytes_max = _BYTES_MAX.get(path, _TEXT_BYTES_MAX)
+        if len(member.data) > bytes_max:
+            cure = "make it shorter; what is not for reading belongs under files/"
+            self._refuse(f"this file has more than {bytes_max >> 10} KiB", path, cure)
             return ""
         try:
             return member.data.decode("utf-8")

@@ -1,6 +1,5 @@
 """What every stage may use."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from shared.errors import Failure, Reject
 from shared.jobs.job import Job
 from shared.packages.package import Package, read_package
 from shared.prisma.parser import PrismaSchema
+from shared.reading.twice import read_twice
 from shared.repository_urls import KNOWN_HOSTS, PUBLIC_ONLY, RepositoryRules
 
 
@@ -67,7 +67,7 @@ class Tools:
         """A package from the content store. Raises `Failure` for one that cannot be read."""
         data = await self.content.get(digest)
         try:
-            return await asyncio.to_thread(read_package, data)
+            return await read_twice(f"package {digest}", read_package, data)
         except Reject as rejected:
             raise Failure(
                 f"package {digest} cannot be read",

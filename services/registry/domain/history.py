@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import PackageMigration, Release
 from shared.packages.package import MIGRATIONS, Migration, Package
+from shared.reading.progress import now_reading
 from shared.versions import precedence
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _readable(migration: Migration) -> Iterator[Refusal]:
     from shared.sql.script import faults_of
 
     for name, sql in (("migration.sql", migration.sql), ("down.sql", migration.down_sql or "")):
+        now_reading(f"{MIGRATIONS}{migration.name}/{name}")
         for fault in faults_of(sql):
             yield unreadable(f"{migration.name}/{name}", fault)
 

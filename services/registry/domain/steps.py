@@ -6,6 +6,7 @@ from services.registry.domain.history import unreadable
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.packages.package import MANIFEST, MIGRATIONS, Migration, Package
+from shared.reading.progress import now_reading
 from shared.sql.classing import broken, classify
 from shared.sql.concerns import Concern, grouped
 from shared.sql.parsing import Unreadable
@@ -32,6 +33,7 @@ def _outward(package: Package, new: list[Migration]) -> Iterator[Refusal]:
     scripts += [(f"{each.name}/down.sql", each.name, each.down_sql or "") for each in package.migrations]
     found: list[tuple[str, Concern]] = []
     for place, _, sql in scripts:
+        now_reading(f"{MIGRATIONS}{place}")
         try:
             found += [(place, concern) for concern in concerns_of(sql) if concern.kind == "refused"]
         except Unreadable as error:
@@ -51,6 +53,7 @@ def _breaking(package: Package, new: list[Migration]) -> Iterator[Refusal]:
     # Some Project comes from a release whose code uses it still: so everything counts as used.
     scene = Scene(None)
     for migration in sorted(new, key=package.contracting):
+        now_reading(f"{MIGRATIONS}{migration.name}/migration.sql")
         try:
             impacts = classify(read_statements(migration.sql), scene)
         except Unreadable:

@@ -80,6 +80,19 @@ class PackageCheckRow(SQLModel, table=True):
     verdict: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
 
+class ReadingRow(SQLModel, table=True):
+    """Tries to read a package that have not ended well, written down before they begin."""
+
+    __tablename__ = "readings"
+    metadata = TABLES
+
+    digest: str = Field(primary_key=True)
+    actor: str = Field(primary_key=True)
+    tries: int
+    file: str
+    begun_at: datetime = _moment()
+
+
 CHECKS = older("package_checks", "due_at", "state = 'finished'")
 """Checks that were answered; the command again is answered by the Release, or is checked again."""
 

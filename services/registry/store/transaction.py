@@ -27,12 +27,14 @@ from services.registry.store.tables import (
 from shared.contracts.envelope import Envelope
 from shared.contracts.projects import ProjectRegistered
 from shared.contracts.releases import PublishRelease, Release, ReleasePublished, ReleaseWithdrawn
-from shared.contracts.values import Message
+from shared.contracts.values import Digest, Message
 from shared.messaging.inbox import Verdict
 from shared.packages.package import Package
 from shared.storage.database import Transaction
 from shared.storage.statement import Part
 from shared.versions import newest_first
+
+READINGS_COUNT_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,37 @@ class RegistryTransaction(Transaction):
         )
         stored: dict[str, Any] | None = found.scalar_one_or_none()
         return None if stored is None else Verdict.load(stored)
+
+    async def begin_reading(self, digest: Digest, actor: str) -> tuple[int, str]:
+        """Count a try to read the package; which it is, and the file at which an earlier one ended.
+
+        After a day it is forgotten: it may have been this machine that had no memory.
+        """
+        moment = {"digest": digest, "actor": actor, "now": self.now, "over": self.now - READINGS_COUNT_FOR}
+        await self.session.execute(text("delete from readings where begun_at < :over"), moment)
+        found = await self.session.execute(
+            text(
+                "insert into readings values (:digest, :actor, 1, '', :now) on conflict (digest, actor)"
+                " do update set tries = readings.tries + 1 returning tries, file"
+            ),
+            moment,
+        )
+        tries, file = found.one()
+        return tries, file
+
+    async def reading_ended(self, digest: Digest, actor: str, file: str) -> None:
+        """The try ended its reader at this file."""
+        await self.session.execute(
+            text("update readings set file = :file where digest = :digest and actor = :actor"),
+            {"file": file, "digest": digest, "actor": actor},
+        )
+
+    async def end_reading(self, digest: Digest, actor: str) -> None:
+        """The package could be read, or was refused for what is in it."""
+        await self.session.execute(
+            text("delete from readings where digest = :digest and actor = :actor"),
+            {"digest": digest, "actor": actor},
+        )
 
     async def registered(self, project: str) -> ProjectRegistered | None:
         row = await self.session.get(ProjectRow, project, populate_existing=True)
