@@ -21,6 +21,7 @@ from statistics import median
 
 from bench.result import Result, against, repeated
 from local import example
+from local.hosting import open_account
 from local.postgres import EmbeddedPostgres
 from shared.clients.database_urls import with_database
 from shared.contracts.runs import RunView
@@ -103,7 +104,7 @@ async def _by_hand(system: Embedded, partner: str, folder: Path, cpu_s: list[flo
         "SERVER_URL": system.postgres_url,
         "OLD": str(example.package_folder(system_name, old)),
         "NEW": str(example.package_folder(system_name, new)),
-        "HOSTING_ROOT": str(portal.hosting),
+        "HOSTING_URL": open_account(system.world, partner),
         "RUN": "by-hand",
     }
     try:

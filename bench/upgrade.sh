@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a careful person types to upgrade the example by hand: merge, masked copy, migrations, checks, production.
 # Wanted in the environment: REPOSITORY, WORK (an empty folder), PRODUCTION_URL, STAGING_URL (of a database that
-# is not there yet) and SERVER_URL, OLD and NEW (packages unpacked), HOSTING_ROOT, RUN.
+# is not there yet) and SERVER_URL, OLD and NEW (packages unpacked), HOSTING_URL, RUN.
 set -euo pipefail
 
 system=auth-system

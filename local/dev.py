@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.broker import EmbeddedBroker
+from local.hosting import hosting
 from local.postgres import EmbeddedPostgres
 from local.world import HOST, TOKENS_VALID_FOR, World
 from services.processes import build, kept_serving
@@ -35,7 +36,7 @@ async def running(folder: Path) -> AsyncIterator[Dev]:
     await asyncio.to_thread(postgres.start)
     try:
         databases = await asyncio.to_thread(service_databases, postgres)
-        async with EmbeddedBroker() as broker:
+        async with EmbeddedBroker() as broker, hosting(world):
             os.environ.update(world.environment(broker.bootstrap_servers, databases, embedded=True))
             os.environ.setdefault("UPGRADES_POSTGRES_BIN", str(postgres.bin_folder))
             await create_topics(KafkaSettings())

@@ -9,15 +9,18 @@ from types import MappingProxyType
 
 import asyncpg
 
+from local.hosting import open_account
 from local.world import World
 from services.executor.clients.migration_files import read_migrations
 from services.executor.clients.migrations import apply
 from services.executor.clients.postgres import create_database
+from shared.addresses import LOOPBACK
 from shared.clients.database_urls import with_database
 from shared.clients.environments import EnvironmentRunner
 from shared.clients.secret_sources import Scope
 from shared.clients.secrets import Secrets
 from shared.contracts.projects import ProjectDefinition
+from shared.isolation.choosing import Isolation
 from shared.project_file import PROJECT_FILE, read_project_file
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -119,7 +122,7 @@ async def set_up(
         await create_database(postgres_url, f"{partner}_{name}")
         database = with_database(postgres_url, f"{partner}_{name}")
         world.keep_secret(project, name, f"{partner}-{name}-database", database)
-        world.keep_secret(project, name, f"{partner}-hosting", str(home / "hosting"))
+        world.keep_secret(project, name, f"{partner}-hosting", open_account(world, partner))
     production_url = with_database(postgres_url, f"{partner}_production")
     files = {
         str(path.relative_to(checkout)): path.read_bytes()
@@ -159,13 +162,22 @@ async def activate(world: World, checkout: Path) -> str | None:
     """Bring the checkout live in production, as the partner's hosting does; its address."""
     definition = read_project_file((checkout / "upgradepath.toml").read_text())
     secrets = Secrets(world.folder / "secrets", {}).of(definition.id, "production")
-    with EnvironmentRunner(definition.environments.production, "production", "", secrets) as environment:
-        return await environment.activate(checkout, git(checkout, "rev-parse", "HEAD"))
+    environment = EnvironmentRunner(
+        definition.environments.production, "production", "", secrets, isolation=_isolation()
+    )
+    return await environment.activate(checkout, git(checkout, "rev-parse", "HEAD"))
 
 
 async def destroy(world: World, checkout: Path) -> None:
     """Stop production's app."""
     definition = read_project_file((checkout / "upgradepath.toml").read_text())
     secrets = Secrets(world.folder / "secrets", {}).of(definition.id, "production")
-    with EnvironmentRunner(definition.environments.production, "production", "", secrets) as environment:
-        await environment.destroy(checkout)
+    environment = EnvironmentRunner(
+        definition.environments.production, "production", "", secrets, isolation=_isolation()
+    )
+    await environment.destroy(checkout)
+
+
+def _isolation() -> Isolation:
+    """As this machine has it; the hosting and the databases are on it."""
+    return Isolation.here(LOOPBACK)

@@ -42,12 +42,13 @@ ACTORS = {
 class World:
     """Where a world lies, on which port it answers, and the private key (PEM) that signs its tokens.
 
-    PostgreSQL's port stays the same for good: the secrets that are kept here name it.
+    The ports of PostgreSQL and of the hosting stay the same: the secrets that are kept here name them.
     """
 
     folder: Path
     port: int
     postgres_port: int
+    hosting_port: int
     token_key: str = field(repr=False)
 
     @classmethod
@@ -67,13 +68,17 @@ class World:
             settings = {
                 "port": free_port(),
                 "postgres_port": free_port(),
+                "hosting_port": free_port(),
                 "token_key": SigningKey.new().pem(),
             }
+            _write_private(kept, json.dumps(settings))
+        if "hosting_port" not in settings:
+            settings["hosting_port"] = free_port()
             _write_private(kept, json.dumps(settings))
         if not (folder / "keys" / "services.json").is_file():
             _make_service_keys(folder / "keys")
         port = settings["port"] if is_free(settings["port"]) else free_port()
-        return cls(folder, port, settings["postgres_port"], settings["token_key"])
+        return cls(folder, port, settings["postgres_port"], settings["hosting_port"], settings["token_key"])
 
     @property
     def url(self) -> str:
@@ -134,6 +139,8 @@ class World:
             "UPGRADES_ALLOW_LOCAL_REPOSITORIES": "true",
             "UPGRADES_STAGING_NETWORKS": "127.0.0.0/8,::1/128",
             "UPGRADES_INSTANCE": "dev",
+            # It is the partner's own machine, which may have no bubblewrap.
+            "UPGRADES_RUNNER_ALLOW_NONE": "true",
             "UPGRADES_DOCS": "open",
             **{f"UPGRADES_{name.upper()}_DATABASE_URL": databases[name] for name in SERVICES},
         }

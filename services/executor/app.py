@@ -13,6 +13,7 @@ from shared.application import Service
 from shared.clients.content import ContentStore
 from shared.clients.worker_secrets import secrets_of
 from shared.contracts.stages import RunExecutorStage
+from shared.isolation.choosing import Isolation
 from shared.jobs.gauges import open_jobs
 from shared.jobs.handlers import WorkerInbox
 from shared.jobs.pruning import RUNS_THAT_ARE_OVER
@@ -37,6 +38,7 @@ def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service
         folder=settings.work_folder / "executor",
         repositories=settings.repository_rules,
         known_hosts=settings.ssh_known_hosts,
+        isolation=Isolation.of_server(settings.staging_networks),
         freeze=Freezer(database, partial(last_word, settings.kafka, settings.keys().verifier)),
     )
     worker = Worker(

@@ -11,6 +11,7 @@ from shared.application import Service
 from shared.clients.content import ContentStore
 from shared.clients.worker_secrets import secrets_of
 from shared.contracts.stages import RunValidatorStage
+from shared.isolation.choosing import Isolation
 from shared.jobs.gauges import open_jobs
 from shared.jobs.handlers import WorkerInbox
 from shared.jobs.pruning import ANSWERED_JOBS
@@ -38,6 +39,7 @@ def build(settings: ValidatorSettings, stages: RunStage | None = None) -> Servic
         repositories=settings.repository_rules,
         known_hosts=settings.ssh_known_hosts,
         networks=settings.staging_networks,
+        isolation=Isolation.of_server(settings.staging_networks),
     )
     worker = Worker(
         database,

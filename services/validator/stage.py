@@ -22,10 +22,8 @@ from shared.contracts.projects import Check, CommandCheck, HttpCheck, LogCheck, 
 from shared.contracts.tasks import ChecksTask
 from shared.crash_points import around, inside
 from shared.errors import Retry
-from shared.isolation.choosing import RunnerSettings, choose
+from shared.isolation.choosing import Isolation
 from shared.isolation.leftovers import remove_tree
-from shared.isolation.limits import Limits
-from shared.isolation.runner import Runner
 from shared.jobs.job import Job
 from shared.repository_urls import KNOWN_HOSTS, PUBLIC_ONLY, RepositoryRules
 
@@ -37,8 +35,7 @@ class Tools:
     content: ContentStore
     secrets: Secrets
     folder: Path
-    runner: Runner = field(default_factory=lambda: choose(RunnerSettings()))
-    limits: Limits = field(default_factory=Limits)
+    isolation: Isolation = field(default_factory=Isolation.here)
     repositories: RepositoryRules = PUBLIC_ONLY
     known_hosts: Path = KNOWN_HOSTS
     networks: tuple[Network, ...] = ()
@@ -71,19 +68,20 @@ async def _staging(job: Job, task: ChecksTask, tools: Tools) -> AsyncIterator[Co
             await asyncio.to_thread(remove_tree, left)
         checkout = folder / "checkout"
         await _check_out(job, task.commit, checkout, tools)
-        with EnvironmentRunner(environment, "staging", job.run_id, secrets, database_url) as staging:
-            yield Context(
-                commit=task.commit,
-                address=task.address,
-                checkout=checkout,
-                database_url=database_url,
-                staging=staging,
-                secrets=secrets,
-                content=tools.content,
-                runner=tools.runner,
-                limits=tools.limits,
-                networks=tools.networks,
-            )
+        staging = EnvironmentRunner(
+            environment, "staging", job.run_id, secrets, database_url, isolation=tools.isolation
+        )
+        yield Context(
+            commit=task.commit,
+            address=task.address,
+            checkout=checkout,
+            database_url=database_url,
+            staging=staging,
+            secrets=secrets,
+            content=tools.content,
+            isolation=tools.isolation,
+            networks=tools.networks,
+        )
     finally:
         # Also when the stage is being cancelled: the next attempt must not meet what this one left.
         await asyncio.shield(asyncio.to_thread(remove_tree, folder))

@@ -3,17 +3,20 @@
 import os
 import re
 import sys
-import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
-from shared.addresses import BadAddress, read_address
-from shared.clients.processes import DeadlineExceeded, Finished, run_trusted
+from shared.addresses import AddressRefused, BadAddress, reachable, read_address
+from shared.clients.processes import DeadlineExceeded, Finished, run
 from shared.clients.secrets import ScopedSecrets
 from shared.contracts.projects import Environment
 from shared.contracts.values import Commit
 from shared.crash_points import around
+from shared.isolation.choosing import Isolation
+from shared.isolation.network import Destination, Unreachable
 
 _SYSTEM_FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin")
 _ADDRESS = re.compile(r"^address=(https?://\S+)\s*$", re.MULTILINE)
@@ -35,7 +38,9 @@ class EnvironmentFailed(Exception):
 
 
 class EnvironmentRunner:
-    """Runs one environment's commands. Use it as a context manager: it owns the commands' home folder.
+    """Runs one environment's commands, isolated: in a copy of the checkout, which ends with each of them.
+
+    What must live on is the hosting's, which they ask.
 
     `checkout` is always a folder with the files of the commit that the command is about. Every method
     raises `EnvironmentFailed`, with secrets taken out of the output, and `MissingSecret`. The secrets must be
@@ -49,6 +54,7 @@ class EnvironmentRunner:
         run_id: str,
         secrets: ScopedSecrets,
         database_url: str | None = None,
+        isolation: Isolation | None = None,
     ) -> None:
         if secrets.environment != name:
             raise ValueError(f"commands of {name} get no secrets of {secrets.environment}")
@@ -57,36 +63,59 @@ class EnvironmentRunner:
         self._run_id = run_id
         self._secrets = secrets
         self._database_url = database_url
-        self._home = tempfile.TemporaryDirectory(prefix="upgradepath-home-")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Remove the home folder. Safe to repeat."""
-        self._home.cleanup()
+        self._isolation = isolation
 
     def variables(self, commit: Commit | Literal[""], address: str | None = None) -> dict[str, str]:
         """The whole environment of a command or check: nothing of the worker's own gets in."""
-        declared = {name: self._secrets.value(text) for name, text in self._environment.variables.items()}
-        database = self._database_url or self._secrets.resolve(self._environment.database)
         ours = {
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), *_SYSTEM_FOLDERS)),
-            "HOME": self._home.name,
+            "HOME": "/",
             "LANG": "C.UTF-8",
-            "DATABASE_URL": database,
+            "DATABASE_URL": self._database(),
             "UPGRADEPATH_ENVIRONMENT": self._name,
             "UPGRADEPATH_COMMIT": commit,
             "UPGRADEPATH_RUN": self._run_id if self._name == "staging" else "",
         }
         if address is not None:
             ours["UPGRADEPATH_ADDRESS"] = address
-        return declared | ours
+        return self._declared() | ours
+
+    async def destinations(self, network: Sequence[str], address: str | None = None) -> list[Destination]:
+        """What a command with this `network` may reach. Raises `Unreachable`."""
+        found: list[Destination | None] = []
+        for reach in network:
+            match reach:
+                case "address":
+                    found.append(await self._allowed(Destination.of_url(address or "")))
+                case "database":
+                    # We connect there ourselves.
+                    found.append(Destination.of_url(self._database()))
+                case "variables":
+                    for value in self._declared().values():
+                        # Not every variable with a URL is meant to be asked.
+                        with suppress(Unreachable):
+                            found.append(await self._allowed(Destination.of_url(value)))
+                case _:
+                    found.append(await self._allowed(Destination.of_text(reach)))
+        return [each for each in found if each is not None]
+
+    async def _allowed(self, wanted: Destination | None) -> Destination | None:
+        """The same at the one address that was judged. Raises `Unreachable`."""
+        if wanted is None:
+            return None
+        networks = () if self._isolation is None else self._isolation.networks
+        try:
+            return replace(wanted, at=str(await reachable(wanted.host, wanted.port, networks)))
+        except AddressRefused as refused:
+            raise Unreachable(str(refused)) from None
+        except OSError as error:
+            raise Unreachable(f"{wanted} has no address: {error}") from None
+
+    def _declared(self) -> dict[str, str]:
+        return {name: self._secrets.value(text) for name, text in self._environment.variables.items()}
+
+    def _database(self) -> str:
+        return self._database_url or self._secrets.resolve(self._environment.database)
 
     async def activate(self, checkout: Path, commit: Commit) -> str | None:
         """Bring `commit` up; the address that was printed last, if any."""
@@ -128,16 +157,25 @@ class EnvironmentRunner:
         argv: tuple[str, ...] = getattr(self._environment, command)
         try:
             async with around(command):
-                finished = await run_trusted(
+                finished = await run(
                     argv,
                     cwd=checkout,
                     environment=self.variables(commit),
                     deadline_s=self._environment.deadline_s,
                     separate=True,
+                    isolation=self._isolation,
+                    destinations=await self.destinations(self._environment.network),
                 )
+        except Unreachable as reason:
+            raise EnvironmentFailed(
+                command, None, self._secrets.redact(f"it was not run: {reason}")
+            ) from None
         except DeadlineExceeded as exceeded:
             said = self._secrets.redact(f"{exceeded}\n{exceeded.output}")
             raise EnvironmentFailed(command, None, said) from None
+        if finished.exceeded:
+            said = self._secrets.redact(f"it {finished.exceeded}, and was stopped\n{finished.output}")
+            raise EnvironmentFailed(command, finished.exit_code, said)
         if finished.exit_code != 0:
             raise EnvironmentFailed(command, finished.exit_code, self._secrets.redact(finished.output))
         return finished

@@ -7,10 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from shared.isolation.child import Call, DeadlineExceeded, Finished, run_child
-from shared.isolation.choosing import RunnerSettings, choose
+from shared.isolation.choosing import Isolation
 from shared.isolation.limits import Limits
 from shared.isolation.network import Destination
-from shared.isolation.runner import Runner
 
 __all__ = ["DeadlineExceeded", "Finished", "run", "run_trusted"]
 
@@ -24,21 +23,20 @@ async def run(
     stdin: bytes | None = None,
     output_bytes_max: int = 1 << 20,
     separate: bool = False,
-    runner: Runner | None = None,
-    limits: Limits | None = None,
+    isolation: Isolation | None = None,
     destinations: Sequence[Destination] = (),
 ) -> Finished:
     """Run a program that somebody else wrote, in a copy of `cwd`, with exactly `environment`.
 
-    It can reach `destinations` alone, and nothing that it starts outlives it. Without `runner` it is the one
-    that the environment asks for (`UPGRADES_RUNNER`). Keeps the last `output_bytes_max` bytes of each stream.
+    It can reach `destinations` alone, and nothing that it starts outlives it. Without `isolation` it is
+    as the environment asks for it (`UPGRADES_RUNNER`). Of each stream the last `output_bytes_max` are kept.
     Exit code 127 (126) when the program is not there (may not be executed), a negative one for a signal.
     Cancelling ends it. Raises `DeadlineExceeded` after ending it, `Unreachable` for a destination.
     """
-    if runner is None:
-        runner = await asyncio.to_thread(choose, RunnerSettings())
+    if isolation is None:
+        isolation = await asyncio.to_thread(Isolation.here)
     call = Call(tuple(argv), cwd, environment, deadline_s, stdin, output_bytes_max, separate)
-    return await runner.run(call, limits or Limits(), destinations)
+    return await isolation.runner.run(call, isolation.limits, destinations)
 
 
 async def run_trusted(

@@ -18,6 +18,17 @@ SecretName = Annotated[
 CheckName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 
 
+Reach = Annotated[
+    str,
+    Field(
+        pattern=r"^(address|database|variables|([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5})$",
+        examples=["address", "database", "variables", "api.hosting.example:443"],
+    ),
+]
+"""What a command may reach: the address or the database of its environment, the hosts of the URLs in the
+environment's variables, or one host and port."""
+
+
 class Environment(Contract):
     """Where the Project runs; its commands are the Project's own, run in a checkout of the commit."""
 
@@ -29,6 +40,12 @@ class Environment(Contract):
     logs: Argv
     deadline_s: float = Field(default=60, gt=0, le=3600)
     variables: dict[str, str] = Field(default={}, description="literals, or `secret:name`")
+    network: tuple[Reach, ...] = Field(
+        default=("address", "database", "variables"),
+        max_length=32,
+        description="what its commands may reach, and nothing else",
+        exclude_if=lambda network: network == ("address", "database", "variables"),
+    )
 
 
 class Production(Environment):
@@ -76,6 +93,12 @@ class CommandCheck(_Check):
 
     kind: Literal["command"] = "command"
     run: Argv
+    network: tuple[Reach, ...] = Field(
+        default=("address", "database"),
+        max_length=32,
+        description="what it may reach, and nothing else",
+        exclude_if=lambda network: network == ("address", "database"),
+    )
 
 
 class HttpCheck(_Check):

@@ -34,12 +34,16 @@ class Bare:
         if not call.cwd.is_dir():
             raise FileNotFoundError(2, os.strerror(2), str(call.cwd))
         folder = Path(tempfile.mkdtemp(prefix="upgradepath-command-"))
+        # The launcher leaves nothing; where it was killed, what it started is looked for.
+        clear = _clear
         try:
-            return await self._run(call, limits, folder)
+            finished, in_order = await self._run(call, limits, folder)
+            clear = remove_tree if in_order else _clear
+            return finished
         finally:
-            await asyncio.shield(asyncio.to_thread(_clear, folder))
+            await asyncio.shield(asyncio.to_thread(clear, folder))
 
-    async def _run(self, call: Call, limits: Limits, folder: Path) -> Finished:
+    async def _run(self, call: Call, limits: Limits, folder: Path) -> tuple[Finished, bool]:
         with ExitStack() as stack:
             status, status_writing = os.pipe()
             for descriptor in (status, status_writing):
@@ -59,9 +63,9 @@ class Bare:
                 finished = await run_child(outer, pass_fds=(order, status_writing), kill=stop)
             told = read_status(status)
         if told is None:
-            return finished
+            return finished, False
         exceeded = finished.exceeded or exceeded_by(limits, *told)
-        return replace(finished, exit_code=told[0], exceeded=exceeded)
+        return replace(finished, exit_code=told[0], exceeded=exceeded), True
 
 
 def _order(call: Call, limits: Limits, folder: Path) -> Order:

@@ -34,20 +34,9 @@ _GONE_WITHIN_S = 10.0
 _USER = 1000
 """Inside, where we are not root and have one user only."""
 _LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_SYSTEM = (
-    "/usr",
-    "/etc/alternatives",
-    "/etc/ca-certificates",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/localtime",
-    "/etc/mime.types",
-    "/etc/pki",
-    "/etc/ssl/certs",
-    "/etc/ssl/openssl.cnf",
-    "/etc/timezone",
-)
+_SYSTEM = ("/usr", "/etc/alternatives", "/etc/pki", "/etc/ssl/certs")
+# Copied, as a mount of each would cost more.
+_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/etc/ssl/openssl.cnf", "/etc/timezone")
 _OF_ROOT = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID")
 _NAMESPACES = ("pid", "net", "ipc", "uts", "cgroup-try")
 _USERS = range(1_000_000_000, 1_900_000_000)
@@ -71,6 +60,8 @@ class Bubblewrap:
         self._filter = seccomp_filter()
         self._root = os.geteuid() == 0
         self._cgroups = Cgroups.find()
+        files = {path: Path(path) for path in _FILES} | {_LAUNCHER: LAUNCHER}
+        self._files = {path: file.read_bytes() for path, file in files.items() if file.is_file()}
 
     async def run(self, call: Call, limits: Limits, destinations: Sequence[Destination] = ()) -> Finished:
         """See `Runner`."""
@@ -154,9 +145,8 @@ class Bubblewrap:
             options += ["--ro-bind-try", path, path]
         for name in _LINKS:
             options += _link(f"/{name}")
-        for path, text in _etc(gateway).items():
-            options += ["--perms", "0644", "--ro-bind-data", held(text.encode()), path]
-        options += ["--ro-bind", str(LAUNCHER), _LAUNCHER]
+        for path, content in (self._files | _etc(gateway)).items():
+            options += ["--perms", "0644", "--file", held(content), path]
         if not is_private(call.cwd):
             options += ["--ro-bind", str(call.cwd.resolve()), _SOURCE]
         options += ["--remount-ro", "/", "--chdir", "/"]
@@ -226,12 +216,12 @@ def _for_network(gateway: Gateway) -> tuple[str, ...]:
     return (("NET_BIND_SERVICE",) if low else ()) + (("NET_ADMIN",) if aliases else ())
 
 
-def _etc(gateway: Gateway) -> dict[str, str]:
+def _etc(gateway: Gateway) -> dict[str, bytes]:
     return {
-        "/etc/hosts": hosts_file(gateway.names),
-        "/etc/passwd": f"check:x:{_USER}:{_USER}::{_HOME}:/bin/sh\n",
-        "/etc/group": f"check:x:{_USER}:\n",
-        "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+        "/etc/hosts": hosts_file(gateway.names).encode(),
+        "/etc/passwd": f"check:x:{_USER}:{_USER}::{_HOME}:/bin/sh\n".encode(),
+        "/etc/group": f"check:x:{_USER}:\n".encode(),
+        "/etc/nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
     }
 
 

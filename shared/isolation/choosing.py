@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.addresses import Network
 from shared.isolation.bare import Bare
 from shared.isolation.bubblewrap import Bubblewrap
 from shared.isolation.child import Call, DeadlineExceeded
@@ -40,6 +42,26 @@ class RunnerSettings(BaseSettings):
     @property
     def readable(self) -> tuple[str, ...]:
         return tuple(path for path in self.runner_readable.split(os.pathsep) if path)
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """How commands of Projects run in this process, and how much each may use."""
+
+    runner: Runner
+    limits: Limits
+    networks: tuple[Network, ...] = ()
+    """Where the hosts may be that a Project declares, besides the public network."""
+
+    @classmethod
+    def here(cls, networks: tuple[Network, ...] = ()) -> "Isolation":
+        """As the environment asks for it. Blocks. Raises `CannotIsolate`."""
+        return cls(choose(RunnerSettings()), Limits(), networks)
+
+    @classmethod
+    def of_server(cls, networks: tuple[Network, ...]) -> "Isolation":
+        """The same, and refused without isolation unless that is allowed. Raises `CannotIsolate`."""
+        return cls(required(RunnerSettings()), Limits(), networks)
 
 
 def choose(settings: RunnerSettings) -> Runner:

@@ -33,9 +33,7 @@ def main() -> None:
     _listen(order)
     _limit(order["rlimits"])
     if order["uid"] is not None:
-        os.setgroups([])
-        os.setresgid(order["uid"], order["uid"], order["uid"])
-        os.setresuid(order["uid"], order["uid"], order["uid"])
+        _become(order["uid"])
     child = os.fork()
     if child == 0:
         _execute(order)
@@ -46,17 +44,21 @@ def main() -> None:
 
 
 def _make_folders(order: dict[str, Any]) -> None:
+    uid = order["uid"]
     for folder in order["folders"]:
         os.makedirs(folder, exist_ok=True)
-    if order["copy"] is not None:
-        source, target = order["copy"]
-        copied = _run("cp", "-RP", "--preserve=mode,timestamps,links", f"{source}/.", target)
-        if copied != 0:
-            _give_up(order, "the files of the checkout do not fit" if _disk_full(order) else "copying failed")
-    if order["uid"] is not None:
-        owner = f"{order['uid']}:{order['uid']}"
-        for folder in order["folders"]:
-            _run("chown", "-hR", owner, folder)
+        if uid is not None:
+            os.chown(folder, uid, uid)
+    if order["copy"] is None:
+        return
+    source, target = order["copy"]
+    copy = ("cp", "-RP", "--preserve=mode,timestamps,links", f"{source}/.", target)
+    if _run(*copy, user=uid) == 0:
+        return
+    # A file that only its owner may read is copied by us.
+    if uid is not None and _run(*copy) == 0 and _run("chown", "-hR", f"{uid}:{uid}", target) == 0:
+        return
+    _give_up(order, "the files of the checkout do not fit" if _disk_full(order) else "copying failed")
 
 
 def _listen(order: dict[str, Any]) -> None:
@@ -143,10 +145,18 @@ def _give_up(order: dict[str, Any], words: str) -> None:
     os._exit(0)
 
 
-def _run(*argv: str) -> int:
+def _become(user: int) -> None:
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+
+
+def _run(*argv: str, user: int | None = None) -> int:
     pid = os.fork()
     if pid == 0:
         try:
+            if user is not None:
+                _become(user)
             os.execvp(argv[0], argv)
         finally:
             os._exit(127)

@@ -29,6 +29,8 @@ class Destination:
 
     host: str
     port: int
+    at: str | None = None
+    """The address that was found to be allowed; without, the name is resolved."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -81,7 +83,8 @@ class Gateway:
 
     async def __aenter__(self) -> "Gateway":
         for destination in self._wanted:
-            self._place(destination, await _resolved(destination))
+            at = (destination.at,) if destination.at else await _resolved(destination)
+            self._place(destination, at)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -22,6 +22,7 @@ from shared.clients.git import Git
 from shared.clients.secrets import Secrets
 from shared.contracts.projects import Project
 from tests.executor.project_world import BRANCH, World, make_world
+from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
 
 ROWS = 45_000
@@ -104,7 +105,11 @@ async def _work(folder: Path, attempt: int) -> None:
     given = json.loads((folder / "world.json").read_text())
     secrets = project_secrets(given["production"], given["staging"], str(folder / "hosting"))
     tools = Tools(
-        ContentStore("memory:///"), Secrets(None, secrets), folder / "scratch", repositories=LOCAL_RULES
+        ContentStore("memory:///"),
+        Secrets(None, secrets),
+        folder / "scratch",
+        repositories=LOCAL_RULES,
+        isolation=UNISOLATED,
     )
     clone = await Git.open(str(folder / "remote.git"), folder / f"clone-{attempt}.git", LOCAL)
     project = Project.model_validate_json(given["project"])

@@ -17,6 +17,7 @@ from shared.packages.package import read_package
 from shared.project_file import read_project_file
 from tests.executor.project_world import MemoryJournal
 from tests.packages.package_files import Files, a_package, packed
+from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES
 
 RUN = "run-0123456789ab"
@@ -133,7 +134,11 @@ class MergeWorld:
         self.remote = remote
         self.journal = MemoryJournal("apply")
         self.tools = Tools(
-            ContentStore("memory:///"), Secrets(None, {}), folder / "worker", repositories=LOCAL_RULES
+            ContentStore("memory:///"),
+            Secrets(None, {}),
+            folder / "worker",
+            repositories=LOCAL_RULES,
+            isolation=UNISOLATED,
         )
         self.upgrade: Upgrade
         self.base = ""

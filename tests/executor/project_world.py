@@ -29,6 +29,7 @@ from shared.contracts.tasks import (
 from shared.jobs.job import Effect, Job, Say
 from shared.packages.archive import pack_folder
 from tests.executor.conftest import NewDatabase
+from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
 
 RUN = "run-0123456789ab"
@@ -225,6 +226,7 @@ async def make_world(
             Secrets(None, secrets),
             folder / "scratch",
             repositories=LOCAL_RULES,
+            isolation=UNISOLATED,
         ),
         clone=git,
         production=production,

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 
 from local import example
 from local.dev import service_databases
+from local.hosting import hosting
 from local.kafka import ApacheKafka
 from local.ports import free_port
 from local.postgres import EmbeddedPostgres
@@ -194,6 +195,7 @@ class Rig:
             stack.push_async_callback(asyncio.to_thread, self.postgres.stop)
             await self._keep_the_log_small()
             await stack.enter_async_context(self.kafka)
+            await stack.enter_async_context(hosting(self.world))
             await create_topics(self.settings)
             self.databases = await asyncio.to_thread(service_databases, self.postgres)
             self._nursery = await stack.enter_async_context(self._new_nursery())

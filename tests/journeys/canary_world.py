@@ -85,27 +85,32 @@ WAYS: Mapping[str, str] = {
     " CREATE TRIGGER shout BEFORE UPDATE ON canaries FOR EACH ROW EXECUTE FUNCTION shout();"
     " UPDATE canaries SET email = email",
 }
-_SPOKEN = """
+SAID = "said: "
+"""How a line of production's log begins that production's health repeats, and fails."""
+_SPOKEN = f"""
 import os as _os
-from pathlib import Path as _Path
 
-_said = _Path(_os.environ["HOSTING_ROOT"]) / "said"
-if _os.environ["UPGRADEPATH_ENVIRONMENT"] == "production" and _said.exists():
-    print(_said.read_text())
-    raise SystemExit(_said.read_text())
+_said = [line for line in provider.ask("logs", {{}})["stdout"].splitlines() if line.startswith({SAID!r})]
+if _os.environ["UPGRADEPATH_ENVIRONMENT"] == "production" and _said:
+    print(_said)
+    raise SystemExit(str(_said))
 """
 _ROWS_OF_STAGING = """
-import asyncio, os, sys, asyncpg
-from pathlib import Path
+import asyncio, os, socket, sys, asyncpg
+from urllib.parse import urlsplit
 
 async def main():
     connection = await asyncpg.connect(os.environ["DATABASE_URL"])
-    hosting = Path(os.environ["HOSTING_ROOT"]) / f"staging-{os.environ['UPGRADEPATH_RUN']}"
-    with (hosting / "app.log").open("a") as log:
-        for table in ("canaries", "users"):
-            for row in await connection.fetch(f"select * from {table}"):
-                for file in (sys.stdout, sys.stderr, log):
-                    print("row:", tuple(row), file=file)
+    address = urlsplit(os.environ["UPGRADEPATH_ADDRESS"])
+    for table in ("canaries", "users"):
+        for row in await connection.fetch(f"select * from {table}"):
+            for file in (sys.stdout, sys.stderr):
+                print("row:", tuple(row), file=file)
+            # The app logs each request as it was asked.
+            path = "/row:" + "_".join("".join(map(str, row)).split())
+            with socket.create_connection((address.hostname, address.port)) as app:
+                app.sendall(f"GET {path} HTTP/1.0\\r\\n\\r\\n".encode())
+                app.recv(1)
     print(dict(os.environ))
 
 asyncio.run(main())
@@ -149,7 +154,7 @@ def edits(*, only_ours: bool = False, failing_checks: bool = False) -> dict[str,
     made = {
         "prisma/schema/main.prisma": (project / "prisma/schema/main.prisma").read_text() + _MODEL,
         "prisma/migrations/20250715000000_canaries/migration.sql": _TABLE + (ONLY_OURS if only_ours else ""),
-        "hosting/health.py": health.replace("import sys\n", f"import sys\n{_SPOKEN}", 1),
+        "hosting/health.py": health.replace("import provider\n", f"import provider\n{_SPOKEN}", 1),
     }
     if failing_checks:
         text = (project / "upgradepath.toml").read_text()

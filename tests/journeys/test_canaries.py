@@ -27,6 +27,7 @@ from tests.brokers.place import eventually
 from tests.journeys.canary_world import (
     DOWN,
     ROWS,
+    SAID,
     UP,
     WAYS,
     WORDS,
@@ -225,10 +226,12 @@ async def _health_fails_and_a_restore_needs_consent(made: Place, portal: Portal)
     run = await portal.mira.roll_back(run.id)
     assert record_of(run, "roll-back").findings[0].kind == "data-loss"
     made.programs.anger("psql")
-    (portal.hosting / "said").write_text(_ROW)
+    log = portal.hosting / "production" / "app.log"
+    before = log.read_text()
+    log.write_text(f"{before}\n{SAID}{_ROW}\n")
     run = await portal.mira.roll_back(run.id, restore_backup=True)
     assert record_of(run, "roll-back").findings[0].subject == "environments.production.health"
-    (portal.hosting / "said").unlink()
+    log.write_text(before)
     await portal.mira.tell(run.id, "retry")
     await portal.mira.seen(run.id, lambda view: any("psql on" in record.detail for record in view.stages))
     made.programs.calm()

@@ -52,6 +52,7 @@ from tests.migration_histories.contrib import contrib_settings
 from tests.migration_histories.real import tables_of
 from tests.migration_histories.rows import fill
 from tests.packages.package_files import a_package, packed
+from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
 
 SYSTEM, OLD, NEW = "upnotes", "1.0.0", "1.1.0"
@@ -156,7 +157,13 @@ class Onward:
             approvers=("mira@theirs.example",),
         )
         scratch = self._folder / "scratch"
-        tools = Tools(ContentStore("memory:///"), Secrets(None, secrets), scratch, repositories=LOCAL_RULES)
+        tools = Tools(
+            ContentStore("memory:///"),
+            Secrets(None, secrets),
+            scratch,
+            repositories=LOCAL_RULES,
+            isolation=UNISOLATED,
+        )
         world = World(self._folder, tools, git, production, staging, project)
         world.base = await world.commit("main", dict(files), "Theirs")
         return world

@@ -1,6 +1,7 @@
 """An environment's commands get a clean environment, and their answers are read strictly."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
 from shared.clients.secrets import Secrets
 from shared.contracts.projects import Environment
+from tests.support.isolation import UNISOLATED
 
 COMMIT = "c" * 40
 DATABASE = "UPGRADES_SECRET__ACME__STAGING__DB"
@@ -32,20 +34,26 @@ def runner(
         variables={"ROOT": "secret:root", "TITLE": "Acme"},
     )
     secrets = Secrets(None, SECRETS).of("acme", "staging")
-    return EnvironmentRunner(environment, "staging", "run-0123456789ab", secrets)
+    return EnvironmentRunner(environment, "staging", "run-0123456789ab", secrets, isolation=UNISOLATED)
+
+
+def home_exists(home: str) -> bool:
+    return os.path.exists(home)
 
 
 async def test_a_command_sees_what_is_declared_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKERS_OWN", "x")
-    program = "import json, os; json.dump(dict(os.environ), open('seen', 'w'))"
-    with runner(activate=f'python -c "{program}"') as environment:
-        assert await environment.activate(tmp_path, COMMIT) is None
-        seen = json.loads((tmp_path / "seen").read_text())
-        home = tmp_path / seen["HOME"]
-        assert home.is_dir()
-    assert not home.exists()
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    program = (
+        "import json, os; assert os.path.isdir(os.environ['HOME']);"
+        f" json.dump(dict(os.environ), open('{tmp_path}/seen', 'w'))"
+    )
+    assert await runner(activate=f'python -c "{program}"').activate(checkout, COMMIT) is None
+    seen = json.loads((tmp_path / "seen").read_text())
+    assert not home_exists(seen["HOME"])
     assert seen["PATH"].startswith(str(Path(sys.executable).parent))
     expected = {
         "ROOT": "/srv/hosting",
@@ -70,7 +78,6 @@ async def test_answers_are_read_from_standard_output(tmp_path: Path) -> None:
     assert await environment.observe(tmp_path) == COMMIT
     assert await runner(observe="echo nothing >&2").observe(tmp_path) is None
     assert SECRETS[DATABASE] not in await environment.logs(tmp_path)
-    environment.close()
 
 
 async def test_a_command_that_fails_says_which_and_why(tmp_path: Path) -> None:

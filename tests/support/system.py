@@ -17,6 +17,7 @@ from typing import Protocol
 import httpx
 import psutil
 
+from local.hosting import hosting
 from local.kafka import ApacheKafka
 from local.ports import free_port
 from local.process import Child
@@ -154,6 +155,7 @@ class FiveProcesses:
         """Start all five behind one URL, and stop them when the block ends."""
         await create_topics(self.kafka)
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(hosting(self.world))
             for name in SERVICES:
                 self._spawn(name)
                 stack.push_async_callback(self._stop, name)

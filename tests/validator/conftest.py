@@ -11,6 +11,7 @@ from services.validator.stage import Tools
 from shared.addresses import LOOPBACK
 from shared.clients.content import ContentStore
 from shared.clients.secrets import Secrets
+from shared.isolation.choosing import Isolation
 from tests.support.scopes import LOCAL_RULES
 from tests.validator.staging_world import (
     DATABASE,
@@ -65,6 +66,7 @@ async def staging(
         tmp_path / "scratch",
         repositories=LOCAL_RULES,
         networks=LOOPBACK,
+        isolation=Isolation.here(LOOPBACK),
     )
     repository, commit = upgrade
     async with app(asked) as address:

@@ -14,8 +14,8 @@ from services.validator.stage import Tools, run_checks
 from shared.contracts.facts import ChecksFacts
 from shared.contracts.projects import Project, ProjectDefinition
 from shared.contracts.tasks import ChecksTask
-from shared.isolation.bare import Bare
 from shared.jobs.job import Effect, Job
+from tests.support.isolation import UNISOLATED
 from tests.support.scopes import variable
 
 RUN = "run-0123456789ab"
@@ -107,7 +107,7 @@ class Staging:
 
     def without_isolation(self) -> None:
         """Checks run by our own rights, so that a test can meet them in a folder of the machine."""
-        self.tools = dataclasses.replace(self.tools, runner=Bare())
+        self.tools = dataclasses.replace(self.tools, isolation=UNISOLATED)
 
     def job(self, project: Project | None = None) -> Job:
         return Job(

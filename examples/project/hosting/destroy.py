@@ -1,13 +1,6 @@
 """Stops the environment and removes everything of it; where there is nothing, nothing happens."""
 
-import shutil
-
-import place
+import provider
 
 if __name__ == "__main__":
-    here = place.folder()
-    if here.exists():
-        with place.alone(here):
-            for process in place.processes(here):
-                place.stop(here, process)
-            shutil.rmtree(here)
+    provider.have("destroy")

@@ -38,8 +38,8 @@ class LiveProduction:
             checkout(self._git, self.commit, self._tools.folder)
         )
         secrets = self._tools.secrets.of(self._job.project.id, "production")
-        self._runner = self._stack.enter_context(
-            EnvironmentRunner(environment, "production", self._job.run_id, secrets)
+        self._runner = EnvironmentRunner(
+            environment, "production", self._job.run_id, secrets, isolation=self._tools.isolation
         )
         return self
 

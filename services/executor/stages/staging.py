@@ -170,15 +170,15 @@ async def require_same_schema(
 
 async def activate(job: Job, tools: Tools, git: Git, commit: Commit) -> str | None:
     """Start staging's app at `commit`, and see it healthy; its address. Raises Failure when it is not."""
-    with _runner(job, tools) as runner:
-        async with checkout(git, commit, tools.folder) as folder:
-            try:
-                address = await runner.activate(folder, commit)
-                await runner.health(folder, commit)
-            except EnvironmentFailed as error:
-                where = f"environments.staging.{error.command}"
-                reason = f"staging did not come up: {error}"
-                raise _no("environment", reason, where, error.output, _ENVIRONMENT_CURE) from error
+    runner = _runner(job, tools)
+    async with checkout(git, commit, tools.folder) as folder:
+        try:
+            address = await runner.activate(folder, commit)
+            await runner.health(folder, commit)
+        except EnvironmentFailed as error:
+            where = f"environments.staging.{error.command}"
+            reason = f"staging did not come up: {error}"
+            raise _no("environment", reason, where, error.output, _ENVIRONMENT_CURE) from error
     return address
 
 
@@ -188,10 +188,8 @@ async def remove(job: Job, tools: Tools, git: Git, branch: str, commit: Commit |
     database = staging_database(job, tools)
     at = commit if commit is not None and await git.has(commit) else None
     if at is not None:
-        async with job.journal.effect("destroy-staging", at):
-            with _runner(job, tools) as runner:
-                async with checkout(git, at, tools.folder) as folder:
-                    await runner.destroy(folder, at)
+        async with job.journal.effect("destroy-staging", at), checkout(git, at, tools.folder) as folder:
+            await _runner(job, tools).destroy(folder, at)
         removed.append("staging's app")
     async with job.journal.effect("drop-staging-database", database.name):
         for name in (database.name, database.proof):
@@ -218,7 +216,9 @@ def _runner(job: Job, tools: Tools) -> EnvironmentRunner:
     environment = job.project.definition.environments.staging
     url = staging_database(job, tools).url
     secrets = tools.secrets.of(job.project.id, "staging")
-    return EnvironmentRunner(environment, "staging", job.run_id, secrets, database_url=url)
+    return EnvironmentRunner(
+        environment, "staging", job.run_id, secrets, database_url=url, isolation=tools.isolation
+    )
 
 
 async def _seed(url: str, git: Git, commit: Commit, path: str) -> Copied:

@@ -14,6 +14,7 @@ from shared.contracts.stages import Finding
 from shared.contracts.tasks import Upgrade
 from shared.contracts.values import Digest
 from shared.errors import Failure, Reject
+from shared.isolation.choosing import Isolation
 from shared.jobs.job import Job
 from shared.packages.package import Package, read_package
 from shared.prisma.parser import PrismaSchema
@@ -51,6 +52,7 @@ class Tools:
     prisma: PrismaSchema = field(default_factory=PrismaSchema)
     repositories: RepositoryRules = PUBLIC_ONLY
     known_hosts: Path = KNOWN_HOSTS
+    isolation: Isolation = field(default_factory=Isolation.here)
 
     async def git(self, job: Job) -> Git:
         """The Project's clone, up to date with its remote; who held this stage before pushes no more."""

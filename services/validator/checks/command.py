@@ -18,9 +18,8 @@ async def run(check: CommandCheck, context: Context) -> Seen:
             environment=context.variables(),
             deadline_s=check.deadline_s,
             output_bytes_max=_OUTPUT_BYTES_MAX,
-            runner=context.runner,
-            limits=context.limits,
-            destinations=context.destinations(),
+            isolation=context.isolation,
+            destinations=await context.staging.destinations(check.network, context.address),
         )
     except DeadlineExceeded as exceeded:
         late = f"did not end within its deadline of {check.deadline_s:g} s, and was stopped"

@@ -9,9 +9,7 @@ from shared.clients.content import ContentStore
 from shared.clients.environments import EnvironmentRunner
 from shared.clients.secrets import ScopedSecrets
 from shared.contracts.values import Commit, Digest
-from shared.isolation.limits import Limits
-from shared.isolation.network import Destination
-from shared.isolation.runner import Runner
+from shared.isolation.choosing import Isolation
 
 _EXCERPT_LINES = 20
 _EXCERPT_CHARACTERS = 2000
@@ -28,19 +26,13 @@ class Context:
     staging: EnvironmentRunner
     secrets: ScopedSecrets
     content: ContentStore
-    runner: Runner
-    limits: Limits
+    isolation: Isolation
     networks: tuple[Network, ...] = ()
     """Where staging may be, besides the public network."""
 
     def variables(self) -> dict[str, str]:
         """The whole environment of a command."""
         return self.staging.variables(self.commit, self.address)
-
-    def destinations(self) -> list[Destination]:
-        """What a command may reach: staging's address and its database."""
-        urls = (self.address, self.database_url)
-        return [found for url in urls if url and (found := Destination.of_url(url))]
 
     async def keep(self, text: str) -> Digest:
         """Put what a check printed or read into the content store, with secrets taken out."""

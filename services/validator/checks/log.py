@@ -27,7 +27,7 @@ async def run(check: LogCheck, context: Context) -> Seen:
             cwd=context.checkout,
             environment={"LANG": "C.UTF-8"},
             deadline_s=check.deadline_s,
-            limits=context.limits,
+            limits=context.isolation.limits,
             stdin=json.dumps({"patterns": check.absent, "text": text}).encode(),
         )
     except DeadlineExceeded:

@@ -1,0 +1,65 @@
+"""The partners' hosting in a world: a program of its own, as a hosting is, that runs their apps."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from local.process import CannotStart, Child
+from local.world import HOST, World
+
+_PROGRAM = Path(__file__).resolve().parents[1] / "examples" / "hosting" / "server.py"
+_READY_WITHIN_S = 20.0
+_POLL_S = 0.02
+
+
+@asynccontextmanager
+async def hosting(world: World) -> AsyncIterator[None]:
+    """Run the hosting until the block ends; the apps that it started live on, and it finds them again.
+
+    Raises CannotStart when it does not answer.
+    """
+    child = await asyncio.to_thread(
+        Child,
+        [sys.executable, str(_PROGRAM), str(world.folder), str(world.hosting_port)],
+        log=world.folder / "hosting.log",
+        cwd=world.folder,
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
+    )
+    try:
+        await _until_ready(child, world.hosting_port)
+        yield
+    finally:
+        await asyncio.to_thread(child.stop, signal.SIGTERM, patience_s=2)
+
+
+def open_account(world: World, partner: str) -> str:
+    """Let a partner use the hosting; the URL, with its key, that its environments' commands ask."""
+    file = world.folder / partner / "hosting" / "key"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_hex(16))
+    return f"http://{partner}:{file.read_text()}@{HOST}:{world.hosting_port}"
+
+
+async def _until_ready(child: Child, port: int) -> None:
+    end = time.monotonic() + _READY_WITHIN_S
+    async with httpx.AsyncClient(base_url=f"http://{HOST}:{port}", trust_env=False) as client:
+        while True:
+            try:
+                await client.get("/")
+            except httpx.TransportError:
+                if not child.running or time.monotonic() > end:
+                    raise CannotStart(f"the hosting does not answer{child.log_tail()}") from None
+                await asyncio.sleep(_POLL_S)
+            else:
+                return
