@@ -110,7 +110,10 @@ class Gateway:
             if literal.version == 6 and not literal.is_loopback:
                 raise Unreachable(f"{destination}: name the host instead of its IPv6 address")
             inside, alias = str(literal), not literal.is_loopback
-        self.listening.append(Listening(inside, destination.port, alias))
+        listening = Listening(inside, destination.port, alias)
+        if listening in self.listening:
+            return  # the same place by another name
+        self.listening.append(listening)
         self._targets.append((destination, addresses))
 
     def started(self) -> None:
