@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from pydantic_core import from_json
 
 from local import example
+from local.commands import Commands
 from local.dev import service_databases
 from local.kafka import ApacheKafka
 from local.ports import free_port
@@ -26,8 +26,6 @@ from local.postgres import EmbeddedPostgres
 from local.process import Child
 from local.world import World
 from shared.clients.content import ContentStore
-from shared.clock import utc_now
-from shared.contracts.envelope import Envelope, to_body, to_headers
 from shared.contracts.projects import Project, RegisterProject
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease, ReleasePublished
@@ -51,6 +49,7 @@ class Driver:
 
     producer: AIOKafkaProducer
     consumer: AIOKafkaConsumer
+    people: Commands
     began: dict[str, float] = field(default_factory=dict)
     took_s: dict[str, float] = field(default_factory=dict)
     ended: int = 0
@@ -61,17 +60,8 @@ class Driver:
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def send(self, command: Command) -> None:
-        envelope = Envelope(
-            id=str(uuid.uuid4()),
-            source="/bench",
-            type=command.type_name(),
-            subject=command.key(),
-            time=utc_now(),
-        )
-        headers = list(to_headers(envelope))
-        await self.producer.send(
-            command.topic.name, to_body(command), command.key().encode(), headers=headers
-        )
+        record = self.people.record(command)
+        await self.producer.send(record.topic, record.body, record.key, headers=list(record.headers))
 
     async def follow(self) -> None:
         """Read every event and do what a person would do then."""
@@ -184,7 +174,7 @@ async def running(folder: Path) -> AsyncIterator[System]:
         services: dict[str, Child] = {}
         stack.callback(_stop, services)
         services |= {name: start(name) for name in SERVICES}
-        driver = await stack.enter_async_context(_driving(kafka.bootstrap_servers))
+        driver = await stack.enter_async_context(_driving(kafka.bootstrap_servers, world))
         await _publish(driver, ContentStore((world.folder / "content").as_uri()))
         yield System(kafka, postgres, services, driver, start)
 
@@ -196,14 +186,14 @@ def _stop(services: dict[str, Child]) -> None:
 
 
 @asynccontextmanager
-async def _driving(bootstrap_servers: str) -> AsyncIterator[Driver]:
+async def _driving(bootstrap_servers: str, world: World) -> AsyncIterator[Driver]:
     topics = [topic.name for topic in (RELEASE_EVENTS, PROJECT_EVENTS, VERSION_MAP_EVENTS, RUN_EVENTS)]
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True)
     consumer = AIOKafkaConsumer(
         *topics, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", enable_auto_commit=False
     )
     async with producer, consumer:
-        driver = Driver(producer, consumer)
+        driver = Driver(producer, consumer, Commands("/bench", world.token))
         async with asyncio.TaskGroup() as group:
             following = group.create_task(driver.follow())
             yield driver

@@ -12,12 +12,13 @@ import typer
 from cli.asking import AsJson
 from cli.broker import Broker, broker_settings, with_broker
 from cli.output import line, note, say, show_json, table, text
-from cli.world import NoAnswer, announced_world
+from cli.world import NoAnswer, announced_world, world_folder
 from shared.clients.database_urls import database_of, place, with_database
 from shared.clock import utc_now
 from shared.errors import conflict
 
 if TYPE_CHECKING:
+    from shared.identity.tokens import TokenVerifier
     from shared.replay.rebuild import Digest, Rebuilt
     from shared.replay.restorer import Restorer
     from shared.settings import KafkaSettings
@@ -60,7 +61,8 @@ def rebuild(
     target = into or _beside(live_url or "")
     settings = broker_settings(bootstrap_servers)
     done, rebuilt, standing = with_broker(
-        settings, _rebuild(settings, restorer(service, _content()), target, live_url)
+        settings,
+        _rebuild(settings, restorer(service, _content()), target, live_url, _tokens(service)),
     )
     same = _show(service, target, done, rebuilt, standing, restorer(service, _content()), as_json)
     if not same:
@@ -68,7 +70,7 @@ def rebuild(
 
 
 async def _rebuild(
-    settings: KafkaSettings, restorer: Restorer, target: str, live: str | None
+    settings: KafkaSettings, restorer: Restorer, target: str, live: str | None, tokens: TokenVerifier
 ) -> tuple[Rebuilt, Digests, Digests | None]:
     from shared.replay.rebuild import digests, made, rebuild, unsent
     from shared.replay.restorer import CannotRebuild
@@ -79,7 +81,7 @@ async def _rebuild(
         note(f"{waiting} messages wait in the live outbox: what they say is not on the topics yet")
     await made(target)
     try:
-        done = await rebuild(settings, restorer, target)
+        done = await rebuild(settings, restorer, target, tokens)
     except (CannotRebuild, NotOurs) as error:
         raise conflict(
             str(error), field="--into", value=place(target), cure="read the runbook: rebuild"
@@ -177,10 +179,29 @@ def _beside(live: str) -> str:
     return with_database(live, f"{database_of(live)}_rebuilt_{moment}")
 
 
+def _tokens(service: str) -> TokenVerifier:
+    """With what people's commands are proven, which the registry reads again."""
+    from shared.identity.tokens import NOBODY, TokenVerifier
+    from shared.settings import public_keys
+
+    if service != "registry":
+        return NOBODY
+    named = os.environ.get("UPGRADES_TOKEN_PUBLIC_KEYS")
+    folder = world_folder()
+    if not named and folder is not None:
+        from local.world import World
+
+        named = World.open(folder).public_keys
+    try:
+        return TokenVerifier(public_keys(named or ""))
+    except ValueError as error:
+        raise NoAnswer(
+            f"nobody said which keys prove people's commands: {error}", "set UPGRADES_TOKEN_PUBLIC_KEYS"
+        ) from error
+
+
 def _content() -> str:
     """Where packages are: the registry needs them to be read."""
-    from cli.world import world_folder
-
     named = os.environ.get("UPGRADES_CONTENT_URL")
     if named:
         return named

@@ -16,7 +16,7 @@ from shared.errors import Retry
 from shared.identity.proofs import Verifier
 from shared.jobs.batch import Batch
 from shared.jobs.store import WorkerTransaction
-from shared.messaging.topic_reader import Record
+from shared.messaging.record import Record
 from shared.messaging.unread import unread
 from shared.settings import KafkaSettings
 from shared.storage.database import Database

@@ -8,7 +8,6 @@ from services.planner.store import PlannerTransaction
 from services.planner.timers import Timers
 from shared.application import Part, Service
 from shared.clients.content import ContentStore
-from shared.http.limits import Slots
 from shared.messaging.inbox import Inbox
 from shared.messaging.reminder import Reminder
 from shared.storage.database import Database
@@ -27,6 +26,5 @@ def build(settings: PlannerSettings) -> Service:
     parts: list[Part] = [Timers(database)]
     if settings.kafka.embedded:
         parts.append(Reminder(database, PlannerTransaction.open_messages))
-    waits = Slots(settings.http.waits, settings.http.actor_waits)
-    routes = router(inbox, database, ContentStore(settings.content_url), waits)
+    routes = router(inbox, database, ContentStore(settings.content_url))
     return Service("planner", settings, database, inbox, routes, parts, [open_runs(database)])

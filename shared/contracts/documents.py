@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from shared.contracts.catalogue import MESSAGES
-from shared.contracts.envelope import CONTENT_TYPE, SPEC_VERSION
+from shared.contracts.envelope import CONTENT_TYPE, SPEC_VERSION, TOKEN_BYTES_MAX
+from shared.contracts.header_names import TOKEN
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.topics import DEAD_LETTERS, TOPICS, Topic
 from shared.contracts.values import Command, Message
@@ -46,11 +47,6 @@ def messages_on(topic: Topic) -> tuple[type[Message], ...]:
         for message in MESSAGES
         if getattr(message, "topic", None) == topic or (message is CommandRefused and topic in answers)
     )
-
-
-def topics_read(participant: Participant) -> tuple[Topic, ...]:
-    """The topics on which something lies that is for this participant."""
-    return tuple(topic for topic in TOPICS if _read_on(topic, participant))
 
 
 def json_schemas() -> dict[str, str]:
@@ -86,7 +82,7 @@ def asyncapi(participants: Sequence[Participant], schemas: str = "./schemas") ->
                 **{message.__name__: _message(message, schemas) for message in MESSAGES},
                 "DeadLetter": _dead_letter(),
             },
-            "schemas": {"CloudEventHeaders": _headers()},
+            "schemas": {"CloudEventHeaders": _headers(), "PersonsToken": _persons_token()},
         },
     }
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
@@ -185,6 +181,7 @@ def _message(message: type[Message], schemas: str) -> dict[str, Any]:
             "allOf": [
                 {"$ref": "#/components/schemas/CloudEventHeaders"},
                 {"type": "object", "properties": {"ce_type": {"const": message.type_name()}}},
+                *([{"$ref": "#/components/schemas/PersonsToken"}] if message.sent_by == "person" else []),
             ]
         },
         "payload": {
@@ -216,7 +213,7 @@ def _headers() -> dict[str, Any]:
         "properties": {
             "ce_specversion": {"type": "string", "const": SPEC_VERSION},
             "ce_id": text("names the intent: the same id is the same message, handled once"),
-            "ce_source": text("who sent it; ids are unique within it"),
+            "ce_source": text("who sent it; ids are unique within it, and a person's within that person"),
             "ce_type": text("which message it is"),
             "ce_subject": text("the Kafka key"),
             "ce_time": text("when it was made", format="date-time"),
@@ -224,5 +221,20 @@ def _headers() -> dict[str, Any]:
             "ce_causationid": text("the id of the message that caused it"),
             "ce_traceparent": text("W3C trace context"),
             "content-type": {"type": "string", "const": CONTENT_TYPE},
+        },
+    }
+
+
+def _persons_token() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": "A person's command is refused without it; it is not kept (commands.md).",
+        "required": [TOKEN],
+        "properties": {
+            TOKEN: {
+                "type": "string",
+                "maxLength": TOKEN_BYTES_MAX,
+                "description": "the actor's signed JWT, valid when the broker takes the record",
+            }
         },
     }

@@ -13,15 +13,18 @@ from functools import lru_cache
 from pydantic import ValidationError
 
 from shared.contracts.catalogue import BY_TYPE
-from shared.contracts.header_names import is_text
-from shared.contracts.values import Message
+from shared.contracts.header_names import TOKEN, is_text
+from shared.contracts.values import Actor, Message
 from shared.ids import derived_id
 
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = "application/json"
 _SPEC_VERSION, _CONTENT_TYPE = SPEC_VERSION.encode(), CONTENT_TYPE.encode()
 HEADER_BYTES_MAX = 1024
-"""Of each attribute of the envelope."""
+"""Of each attribute of the envelope but the token."""
+TOKEN_BYTES_MAX = 4096
+HTTP_SOURCE, PEOPLES_SOURCE = "/http/", "/topic/"
+"""How the sources of people's commands begin: nobody else may send one."""
 _REQUIRED = ("ce_specversion", "ce_id", "ce_source", "ce_type")
 
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -65,6 +68,8 @@ class Received:
     """As it came over a topic; empty when it came another way."""
     attributes: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """The `ce_` headers as they came over a topic."""
+    token: str | None = field(default=None, compare=False, repr=False)
+    """Of a person's command that came over a topic, until it has been verified."""
 
 
 def seal(
@@ -127,8 +132,16 @@ def _traceparent(of: str) -> str:
     return f"00-{digest[:32]}-{digest[32:48]}-01"
 
 
-def to_headers(envelope: Envelope) -> Headers:
-    """The Kafka headers of an envelope."""
+def source_of(actor: Actor, source: str) -> str:
+    """The source of a person's command from a topic, as its handler and its answers know it.
+
+    Ids are unique within a source, and a source is one person's: nobody can use up the ids of another.
+    """
+    return f"{PEOPLES_SOURCE}{actor.id.replace('%', '%25').replace('/', '%2F')}/{source}"
+
+
+def to_headers(envelope: Envelope, token: str | None = None) -> Headers:
+    """The Kafka headers of an envelope; a person's command carries that person's `token`."""
     headers = [
         ("ce_specversion", _SPEC_VERSION),
         ("ce_id", envelope.id.encode()),
@@ -147,6 +160,8 @@ def to_headers(envelope: Envelope) -> Headers:
         headers.append(("ce_causationdigest", envelope.causation_digest.encode()))
     if envelope.traceparent is not None:
         headers.append(("ce_traceparent", envelope.traceparent.encode()))
+    if token is not None:
+        headers.append((TOKEN, token.encode()))
     headers.append(("content-type", _CONTENT_TYPE))
     return tuple(headers)
 
@@ -165,6 +180,7 @@ def to_body(message: Message) -> bytes:
 def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> Received:
     """Read a Kafka record. Raises `Unreadable` with what is wrong."""
     texts = _texts(headers)
+    token = texts.pop(TOKEN, None)
     missing = [name for name in _REQUIRED if not texts.get(name)]
     if missing:
         raise Unreadable(f"missing headers: {', '.join(missing)}")
@@ -196,7 +212,7 @@ def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> 
         causation_digest=texts.get("ce_causationdigest"),
         digest=digest,
     )
-    return Received(envelope, message, digest, body, texts)
+    return Received(envelope, message, digest, body, texts, token)
 
 
 def explain(error: ValidationError) -> str:
@@ -214,6 +230,10 @@ def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
         if not is_text(name):
             raise Unreadable(f"the header name {name!a} is not UTF-8")
         if not name.startswith("ce_"):
+            continue
+        if name == TOKEN:
+            # Whatever stands there, who has sent it can be told that it is no token.
+            texts[name] = (value or b"")[: TOKEN_BYTES_MAX + 1].decode(errors="replace")
             continue
         if value is None:
             raise Unreadable(f"header {name} has no value")

@@ -31,6 +31,8 @@ def _semantic(text: str) -> str:
 Version = Annotated[str, AfterValidator(_semantic), Field(description="semver 2.0", examples=["1.3.0"])]
 
 
+SentBy = Literal["person", "service"]
+
 C = TypeVar("C", bound="Contract")
 
 
@@ -89,6 +91,8 @@ class Message(Contract):
     """What crosses a topic. `topic` says where; `key` keeps one subject's messages in order."""
 
     topic: ClassVar[Topic]
+    sent_by: ClassVar[SentBy] = "service"
+    """Who proves it on a topic: a person by a token, or a service by its signature."""
 
     @classmethod
     def read(cls, body: bytes) -> Self:
@@ -114,7 +118,7 @@ class Message(Contract):
 
 
 class Actor(Contract):
-    """Who asks. Over HTTP a bearer token proves it; on a topic the writer vouches for it."""
+    """Who asks. The signed token that comes with a command proves it, over HTTP and on a topic."""
 
     id: str = Field(min_length=1, max_length=200, examples=["mira@acme.example"])
     role: Literal["library", "maintainer", "sre"]
@@ -125,8 +129,12 @@ class Actor(Contract):
 
 
 class Command(Message):
-    """Asks for something. The answer is an event, or `CommandRefused` on the topic `answers`."""
+    """Asks for something. The answer is an event, or `CommandRefused` on the topic `answers`.
 
+    A person's command on a topic carries its actor's token (`ce_authorization`); a service signs its own.
+    """
+
+    sent_by: ClassVar[SentBy] = "person"
     answers: ClassVar[Topic]
     actor: Actor
 

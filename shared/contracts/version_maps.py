@@ -11,6 +11,7 @@ from shared.contracts.values import (
     Message,
     ProjectId,
     RunId,
+    SentBy,
     SystemName,
     Timestamp,
     Version,
@@ -31,6 +32,7 @@ class VersionMap(Contract):
 
 
 class _VersionMapCommand(Command):
+    sent_by: ClassVar[SentBy] = "service"
     topic: ClassVar[Topic] = VERSION_MAP_COMMANDS
     answers: ClassVar[Topic] = VERSION_MAP_EVENTS
     project: ProjectId

@@ -7,7 +7,7 @@ from fastapi import Header
 from pydantic import JsonValue
 
 from shared.clock import utc_now
-from shared.contracts.envelope import Envelope, to_body
+from shared.contracts.envelope import HTTP_SOURCE, Envelope, to_body
 from shared.contracts.values import Command, canonical_digest
 from shared.messaging.inbox import Inbox
 
@@ -27,7 +27,7 @@ async def perform(inbox: Inbox[Any], command: Command, key: str | None) -> JsonV
     digest = canonical_digest(to_body(command).decode())
     envelope = Envelope(
         id=key or str(uuid.uuid4()),
-        source=f"/http/{command.actor.id}",
+        source=f"{HTTP_SOURCE}{command.actor.id}",
         type=command.type_name(),
         subject=command.key(),
         time=utc_now(),

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -17,17 +17,22 @@ from shared import background
 from shared.contracts.envelope import Received, Unreadable
 from shared.contracts.topics import Topic
 from shared.errors import Retry
-from shared.identity.proofs import NOBODY, ProofRefused, Verifier
+from shared.identity import proofs as services
+from shared.identity import tokens as people
 from shared.messaging.backoff import delays_s
 from shared.messaging.client_arguments import faststream_arguments
 from shared.messaging.connection_faults import broker_fault
-from shared.messaging.dead_letters import Record, bury
+from shared.messaging.dead_letters import bury
 from shared.messaging.inbox import Inbox, OtherBytes, Stumbled
 from shared.messaging.lenient_records import read_all_names
-from shared.messaging.offsets import Offsets
+from shared.messaging.offsets import Offsets, commit_when_due
+from shared.messaging.patience import until_done
+from shared.messaging.people import People, Unproven
 from shared.messaging.progress import Progress, Stuck, broker_answers
+from shared.messaging.record import Record
 from shared.messaging.record_reader import Read, Readable, RecordReader
 from shared.messaging.turns import Turns
+from shared.messaging.unproven import settle
 from shared.settings import KafkaSettings
 from shared.storage.database import Transaction, is_passing
 from shared.telemetry.metrics import PROOFS_REFUSED
@@ -43,6 +48,9 @@ every topic, so what is done side by side never concerns the same one."""
 _POLL_MS = 1000
 _STOP_WITHIN_S = 5.0
 
+_MISTAKES = (Unreadable, OtherBytes)
+"""Of a message's sender; anything else is a bug of ours."""
+
 T = TypeVar("T", bound=Transaction)
 
 
@@ -54,7 +62,8 @@ class Consumer(Generic[T]):
 
     `instance` names this process among those of its service, the same over restarts: the group knows it by
     that name, and gives it its partitions back at once instead of after the session timeout. `proofs` knows
-    the services' public keys: a message without the proof that it needs is put aside before anything else.
+    the services' public keys and `tokens` those of people's tokens: a message without the proof that it needs
+    is put aside or refused before anything else.
     """
 
     def __init__(
@@ -63,12 +72,14 @@ class Consumer(Generic[T]):
         inbox: Inbox[T],
         settings: KafkaSettings,
         instance: str | None = None,
-        proofs: Verifier = NOBODY,
+        proofs: services.Verifier = services.NOBODY,
+        tokens: people.TokenVerifier = people.NOBODY,
     ) -> None:
         self.service = service
         self.inbox = inbox
         self.settings = settings
-        self._reader = RecordReader(service, inbox.handlers, proofs)
+        self._people = People(tokens, broker_dates=not settings.embedded)
+        self._reader = RecordReader(service, inbox.handlers, proofs, self._people)
         read_all_names()
         # The embedded broker forgets its groups with everything else.
         self._instance = None if settings.embedded else instance
@@ -107,16 +118,33 @@ class Consumer(Generic[T]):
         await self._take_read(await self._reader.read_all(records))
 
     async def _take_read(self, batch: Sequence[Read]) -> None:
-        bad = [(record, str(found)) for record, found in batch if isinstance(found, Unreadable)]
-        good = [(record, found) for record, found in batch if not isinstance(found, Unreadable)]
-        refused = sum(isinstance(found, ProofRefused) for _, found in batch)
-        PROOFS_REFUSED.labels(self.service).inc(refused)
+        bad = [(record, found) for record, found in batch if isinstance(found, Unreadable)]
+        good = [(record, found) for record, found in batch if isinstance(found, Received)]
+        unproven = [(record, found) for record, found in batch if isinstance(found, Unproven)]
         # Side by side: who is well formed does not wait for who is not.
         async with asyncio.TaskGroup() as group:
             if good:
                 group.create_task(self._take_together(good))
             if bad:
-                group.create_task(_until_done(lambda: bury(self.inbox.database, bad)))
+                group.create_task(until_done(lambda: self._bury(bad)))
+            if unproven:
+                group.create_task(self._take_unproven(unproven))
+
+    async def _take_unproven(self, unproven: Sequence[tuple[Record, Unproven]]) -> None:
+        """Refuse them, but for what was proven before it was put aside, and comes again."""
+        try:
+            known = await until_done(lambda: settle(self.inbox, unproven))
+        except Exception as error:  # a bug in answering one must not stop the others for good
+            log.exception("%d unproven commands could not be answered", len(unproven))
+            letters = [(record, error) for record, _ in unproven]
+            return await until_done(lambda: self._bury(letters))
+        return await self._take_together(known)
+
+    async def _bury(self, letters: Sequence[tuple[Record, Exception]]) -> None:
+        refused = sum(isinstance(error, services.ProofRefused) for _, error in letters)
+        PROOFS_REFUSED.labels(self.service).inc(refused)
+        reasons = [(record, _reason(error)) for record, error in letters]
+        await bury(self.inbox.database, reasons, self._people.sender)
 
     def trouble(self) -> str | None:
         """Why this consumer gets nowhere, or None when it does."""
@@ -201,7 +229,7 @@ class Consumer(Generic[T]):
                 else:
                     await self._take_polled(polled)
                     offsets.handled(polled)
-                await _commit(offsets, progress)
+                await commit_when_due(offsets, progress)
         finally:
             await offsets.leave()
 
@@ -248,41 +276,18 @@ class Consumer(Generic[T]):
         async def handle() -> None:
             try:
                 await self.inbox.handle_alone(received)
-            except OtherBytes as error:
-                await bury(self.inbox.database, [(record, str(error))])
-            except ProofRefused as error:
-                PROOFS_REFUSED.labels(self.service).inc()
-                await bury(self.inbox.database, [(record, str(error))])
             except Exception as error:
                 if is_passing(error) or isinstance(error, Retry):
                     raise
-                log.exception("%s could not be handled", received.envelope.type)
-                await bury(self.inbox.database, [(record, f"{type(error).__name__}: {error}")])
+                if not isinstance(error, _MISTAKES):
+                    log.exception("%s could not be handled", received.envelope.type)
+                await self._bury([(record, error)])
 
-        await _until_done(handle)
-
-
-async def _commit(offsets: Offsets, progress: Progress) -> None:
-    """Commit when it is time. Raises `Stuck` when nobody answers though the broker is there."""
-    try:
-        if await offsets.commit_when_due():
-            progress.answered()
-    except TimeoutError:
-        log.warning("offsets not committed, nobody answers")
-        await progress.unanswered()
+        await until_done(handle)
 
 
-async def _until_done(work: Callable[[], Awaitable[None]]) -> None:
-    """Do it again for as long as it fails for a reason that passes."""
-    for delay_s in delays_s():
-        try:
-            return await work()
-        except Exception as error:
-            if not is_passing(error) and not isinstance(error, Retry):
-                raise
-            log.warning("consuming waits: %r", error)
-        await asyncio.sleep(delay_s)
-    return None
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, _MISTAKES) else f"{type(error).__name__}: {error}"
 
 
 async def _stop(subscriber: Any) -> None:

@@ -121,7 +121,7 @@ class Inbox(Generic[T]):
     async def _handle_all(self, messages: Sequence[Received], *, from_memory: bool) -> None:
         """From memory, that none of them was handled before is not asked but proven by the commit."""
         async with self.database.transaction(from_memory=from_memory) as tx:
-            known = {} if from_memory else await _known(tx, messages)
+            known = {} if from_memory else await known_of(tx, messages)
             await tx.preload([received.message for received in messages])
             for received in messages:
                 identity = (received.envelope.source, received.envelope.id)
@@ -165,7 +165,7 @@ class Inbox(Generic[T]):
 
     async def _repeat(self, received: Received, tx: T, *, answer: bool) -> InboxEntry | None:
         identity = (received.envelope.source, received.envelope.id)
-        entry = (await _known(tx, [received])).get(identity)
+        entry = (await known_of(tx, [received])).get(identity)
         if entry is not None:
             await self.answer_repeat(received, entry, tx, answer=answer)
         return entry
@@ -202,7 +202,8 @@ class Inbox(Generic[T]):
             return verdict
 
 
-async def _known(tx: Transaction, messages: Sequence[Received]) -> dict[tuple[str, str], InboxEntry]:
+async def known_of(tx: Transaction, messages: Sequence[Received]) -> dict[tuple[str, str], InboxEntry]:
+    """The inbox's entries of those that were handled before, by source and id."""
     rows = await tx.fetch(
         "select source, id, digest, verdict::text from inbox"
         " join unnest($1::text[], $2::text[]) as asked (source, id) using (source, id)",

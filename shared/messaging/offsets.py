@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from shared.crash_points import around
+from shared.messaging.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -72,3 +73,13 @@ class Offsets:
             raise
         except (KafkaError, IllegalStateError) as error:
             log.warning("offsets not committed, the records will be seen again: %s", error)
+
+
+async def commit_when_due(offsets: Offsets, progress: Progress) -> None:
+    """Commit when it is time. Raises `Stuck` when nobody answers though the broker is there."""
+    try:
+        if await offsets.commit_when_due():
+            progress.answered()
+    except TimeoutError:
+        log.warning("offsets not committed, nobody answers")
+        await progress.unanswered()

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from shared.contracts.envelope import Received, Unreadable, receive
 from shared.contracts.values import Command
 from shared.identity.proofs import Verifier
-from shared.messaging.dead_letters import Record
 from shared.messaging.inbox import Handlers
+from shared.messaging.people import People, Unproven
+from shared.messaging.record import Record
 
 Readable = tuple[Record, Received]
-Read = tuple[Record, Received | Unreadable]
+Read = tuple[Record, Received | Unreadable | Unproven]
 
 _BUSY_S = 0.02
 """How long records are read in one go: a proof takes a tenth of a millisecond, and a batch has thousands."""
@@ -20,10 +21,11 @@ _BUSY_S = 0.02
 class RecordReader:
     """Reads one service's records. Nothing of a record is remembered before its proof has been verified."""
 
-    def __init__(self, service: str, handlers: Handlers, proofs: Verifier) -> None:
+    def __init__(self, service: str, handlers: Handlers, proofs: Verifier, people: People) -> None:
         self._service = service
         self._handlers = handlers
         self._proofs = proofs
+        self._people = people
 
     async def read_all(self, records: Sequence[Record]) -> list[Read]:
         """What they are, in their order; the event loop is not kept for long."""
@@ -39,13 +41,13 @@ class RecordReader:
     def _read(self, record: Record) -> Read:
         try:
             return record, self._receive(record)
-        except Unreadable as error:
+        except (Unreadable, Unproven) as error:
             return record, error
 
     def _receive(self, record: Record) -> Received:
         received = receive(record.headers, record.value)
         if type(received.message) in self._handlers:
-            return self._proofs.check(received, record.topic)
+            return self._people.prove(record, self._proofs.check(received, record.topic))
         # An event that we do not handle is for others; a command that nobody handles is lost.
         if isinstance(received.message, Command):
             raise Unreadable(f"{received.envelope.type} is no command of {self._service}")

@@ -2,37 +2,27 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 from pydantic_core import from_json
 
-from shared.contracts.header_names import to_text
+from shared.contracts.header_names import holds_token, to_text
 from shared.contracts.topics import Topic
 from shared.messaging.client_arguments import client_arguments
 from shared.messaging.lenient_records import read_all_names
+from shared.messaging.record import Record
 from shared.messaging.topic_admin import describe_topics, partition_counts
 from shared.settings import KafkaSettings
 
+_HIDDEN = "(a token, not shown)"
 _POLL_MS = 200
 _EMPTY_MS = 20
 _FETCH_BYTES = 4 * 1024 * 1024
-
-
-class Record(Protocol):
-    """A record as aiokafka reads it; `timestamp` is in milliseconds since 1970, as its sender set it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Iterable[tuple[str, bytes | None]]
 
 
 async def read_topic(settings: KafkaSettings, topic: Topic, *, follow: bool = False) -> AsyncIterator[Record]:
@@ -80,11 +70,15 @@ async def read_batches(
 
 
 def describe(record: Record) -> dict[str, Any]:
-    """The record as a JSON document; what is no text or no JSON stands as `{"base64": …}`."""
+    """The record as a JSON document; what is no text or no JSON stands as `{"base64": …}`.
+
+    Tokens are left out.
+    """
     time = datetime.fromtimestamp(record.timestamp / 1000, UTC) if record.timestamp >= 0 else None
     headers: dict[str, list[Any]] = {}
     for name, value in record.headers:
-        headers.setdefault(to_text(name), []).append(_text(value))
+        shown = _HIDDEN if holds_token(name, value) else _text(value)
+        headers.setdefault(to_text(name), []).append(shown)
     return {
         "topic": record.topic,
         "partition": record.partition,

@@ -8,8 +8,8 @@ from aiokafka.partitioner import DefaultPartitioner
 from shared.contracts.topics import Topic
 from shared.messaging.client_arguments import client_arguments
 from shared.messaging.lenient_records import read_all_names
+from shared.messaging.record import Record
 from shared.messaging.topic_admin import partition_counts
-from shared.messaging.topic_reader import Record
 from shared.settings import KafkaSettings
 
 _POLL_MS = 200

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from shared.replay.restorer import FROM_HTTP, NO_ANSWER, Restorer
+from shared.contracts.envelope import HTTP_SOURCE
+from shared.replay.restorer import NO_ANSWER, Restorer
 from shared.replay.told import Told
 
 Row = tuple[str, str, str, str]
@@ -43,7 +44,7 @@ class Causes:
                 rows.append((*cause, verdict))
             elif cause in self._lately:
                 continue
-            elif cause[0].startswith(FROM_HTTP):
+            elif cause[0].startswith(HTTP_SOURCE):
                 self._waiting[cause] = None
             else:
                 rows.append((*cause, verdict))

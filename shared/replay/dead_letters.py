@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaProducer
 
+from shared.contracts.header_names import without_tokens
 from shared.contracts.topics import dead_letters
 from shared.messaging.client_arguments import client_arguments
-from shared.messaging.topic_reader import Record, read_topic
+from shared.messaging.record import Record
+from shared.messaging.topic_reader import read_topic
 from shared.settings import KafkaSettings
 
 _ABOUT = "dead_"
@@ -117,7 +119,9 @@ def choose(
 
 def _letter(service: str, record: Record, texts: dict[str, str], at: datetime) -> DeadLetter:
     topic, partition, offset = (texts.get(f"{_ABOUT}{name}", "") for name in ("topic", "partition", "offset"))
-    headers = tuple((name, value) for name, value in record.headers if not name.startswith(_ABOUT))
+    headers = tuple(
+        (name, value) for name, value in without_tokens(record.headers) if not name.startswith(_ABOUT)
+    )
     # A broker that forgot counts from 0 again: what it is belongs to its name, too.
     what = hashlib.sha256(repr((topic, partition, offset, record.key, record.value, headers)).encode())
     return DeadLetter(

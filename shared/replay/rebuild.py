@@ -6,7 +6,7 @@ was told. The inbox is filled from each event's cause, so that what comes again 
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,11 @@ import asyncpg
 from shared.clients.database_urls import database_of, with_database
 from shared.clients.postgres import connect
 from shared.garbage import imports_left_alone
+from shared.identity.tokens import NOBODY, TokenVerifier
+from shared.messaging.people import People
 from shared.replay.bulk import copy_rows, drop_indexes, make_indexes
 from shared.replay.causes import BEST, COLUMNS, KEY, Causes
+from shared.replay.commands import are_peoples, read_commands
 from shared.replay.lag import places
 from shared.replay.reading import read_told
 from shared.replay.restorer import NO_ANSWER, CannotRebuild, Part, Restorer
@@ -62,8 +65,10 @@ class Rebuilt:
         return (self.events + self.copied) / self.seconds
 
 
-async def rebuild(settings: KafkaSettings, restorer: Restorer, url: str) -> Rebuilt:
-    """Fill the empty database at `url`; all of it, or nothing.
+async def rebuild(
+    settings: KafkaSettings, restorer: Restorer, url: str, tokens: TokenVerifier = NOBODY
+) -> Rebuilt:
+    """Fill the empty database at `url`; all of it, or nothing. `tokens` prove people's commands.
 
     Raises `CannotRebuild`, `NotOurs`, KafkaError, and what the database's driver raises.
     """
@@ -79,7 +84,7 @@ async def rebuild(settings: KafkaSettings, restorer: Restorer, url: str) -> Rebu
             with imports_left_alone(_COLLECT_AFTER_OBJECTS):
                 events = await _restore(settings, restorer, connection)
             where = await _places(settings, restorer)
-            copied = await _copy(settings, restorer, connection, where)
+            copied = await _copy(settings, restorer, connection, where, tokens)
             await restorer.finish(connection)
             inbox = await connection.fetchval("select count(*) from inbox")
         await connection.execute(f"analyze {await connection.fetchval(_OWN_TABLES)}")
@@ -161,23 +166,37 @@ async def _places(settings: KafkaSettings, restorer: Restorer) -> dict[str, dict
 
 
 async def _copy(
-    settings: KafkaSettings, restorer: Restorer, connection: Any, where: dict[str, dict[int, int]]
+    settings: KafkaSettings,
+    restorer: Restorer,
+    connection: Any,
+    where: dict[str, dict[int, int]],
+    tokens: TokenVerifier,
 ) -> int:
     """What the live service has handled: what lies before its place, and what one of its events names."""
-    if not restorer.copies:
-        return 0
     count = 0
-    async with aclosing(read_told(settings, restorer.copies)) as batches:
-        async for read in batches:
-            passed = [event for event in read if event.offset < where[event.topic][event.partition]]
-            ahead = [event for event in read if event.offset >= where[event.topic][event.partition]]
-            fresh = await _remember(connection, passed)
-            known = await _known(connection, ahead)
-            handled = [*passed, *known]
-            await restorer.copy(handled, connection)
-            await restorer.unanswered(fresh, connection)
-            count += len(handled)
+    async for read in _copies(settings, restorer, tokens):
+        passed = [event for event in read if event.offset < where[event.topic][event.partition]]
+        ahead = [event for event in read if event.offset >= where[event.topic][event.partition]]
+        fresh = await _remember(connection, passed)
+        known = await _known(connection, ahead)
+        handled = [*passed, *known]
+        await restorer.copy(handled, connection)
+        await restorer.unanswered(fresh, connection)
+        count += len(handled)
     return count
+
+
+async def _copies(
+    settings: KafkaSettings, restorer: Restorer, tokens: TokenVerifier
+) -> AsyncIterator[list[Told]]:
+    services = [topic for topic in restorer.copies if not are_peoples(topic)]
+    if services:
+        async with aclosing(read_told(settings, services)) as batches:
+            async for events in batches:
+                yield events
+    people = People(tokens, broker_dates=not settings.embedded)
+    async for commands in read_commands(settings, [*filter(are_peoples, restorer.copies)], people):
+        yield commands
 
 
 async def _known(connection: Any, events: Sequence[Told]) -> list[Told]:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from shared.contracts.envelope import HTTP_SOURCE
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.topics import Topic
 from shared.messaging.inbox import Verdict
 from shared.replay.told import Told
 
-FROM_HTTP = "/http/"
 NO_ANSWER = json.dumps(Verdict().stored())
 # Answers are put in as text, as they lie on the topic: to read and write each anew would be most of the work.
 _BEFORE, _AFTER = json.dumps(Verdict(answer="-").stored()).split('"-"')
@@ -75,7 +75,7 @@ class Restorer(ABC):
         if event.name == CommandRefused.__name__:
             refused = CommandRefused.model_validate_json(event.body)
             return json.dumps(Verdict(refusals=refused.refusals).stored())
-        if not source.startswith(FROM_HTTP):
+        if not source.startswith(HTTP_SOURCE):
             return NO_ANSWER
         answer = self.answer(event)
         return NO_ANSWER if answer is None else f"{_BEFORE}{answer}{_AFTER}"

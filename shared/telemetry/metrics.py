@@ -18,6 +18,9 @@ PROOFS_REFUSED = Counter(
     "Messages that no service with the right to send them has signed; each is a dead letter, too.",
     ["service"],
 )
+UNPROVEN = Counter(
+    "upgradepath_unproven_commands", "People's commands on topics without proof of their actor.", ["service"]
+)
 PRUNED = Counter(
     "upgradepath_pruned_rows",
     "Rows that were deleted because nobody can ask for them again.",

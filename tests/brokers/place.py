@@ -13,8 +13,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from shared.contracts.topics import RELEASE_COMMANDS, RELEASE_EVENTS, Topic, dead_letters
+from shared.messaging.record import Record
 from shared.messaging.topic_admin import DEAD_RECORD_BYTES_MAX
-from shared.messaging.topic_reader import Record, read_topic
+from shared.messaging.topic_reader import read_topic
 from shared.settings import KafkaSettings
 from tests.brokers.tiny_service import Pause, TinyService, publish, wire
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from shared.clock import utc_now
+from shared.contracts.header_names import without_tokens
 from shared.contracts.releases import PublishRelease
 from shared.contracts.topics import RELEASE_COMMANDS
 from shared.replay.dead_letters import choose, read_dead_letters, redrive
@@ -42,7 +43,11 @@ async def test_a_letter_is_sent_again_as_it_was_and_that_is_remembered(place: Pl
     assert {letter.type for letter in letters} == {"upgrades.PublishRelease.v1"}
     assert all("a bug that will be mended" in letter.reason for letter in letters)
     (key, body, headers), _ = place.commands([1, 2])
-    assert (letters[0].key, letters[0].body, letters[0].headers) == (key, body, tuple(headers))
+    assert (letters[0].key, letters[0].body, letters[0].headers) == (
+        key,
+        body,
+        tuple(without_tokens(headers)),
+    )
 
     async with place.service().running() as mended:
         await redrive(place.settings, letters[:1], by="sam", rate_per_s=100)

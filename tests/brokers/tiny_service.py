@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import text
 
-from shared.contracts.envelope import Headers, seal, to_body, to_headers
+from shared.contracts.envelope import Headers, seal, to_body
 from shared.contracts.releases import PublishRelease, Release, ReleasePublished
 from shared.contracts.values import Actor, Message
 from shared.errors import conflict
@@ -23,6 +23,7 @@ from shared.messaging.relay import Relay
 from shared.settings import KafkaSettings
 from shared.storage.database import Database, Transaction
 from shared.storage.tables import MESSAGE_TABLES
+from tests.support.keys import VERIFIER, token_headers
 
 LIBRARY = Actor(id="library@upgradepath.example", role="library")
 REFUSED = "0.0.0"
@@ -62,7 +63,7 @@ class TinyService:
         self.pause = pause
         self.database = Database(name, url, CountingTransaction, pool_size=4)
         self.inbox = Inbox(self.database, {PublishRelease: self.publish})
-        self.consumer = Consumer(name, self.inbox, settings, instance)
+        self.consumer = Consumer(name, self.inbox, settings, instance, tokens=VERIFIER)
         self.relay = Relay(self.database, settings)
 
     async def publish(self, command: PublishRelease, tx: CountingTransaction) -> ReleasePublished:
@@ -138,7 +139,7 @@ def publish(system: str, number: int) -> PublishRelease:
 def wire(message: Message, name: str) -> tuple[bytes, bytes, Headers]:
     """Key, body and headers of a message that `name` makes unique."""
     envelope = seal(message, source=f"/tests/{name}", now=EPOCH)
-    return envelope.subject.encode(), to_body(message), to_headers(envelope)
+    return envelope.subject.encode(), to_body(message), token_headers(message, envelope)
 
 
 def program(name: str, url: str, settings: KafkaSettings, instance: str | None = None) -> list[str]:

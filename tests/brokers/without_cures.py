@@ -27,6 +27,7 @@ from shared.contracts.envelope import Unreadable, receive
 from shared.messaging import consumer, dead_letters, inbox, publisher, relay, topic_reader
 from shared.messaging.consumer import Consumer
 from shared.messaging.progress import Progress
+from shared.messaging.record_reader import RecordReader
 from shared.messaging.relay import Relay
 from shared.storage import database
 from shared.storage.database import Transaction
@@ -58,17 +59,17 @@ def _nothing_is_buried(patch: Patch) -> None:
 
 
 def _what_is_unreadable_is_an_error(patch: Patch) -> None:
-    def read(self: Consumer[Any], record: Any) -> Any:
+    def read(self: RecordReader, record: Any) -> Any:
         try:
             return receive(record.headers, record.value)
         except Unreadable as error:
             raise RuntimeError(str(error)) from error
 
-    patch.setattr(Consumer, "_receive", read)
+    patch.setattr(RecordReader, "_receive", read)
 
 
 def _a_command_of_nobody_is_skipped(patch: Patch) -> None:
-    patch.setattr(Consumer, "_receive", lambda self, record: receive(record.headers, record.value))
+    patch.setattr(RecordReader, "_receive", lambda self, record: receive(record.headers, record.value))
 
 
 def _offsets_first(patch: Patch) -> None:
@@ -95,14 +96,14 @@ def _no_inbox(patch: Patch) -> None:
         return {}
 
     patch.setattr(Transaction, "remember", lambda self, entry: None)
-    patch.setattr(inbox, "_known", nothing)
+    patch.setattr(inbox, "known_of", nothing)
 
 
 def _buried_again_and_again(patch: Patch) -> None:
     async def all_of_them(records: Any, tx: Any) -> set[tuple[str, str]]:
-        return {dead_letters._place(record) for record in records}
+        return {dead_letters.place(record) for record in records}
 
-    patch.setattr(dead_letters, "_first_time", all_of_them)
+    patch.setattr(dead_letters, "first_time", all_of_them)
 
 
 def _producer_as_it_comes(patch: Patch) -> None:

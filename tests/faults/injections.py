@@ -23,7 +23,8 @@ from shared.contracts.topics import (
     VERSION_MAP_COMMANDS,
     VERSION_MAP_EVENTS,
 )
-from shared.messaging.topic_reader import Record, read_topic
+from shared.messaging.record import Record
+from shared.messaging.topic_reader import read_topic
 from tests.faults.groups import groups
 from tests.faults.rig import PROCESSES, Rig
 

@@ -26,7 +26,8 @@ from shared.contracts.version_maps import (
     VersionMapRecorded,
     VersionMapReleased,
 )
-from shared.messaging.topic_reader import Record, read_topic
+from shared.messaging.record import Record
+from shared.messaging.topic_reader import read_topic
 from tests.faults.groups import groups
 from tests.faults.load import MALFORMED, Asked, Load
 from tests.faults.rig import Rig

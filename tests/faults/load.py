@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from local.commands import Commands
 from shared import background
-from shared.clock import utc_now
-from shared.contracts.envelope import Envelope, receive, to_body, to_headers
+from shared.contracts.envelope import receive
 from shared.contracts.projects import Project, RegisterProject
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease, ReleasePublished
@@ -36,7 +36,7 @@ from shared.contracts.runs import (
 from shared.contracts.topics import PROJECT_EVENTS, RELEASE_EVENTS, RUN_EVENTS, VERSION_MAP_EVENTS
 from shared.contracts.values import Actor, Command, Message
 from shared.contracts.version_maps import VersionMapRecorded
-from shared.ids import derived_id, run_id
+from shared.ids import derived_id
 from shared.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -79,8 +79,9 @@ class Asked:
 class Load:
     """Who publishes, registers, asks and decides, and what they have seen."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, token_of: Callable[[Actor], str]) -> None:
         self.kafka = kafka
+        self._people = Commands(SOURCE, token_of)
         self.commands: dict[str, Command] = {}
         self.asked: dict[str, Asked] = {}
         self.published: set[tuple[str, str]] = set()
@@ -128,7 +129,7 @@ class Load:
     def _ask(self, asked: Asked) -> None:
         asked.number = next(self._numbers)
         command = RequestPlan(actor=SRE, project=asked.project, systems=dict(asked.systems))
-        asked.id = run_id(SOURCE, self._say(command, asked.number))
+        asked.id = self._people.run_of(SRE, self._say(command, asked.number))
         self.asked[asked.id] = asked
 
     def _say(self, command: Command, *what: object) -> str:
@@ -150,7 +151,10 @@ class Load:
                     while True:
                         name, command = await self._outgoing.get()
                         try:
-                            await producer.send_and_wait(command.topic.name, *_wire(name, command))
+                            record = self._people.record(command, name)
+                            await producer.send_and_wait(
+                                record.topic, record.body, record.key, headers=list(record.headers)
+                            )
                         except BaseException:
                             self._outgoing.put_nowait((name, command))
                             raise
@@ -203,8 +207,9 @@ class Load:
 
     def _ask_again(self, name: str, command: RequestPlan) -> None:
         """The planner had not read of the Project yet."""
-        asked = self.asked.get(run_id(SOURCE, name))
-        if asked is not None and asked.id == run_id(SOURCE, name) and asked.run is None:
+        run = self._people.run_of(SRE, name)
+        asked = self.asked.get(run)
+        if asked is not None and asked.id == run and asked.run is None:
             del self.asked[asked.id]
             asyncio.get_running_loop().call_later(_AGAIN_S, self._ask, asked)
 
@@ -253,11 +258,3 @@ class Load:
             self._say(
                 RollBackRun.model_validate({**about, "reason": "nothing else helps"}), run.id, run.fence
             )
-
-
-def _wire(name: str, command: Command) -> tuple[bytes, bytes, None, None, list[tuple[str, bytes]]]:
-    """Value, key, partition, timestamp and headers, as the producer takes them."""
-    envelope = Envelope(
-        id=name, source=SOURCE, type=command.type_name(), subject=command.key(), time=utc_now()
-    )
-    return to_body(command), command.key().encode(), None, None, list(to_headers(envelope))

@@ -175,7 +175,7 @@ class Rig:
         )
         self.kafka = ApacheKafka(folder / "kafka")
         self.settings = KafkaSettings(bootstrap_servers=self.kafka.bootstrap_servers)
-        self.load = Load(self.settings)
+        self.load = Load(self.settings, self.world.token)
         self.disk = Disk(self.world.folder / "content" / "sha256", _CONTENT_MIB)
         self.processes: dict[str, Kept] = {}
         self.databases: dict[str, str] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from shared.contracts.envelope import Envelope, Received, seal, to_body, to_headers
+from shared.contracts.envelope import Envelope, Received, seal, to_body
 from shared.contracts.releases import PublishRelease
 from shared.contracts.values import Actor
 from shared.errors import Retry, conflict
@@ -21,6 +21,7 @@ from shared.settings import KafkaSettings
 from shared.storage.database import Database, Transaction
 from shared.storage.messages import InboxEntry
 from shared.storage.tables import MESSAGE_TABLES
+from tests.support.keys import VERIFIER, token_headers
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 LIBRARY = Actor(id="library@upgradepath.example", role="library")
@@ -37,6 +38,8 @@ class Kept:
     offset: int
     topic: str = "upgrades.release.commands.v1"
     partition: int = 0
+    timestamp: int = 0
+    timestamp_type: int = 0
 
 
 class Counting:
@@ -45,7 +48,7 @@ class Counting:
     def __init__(self, url: str) -> None:
         self.database: Database[Transaction] = Database("registry", url, Transaction)
         self.inbox: Inbox[Transaction] = Inbox(self.database, {PublishRelease: self.publish})
-        self.consumer = Consumer("registry", self.inbox, KafkaSettings())
+        self.consumer = Consumer("registry", self.inbox, KafkaSettings(), tokens=VERIFIER)
         self.calls = 0
         self.fail_with: list[Exception] = []
         self.together: asyncio.Barrier | None = None
@@ -99,7 +102,7 @@ def received(version: str, name: str | None = None) -> Received:
 
 def kept(version: str, offset: int = 0, name: str | None = None) -> Kept:
     message = command(version)
-    return Kept(b"auth-system", to_body(message), to_headers(envelope(message, name)), offset)
+    return Kept(b"auth-system", to_body(message), token_headers(message, envelope(message, name)), offset)
 
 
 RETRY = Retry("the content store does not answer")

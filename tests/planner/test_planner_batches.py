@@ -21,6 +21,7 @@ from shared.settings import KafkaSettings
 from shared.storage.clock import DatabaseClock
 from shared.storage.database import Database, Outrun
 from tests.messaging.counting import Kept
+from tests.support.keys import VERIFIER
 from tests.support.planner_examples import NOON, PROJECT
 from tests.support.planner_service import PlannerService
 from tests.support.proofs import PROOFS, proven_headers
@@ -88,7 +89,7 @@ async def _replayed(
         await connection.execute(text("truncate projects, runs, releases, inbox, outbox"))
         await connection.execute(text("update release_book set revision = 0"))
     database.memory = PlannerTransaction.new_memory()
-    consumer = Consumer("planner", Inbox(database, HANDLERS), KafkaSettings(), proofs=PROOFS)
+    consumer = Consumer("planner", Inbox(database, HANDLERS), KafkaSettings(), proofs=PROOFS, tokens=VERIFIER)
     for begin, end in zip([0, *ends], [*ends, len(records)], strict=True):
         await consumer.take(records[begin:end])
     async with database.engine.connect() as connection:

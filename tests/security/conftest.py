@@ -1,6 +1,6 @@
-"""Fixtures of other folders that attacks need."""
+"""Fixtures that several attacks need."""
 
 from tests.registry.conftest import registry, registry_url
-from tests.support.secured_broker import secured_kafka
+from tests.security.desks import both, planner
 
-__all__ = ["registry", "registry_url", "secured_kafka"]
+__all__ = ["both", "planner", "registry", "registry_url"]

@@ -9,7 +9,6 @@ from sqlalchemy import select
 
 from services.planner.handlers import HANDLERS
 from services.planner.store import PlannerTransaction
-from services.planner.store.lists import run_for
 from shared.clock import utc_now
 from shared.contracts.catalogue import BY_TYPE
 from shared.contracts.envelope import Envelope, Received, receive, seal, to_body
@@ -32,7 +31,6 @@ from shared.storage.tables import OutboxRow
 from tests.support.planner_examples import (
     MIRA,
     PROJECT,
-    SRE,
     StageCommand,
     finished,
     project,
@@ -109,11 +107,11 @@ class PlannerService:
 
     async def view(self, run_id: str) -> RunView:
         async with self.database.transaction() as tx:
-            return (await run_for(tx, run_id, SRE))[0].view()
+            return (await tx.run_with_revision(run_id))[0].view()
 
     async def open_command(self, run_id: str) -> Message | None:
         async with self.database.transaction() as tx:
-            await run_for(tx, run_id, SRE)
+            await tx.run_with_revision(run_id)
             for message in await tx.open_messages():
                 if not isinstance(message, RunChanged) and getattr(message, "run_id", None) == run_id:
                     return message

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.contracts.envelope import Received, to_body, to_headers
+from shared.contracts.envelope import Received, to_body
 from shared.contracts.stages import StageBegun, StageFinished
 from shared.contracts.topics import Topic
 from shared.contracts.values import Message
 from shared.identity.keys import PublicKeys, SigningKey
 from shared.identity.proofs import SIGNED, Signer, Verifier
+from tests.support.keys import token_headers
 
 PRINCIPALS = (
     "registry",
@@ -55,9 +56,9 @@ def sender_of(message: Message) -> str | None:
 
 
 def proven_headers(received: Received, topic: Topic | None = None) -> tuple[tuple[str, bytes | None], ...]:
-    """The headers of a message with the proof that its type needs."""
+    """The headers of a message with the proof that its type needs; a person's command with a token."""
     sender = sender_of(received.message)
-    headers = to_headers(received.envelope)
+    headers = token_headers(received.message, received.envelope)
     if sender is None:
         return headers
     return signed(sender, topic or received.message.topic, to_body(received.message), headers)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-
 from aiokafka import AIOKafkaProducer
 
-from shared.clock import utc_now
-from shared.contracts.envelope import Received, Unreadable, receive, seal, to_body, to_headers
+from local.commands import Commands
+from shared.contracts.envelope import Received, Unreadable, receive
 from shared.contracts.topics import TOPICS, Topic
 from shared.contracts.values import Command
-from shared.messaging.topic_reader import Record, describe, read_topic
+from shared.messaging.record import Record
+from shared.messaging.topic_reader import describe, read_topic
 from tests.support.system import System
 
 
@@ -34,10 +33,10 @@ async def messages(system: System, topic: Topic, key: str) -> list[Received]:
 
 
 async def send(system: System, command: Command) -> str:
-    """Put a command on its topic; its id, by which the answers name their cause."""
-    envelope = seal(command, source=f"/journeys/{uuid.uuid4()}", now=utc_now())
-    await send_raw(system, command.topic, envelope.subject, to_body(command), to_headers(envelope))
-    return envelope.id
+    """Put a command on its topic with its actor's token; its id, by which the answers name their cause."""
+    record = Commands("/journeys", system.token).record(command)
+    await send_raw(system, command.topic, command.key(), record.body, record.headers)
+    return record.id
 
 
 async def send_raw(
