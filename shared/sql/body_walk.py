@@ -1,5 +1,6 @@
 """A body of PL/pgSQL as PostgreSQL's scanner sees it, and how one walks along it. Pure."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,7 @@ class BodyWalk:
         self._body = body
         self._tokens = tokens_of(body)
         self._words = [_word(body[each.start : each.end]) for each in self._tokens]
+        self._ends = [at for at, letter in enumerate(body) if letter == "\n"]
         self._at = 0
         self._found: list[Fragment] = []
 
@@ -38,7 +40,7 @@ class BodyWalk:
 
     def _line(self, at: int) -> int:
         place = self._tokens[min(at, len(self._tokens) - 1)].start if self._tokens else 0
-        return self._body.count("\n", 0, place) + 1
+        return bisect_left(self._ends, place) + 1
 
     def _no(self, at: int) -> Unreadable:
         near = self._words[at] if at < len(self._words) else "its end"

@@ -1,8 +1,9 @@
 """SQL that a script puts together: its text as far as the expression's constants say it. Pure."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from shared.sql.tree import inner, kind, strings
@@ -12,6 +13,7 @@ UNKNOWN = "unknown_here"
 _FORMATTED = re.compile(r"%(?:(?P<at>\d{1,4})\$)?-?\d*(?P<kind>[sIL%])")
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,20}\s*")
 _CHARACTERS_MAX = 100_000
+_TRIED_MAX = 4
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,21 @@ def made_text(node: Any) -> MadeText:
     made = _made(node)
     # Each part is bounded, so that texts in texts do not multiply.
     return made if len(made.text) <= _CHARACTERS_MAX else _NOTHING
+
+
+def possible_texts(text: str) -> Iterator[str]:
+    """What a text with unknown parts may be: names, strings or numbers in their place, and its beginnings.
+
+    Of a text with more than four unknown parts, the first four are tried.
+    """
+    pieces = text.split(UNKNOWN)
+    for known in range(min(len(pieces) - 1, _TRIED_MAX), 0, -1):
+        for chosen in product((UNKNOWN, f"'{UNKNOWN}'", "1"), repeat=known):
+            filled = [piece + part for piece, part in zip(pieces, chosen, strict=False)]
+            if known == len(pieces) - 1:
+                yield "".join(filled) + pieces[known]
+            # Without what follows: options, a list of columns.
+            yield "".join(filled) + (pieces[known][0] if pieces[known][:1] in ("'", '"') else "")
 
 
 def number_of(node: Any) -> int | None:

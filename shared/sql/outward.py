@@ -113,7 +113,8 @@ _ELSEWHERE = """
     dblink_build_sql_update dblink_build_sql_delete postgres_fdw_handler postgres_fdw_validator
     postgres_fdw_disconnect postgres_fdw_disconnect_all postgres_fdw_get_connections file_fdw_handler
     file_fdw_validator postgresql_fdw_validator http http_get http_post http_put http_patch http_delete
-    http_head http_set_curlopt query_export_to_s3 table_import_from_s3 xslt_process
+    http_head http_set_curlopt query_export_to_s3 table_import_from_s3 xslt_process load_labels_from_file
+    load_edges_from_file run_command_on_workers run_command_on_shards
 """
 FUNCTIONS: dict[str, str] = {
     **dict.fromkeys(_FILES.split(), "it reads or writes the server's files"),
@@ -127,11 +128,17 @@ _FOREIGN_SCHEMAS = """
 FUNCTION_SCHEMAS = frozenset(_FOREIGN_SCHEMAS.split())
 """Extensions put there what runs as somebody else, later or elsewhere."""
 _FIRST_IS_SQL = """
-    query_to_xml query_to_xmlschema query_to_xml_and_xmlschema ts_stat crosstab crosstab2 crosstab3 crosstab4
-    crosstab_hash connectby run_command_on_workers
+    query_to_xml query_to_xmlschema query_to_xml_and_xmlschema ts_stat crosstab crosstab2 crosstab3
+    crosstab4 crosstab_hash
 """
 SQL_TAKERS: dict[str, int] = {**dict.fromkeys(_FIRST_IS_SQL.split(), 0), "ts_rewrite": 1}
 """Functions that run SQL given as a text, and which argument it is."""
+_READERS = """
+    to_regclass to_regnamespace obj_description has_table_privilege has_schema_privilege pg_relation_size
+    pg_table_size pg_total_relation_size format quote_ident quote_literal concat concat_ws lower upper length
+"""
+READERS_OF_NAMES = frozenset(_READERS.split())
+"""Functions that do nothing to the table or schema that a text names to them."""
 _SECRETS = """
     pg_authid pg_shadow pg_user_mapping pg_user_mappings pg_subscription pg_file_settings pg_hba_file_rules
     pg_ident_file_mappings pg_shmem_allocations pg_backend_memory_contexts
@@ -163,14 +170,14 @@ SETTING_VALUES: dict[str, tuple[frozenset[str], str]] = {
 """Settings that may have these values, and why no others."""
 LANGUAGES = frozenset({"sql", "plpgsql"})
 _INSIDE = """
-    address_standardizer address_standardizer_data_us age amcheck autoinc bloom btree_gin btree_gist
-    citext cube dict_int dict_xsyn earthdistance fuzzystrmatch h3 h3_postgis hll hstore hypopg
-    index_advisor insert_username intagg intarray ip4r isn lo ltree moddatetime periods pg_bigm
-    pg_buffercache pg_freespacemap pg_hashids pg_idkit pg_ivm pg_jsonschema pg_partman pg_prewarm
-    pg_similarity pg_stat_statements pg_trgm pg_ulid pg_uuidv7 pg_visibility pgcrypto pgjwt pgmq
-    pgrouting pgrowlocks pgstattuple pgtap pgx_ulid plpgsql plpgsql_check postgis postgis_sfcgal
-    postgis_topology prefix refint rum seg semver tablefunc tcn temporal_tables timescaledb topn
-    tsm_system_rows tsm_system_time ulid unaccent unit uuid-ossp vector vectorscale
+    address_standardizer address_standardizer_data_us amcheck autoinc bloom btree_gin btree_gist citext
+    cube dict_int dict_xsyn earthdistance fuzzystrmatch h3 h3_postgis hll hstore hypopg index_advisor
+    insert_username intagg intarray ip4r isn lo ltree moddatetime periods pg_bigm pg_buffercache
+    pg_freespacemap pg_hashids pg_idkit pg_ivm pg_jsonschema pg_partman pg_prewarm pg_similarity
+    pg_stat_statements pg_trgm pg_ulid pg_uuidv7 pg_visibility pgcrypto pgjwt pgmq pgrouting pgrowlocks
+    pgstattuple pgtap pgx_ulid plpgsql plpgsql_check postgis postgis_sfcgal postgis_topology prefix
+    refint rum seg semver tablefunc tcn temporal_tables timescaledb topn tsm_system_rows tsm_system_time
+    ulid unaccent unit uuid-ossp vector vectorscale
 """
 EXTENSIONS = frozenset(_INSIDE.split())
 """Extensions known to stay inside the database, trusted ones of PostgreSQL and widely used others."""

@@ -40,6 +40,10 @@ class Unreadable(ValueError):
 NO_ROWS_FROM_STDIN = ("COPY … FROM STDIN has nobody who sends the rows", "write INSERT … VALUES")
 
 
+# The tree comes as a message, and a message has at most a hundred parts inside each other.
+_TOO_DEEP = Fault(1, "an expression or a query is nested too deeply", "split it, or use brackets less deeply")
+
+
 @dataclass(frozen=True)
 class Token:
     """A word, name, number or sign of the text, no comment; places are characters from the beginning."""
@@ -75,9 +79,7 @@ def parse(sql: str) -> tuple[Parsed, ...]:
     except postgast.PgQueryError as error:
         raise Unreadable(_fault(text, error)) from None
     except DecodeError:
-        # The tree comes as a message, and a message has at most a hundred parts inside each other.
-        reason = "an expression or a query is nested too deeply"
-        raise Unreadable(Fault(1, reason, "split it, or use brackets less deeply")) from None
+        raise Unreadable(_TOO_DEEP) from None
     place = _places(text, mark)
     tokens = tuple(_tokens(text, place))
     starts = [token.start for token in tokens]
@@ -93,9 +95,22 @@ def parse(sql: str) -> tuple[Parsed, ...]:
 def tokens_of(text: str) -> tuple[Token, ...]:
     """The tokens of any text in PostgreSQL's spelling, a function's body too. Raises `Unreadable`."""
     try:
+        bound_sql(text)
         return tuple(_tokens(text, _places(text, 0)))
+    except TooMuch as error:
+        raise Unreadable(Fault(_line(text, error.at), str(error), "split the script")) from None
     except postgast.PgQueryError as error:
         raise Unreadable(_fault(text, error)) from None
+
+
+def nodes_of(text: str) -> tuple[Any, ...]:
+    """The parser's nodes of a part of what `tokens_of` has bounded, without places. Raises `Unreadable`."""
+    try:
+        return tuple(inner(raw.stmt) for raw in postgast.parse(text).stmts)
+    except postgast.PgQueryError as error:
+        raise Unreadable(_fault(text, error)) from None
+    except DecodeError:
+        raise Unreadable(_TOO_DEEP) from None
 
 
 def _tokens(text: str, place: Callable[[int], int]) -> Iterator[Token]:

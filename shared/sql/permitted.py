@@ -4,30 +4,48 @@ The tree of PostgreSQL's parser is judged, with all that stands in it: expressio
 bodies of functions and DO blocks, constants that are run as SQL. What cannot be read is refused.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from shared.sql import risks
 from shared.sql.body_walk import Fragment
 from shared.sql.concerns import INSIDE, Concern, excerpt
-from shared.sql.made_text import UNKNOWN, MadeText, made_text
+from shared.sql.made_text import MadeText, made_text, possible_texts
 from shared.sql.outward import LANGUAGES, SQL_TAKERS
-from shared.sql.parsing import Unreadable, parse
+from shared.sql.parsing import Unreadable, nodes_of, parse
 from shared.sql.plpgsql import fragments_of
 from shared.sql.refusing import refusals_of
-from shared.sql.tree import below, inner, kind, strings
+from shared.sql.tree import below, inner, kind, parts_of_tree, strings
 
 _DEPTH_MAX = 12
+_HOLDING_CODE = frozenset({"DoStmt", "CreateFunctionStmt", "FuncCall"})
 _DYNAMIC = risks.Risk(
     "it makes its SQL while it runs, and nobody can say beforehand what it does", grave=True
 )
 _OTHER_LANGUAGE = (
     "code in other languages than sql and plpgsql cannot be read, and may reach beyond the database"
 )
-_SHORTEST_SQL = 6
+_TRIED_MAX = 2_000
+# The words with which statements begin that may be refused, themselves or for what stands in them.
+_BEGINNING = re.compile(
+    r"\s*(?:[(;]|--|/\*|(?:alter|analyze|call|checkpoint|cluster|comment|commit|copy|create|declare|delete|discard"
+    r"|do|drop|execute|explain|grant|import|insert|load|lock|merge|prepare|reassign|refresh|reindex|reset|revoke"
+    r"|rollback|security|select|set|truncate|update|values|table|vacuum|with)\b)",
+    re.IGNORECASE,
+)
 
 
+@dataclass
+class _Tried:
+    """How many texts were tried as SQL."""
+
+    count: int = 0
+
+
+@lru_cache(maxsize=16)
 def concerns_of(sql: str) -> tuple[Concern, ...]:
     """Every concern of a script, in order. Raises `Unreadable` when PostgreSQL cannot read it."""
     judge = _Judge()
@@ -53,6 +71,7 @@ class _Judge:
     found: list[Concern] = field(default_factory=list)
     scene: risks.Made = field(default_factory=risks.Made)
     depth: int = 0
+    tried: _Tried = field(default_factory=_Tried)
     executed: set[str] = field(default_factory=set)
     """Texts that were judged as SQL."""
     _text: str = ""
@@ -61,13 +80,14 @@ class _Judge:
     def statement(self, node: Any, text: str, line: int) -> None:
         """Judge a statement that stands at `line`, with all that is below it."""
         self._text, self._line = text, line
-        for reason, cure in refusals_of(node):
-            self._refuse(reason, cure)
-        for risk in risks.risks_of(node, self.scene):
-            self._risk(risk)
-        for each in below(node):
-            self._look_inside(each, text, line)
-            self._text, self._line = text, line
+        for part in parts_of_tree(node):
+            for reason, cure in refusals_of(part):
+                self._refuse(reason, cure)
+            for risk in risks.risks_of(part, self.scene):
+                self._risk(risk)
+            if part.kind in _HOLDING_CODE:
+                self._look_inside(part.node, text, line)
+                self._text, self._line = text, line
 
     def _refuse(self, reason: str, cure: str) -> None:
         self.found.append(Concern("refused", self._line, excerpt(self._text), reason, cure))
@@ -112,36 +132,40 @@ class _Judge:
 
     def _script(self, sql: str, line: int, *, refusals_only: bool = False) -> None:
         """Judge SQL that is run from inside other SQL. Raises `Unreadable`."""
+        self.executed.add(sql)
+        placed, counted = [], 0
+        for each in parse(sql):
+            line += sql.count("\n", counted, each.start)
+            counted = each.start
+            placed.append((each.node, sql[each.start : each.end], line))
+        self._inside(placed, refusals_only=refusals_only)
+
+    def _inside(self, placed: Sequence[tuple[Any, str, int]], *, refusals_only: bool = False) -> None:
+        """Judge statements, each with its text and line, that stand inside the one that is judged."""
         if self.depth >= _DEPTH_MAX:
             self._refuse("its SQL stands too deep in other SQL", f"nest it {_DEPTH_MAX} deep at the most")
             return
-        self.executed.add(sql)
-        statements = parse(sql)
-        inside = _Judge(scene=self.scene, depth=self.depth + 1, executed=self.executed)
-        for each in statements:
-            at = line + sql.count("\n", 0, each.start)
-            inside.statement(each.node, sql[each.start : each.end], at)
+        inside = _Judge(scene=self.scene, depth=self.depth + 1, executed=self.executed, tried=self.tried)
+        for node, text, at in placed:
+            inside.statement(node, text, at)
         self.found += [each for each in inside.found if each.kind == "refused" or not refusals_only]
 
     def _fragments(self, fragments: tuple[Fragment, ...], line: int) -> None:
         nodes: list[Any] = []
         made: list[tuple[Fragment, MadeText]] = []
         for each in fragments:
-            at = line + each.line - 1
+            found = _nodes_of(each)
+            nodes += found
+            self._inside([(node, each.text, line + each.line - 1) for node in found])
             if each.kind == "dynamic":
-                (parsed,) = parse(f"SELECT {each.text}")
-                nodes.append(parsed.node)
-                made.append((each, made_text(inner(inner(parsed.node.target_list[0]).val))))
-                text = f"SELECT {each.text}"
-            else:
-                text = _as_statement(each)
-                nodes += [parsed.node for parsed in parse(text)]
-            self._script(text, at)
+                made.append((each, made_text(inner(inner(found[0].target_list[0]).val))))
         for each, known in made:
             self._text, self._line = f"EXECUTE {each.text}", line + each.line - 1
             self._execute(known)
         if not all(known.whole for _, known in made):
-            self._hidden(nodes)
+            # Constants of a body that runs SQL nobody can follow: they must not be what is refused.
+            for text in (text for node in nodes for text in _constants(node)):
+                self._suspect(text)
 
     def _execute(self, made: MadeText) -> None:
         """Judge a text that is run as SQL, as far as it is known."""
@@ -153,42 +177,49 @@ class _Judge:
                 self._refuse(f"the SQL that it runs cannot be read: {error.fault.reason}", error.fault.cure)
             return
         self._risk(_DYNAMIC)
-        for known in (made.text, made.text.replace(UNKNOWN, "1"), made.text.replace(UNKNOWN, "'1'")):
-            try:
-                self._script(known, self._line, refusals_only=True)
-            except Unreadable:
-                continue
-            return
+        for text in possible_texts(made.text):
+            before = len(self.found)
+            self.tried.count += 1
+            if self.tried.count > _TRIED_MAX:
+                self._refuse("more of its SQL is made while it runs than can be followed", "split the script")
+                return
+            self._suspect(text)
+            if len(self.found) > before:
+                return
 
-    def _hidden(self, nodes: list[Any]) -> None:
-        """Constants of a body that runs SQL nobody can follow: such a one must not be outward SQL."""
-        for text in (text for node in nodes for text in _constants(node)):
-            if len(text) < _SHORTEST_SQL or text in self.executed:
-                continue
-            try:
-                self._script(text, self._line, refusals_only=True)
-            except Unreadable:
-                continue
+    def _suspect(self, text: str) -> None:
+        """Refuse what is refused in a text that may be run as SQL, or may be no SQL at all."""
+        if text in self.executed or not _BEGINNING.match(text):
+            return
+        self.executed.add(text)
+        try:
+            self._script(text, self._line, refusals_only=True)
+        except Unreadable:
+            # Words, or the parts do not fit: nothing is known of it.
+            return
 
     def _taker(self, node: Any) -> None:
+        """A call whose arguments may be SQL: it is known to run it, or nobody knows what it does."""
         name = strings(node.funcname)[-1]
         at = 0 if name.startswith("pgr_") else SQL_TAKERS.get(name)
-        if at is None or at >= len(node.args):
-            return
-        given = inner(node.args[at])
-        self._execute(made_text(inner(given.arg) if kind(given) == "NamedArgExpr" else given))
+        for place, each in enumerate(node.args):
+            given = inner(each)
+            made = made_text(inner(given.arg) if kind(given) == "NamedArgExpr" else given)
+            if place == at:
+                self._execute(made)
+            elif made.whole and " " in made.text:
+                self._suspect(made.text)
 
 
-def _as_statement(fragment: Fragment) -> str:
-    if fragment.kind == "expression":
-        return f"SELECT {fragment.text}"
-    if fragment.kind == "query":
+def _nodes_of(fragment: Fragment) -> tuple[Any, ...]:
+    if fragment.kind in ("statement", "query"):
         try:
-            parse(fragment.text)
+            return nodes_of(fragment.text)
         except Unreadable:
-            # The name of a cursor, perhaps with arguments.
-            return f"SELECT {fragment.text}"
-    return fragment.text
+            # A loop over the name of a cursor, perhaps with arguments.
+            if fragment.kind == "statement":
+                raise
+    return nodes_of(f"SELECT {fragment.text}")
 
 
 def _constants(node: Any) -> Iterator[str]:

@@ -1,28 +1,24 @@
 """Why a statement must not come from a Release: by its kind, its settings and every name in it. Pure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from postgast import pg_query_pb2
 
+from shared.sql.calls import Refused, refused_call, refused_setting
 from shared.sql.concerns import INSIDE, LEAVE_OUT
-from shared.sql.made_text import made_text, number_of
+from shared.sql.made_text import made_text
 from shared.sql.outward import (
     EXTENSIONS,
     FUNCTION_SCHEMAS,
     FUNCTIONS,
     OBJECTS,
-    OUR_LOCKS,
     OUR_NAMES,
     SECRET_RELATIONS,
-    SETTING_VALUES,
-    SETTINGS,
     STATEMENTS,
 )
-from shared.sql.tree import below, inner, kind, strings
+from shared.sql.tree import Part, inner, kind, strings
 
-Refused = Iterator[tuple[str, str]]
-"""Reasons with their cures."""
 _CATALOGUES = ("pg_catalog", "information_schema", "pg_toast")
 _WRITERS = {
     "InsertStmt": "relation", "UpdateStmt": "relation", "DeleteStmt": "relation", "MergeStmt": "relation",
@@ -32,26 +28,34 @@ _WRITERS = {
     "CreateSeqStmt": "sequence", "AlterSeqStmt": "sequence", "IntoClause": "rel",
 }  # fmt: skip
 # Names in these are of columns, constants and roles, not of what lies in a schema.
-_OTHER_NAMES = frozenset(
-    {"A_Const", "ColumnRef", "RoleSpec", "Alias", "ResTarget", "ColumnDef", "Constraint", "String"}
-)
+_OTHER_NAMES = frozenset({"A_Const", "RoleSpec", "Alias", "ResTarget", "ColumnDef", "Constraint", "String"})
+_PLACED = {
+    "CreateStmt": "tablespacename", "IntoClause": "table_space_name", "IndexStmt": "table_space",
+    "Constraint": "indexspace", "AlterTableCmd": "name",
+}  # fmt: skip
 _DEFAULT_SCHEMA = "public"
 _IN_CATALOGUE = "it changes the server's own catalogue"
 
 
-def refusals_of(node: Any) -> Refused:
-    """Why the statement, with all that stands in it, must not come from a Release."""
-    for each in below(node):
-        name = kind(each)
-        if name in STATEMENTS:
-            yield STATEMENTS[name], LEAVE_OUT
-        if name in _BY_KIND:
-            yield from _BY_KIND[name](each)
-        if name in _WRITERS and not (name == "CopyStmt" and not each.is_from):
-            yield from _written(getattr(each, _WRITERS[name]))
-        yield from _tablespace(each)
-        if name not in _OTHER_NAMES:
-            yield from _named(each)
+def refusals_of(part: Part) -> Refused:
+    """Why a node must not stand in a statement of a Release."""
+    name, node = part.kind, part.node
+    if name in STATEMENTS:
+        yield STATEMENTS[name], LEAVE_OUT
+    if name in _BY_KIND:
+        yield from _BY_KIND[name](node)
+    if name in _WRITERS and not (name == "CopyStmt" and not node.is_from):
+        yield from _written(getattr(node, _WRITERS[name]))
+    if name in _PLACED:
+        yield from _tablespace(node, name)
+    if name == "ColumnRef":
+        # Behind a value that has no such column, a name is the function that takes the value.
+        names = part.names[1:]
+    elif name in _OTHER_NAMES:
+        return
+    else:
+        names = part.names
+    yield from _named(name, node, names)
 
 
 def _copy(node: Any) -> Refused:
@@ -63,18 +67,7 @@ def _copy(node: Any) -> Refused:
 
 def _set(node: Any) -> Refused:
     name, values = node.name.lower(), [made_text(inner(each)).text for each in node.args]
-    yield from _setting(name, values, reset=not node.args)
-
-
-def _setting(name: str, values: list[str], *, reset: bool = False) -> Refused:
-    if name in SETTINGS:
-        yield f"{SETTINGS[name]}: {name}", LEAVE_OUT
-    if name in SETTING_VALUES and not reset:
-        permitted, why = SETTING_VALUES[name]
-        if any(value.strip().lower() not in permitted for value in values):
-            yield f"{why}: {name}", "leave the setting as it is"
-    if name == "search_path" and any(ours in value for value in values for ours in OUR_NAMES):
-        yield OUR_NAMES["upgradepath"], "leave it out of the search_path"
+    yield from refused_setting(name, values, reset=not node.args)
 
 
 def _grant(node: Any) -> Refused:
@@ -124,6 +117,8 @@ def _drop(node: Any) -> Refused:
             yield _IN_CATALOGUE, INSIDE
         if kind(named) == "List" and objtype in _RELATIONS:
             yield from _in_catalogue(strings(named.items))
+        elif kind(named) == "ObjectWithArgs":
+            yield from _defined(named.objname)
 
 
 _RELATIONS = frozenset(
@@ -149,7 +144,7 @@ def _define(node: Any) -> Refused:
     objtype = pg_query_pb2.ObjectType.Name(node.kind)
     if objtype in OBJECTS or (objtype == "OBJECT_TYPE" and node.definition):
         yield OBJECTS.get(objtype, OBJECTS["OBJECT_LANGUAGE"]), LEAVE_OUT
-    yield from _in_catalogue(strings(node.defnames))
+    yield from _defined(node.defnames)
 
 
 def _cast(node: Any) -> Refused:
@@ -160,8 +155,10 @@ def _cast(node: Any) -> Refused:
         )
 
 
-def _function(node: Any) -> Refused:
-    yield from _in_catalogue(strings(node.funcname))
+def _defined(names: Any) -> Refused:
+    """What is made or changed in the server's catalogue by a name with its schema."""
+    if len(names) > 1 and strings(names)[0] in _CATALOGUES:
+        yield _IN_CATALOGUE, INSIDE
 
 
 def _schema(node: Any) -> Refused:
@@ -198,27 +195,14 @@ def _truncate(node: Any) -> Refused:
         yield from _written(inner(each))
 
 
-def _call(node: Any) -> Refused:
-    names = strings(node.funcname)
-    if len(names) > 1 and names[-2] in FUNCTION_SCHEMAS:
-        yield f"calls a function of {names[-2]}: it acts outside this database or later", INSIDE
-    if names[-1] == "set_config" and node.args:
-        setting = made_text(inner(node.args[0]))
-        if not setting.whole:
-            yield "set_config() of a setting that is named only while it runs", "name it by a constant"
-        value = [made_text(inner(each)).text for each in node.args[1:2]]
-        yield from _setting(setting.text.lower(), value)
-    if names[-1].startswith("pg_") and "advisory" in names[-1] and len(node.args) == 1:
-        if number_of(inner(node.args[0])) in OUR_LOCKS:
-            yield f"{names[-1]}() of a lock under which migrations run", "choose another number"
-        elif "unlock" in names[-1] and kind(inner(node.args[0])) in ("A_Expr", "SubLink", "CaseExpr"):
-            yield (
-                f"{names[-1]}() of a number that is made while it runs",
-                "name the lock as when it was taken",
-            )
-
-
 _BY_KIND: dict[str, Callable[[Any], Refused]] = {
+    "AlterFunctionStmt": lambda node: _defined(node.func.objname),
+    "CreateEnumStmt": lambda node: _defined(node.type_name),
+    "AlterEnumStmt": lambda node: _defined(node.type_name),
+    "CreateDomainStmt": lambda node: _defined(node.domainname),
+    "AlterDomainStmt": lambda node: _defined(node.type_name),
+    "CreateRangeStmt": lambda node: _defined(node.type_name),
+    "CompositeTypeStmt": lambda node: _written(node.typevar),
     "CopyStmt": _copy,
     "VariableSetStmt": _set,
     "GrantStmt": _grant,
@@ -233,14 +217,14 @@ _BY_KIND: dict[str, Callable[[Any], Refused]] = {
     "AlterObjectSchemaStmt": _on_object,
     "DefineStmt": _define,
     "CreateCastStmt": _cast,
-    "CreateFunctionStmt": _function,
+    "CreateFunctionStmt": lambda node: _defined(node.funcname),
     "CreateSchemaStmt": _schema,
     "TransactionStmt": _transaction,
     "DiscardStmt": _discard,
     "ReindexStmt": _reindex,
     "LockStmt": _lock,
     "TruncateStmt": _truncate,
-    "FuncCall": _call,
+    "FuncCall": refused_call,
 }
 
 
@@ -260,37 +244,24 @@ def _in_catalogue(names: tuple[str, ...]) -> Refused:
         yield f"{_IN_CATALOGUE}, or may: pg_… without a schema", "write its schema before the name"
 
 
-def _tablespace(node: Any) -> Refused:
-    fields = node.DESCRIPTOR.fields_by_name
-    names = [getattr(node, each) for each in ("tablespacename", "table_space") if each in fields]
-    if kind(node) == "AlterTableCmd" and node.subtype == pg_query_pb2.AT_SetTableSpace:
-        names.append(node.name)
-    for name in names:
-        if name not in ("", "pg_default"):
-            yield "tablespaces are folders of the server", "leave TABLESPACE out"
+def _tablespace(node: Any, name: str) -> Refused:
+    if name == "AlterTableCmd":
+        places = [node.name] if node.subtype == pg_query_pb2.AT_SetTableSpace else []
+    else:
+        places = [getattr(node, _PLACED[name])]
+    if any(place not in ("", "pg_default") for place in places):
+        yield "tablespaces are folders of the server", "leave TABLESPACE out"
 
 
-def _named(node: Any) -> Refused:
+def _named(name: str, node: Any, names: tuple[str, ...]) -> Refused:
     """The names that a node holds itself: of relations, schemas, functions and types."""
-    if kind(node) == "RangeVar":
+    if name == "RangeVar":
         if node.catalogname:
             yield "it names a database, and staging's has another name", "leave the database's name out"
         if node.relname in SECRET_RELATIONS and node.schemaname in ("", "pg_catalog"):
             yield f"{node.relname} holds what is not the Project's", LEAVE_OUT
-    for name in _names_in(node):
-        if name in OUR_NAMES:
-            yield OUR_NAMES[name], "leave it alone"
-        elif name in FUNCTIONS:
-            yield f"calls {name}(): {FUNCTIONS[name]}", LEAVE_OUT
-
-
-def _names_in(node: Any) -> Iterator[str]:
-    for described, value in node.ListFields():
-        if described.message_type is None:
-            if isinstance(value, str):
-                yield value
-            continue
-        for each in value if hasattr(value, "__len__") else (value,):
-            held = inner(each)
-            if kind(held) == "String":
-                yield held.sval
+    for each in names:
+        if each in FUNCTIONS:
+            yield f"calls {each}(): {FUNCTIONS[each]}", LEAVE_OUT
+        elif each in OUR_NAMES and name != "ColumnRef":
+            yield OUR_NAMES[each], "leave it alone"

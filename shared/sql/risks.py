@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from postgast import pg_query_pb2
 
 from shared.sql.columns import Table, shown
-from shared.sql.tree import below, inner, kind, strings, table_of
+from shared.sql.made_text import made_text, number_of
+from shared.sql.tree import Part, inner, kind, strings, table_of
 
 _SCHEMA = "public"
 _GRAVE_COMMANDS = {
@@ -44,42 +45,57 @@ class Made:
     tables: set[Table] = field(default_factory=set)
 
 
-def risks_of(node: Any, made: Made) -> Iterator[Risk]:
-    """The risks of a statement and of all that stands in it; `made` is kept up to date."""
-    for each in below(node):
-        match kind(each):
-            case "CreateStmt":
-                made.tables.add(table_of(each.relation, _SCHEMA))
-                if each.relation.relpersistence == "u":
-                    name = shown(table_of(each.relation, _SCHEMA))
-                    yield Risk(_COMMANDS["AT_SetUnLogged"].format(name))
-            case "CreateTableAsStmt":
-                made.tables.add(table_of(each.into.rel, _SCHEMA))
-            case "CreateFunctionStmt":
-                yield from _definer(strings(each.funcname)[-1], each.options)
-            case "AlterFunctionStmt":
-                yield from _definer(strings(each.func.objname)[-1], each.actions)
-            case "GrantStmt" if each.is_grant and any(_is_public(role) for role in each.grantees):
-                later = each.targtype == pg_query_pb2.ACL_TARGET_DEFAULTS
-                what = "rights on whatever is made later" if later else "rights"
-                yield Risk(f"{what} are granted to everybody (PUBLIC)", grave=True)
-            case "AlterTableStmt":
-                yield from _altered(each)
-            case "AlterOwnerStmt" if each.newowner.roletype not in _SELF:
-                yield Risk("something gets another owner")
-            case "CreatePolicyStmt" | "AlterPolicyStmt":
-                yield from _policy(each)
-            case "DropStmt" if each.remove_type == pg_query_pb2.OBJECT_POLICY:
-                yield Risk("a policy of row security goes", grave=True)
-            case "TruncateStmt":
-                for name in _truncated(each, made):
-                    yield Risk(f"every row of {name} goes (TRUNCATE)", grave=True)
-            case "DeleteStmt" | "UpdateStmt" if not each.HasField("where_clause"):
-                table = table_of(each.relation, _SCHEMA)
-                if table not in made.tables:
-                    deletes = kind(each) == "DeleteStmt"
-                    does = "deleted" if deletes else "written"
-                    yield Risk(f"every row of {shown(table)} is {does}: there is no WHERE", grave=deletes)
+def risks_of(part: Part, made: Made) -> Iterator[Risk]:
+    """The risks of a node of a statement; `made` is kept up to date."""
+    each = part.node
+    match part.kind:
+        case "CreateStmt":
+            made.tables.add(table_of(each.relation, _SCHEMA))
+            if each.relation.relpersistence == "u":
+                name = shown(table_of(each.relation, _SCHEMA))
+                yield Risk(_COMMANDS["AT_SetUnLogged"].format(name))
+        case "CreateTableAsStmt":
+            made.tables.add(table_of(each.into.rel, _SCHEMA))
+        case "CreateFunctionStmt":
+            yield from _definer(strings(each.funcname)[-1], each.options)
+        case "AlterFunctionStmt":
+            yield from _definer(strings(each.func.objname)[-1], each.actions)
+        case "GrantStmt" if each.is_grant and any(_is_public(role) for role in each.grantees):
+            later = each.targtype == pg_query_pb2.ACL_TARGET_DEFAULTS
+            what = "rights on whatever is made later" if later else "rights"
+            yield Risk(f"{what} are granted to everybody (PUBLIC)", grave=True)
+        case "AlterTableStmt":
+            yield from _altered(each)
+        case "AlterOwnerStmt" if each.newowner.roletype not in _SELF:
+            yield Risk("something gets another owner")
+        case "CreatePolicyStmt" | "AlterPolicyStmt":
+            yield from _policy(each)
+        case "DropStmt" if each.remove_type == pg_query_pb2.OBJECT_POLICY:
+            yield Risk("a policy of row security goes", grave=True)
+        case "FuncCall":
+            yield from _called(each)
+        case "TruncateStmt":
+            for name in _truncated(each, made):
+                yield Risk(f"every row of {name} goes (TRUNCATE)", grave=True)
+        case "DeleteStmt" | "UpdateStmt" if not each.HasField("where_clause"):
+            table = table_of(each.relation, _SCHEMA)
+            if table not in made.tables:
+                deletes = part.kind == "DeleteStmt"
+                does = "deleted" if deletes else "written"
+                yield Risk(f"every row of {shown(table)} is {does}: there is no WHERE", grave=deletes)
+
+
+def _called(node: Any) -> Iterator[Risk]:
+    name = strings(node.funcname)[-1]
+    if name == "set_config" and len(node.args) > 1:
+        setting, value = (made_text(inner(each)) for each in node.args[:2])
+        if setting.text.lower() == "search_path" and not value.whole:
+            yield Risk("the search path is made while it runs, so that other tables may be meant", grave=True)
+    elif name in ("pg_advisory_unlock", "pg_advisory_unlock_shared") and len(node.args) == 1:
+        given = inner(node.args[0])
+        hashed = kind(given) == "FuncCall" and strings(given.funcname)[-1].startswith("hash")
+        if number_of(given) is None and not hashed:
+            yield Risk("it gives up a lock whose number is made while it runs", grave=True)
 
 
 def _is_public(role: Any) -> bool:
@@ -129,6 +145,9 @@ def _is_true(node: Any) -> bool:
     match kind(node):
         case "A_Const":
             return bool(node.HasField("boolval") and node.boolval.boolval)
+        case "BoolExpr" if node.boolop != pg_query_pb2.NOT_EXPR:
+            known = [_is_true(inner(each)) for each in node.args]
+            return any(known) if node.boolop == pg_query_pb2.OR_EXPR else all(known)
         case "TypeCast":
             return kind(inner(node.arg)) == "A_Const" and inner(node.arg).sval.sval in ("t", "true")
         case "A_Expr":

@@ -5,7 +5,7 @@ nowhere further: `script` makes typed actions of them.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import postgast
 from postgast import pg_query_pb2
@@ -50,6 +50,10 @@ _VOLATILE_KNOWN_NOT = frozenset(
 )
 
 
+_NODE = pg_query_pb2.Node.DESCRIPTOR
+_LEAVES = frozenset({None, "a_const", "string", "integer", "float", "boolean"})
+
+
 def kind(node: Any) -> str:
     """The name of a message's type: `AlterTableStmt`, `ColumnRef`…"""
     name: str = type(node).DESCRIPTOR.name
@@ -70,6 +74,39 @@ def below(node: Any) -> Iterator[Any]:
     """The node and all below it."""
     for _, each in postgast.walk(node):
         yield each
+
+
+class Part(NamedTuple):
+    """A node below a statement's: its kind, and the names and words that it holds itself."""
+
+    kind: str
+    node: Any
+    names: tuple[str, ...]
+
+
+def parts_of_tree(node: Any) -> Iterator[Part]:
+    """The node and all below it in the order of the text, without constants; much faster than `below`."""
+    stack = [inner(node)]
+    while stack:
+        each = stack.pop()
+        names: list[str] = []
+        children: list[Any] = []
+        for described, value in each.ListFields():
+            if described.message_type is None:
+                if isinstance(value, str):
+                    names.append(value)
+                continue
+            for child in value if hasattr(value, "__len__") else (value,):
+                if child.DESCRIPTOR is _NODE:
+                    held = child.WhichOneof("node")
+                    if held == "string":
+                        names.append(child.string.sval)
+                    if held in _LEAVES:
+                        continue
+                    child = getattr(child, held)
+                children.append(child)
+        yield Part(each.DESCRIPTOR.name, each, tuple(names))
+        stack.extend(reversed(children))
 
 
 def table_of(relation: Any, schema: str) -> Table:

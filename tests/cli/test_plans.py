@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.contracts.impact import Lint, MigrationImpact, Probe, StatementImpact, WayDown
+from shared.contracts.impact import Lint, MigrationImpact, Probe, SqlRisk, StatementImpact, WayDown
 from shared.contracts.runs import BlockedBy, RequestPlan
 from tests.cli import documents
 from tests.cli.conftest import Type
@@ -118,6 +118,7 @@ def test_what_a_migration_does_to_rows_is_shown(upgradepath: Type, planned: Serv
         ),
         lints=(Lint(line=2, rule="adding-not-nullable-field", message="It blocks reads."),),
         rows={"users": 2_500_000},
+        risks=(SqlRisk(line=3, statement="TRUNCATE users", risk="every row of users goes", grave=True),),
     )
     way = WayDown(mark="restore only", source="none", because=("values of users.status are overwritten",))
     told = plan.migrations[0].model_copy(update={"impact": impact, "way_down": way})
@@ -130,6 +131,7 @@ def test_what_a_migration_does_to_rows_is_shown(upgradepath: Type, planned: Serv
         "line 2  blocking  all rows are read under a lock; the old code may fail",
         "would fail  1,234 rows whose users.status is null",
         "line 2  adding-not-nullable-field: It blocks reads.",
+        "migration.sql line 3  risk  every row of users goes",
         "way back: none: RESTORE ONLY",
         "values of users.status are overwritten",
     ):

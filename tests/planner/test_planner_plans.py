@@ -9,6 +9,7 @@ from hypothesis import given
 from services.planner.plans import build_plan, choose_upgrades
 from services.planner.run import Run
 from shared.contracts.facts import FileChange, ReviewFacts
+from shared.contracts.impact import MigrationImpact, SqlRisk
 from shared.contracts.releases import Release
 from shared.contracts.runs import Plan
 from shared.errors import Reject
@@ -200,6 +201,20 @@ def test_a_schema_change_is_of_medium_and_a_conflict_of_high_risk() -> None:
     conflict = FileChange(path="systems/auth-system/signin.py", change="changed", conflict=True)
     plan = a_plan(QUIET.model_copy(update={"files": (conflict,)}))
     assert (plan.risk, plan.risks) == ("high", ("systems/auth-system/signin.py will conflict",))
+
+
+def test_a_risk_of_sql_is_named_once_with_its_lines_and_a_grave_one_is_high() -> None:
+    quiet = review_facts(rules=0)
+    grave = [SqlRisk(line=line, statement="", risk="row security is off", grave=True) for line in range(1, 9)]
+    mild = SqlRisk(script="down.sql", line=2, statement="", risk="there is no WHERE")
+    statements = MigrationImpact(kind="additive", statements=(), risks=(*grave, mild))
+    told = quiet.migrations[0].model_copy(update={"impact": statements})
+    plan = a_plan(quiet.model_copy(update={"migrations": (told,)}))
+    assert plan.risk == "high"
+    assert f"{told.folder}/migration.sql line 1, 2, 3, 4, 5 and 3 more: row security is off" in plan.risks
+    assert f"{told.folder}/down.sql line 2: there is no WHERE" in plan.risks
+    lesser = told.model_copy(update={"impact": statements.model_copy(update={"risks": (mild,)})})
+    assert a_plan(quiet.model_copy(update={"migrations": (lesser,)})).risk == "medium"
 
 
 @given(seed=st.integers(), rules=st.integers(0, 3), reversible=st.booleans())

@@ -46,6 +46,13 @@ NAMED: dict[str, tuple[str, str]] = {
     ),
     "dynamic in a text": ("SELECT query_to_xml(a, true, true, '') FROM t", "makes its SQL while it runs"),
     "delete all in a block": ("DO $$ BEGIN DELETE FROM t; END $$", "no WHERE"),
+    "a path made while it runs": (
+        "SELECT set_config('search_path', (SELECT a FROM t), false)", "search path is made while it runs",
+    ),
+    "a lock given up by a number that is made": (
+        "SELECT pg_advisory_unlock(a) FROM t", "number is made while it runs",
+    ),
+    "policy for all by an or": ("CREATE POLICY p ON t USING (a = 1 OR true)", "permits every row"),
     "truncate in a function": (
         "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'TRUNCATE t'", "TRUNCATE",
     ),
@@ -116,6 +123,7 @@ LAWFUL: tuple[str, ...] = (
     "SELECT pg_advisory_xact_lock(42); SELECT pg_advisory_unlock(hashtext('x'))",
     "SELECT lo_create(0); SELECT lo_unlink(1)",
     "CREATE RULE r AS ON DELETE TO t DO INSTEAD UPDATE t SET gone = true WHERE id = OLD.id",
-    "NOTIFY changed",
+    "NOTIFY changed; SELECT to_regclass('_prisma_migrations') IS NOT NULL",
+    "SELECT pg_notify('said', 'DROP everything, said the role'); SELECT t.role, t.copy FROM t",
     "REINDEX TABLE t; CLUSTER t USING i",
 )

@@ -16,6 +16,8 @@ REFUSED: dict[str, str] = {
     "looks at a file": "SELECT (pg_stat_file('/etc/passwd')).size",
     "writes a file with adminpack": "SELECT pg_file_write('x', 'y', true)",
     "reads a file as a column of a text": "SELECT ('PG_VERSION'::text).pg_read_file",
+    "reads a file as a column of a call": "SELECT f.pg_read_file FROM unnest(ARRAY['PG_VERSION']) AS f",
+    "reads a file in an order": "SELECT 1 FROM unnest(ARRAY['x']) AS f ORDER BY (f).pg_read_file",
     "reads a file by a quoted name": 'SELECT pg_catalog . /* hidden */ "pg_read_file"(\'x\')',
     "reads a file by a name in escapes": "SELECT U&\"\\0070g_read_file\"('x')",
     "reads a file by an array of arguments": "SELECT Pg_Read_File(VARIADIC ARRAY['x'])",
@@ -158,6 +160,14 @@ REFUSED: dict[str, str] = {
     ),
     "a block puts words together": "DO $$ BEGIN EXECUTE 'ALTER ' || 'SYSTEM SET a.b = 1'; END $$",
     "a block formats": "DO $$ DECLARE n text := 'x'; BEGIN EXECUTE format('DROP DATABASE %I', n); END $$",
+    "a block puts two unknown words in": (
+        "DO $$ DECLARE n text; BEGIN EXECUTE 'COPY ' || n || ' TO PROGRAM ' || quote_literal(n); END $$"
+    ),
+    "a block leaves options open": (
+        "DO $$ DECLARE n text; BEGIN EXECUTE format('CREATE ROLE %I WITH %s', n, n); END $$"
+    ),
+    "a block has a value with such a column": "DO $$ DECLARE r text; BEGIN PERFORM (r).pg_read_file; END $$",
+    "a function of one's own gets it as a text": "SELECT run_it('ALTER SYSTEM SET a.b = 1')",
     "a block has its SQL in a variable": "DO $$ DECLARE q text := 'CREATE ROLE e'; BEGIN EXECUTE q; END $$",
     "a block takes an answer": "DO $$ DECLARE a text; BEGIN a := pg_read_file('x'); END $$",
     "a block declares an answer": "DO $$ DECLARE a text DEFAULT pg_read_file('x'); BEGIN NULL; END $$",
@@ -189,6 +199,11 @@ REFUSED: dict[str, str] = {
     "writes by the search path": "SET search_path = public, upgradepath",
     "writes by the search path's function": "SELECT set_config('search_path', 'upgradepath', false)",
     "moves a table there": "ALTER TABLE t SET SCHEMA upgradepath",
+    "drops a table of it by a function": "SELECT DropGeometryTable('upgradepath', 'fence')",
+    "makes a copy of what ran": "CREATE TABLE t (LIKE _prisma_migrations)",
+    "inherits the fence": "CREATE TABLE t () INHERITS (upgradepath.fence)",
+    "makes a type there": "CREATE TYPE pg_catalog.x AS ENUM ('a')",
+    "drops a function there": "DROP FUNCTION pg_catalog.lower(text)",
     "forgets what ran": "DELETE FROM _prisma_migrations",
     "says that it ran": "INSERT INTO public._prisma_migrations (id) VALUES ('x')",
     "a trigger on what ran": (

@@ -100,9 +100,9 @@ async def _unfit(
             finding("_prisma_migrations", "The schema is not empty and has no such table (P3005).", cure)
         ]
     done = {row.name for row in rows if row.applied}
-    return found + script_faults(
-        [each for name, each in by_folder.items() if name in judged and name not in done]
-    )
+    pending = [each for name, each in by_folder.items() if name in judged and name not in done]
+    # Long scripts take seconds to judge, and leases go on meanwhile.
+    return found + await asyncio.to_thread(script_faults, pending)
 
 
 async def _apply_one(

@@ -1,5 +1,6 @@
 """Migrations and their ways down, gone through in a database without rows that has production's schema."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -104,7 +105,8 @@ async def _rehearse(connection: Connection, step: Step) -> Rehearsed:
     made = undoing.script() if build is None else _concurrently(undoing.script())
     down_sql = step.down_sql if step.down_sql is not None else made
     # What is made from the Project's own objects may be what no Release may bring: it is not tried either.
-    left = tuple(f"line {each.line} must not run: {each.reason}" for each in refused_in(down_sql))
+    refused = await asyncio.to_thread(refused_in, down_sql)
+    left = tuple(f"line {each.line} must not run: {each.reason}" for each in refused)
     if not left:
         left = await _left(connection, step.statements, down_sql, lines)
     return Rehearsed(

@@ -1,5 +1,6 @@
 """Undo migrations by their down.sql, newest first, where no row is lost by it."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -37,7 +38,7 @@ async def revert(
                 await _settle(table, row, by_folder[row.name])
         undoing = [row for row in reversed(await table.rows()) if row.applied and row.name in by_folder]
         _require_down([by_folder[row.name] for row in undoing])
-        _require_permitted([by_folder[row.name] for row in undoing])
+        await asyncio.to_thread(_require_permitted, [by_folder[row.name] for row in undoing])
         downs = [(row, by_folder[row.name].down_sql or "") for row in undoing]
         for alone, group in groupby(downs, key=lambda down: alone_in(down[1]) is not None):
             batch = list(group)

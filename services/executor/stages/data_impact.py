@@ -1,6 +1,7 @@
 """What an upgrade's migrations will do to production's rows and to the code that runs there."""
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from services.executor.clients import probes, squawk
@@ -47,7 +48,7 @@ async def foresee(
     around = await surroundings(url, scripts, classed, room_bytes=room_in(scratch))
     answers = await probes.ask(url, [each for statements in scripts.values() for each in statements])
     found = iter(answers.probes)
-    risks = {each.folder: tuple(_risks(each)) for each in ordered}
+    risks = {each.folder: await asyncio.to_thread(_risks, each) for each in ordered}
     impacts: dict[str, MigrationImpact] = {}
     for folder, statements in classed.items():
         told = tuple(each.model_copy(update={"probes": next(found)}) for each in statements)
@@ -102,12 +103,14 @@ def _touched(statements: Sequence[Statement]) -> set[str]:
     return {shown(table) for table in tables if table is not None}
 
 
-def _risks(migration: PlannedMigration) -> Iterator[SqlRisk]:
+def _risks(migration: PlannedMigration) -> tuple[SqlRisk, ...]:
+    found: list[SqlRisk] = []
     for script, sql in (("migration.sql", migration.sql), ("down.sql", migration.down_sql or "")):
         for each in concerns_of(sql):
             if each.kind == "risk":
-                found = {"line": each.line, "statement": each.statement, "risk": each.reason}
-                yield SqlRisk.model_validate({"script": script, "grave": each.grave, **found})
+                known = {"line": each.line, "statement": each.statement, "risk": each.reason}
+                found.append(SqlRisk.model_validate({"script": script, "grave": each.grave, **known}))
+    return tuple(found)
 
 
 def _refuse_broken(

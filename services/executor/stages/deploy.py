@@ -1,5 +1,6 @@
 """Deploy: bring exactly the approved candidate to production, or nothing of it."""
 
+import asyncio
 from collections.abc import Sequence
 
 from services.executor.clients import migrations
@@ -87,7 +88,7 @@ async def _require_unmoved(
     ]
     ours = {each.folder for each in task.migrations}
     # Before their conditions are asked of the rows.
-    refused = not_permitted([each for each in history if each.folder in ours])
+    refused = await asyncio.to_thread(not_permitted, [each for each in history if each.folder in ours])
     if refused:
         raise Failure("a migration must not run", *findings, *refused)
     # Once a migration of ours is in, the schema is on its way and is no longer the one that was seen.

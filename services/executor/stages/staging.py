@@ -226,7 +226,7 @@ async def _seed(url: str, git: Git, commit: Commit, path: str) -> Copied:
     if script is None:
         cure = "commit the file, or correct staging.seed in upgradepath.toml"
         raise _no("project-file", f"the seed file {path} is missing", path, f"not in {commit}", cure)
-    _require_permitted(path, script)
+    await asyncio.to_thread(_require_permitted, path, script)
     async with session(url, statement_timeout_s=0) as connection:
         try:
             # asyncpg stumbles over a script of comments alone.

@@ -1,0 +1,62 @@
+"""Why a function must not be called, or a setting set, by what is given to it. Pure."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from shared.sql.concerns import INSIDE, LEAVE_OUT
+from shared.sql.made_text import made_text, number_of
+from shared.sql.outward import (
+    FUNCTION_SCHEMAS,
+    OUR_LOCKS,
+    OUR_NAMES,
+    READERS_OF_NAMES,
+    SETTING_VALUES,
+    SETTINGS,
+)  # fmt: skip
+from shared.sql.tree import inner, kind, strings
+
+Refused = Iterator[tuple[str, str]]
+"""Reasons with their cures."""
+
+
+def refused_call(node: Any) -> Refused:
+    """Of a `FuncCall`, by its schema and its arguments."""
+    names = strings(node.funcname)
+    if len(names) > 1 and names[-2] in FUNCTION_SCHEMAS:
+        yield f"calls a function of {names[-2]}: it acts outside this database or later", INSIDE
+    if names[-1] == "set_config" and node.args:
+        setting = made_text(inner(node.args[0]))
+        if not setting.whole:
+            # A name that only running it tells may be any.
+            yield "set_config() of a setting that is named only while it runs", "name it by a constant"
+        value = [made_text(inner(each)).text for each in node.args[1:2]]
+        yield from refused_setting(setting.text.lower(), value)
+    if names[-1] not in READERS_OF_NAMES and any(map(_is_ours, node.args)):
+        yield f"{OUR_NAMES['upgradepath']}, and _prisma_migrations is Prisma's", "leave them alone"
+    if names[-1].startswith("pg_") and "advisory" in names[-1] and len(node.args) == 1:
+        if number_of(inner(node.args[0])) in OUR_LOCKS:
+            yield f"{names[-1]}() of a lock under which migrations run", "choose another number"
+        elif "unlock" in names[-1] and kind(inner(node.args[0])) in ("A_Expr", "SubLink", "CaseExpr"):
+            yield (
+                f"{names[-1]}() of a number that is made while it runs",
+                "name the lock as when it was taken",
+            )
+
+
+def refused_setting(name: str, values: list[str], *, reset: bool = False) -> Refused:
+    """Of a setting that gets these values, or its default again."""
+    if name in SETTINGS:
+        yield f"{SETTINGS[name]}: {name}", LEAVE_OUT
+    if name in SETTING_VALUES and not reset:
+        permitted, why = SETTING_VALUES[name]
+        if any(value.strip().lower() not in permitted for value in values):
+            yield f"{why}: {name}", "leave the setting as it is"
+    if name == "search_path" and any(ours in value for value in values for ours in OUR_NAMES):
+        yield OUR_NAMES["upgradepath"], "leave it out of the search_path"
+
+
+def _is_ours(argument: Any) -> bool:
+    """A text that names the schema or the table to a function, as `'upgradepath.fence'` does."""
+    given = made_text(inner(argument))
+    parts = given.text.replace('"', "").split(".", 2)
+    return given.whole and (parts[0] == "upgradepath" or parts[-1] == "_prisma_migrations")
