@@ -68,7 +68,7 @@ def adopt(
     from cli.adoption.survey import Asked
 
     asked = Asked(_remote(repository), branch, _pins(pin or ()), applied or (), database)
-    releases = [Release.model_validate(each) for each in server.read("registry", "releases")]
+    releases = [Release.model_validate(each) for each in server.read_all("registry", "releases")]
 
     def package(release: Release) -> Package:
         at = ("registry", "releases", release.system, release.version, "package")

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from pydantic import ValidationError
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _ANSWER_WITHIN_S = 90.0
 _CONNECT_WITHIN_S = 5.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_TRIES_MAX = 5
+_RETRY_AFTER_MAX_S = 10.0
 # A restart of the service, or of a proxy before it, is over by then.
 _PAUSE_S = 0.5
 
@@ -60,6 +62,34 @@ class Server:
     def read(self, *segments: str, **query: str | int | None) -> Any:
         """The JSON document at this path."""
         return _json(self._ask("GET", segments, query=query))
+
+    def read_all(self, *segments: str, **query: str | int | None) -> list[Any]:
+        """Every row of the list at this path, page by page."""
+        rows: list[Any] = []
+        for page in self._pages(segments, query):
+            rows += page
+        return rows
+
+    def read_report(self, *segments: str) -> dict[str, Any]:
+        """The document at this path, whose lists come in pages."""
+        whole: dict[str, Any] = {}
+        for page in self._pages(segments, {}):
+            for name, rows in page.items():
+                whole[name] = whole.get(name, []) + rows if isinstance(rows, list) else rows
+        return whole
+
+    def _pages(self, segments: tuple[str, ...], query: dict[str, str | int | None]) -> Iterator[Any]:
+        while True:
+            answer = self._ask("GET", segments, query=query)
+            yield _json(answer)
+            link = answer.links.get("next", {}).get("url")
+            if link is None:
+                return
+            # Only the query is taken: where the services are, the link does not say.
+            [after] = parse_qs(urlsplit(link).query).get("after", [None])
+            if after is None or after == query.get("after"):
+                return
+            query = {**query, "after": after}
 
     def read_text(self, *segments: str) -> str:
         """The text at this path."""
@@ -123,11 +153,16 @@ class Server:
         import httpx
 
         # The second try carries the same Idempotency-Key: if the first one arrived, it is answered alike.
-        try:
-            return http.send(request)
-        except httpx.TransportError:
-            time.sleep(_PAUSE_S)
-            return http.send(request)
+        for _ in range(_TRIES_MAX):
+            try:
+                answer = http.send(request)
+            except httpx.TransportError:
+                time.sleep(_PAUSE_S)
+                return http.send(request)
+            if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                return answer
+            time.sleep(_retry_after_s(answer))
+        return answer
 
     def _connection(self) -> httpx.Client:
         import httpx
@@ -180,6 +215,14 @@ class Server:
                 }
             )
         )
+
+
+def _retry_after_s(response: httpx.Response) -> float:
+    """How long to wait before the same is asked again."""
+    try:
+        return min(float(response.headers.get("retry-after", "1")), _RETRY_AFTER_MAX_S)
+    except ValueError:
+        return 1.0
 
 
 def _problem(response: httpx.Response) -> tuple[str, tuple[Refusal, ...]]:

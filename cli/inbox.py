@@ -21,7 +21,7 @@ def inbox(
     as_json: AsJson = False,
 ) -> None:
     """What a Project has been told of new releases."""
-    document = server.read("notifier", "inbox", project, state=None if everything else "open")
+    document = server.read_all("notifier", "inbox", project, state=None if everything else "open")
     if as_json:
         show_json(document)
         return
@@ -43,7 +43,7 @@ def outdated(
     as_json: AsJson = False,
 ) -> None:
     """Which Projects are behind, in which System, by how many versions."""
-    document = server.read("notifier", "outdated", project=project)
+    document = server.read_all("notifier", "outdated", project=project)
     if as_json:
         show_json(document)
         return

@@ -56,7 +56,7 @@ app.command("adopt")(asks()(adopt))
 @asks()
 def list_projects(server: Server, as_json: AsJson = False) -> None:
     """The Projects that you may see, with what they pin."""
-    document = server.read("registry", "projects")
+    document = server.read_all("registry", "projects")
     if as_json:
         show_json(document)
         return

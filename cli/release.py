@@ -109,7 +109,7 @@ def list_releases(
     as_json: AsJson = False,
 ) -> None:
     """What is published, the withdrawn releases among it."""
-    document = server.read("registry", "releases", system=system)
+    document = server.read_all("registry", "releases", system=system)
     if as_json:
         show_json(document)
         return

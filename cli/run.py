@@ -93,7 +93,7 @@ def list_runs(
     as_json: AsJson = False,
 ) -> None:
     """The Runs that you may see, newest first."""
-    document = server.read("planner", "runs", project=project, status=status)
+    document = server.read_all("planner", "runs", project=project, status=status)
     if as_json:
         show_json(document)
         return

@@ -4,11 +4,13 @@ The broker's client is imported where it is used: the other commands start witho
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.access import Pools, Principals, acl, show_states, write_rules
 from cli.asking import AsJson
 from cli.backlog import dead, lag
 from cli.broker import Broker, broker_settings, with_broker
@@ -16,6 +18,7 @@ from cli.output import say, show_json, table, text
 from shared.contracts.topics import TOPICS
 
 if TYPE_CHECKING:
+    from shared.messaging.access_lists import RuleState
     from shared.messaging.topic_admin import TopicState
 
 app = typer.Typer(help="The Kafka topics: make them, see how they stand, read what is on them.")
@@ -26,6 +29,11 @@ def create(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be made or altered, and change nothing.")
     ] = False,
+    access: Annotated[
+        bool, typer.Option("--acl", help="Write the access lists too, and remove stale ones of ours.")
+    ] = False,
+    pools: Pools = None,
+    principals: Principals = None,
     bootstrap_servers: Broker = None,
     as_json: AsJson = False,
 ) -> None:
@@ -38,7 +46,8 @@ def create(
     work = describe_topics if dry_run else create_topics
     settings = broker_settings(bootstrap_servers)
     states = with_broker(settings, work(settings))
-    _show(states, as_json)
+    rules = write_rules(settings, pools, principals, dry_run=dry_run) if access else []
+    _show(states, as_json, rules)
     if any(state.state == "differs" for state in states):
         raise typer.Exit(1)
 
@@ -100,21 +109,21 @@ def dump(
 
 app.command("lag")(lag)
 app.command("dead")(dead)
+app.command("acl")(acl)
 
 
-def _show(states: "list[TopicState]", as_json: bool) -> None:
+def _show(states: "list[TopicState]", as_json: bool, rules: "Sequence[RuleState]" = ()) -> None:
     if as_json:
-        show_json(
-            [
-                {
-                    "topic": state.topic.name,
-                    "state": state.state,
-                    "partitions": state.partitions,
-                    "differences": [vars(one) for one in state.differences],
-                }
-                for state in states
-            ]
-        )
+        topics = [
+            {
+                "topic": state.topic.name,
+                "state": state.state,
+                "partitions": state.partitions,
+                "differences": [vars(one) for one in state.differences],
+            }
+            for state in states
+        ]
+        show_json([*topics, *(vars(rule) for rule in rules)])
         return
     colours = {"made": "green", "altered": "green", "was there": ""}
     rows = [
@@ -131,6 +140,8 @@ def _show(states: "list[TopicState]", as_json: bool) -> None:
     for state in states:
         for one in state.differences:
             say(f"{state.topic.name}: {one.name} {one.found} → {one.wanted}")
+    if rules:
+        show_states(rules, as_json)
 
 
 def _partitions(state: "TopicState") -> str:

@@ -31,7 +31,7 @@ def show(server: Server, project: ProjectArgument, as_json: AsJson = False) -> N
 def history(server: Server, project: ProjectArgument, as_json: AsJson = False) -> None:
     """Every state that the version map had, newest first, and the Run that wrote it."""
     if as_json:
-        show_json(server.read("registry", "version-maps", project, "history"))
+        show_json(server.read_all("registry", "version-maps", project, "history"))
         return
     maps = _history(server, project)
     before = [*maps[1:], None]
@@ -53,7 +53,7 @@ def history(server: Server, project: ProjectArgument, as_json: AsJson = False) -
 
 def _history(server: Server, project: str) -> list[VersionMap]:
     """Newest first."""
-    rows = server.read("registry", "version-maps", project, "history")
+    rows = server.read_all("registry", "version-maps", project, "history")
     return [VersionMap.model_validate(row.get("version_map", row)) for row in rows]
 
 

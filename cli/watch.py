@@ -34,7 +34,7 @@ def is_settled(run: RunView) -> bool:
 
 def under_way(server: Server, run: RunView) -> str | None:
     """What the executor does now, and how far it is, if it is its turn. Raises as `Server.read`."""
-    report = ReportAnswer.model_validate(server.read("executor", "runs", run.id))
+    report = ReportAnswer.model_validate(server.read_report("executor", "runs", run.id))
     last = report.effects[-1] if report.effects else None
     if last is None or last.done_at is not None or last.stage != run.stage:
         return None

@@ -51,7 +51,7 @@ class EmbeddedBroker:
         with tempfile.TemporaryDirectory(prefix="upgradepath-broker-") as folder:
             self._child = self._spawn(self._log or Path(folder) / "broker.log")
             try:
-                await until_ready(self._child, self.port, _READY_WITHIN_S)
+                await until_ready(self._child, {"bootstrap_servers": self.bootstrap_servers}, _READY_WITHIN_S)
             except BaseException:
                 await self.stop()
                 raise

@@ -9,7 +9,7 @@ import signal
 import uuid
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from local.kafka_jars import availability, java_program, kafka_jars
 from local.kafka_ready import until_ready
@@ -103,7 +103,7 @@ class ApacheKafka:
         require_free(self.port)
         self._child = self._java(jars, "kafka.Kafka", "server.properties")
         try:
-            await until_ready(self._child, self.port, _READY_WITHIN_S)
+            await until_ready(self._child, self._client(), _READY_WITHIN_S)
         except BaseException:
             await self.kill()
             raise
@@ -120,20 +120,34 @@ class ApacheKafka:
             await asyncio.to_thread(self._child.kill)
             self._child = None
 
+    def _properties(self, data: Path) -> str:
+        """The server's settings: plaintext, for whoever is on this machine."""
+        return _PROPERTIES.format(port=self.port, controller_port=self._controller_port, data=data)
+
+    def _format_options(self) -> list[str]:
+        """What else the storage is to begin with."""
+        return []
+
+    def _java_options(self) -> list[str]:
+        """What else the server's JVM is told."""
+        return []
+
+    def _client(self) -> dict[str, Any]:
+        """The arguments of a client of aiokafka that may ask whether the server is ready."""
+        return {"bootstrap_servers": self.bootstrap_servers}
+
     def _write_settings(self) -> Path:
         data = self.folder / "data"
         # The JVM unpacks native libraries there, and a killed one leaves them.
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         (self.folder / "log4j2.yaml").write_text(_LOGGING)
-        (self.folder / "server.properties").write_text(
-            _PROPERTIES.format(port=self.port, controller_port=self._controller_port, data=data)
-        )
+        (self.folder / "server.properties").write_text(self._properties(data))
         return data
 
     async def _format(self, jars: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # Joined by "=", or a leading dash in it would be taken for an option.
-        options = [f"--cluster-id={cluster}", "--config=server.properties"]
+        options = [f"--cluster-id={cluster}", "--config=server.properties", *self._format_options()]
         child = self._java(jars, "kafka.tools.StorageTool", "format", *options)
         try:
             code = await asyncio.to_thread(child.wait, _FORMAT_WITHIN_S)
@@ -149,7 +163,7 @@ class ApacheKafka:
         small = ["-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
         places = [f"-Djava.io.tmpdir={self.folder / 'tmp'}", "-Dlog4j2.configurationFile=log4j2.yaml"]
         return Child(
-            [java, *small, *places, "-cp", f"{jars}/*", main, *arguments],
+            [java, *small, *places, *self._java_options(), "-cp", f"{jars}/*", main, *arguments],
             log=self.folder / "kafka.log",
             cwd=self.folder,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -14,13 +16,15 @@ _POLL_S = 0.01
 _ANSWER_TIMEOUT_MS = 5_000
 
 
-async def until_ready(child: Child, port: int, deadline_s: float) -> None:
-    """Returns when the broker at 127.0.0.1:port lists itself as alive, so that topics can be made.
+async def until_ready(child: Child, client: Mapping[str, Any], deadline_s: float) -> None:
+    """Returns when the broker lists itself as alive, so that topics can be made.
+
+    `client` are the arguments of a client of aiokafka.
 
     Raises CannotStart, with the end of its log, when the program ends or the deadline passes before that.
     """
     end = time.monotonic() + deadline_s
-    while not await _is_listed(port):
+    while not await _is_listed(client):
         if not child.running:
             raise CannotStart(f"{child.name} ended while starting{child.log_tail()}")
         if time.monotonic() > end:
@@ -28,14 +32,15 @@ async def until_ready(child: Child, port: int, deadline_s: float) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-async def _is_listed(port: int) -> bool:
+async def _is_listed(client: Mapping[str, Any]) -> bool:
     # A plain connection first: aiokafka logs an error for each refused one.
+    host, _, port = client["bootstrap_servers"].partition(":")
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        _, writer = await asyncio.open_connection(host, int(port))
     except OSError:
         return False
     writer.close()
-    admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}", request_timeout_ms=_ANSWER_TIMEOUT_MS)
+    admin = AIOKafkaAdminClient(**client, request_timeout_ms=_ANSWER_TIMEOUT_MS)
     try:
         await admin.start()
         cluster = await admin.describe_cluster()

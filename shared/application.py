@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
-from fastapi import APIRouter, FastAPI, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client.core import Metric
 
 from shared import crash_points
 from shared.http import problems
-from shared.http.guard import Door, Guard
+from shared.http.documents import describe
+from shared.http.guard import Door, Guard, from_loopback
 from shared.identity.keys import PublicKeys
 from shared.identity.tokens import TokenVerifier
 from shared.messaging import gauges
@@ -27,6 +28,8 @@ from shared.storage.pruning import INBOX, Prune, Pruner, kept
 from shared.storage.schema_version import bring_up_to_date
 from shared.telemetry import metrics
 from shared.telemetry.traces import configure_tracing, stop_tracing
+
+_LOOK_EVERY_S = 0.5
 
 
 class Part(Protocol):
@@ -117,6 +120,7 @@ def web_application(services: Sequence[Service], keys: PublicKeys) -> FastAPI:
     for service in services:
         app.include_router(service.router, prefix=f"/{service.name}", tags=[service.name])
     _add_pages(app, services)
+    describe(app, public=("/health",))
     app.add_middleware(
         Guard,
         settings=settings.http,
@@ -136,22 +140,53 @@ def web_application(services: Sequence[Service], keys: PublicKeys) -> FastAPI:
 def _add_pages(app: FastAPI, services: Sequence[Service]) -> None:
     """What a process says of itself, whichever services it runs."""
 
-    @app.get("/health", tags=["health"])
-    async def health() -> JSONResponse:
-        """200 when every service's database and broker answer and its consumer gets somewhere, else 503."""
-        states = await asyncio.gather(*(_health(service) for service in services))
-        report = {service.name: state for service, state in zip(services, states, strict=True)}
+    look = _Looks(services)
+
+    @app.get(
+        "/health",
+        tags=["health"],
+        response_model=dict[str, str],
+        responses={503: {"model": dict[str, str], "description": "a service does not do its work"}},
+    )
+    async def health(request: Request) -> JSONResponse:
+        """200 when every service's database and broker answer and its consumer gets somewhere, else 503.
+
+        Why it does not is for this machine's eyes; others hear which part it is.
+        """
+        report = await look.states()
+        if not from_loopback(request.scope):
+            report = {name: state.partition(":")[0] for name, state in report.items()}
         return JSONResponse(report, 200 if all(state == "ok" for state in report.values()) else 503)
 
     if services[0].settings.metrics == "off":
         return
 
-    @app.get("/metrics", tags=["health"], response_class=Response)
-    async def scrape() -> Response:
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    async def scrape() -> PlainTextResponse:
         """Everything that Prometheus is to know of this process and its services."""
         asked = await asyncio.gather(*(service.gauges() for service in services))
         families = [metric for gauges_of_one in asked for metric in gauges_of_one]
-        return Response(metrics.exposition(families), media_type=metrics.CONTENT_TYPE)
+        return PlainTextResponse(metrics.exposition(families), media_type=metrics.CONTENT_TYPE)
+
+
+class _Looks:
+    """The services' health, looked at once a moment, however many ask: nobody needs a token for that."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        self._services = services
+        self._looking = asyncio.Lock()
+        self._seen: dict[str, str] = {}
+        self._seen_at = -_LOOK_EVERY_S
+
+    async def states(self) -> dict[str, str]:
+        """The state of each service by its name."""
+        loop = asyncio.get_running_loop()
+        async with self._looking:
+            if loop.time() - self._seen_at >= _LOOK_EVERY_S:
+                states = await asyncio.gather(*(_health(service) for service in self._services))
+                names = [service.name for service in self._services]
+                self._seen, self._seen_at = dict(zip(names, states, strict=True)), loop.time()
+        return self._seen
 
 
 async def _health(service: Service) -> str:

@@ -3,12 +3,13 @@
 from datetime import datetime
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from shared.contracts.stages import Outcome, StageFinished
 from shared.contracts.values import RunId
-from shared.errors import not_found
-from shared.http.tokens import WhoAsks, may_see
+from shared.http.pages import AsksPage
+from shared.http.tokens import WhoAsks
+from shared.jobs.absent import no_job
 from shared.jobs.store import WorkerTransaction
 from shared.jobs.tables import JobRow
 from shared.storage.database import Database
@@ -46,6 +47,7 @@ class RunReport(BaseModel):
 
     jobs: list[JobView]
     effects: list[EffectView]
+    next: str | None = Field(default=None, description="the cursor of the next page, if there is one")
 
 
 def router(database: Database[WorkerTransaction]) -> APIRouter:
@@ -53,22 +55,22 @@ def router(database: Database[WorkerTransaction]) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/runs/{run_id}")
-    async def run(run_id: RunId, who: WhoAsks) -> RunReport:
-        """The Run's jobs and its effect journal."""
+    async def run(run_id: RunId, who: WhoAsks, page: AsksPage) -> RunReport:
+        """The Run's jobs and its effect journal: up to `limit` of each, the rest on the next pages."""
+        fence, number = page.after(int, int) or (-1, -1)
         async with database.transaction() as tx:
-            jobs = await tx.jobs_of(run_id)
-            effects = await tx.effects(run_id)
-        if not jobs:
-            raise not_found(
-                f"the executor has no job of {run_id}",
-                field="run_id",
-                value=run_id,
-                cure="`upgradepath run list` names the Runs",
-            )
-        may_see(who, jobs[0].project_id)
+            project = await tx.project_of(run_id)
+            if project is None or not who.may_act_for(project):
+                raise no_job("executor", run_id)
+            jobs = await tx.jobs_of(run_id, fence, page.most)
+            effects = await tx.effects_page(run_id, number, page.most)
+        shown, done = jobs[: page.limit], effects[: page.limit]
+        ends = (shown[-1].fence if shown else fence, done[-1][0] if done else number)
+        goes_on = len(jobs) > page.limit or len(effects) > page.limit
         return RunReport(
-            jobs=[_view(job) for job in jobs],
-            effects=[EffectView.model_validate(effect, from_attributes=True) for effect in effects],
+            jobs=[_view(job) for job in shown],
+            effects=[EffectView.model_validate(effect, from_attributes=True) for _, effect in done],
+            next=page.goes_on(ends) if goes_on else None,
         )
 
     return routes

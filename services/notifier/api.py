@@ -8,9 +8,10 @@ from pydantic import BaseModel
 from services.notifier import domain
 from services.notifier.store import NotifierTransaction
 from shared.contracts.notifications import ChangeType, Notification
-from shared.contracts.values import Actor, ProjectId, SystemName, Version
-from shared.errors import not_found
-from shared.http.tokens import WhoAsks, may_see
+from shared.contracts.values import ProjectId, SystemName, Version
+from shared.errors import Reject, not_found
+from shared.http.pages import AsksPage
+from shared.http.tokens import WhoAsks, may_see, visible_to
 from shared.storage.database import Database
 
 State = Literal["open", "superseded", "adopted", "withdrawn"]
@@ -35,36 +36,40 @@ def router(database: Database[NotifierTransaction]) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/inbox/{project}")
-    async def inbox(project: ProjectId, who: WhoAsks, state: State | None = None) -> list[Notification]:
+    async def inbox(
+        project: ProjectId, who: WhoAsks, page: AsksPage, state: State | None = None
+    ) -> list[Notification]:
         """The Project's notifications, the newest first."""
-        may_see(who, project)
+        may_see(who, project, _unregistered(project))
+        [before] = page.after(int) or (None,)
         async with database.transaction() as tx:
-            found = await tx.notifications(project, state)
+            found = await tx.numbered_notifications(project, state, before=before, most=page.most)
             if not found and not await tx.has_inbox(project):
-                raise not_found(
-                    f"{project} is not registered",
-                    field="project",
-                    value=project,
-                    cure="register the Project first",
-                )
-        return found
+                raise _unregistered(project)
+        return [notification for notification, _ in page.cut(found, lambda row: (row[1],))]
 
     @routes.get("/outdated")
-    async def outdated(who: WhoAsks, project: ProjectId | None = None) -> list[Outdated]:
+    async def outdated(who: WhoAsks, page: AsksPage, project: ProjectId | None = None) -> list[Outdated]:
         """The pins, of Projects that the caller may see, for which something newer is offered."""
         if project is not None:
-            may_see(who, project)
-        visible = _visible(who) if project is None else [project]
+            may_see(who, project, _unregistered(project))
+        after = page.after(str, str) or ("", "")
         async with database.transaction() as tx:
             pinned = await tx.pinned_versions()
             releases = await tx.releases({system for system, _ in pinned})
             offers = {(system, at): domain.offer(at, releases[system]) for system, at in pinned}
             behind = {pin: offered for pin, offered in offers.items() if offered is not None}
-            pinning = await tx.who_pins(behind, visible)
-        rows = sorted((name, *pin) for pin, names in pinning.items() for name in names)
-        return [_outdated(name, system, at, behind[system, at]) for name, system, at in rows]
+            rows = await tx.pins_page(behind, visible_to(who, project), after, page.most)
+        shown = page.cut(rows, lambda row: row[:2])
+        return [_outdated(name, system, at, behind[system, at]) for name, system, at in shown]
 
     return routes
+
+
+def _unregistered(project: str) -> Reject:
+    return not_found(
+        f"{project} is not registered", field="project", value=project, cure="register the Project first"
+    )
 
 
 def _outdated(project: str, system: str, pinned: str, offered: domain.Offer) -> Outdated:
@@ -78,8 +83,3 @@ def _outdated(project: str, system: str, pinned: str, offered: domain.Offer) -> 
         required=offered.required,
         behind=offered.behind,
     )
-
-
-def _visible(who: Actor) -> list[str] | None:
-    """The Projects that the actor may see; None means all."""
-    return None if who.role == "sre" else [one for one in who.projects if who.may_act_for(one)]

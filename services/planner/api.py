@@ -1,15 +1,18 @@
 """The planner's HTTP door."""
 
 import asyncio
+from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Path, Query, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field, JsonValue, create_model
 
 from services.planner.recovery import FleetState
 from services.planner.run import Run
 from services.planner.store import PlannerTransaction
+from services.planner.store.lists import plan_for, revision_of, run_for, runs_page
+from services.planner.store.transaction import unregistered
 from shared.clients.content import ContentStore
 from shared.contracts.freezes import FreezeDeploys, ThawDeploys
 from shared.contracts.runs import (
@@ -22,6 +25,7 @@ from shared.contracts.runs import (
     ResumeRun,
     RetryStage,
     RollBackRun,
+    RunStatus,
     RunView,
     SignOff,
     StartRun,
@@ -29,11 +33,17 @@ from shared.contracts.runs import (
 from shared.contracts.values import Actor, Digest, ProjectId, SystemName, Version
 from shared.errors import conflict
 from shared.http.door import IdempotencyKey, perform
-from shared.http.tokens import WhoAsks, may_see
+from shared.http.limits import Slots
+from shared.http.pages import AsksPage
+from shared.http.tokens import WhoAsks, may_see, visible_to
 from shared.messaging.inbox import Inbox
 from shared.storage.database import Database
 
 _WAIT_POLL_S = 0.2
+RunName = Annotated[str, Path(max_length=100)]
+"""Of any form: what there is not is not found, however it is spelled."""
+_WAITS = 50
+"""Long polls at once, unless the settings say another number."""
 
 
 class PlanRequest(BaseModel):
@@ -71,11 +81,14 @@ class PlanState(BaseModel):
 
 
 def router(
-    inbox: Inbox[PlannerTransaction], database: Database[PlannerTransaction], content: ContentStore
+    inbox: Inbox[PlannerTransaction],
+    database: Database[PlannerTransaction],
+    content: ContentStore,
+    waits: Slots | None = None,
 ) -> APIRouter:
     """Runs and plans: read by everybody who may act for their Project, commanded by its maintainers."""
     routes = APIRouter()
-    _add_reads(routes, database, content)
+    _add_reads(routes, database, content, waits or Slots(_WAITS, _WAITS))
     _add_commands(routes, inbox, database)
     _add_fleet(routes, inbox, database)
     return routes
@@ -83,9 +96,19 @@ def router(
 
 async def _visible(database: Database[PlannerTransaction], run_id: str, who: Actor) -> tuple[Run, int]:
     async with database.transaction() as tx:
-        run, revision = await tx.run_with_revision(run_id)
-    may_see(who, run.project)
-    return run, revision
+        return await run_for(tx, run_id, who)
+
+
+async def _changed(
+    database: Database[PlannerTransaction], run_id: str, revision: int, within_s: float, request: Request
+) -> None:
+    """Returns once the Run's revision is above `revision`, the time is over, or the client went away."""
+    end = asyncio.get_running_loop().time() + within_s
+    while asyncio.get_running_loop().time() < end and not await request.is_disconnected():
+        async with database.transaction() as tx:
+            if await revision_of(tx, run_id) > revision:
+                return
+        await asyncio.sleep(_WAIT_POLL_S)
 
 
 def _plan_of(run: Run) -> PlanState:
@@ -99,35 +122,41 @@ def _plan_of(run: Run) -> PlanState:
     return PlanState(plan=run.plan_document, digest=run.plan)
 
 
-def _add_reads(routes: APIRouter, database: Database[PlannerTransaction], content: ContentStore) -> None:
+def _add_reads(
+    routes: APIRouter, database: Database[PlannerTransaction], content: ContentStore, waits: Slots
+) -> None:
     @routes.get("/runs")
-    async def list_runs(who: WhoAsks, project: str | None = None, status: str | None = None) -> list[RunView]:
+    async def list_runs(
+        who: WhoAsks, page: AsksPage, project: ProjectId | None = None, status: RunStatus | None = None
+    ) -> list[RunView]:
         """Newest first; only of Projects that the token may speak for."""
+        after = page.after(datetime, str)
         async with database.transaction() as tx:
-            runs = await tx.runs(project, status)
-        return [run for run in runs if who.may_act_for(run.project)]
+            runs = await runs_page(tx, visible_to(who, project), status, after, page.most)
+        return [run for run, _ in page.cut(runs, lambda row: row[1])]
 
     @routes.get("/runs/{run_id}")
     async def show_run(
-        run_id: str,
+        run_id: RunName,
         who: WhoAsks,
-        after_revision: int = 0,
+        request: Request,
+        after_revision: Annotated[int, Query(ge=0, lt=1 << 63)] = 0,
         wait_s: Annotated[float, Query(ge=0, le=60)] = 0,
     ) -> RunState:
         """With `wait_s`: answers once the revision is above `after_revision`, or the time is over."""
-        end = asyncio.get_running_loop().time() + wait_s
-        while True:
+        run, revision = await _visible(database, run_id, who)
+        if revision <= after_revision and wait_s > 0:
+            with waits.hold(who.id):
+                await _changed(database, run_id, after_revision, wait_s, request)
             run, revision = await _visible(database, run_id, who)
-            if revision > after_revision or asyncio.get_running_loop().time() >= end:
-                return RunState(run=run.view(), revision=revision)
-            await asyncio.sleep(_WAIT_POLL_S)
+        return RunState(run=run.view(), revision=revision)
 
     @routes.get("/runs/{run_id}/plan")
-    async def show_plan(run_id: str, who: WhoAsks) -> PlanState:
+    async def show_plan(run_id: RunName, who: WhoAsks) -> PlanState:
         return _plan_of((await _visible(database, run_id, who))[0])
 
     @routes.get("/runs/{run_id}/diff", response_class=PlainTextResponse)
-    async def show_diff(run_id: str, who: WhoAsks) -> str:
+    async def show_diff(run_id: RunName, who: WhoAsks) -> str:
         """The whole change as a unified diff."""
         plan = _plan_of((await _visible(database, run_id, who))[0]).plan
         return (await content.get(plan.diff)).decode(errors="replace")
@@ -135,17 +164,15 @@ def _add_reads(routes: APIRouter, database: Database[PlannerTransaction], conten
     @routes.get("/projects/{project}")
     async def knows_project(project: ProjectId, who: WhoAsks) -> ProjectKnown:
         """Whether the planner has read of this Project: then a plan can be asked for."""
-        may_see(who, project)
+        may_see(who, project, unregistered(project))
         async with database.transaction() as tx:
             _, version_map = await tx.registration(project)
         return ProjectKnown(project=project, map_revision=version_map.revision)
 
     @routes.get("/plans/{digest}")
-    async def plan_by_digest(digest: str, who: WhoAsks) -> Plan:
+    async def plan_by_digest(digest: Annotated[str, Path(max_length=100)], who: WhoAsks) -> Plan:
         async with database.transaction() as tx:
-            plan = await tx.plan(digest)
-        may_see(who, plan.project)
-        return plan
+            return await plan_for(tx, digest, visible_to(who))
 
 
 def _add_commands(
@@ -153,6 +180,7 @@ def _add_commands(
 ) -> None:
     @routes.post("/runs", status_code=201, response_model=RunView)
     async def request_plan(request: PlanRequest, who: WhoAsks, key: IdempotencyKey = None) -> JsonValue:
+        may_see(who, request.project, unregistered(request.project))
         command = RequestPlan(actor=who, project=request.project, systems=request.systems)
         return await perform(inbox, command, key)
 
@@ -161,7 +189,7 @@ def _add_commands(
         body = _body_model(command, fields)
 
         async def act(
-            run_id: str, who: WhoAsks, request: Annotated[Any, Body()], key: IdempotencyKey = None
+            run_id: RunName, who: WhoAsks, request: Annotated[Any, Body()], key: IdempotencyKey = None
         ) -> JsonValue:
             run, _ = await _visible(database, run_id, who)
             given = {name: getattr(request, name) for name in fields}

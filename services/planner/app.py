@@ -8,6 +8,7 @@ from services.planner.store import PlannerTransaction
 from services.planner.timers import Timers
 from shared.application import Part, Service
 from shared.clients.content import ContentStore
+from shared.http.limits import Slots
 from shared.messaging.inbox import Inbox
 from shared.messaging.reminder import Reminder
 from shared.storage.database import Database
@@ -26,5 +27,6 @@ def build(settings: PlannerSettings) -> Service:
     parts: list[Part] = [Timers(database)]
     if settings.kafka.embedded:
         parts.append(Reminder(database, PlannerTransaction.open_messages))
-    routes = router(inbox, database, ContentStore(settings.content_url))
+    waits = Slots(settings.http.waits, settings.http.actor_waits)
+    routes = router(inbox, database, ContentStore(settings.content_url), waits)
     return Service("planner", settings, database, inbox, routes, parts, [open_runs(database)])

@@ -22,6 +22,7 @@ from services.registry.answers import (
 )
 from services.registry.checking import PackageGate, foresee
 from services.registry.store import RegistryTransaction
+from services.registry.store.lists import history_page, releases_page
 from shared.clients.content import ContentStore
 from shared.contracts.projects import ProjectRegistered, RegisterProject
 from shared.contracts.releases import (
@@ -36,14 +37,23 @@ from shared.contracts.version_maps import VersionMap
 from shared.errors import Reject, Retry, forbidden, invalid, not_found
 from shared.http.bodies import BodyTooLarge
 from shared.http.door import IdempotencyKey, perform
+from shared.http.pages import AsksPage
 from shared.http.problems import problem
-from shared.http.tokens import WhoAsks, may_see
+from shared.http.tokens import WhoAsks, may_see, visible_to
 from shared.messaging.inbox import Inbox
 from shared.packages.archive import PACKED_BYTES_MAX
 from shared.storage.database import Database
+from shared.versions import precedence
 
 BYTE_BODIES = {"/content": PACKED_BYTES_MAX, "/releases/check": PACKED_BYTES_MAX}
 """The routes that take a package, and how many bytes it may have."""
+
+_A_FILE = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 
 
 def router(
@@ -67,7 +77,7 @@ def router(
 def _add_content(
     routes: APIRouter, content: ContentStore, database: Database[RegistryTransaction], gate: PackageGate
 ) -> None:
-    @routes.post("/content", status_code=201, response_model=Stored)
+    @routes.post("/content", status_code=201, response_model=Stored, openapi_extra=_A_FILE)
     async def upload(request: Request, who: WhoAsks) -> Stored | JSONResponse:
         """Keep a package's bytes (at most 64 MiB). The same bytes again have the same digest."""
         if who.role != "library":
@@ -79,7 +89,7 @@ def _add_content(
         except Retry as error:
             return problem(503, str(error))
 
-    @routes.post("/releases/check")
+    @routes.post("/releases/check", openapi_extra=_A_FILE)
     async def check(request: Request, who: WhoAsks) -> GateAnswer:
         """Everything for which a publish of this package would be refused now; nothing is stored."""
         data = await _body(request)
@@ -139,12 +149,13 @@ def _add_publishing(
 def _add_releases(routes: APIRouter, database: Database[RegistryTransaction], content: ContentStore) -> None:
     @routes.get("/releases")
     async def releases(
-        _: WhoAsks, system: SystemName | None = None, withdrawn: bool | None = None
+        _: WhoAsks, page: AsksPage, system: SystemName | None = None, withdrawn: bool | None = None
     ) -> list[Release]:
         """What is published, by System, the newest first."""
+        after = page.after(str, _version)
         async with database.transaction() as tx:
-            found = await tx.releases(system)
-        return [one for one in found if withdrawn is None or (one.withdrawn is not None) == withdrawn]
+            found = await releases_page(tx, system, withdrawn, after, page.most)
+        return page.cut(found, lambda release: (release.system, release.version))
 
     @routes.get("/releases/{system}/{version}")
     async def release(system: SystemName, version: Version, _: WhoAsks) -> ReleasePage:
@@ -157,7 +168,11 @@ def _add_releases(routes: APIRouter, database: Database[RegistryTransaction], co
             release=row.release(), changelog=row.changelog, migration_notes=row.migration_notes
         )
 
-    @routes.get("/releases/{system}/{version}/package", response_class=Response)
+    @routes.get(
+        "/releases/{system}/{version}/package",
+        response_class=Response,
+        responses={200: {"content": {"application/gzip": {}}}},
+    )
     async def package(system: SystemName, version: Version, _: WhoAsks) -> Response:
         """The package's bytes, as they were published."""
         async with database.transaction() as tx:
@@ -178,20 +193,20 @@ def _add_projects(
         )
 
     @routes.get("/projects")
-    async def projects(who: WhoAsks) -> list[ProjectListed]:
-        """The Projects that the caller may see."""
-        visible = None if who.role == "sre" else [one for one in who.projects if who.may_act_for(one)]
+    async def projects(who: WhoAsks, page: AsksPage) -> list[ProjectListed]:
+        """The Projects that the caller may see, by id."""
+        [after] = page.after(str) or ("",)
         async with database.transaction() as tx:
-            found = await tx.projects(visible)
+            found = await tx.projects(visible_to(who), after=after, most=page.most)
         return [
             ProjectListed(project=registered.project, version_map=event.version_map)
-            for registered, event in found
+            for registered, event in page.cut(found, lambda row: (row[0].project.id,))
         ]
 
     @routes.get("/projects/{project}")
     async def project_state(project: ProjectId, who: WhoAsks) -> ProjectState:
         """One Project and what it pins."""
-        may_see(who, project)
+        may_see(who, project, _unregistered(project))
         async with database.transaction() as tx:
             found = await tx.projects([project])
         if not found:
@@ -206,7 +221,7 @@ def _add_version_maps(routes: APIRouter, database: Database[RegistryTransaction]
     @routes.get("/version-maps/{project}")
     async def version_map(project: ProjectId, who: WhoAsks) -> VersionMap:
         """What the Project pins now."""
-        may_see(who, project)
+        may_see(who, project, _unregistered(project))
         async with database.transaction() as tx:
             standing = await tx.standing(project)
         if standing is None:
@@ -214,19 +229,26 @@ def _add_version_maps(routes: APIRouter, database: Database[RegistryTransaction]
         return standing.version_map
 
     @routes.get("/version-maps/{project}/history")
-    async def history(project: ProjectId, who: WhoAsks) -> list[VersionMapChange]:
+    async def history(project: ProjectId, who: WhoAsks, page: AsksPage) -> list[VersionMapChange]:
         """Every state that the map had, the newest first."""
-        may_see(who, project)
+        may_see(who, project, _unregistered(project))
+        [before] = page.after(int) or (None,)
         async with database.transaction() as tx:
-            found = await tx.history(project)
-        if not found:
+            found = await history_page(tx, project, before, page.most)
+        if not found and before is None:
             raise _unregistered(project)
         return [
             VersionMapChange.model_validate(
                 {"event": name, "happened_at": happened_at, "version_map": event.version_map}
             )
-            for name, happened_at, event in found
+            for _, name, happened_at, event in page.cut(found, lambda row: (row[0],))
         ]
+
+
+def _version(text: str) -> str:
+    """The text, if it is a version. Raises ValueError."""
+    precedence(text)
+    return text
 
 
 def _unpublished(system: str, version: str) -> Reject:

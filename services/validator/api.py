@@ -4,15 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from services.validator.domain import results_of
 from shared.clients.content import ContentStore
 from shared.contracts.facts import CheckResult
 from shared.contracts.stages import StageFinished
-from shared.contracts.values import Digest, RunId
+from shared.contracts.values import Actor, Digest, RunId
 from shared.errors import not_found
-from shared.http.tokens import WhoAsks, may_see
+from shared.http.pages import AsksPage
+from shared.http.tokens import WhoAsks
+from shared.jobs.absent import no_job
 from shared.jobs.store import WorkerTransaction
 from shared.jobs.tables import JobRow
 from shared.storage.database import Database
@@ -31,33 +33,32 @@ class ChecksReport(BaseModel):
     """Everything that the validator found out for one Run, oldest first."""
 
     jobs: list[ChecksView]
+    next: str | None = Field(default=None, description="the cursor of the next page, if there is one")
 
 
 def router(database: Database[WorkerTransaction], content: ContentStore) -> APIRouter:
     """The routes, without the service's prefix."""
     routes = APIRouter()
 
-    async def jobs_for(run_id: str, who: WhoAsks) -> list[JobRow]:
+    async def jobs_for(run_id: str, who: Actor, after: int = -1, most: int | None = None) -> list[JobRow]:
         async with database.transaction() as tx:
-            jobs = await tx.jobs_of(run_id)
-        if not jobs:
-            raise not_found(
-                f"the validator has no job of {run_id}",
-                field="run_id",
-                value=run_id,
-                cure="`upgradepath run list` names the Runs",
-            )
-        may_see(who, jobs[0].project_id)
-        return jobs
+            project = await tx.project_of(run_id)
+            if project is None or not who.may_act_for(project):
+                raise no_job("validator", run_id)
+            return await tx.jobs_of(run_id, after, most)
 
     @routes.get("/runs/{run_id}")
-    async def run(run_id: RunId, who: WhoAsks) -> ChecksReport:
+    async def run(run_id: RunId, who: WhoAsks, page: AsksPage) -> ChecksReport:
         """What each check of the Run said."""
+        [after] = page.after(int) or (-1,)
+        jobs = await jobs_for(run_id, who, after, page.most)
+        shown = jobs[: page.limit]
         return ChecksReport(
             jobs=[
                 ChecksView(stage=job.stage, attempt=job.attempt, state=job.state, results=_results(job))
-                for job in await jobs_for(run_id, who)
-            ]
+                for job in shown
+            ],
+            next=page.goes_on((shown[-1].fence,)) if len(jobs) > page.limit else None,
         )
 
     @routes.get("/runs/{run_id}/logs/{digest}", response_class=PlainTextResponse)

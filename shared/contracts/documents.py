@@ -49,6 +49,11 @@ def messages_on(topic: Topic) -> tuple[type[Message], ...]:
     )
 
 
+def topics_read(participant: Participant) -> tuple[Topic, ...]:
+    """The topics on which something lies that is for this participant."""
+    return tuple(topic for topic in TOPICS if _read_on(topic, participant))
+
+
 def json_schemas() -> dict[str, str]:
     """One JSON Schema (2020-12) per message, by file name; each ends with a newline."""
     return {file_name(message): _schema(message) for message in MESSAGES}

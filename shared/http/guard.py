@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Literal
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.contracts.values import Actor
 from shared.errors import forbidden, invalid
-from shared.http.bodies import JSON_BYTES_MAX, BoundedBody, screen_json
+from shared.http.bodies import JSON_BYTES_MAX, BoundedBody, announced_bytes, screen_json
 from shared.http.headers import secured
 from shared.http.limits import Rate, address_key
 from shared.http.problems import answer_to
@@ -75,6 +76,7 @@ class Guard:
         proven = ACTOR in scope.get("state", {})
         if not proven or scope["method"] not in _WITH_A_BODY or scope["path"] in self.byte_bodies:
             return body.receive
+        _must_be_json(scope)
         return await _screened(body)
 
     async def _admit(self, scope: Scope) -> None:
@@ -122,6 +124,14 @@ class _Exchange:
         await response(self.scope, self.body.receive, self.send)
 
 
+def _must_be_json(scope: Scope) -> None:
+    """Raises HTTPException for a body of another kind."""
+    headers = dict(scope["headers"])
+    kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+    if announced_bytes(scope) != 0 and kind != b"application/json":
+        raise HTTPException(415, "this route takes JSON: send Content-Type: application/json")
+
+
 async def _screened(bounded: BoundedBody) -> Receive:
     """What gives the whole body once more, after a look at it."""
     whole = await bounded.whole()
@@ -144,11 +154,11 @@ def _well_formed(scope: Scope) -> None:
 
 def _is_open(door: Door, scope: Scope) -> bool:
     if door.exposure == "loopback":
-        return _from_loopback(scope)
+        return from_loopback(scope)
     return door.exposure == "open"
 
 
-def _from_loopback(scope: Scope) -> bool:
+def from_loopback(scope: Scope) -> bool:
     """Whether a program on this machine asks for itself, and not a proxy for somebody else."""
     headers = dict(scope["headers"])
     if b"x-forwarded-for" in headers or b"forwarded" in headers:

@@ -7,10 +7,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
 
 from shared.contracts.values import Actor
-from shared.errors import forbidden
+from shared.errors import Reject
 from shared.identity.tokens import InvalidToken, TokenVerifier, issue_token
 
-__all__ = ["ACTOR", "Unauthenticated", "WhoAsks", "actor_of", "issue_token", "may_see"]
+__all__ = ["ACTOR", "Unauthenticated", "WhoAsks", "actor_of", "issue_token", "may_see", "visible_to"]
 
 ACTOR = "actor"
 """Under this name the guard keeps the proven actor in the request's state."""
@@ -45,12 +45,14 @@ WhoAsks = Annotated[Actor, Depends(_who_asks)]
 """A FastAPI dependency: the actor whom the request's bearer token proves."""
 
 
-def may_see(actor: Actor, project: str) -> None:
-    """Raises `Reject` unless this actor may read what belongs to the Project."""
+def may_see(actor: Actor, project: str, absent: Reject) -> None:
+    """Raises `absent`, as if there were no such Project, unless this actor may read what belongs to it."""
     if not actor.may_act_for(project):
-        raise forbidden(
-            f"{actor.id} may not see project {project}",
-            field="project",
-            value=project,
-            cure="use the token of one of its maintainers",
-        )
+        raise absent
+
+
+def visible_to(actor: Actor, project: str | None = None) -> list[str] | None:
+    """The Projects that the actor may see, only `project` if it is given; None means all."""
+    if project is not None:
+        return [project] if actor.may_act_for(project) else []
+    return None if actor.role == "sre" else [one for one in actor.projects if actor.may_act_for(one)]

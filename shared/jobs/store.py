@@ -174,10 +174,7 @@ class WorkerTransaction(Transaction):
         rows = await self.session.execute(
             select(EffectRow).where(col(EffectRow.run_id) == run_id).order_by(col(EffectRow.id))
         )
-        return [
-            Effect(row.stage, row.attempt, row.name, row.production, row.detail, row.intended_at, row.done_at)
-            for row in rows.scalars()
-        ]
+        return [_effect(row) for row in rows.scalars()]
 
     async def touched_production(self, runs: Sequence[str]) -> set[str]:
         """Which of these Runs have written, or meant to write, to production."""
@@ -189,11 +186,34 @@ class WorkerTransaction(Transaction):
     async def job(self, run_id: str, fence: int) -> JobRow | None:
         return await self.session.get(JobRow, (run_id, fence))
 
-    async def jobs_of(self, run_id: str) -> list[JobRow]:
+    async def jobs_of(self, run_id: str, after: int = -1, most: int | None = None) -> list[JobRow]:
+        """Up to `most` jobs of the Run with a higher fence than `after`, in order."""
         rows = await self.session.execute(
-            select(JobRow).where(col(JobRow.run_id) == run_id).order_by(col(JobRow.fence))
+            select(JobRow)
+            .where(col(JobRow.run_id) == run_id, col(JobRow.fence) > after)
+            .order_by(col(JobRow.fence))
+            .limit(most)
         )
         return list(rows.scalars())
+
+    async def effects_page(self, run_id: str, after: int, most: int) -> list[tuple[int, Effect]]:
+        """Up to `most` effects of the Run behind `after`, each with its number, in order."""
+        rows = await self.session.execute(
+            select(EffectRow)
+            .where(col(EffectRow.run_id) == run_id, col(EffectRow.id) > after)
+            .order_by(col(EffectRow.id))
+            .limit(most)
+        )
+        return [(row.id or 0, _effect(row)) for row in rows.scalars()]
+
+    async def project_of(self, run_id: str) -> str | None:
+        """The Project of a Run that has a job here."""
+        rows = await self.fetch("select project_id from jobs where run_id = $1 limit 1", run_id)
+        return rows[0][0] if rows else None
+
+
+def _effect(row: EffectRow) -> Effect:
+    return Effect(row.stage, row.attempt, row.name, row.production, row.detail, row.intended_at, row.done_at)
 
 
 def _keys(commands: Sequence[Command]) -> tuple[list[str], list[int]]:

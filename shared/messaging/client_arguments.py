@@ -15,6 +15,7 @@ from faststream.security import (
 )
 
 from shared.kafka_security import KafkaSecurity, context_trusting, name_of
+from shared.messaging.refused_tokens import notice_refused_tokens
 
 _ENDPOINT_WITHIN_S = 10.0
 _RENEW_AT = 0.8
@@ -76,6 +77,7 @@ def _security(settings: KafkaSecurity) -> BaseSecurity:
 
 
 def _tokens(settings: KafkaSecurity) -> AbstractTokenProvider:
+    notice_refused_tokens()
     return _File(settings) if settings.sasl_oauthbearer_token_file is not None else _Endpoint(settings)
 
 

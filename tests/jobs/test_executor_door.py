@@ -53,7 +53,7 @@ async def test_jobs_and_effects_of_a_run_are_told(world: World) -> None:
         assert effect["detail"] == "half of main"
         assert (await client.get(f"/runs/{RUN}", headers=bearer("sre", "other"))).status_code == 200
         assert (await client.get(f"/runs/{RUN}")).status_code == 401
-        assert (await client.get(f"/runs/{RUN}", headers=bearer(project="beta"))).status_code == 403
+        assert (await client.get(f"/runs/{RUN}", headers=bearer(project="beta"))).status_code == 404
         assert (await client.get("/runs/run-ffffffffffff", headers=bearer())).status_code == 404
 
 

@@ -28,7 +28,7 @@ async def test_an_inbox_is_read_by_who_may_see_it(notifier: Notifier) -> None:
     ]
     opened = await notifier.read("/inbox/acme-portal", MIRA, state="open")
     assert [one["version"] for one in opened] == ["1.3.0"]
-    assert await notifier.read("/inbox/acme-portal", PAT) == 403
+    assert await notifier.read("/inbox/acme-portal", PAT) == 404
     assert await notifier.read("/inbox/unknown-portal") == 404
     assert await notifier.read("/inbox/acme-portal", state="lost") == 422
 
@@ -65,7 +65,7 @@ async def test_who_is_behind(notifier: Notifier) -> None:
     }
     assert await notifier.read("/outdated", MIRA) == rows[:1]
     assert await notifier.read("/outdated", project="other-portal") == rows[1:]
-    assert await notifier.read("/outdated", MIRA, project="other-portal") == 403
+    assert await notifier.read("/outdated", MIRA, project="other-portal") == 404
 
 
 @asynccontextmanager

@@ -137,10 +137,10 @@ async def test_others_see_and_do_nothing(door: Door, planner: PlannerService, by
     assert (await door.get("/runs", by)).json() == []
     for path in (f"/runs/{run.id}", f"/runs/{run.id}/plan", f"/runs/{run.id}/diff", f"/plans/{run.plan}"):
         response = await door.get(path, by)
-        assert problem(response, 403)["kind"] == "forbidden"
+        assert problem(response, 404)["kind"] == "not-found"
         assert "auth-system" not in response.text
-    assert problem(await door.post("/runs", PLAN, by), 403)["kind"] == "forbidden"
-    problem(await door.post(f"/runs/{run.id}/start", {"plan": run.plan}, by), 403)
+    assert problem(await door.post("/runs", PLAN, by), 404)["kind"] == "not-found"
+    problem(await door.post(f"/runs/{run.id}/start", {"plan": run.plan}, by), 404)
     assert (await planner.view(run.id)).status == "planned"
 
 

@@ -170,6 +170,6 @@ async def test_projects_and_maps_are_read_by_who_may_see_them(registry: Registry
     (row,) = await read("/version-maps/acme-portal/history", MIRA)
     assert (row["event"], row["version_map"]["pins"]) == ("VersionMapRecorded", PINS)
     for path in ("/projects/", "/version-maps/"):
-        assert await read(f"{path}acme-portal", PAT) == 403
+        assert await read(f"{path}acme-portal", PAT) == 404
         assert await read(f"{path}unknown-portal", SAM) == 404
     assert await read("/version-maps/unknown-portal/history", SAM) == 404

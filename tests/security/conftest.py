@@ -2,5 +2,6 @@
 
 from tests.registry.conftest import registry, registry_url
 from tests.security.desks import both, planner
+from tests.support.secured_broker import secured_kafka
 
-__all__ = ["both", "planner", "registry", "registry_url"]
+__all__ = ["both", "planner", "registry", "registry_url", "secured_kafka"]

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from local.world import HOST
 
 _ANSWER_WITHIN_S = 90.0
+_PASSED_ON = ("content-type", "link", "retry-after", "allow")
 _OURS = ("host", "content-length", "connection", "transfer-encoding")
 
 
@@ -36,7 +37,8 @@ async def reverse_proxy(port: int, services: Mapping[str, str]) -> AsyncIterator
                 )
             except httpx.TransportError as error:
                 return JSONResponse({"title": f"no answer: {error!r}"}, 503)
-            return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
+            kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+            return Response(answer.content, answer.status_code, kept)
 
         route = Route("/{service}/{path:path}", forward, methods=["GET", "POST"])
         config = uvicorn.Config(

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from services.planner.handlers import HANDLERS
 from services.planner.store import PlannerTransaction
+from services.planner.store.lists import run_for
 from shared.clock import utc_now
 from shared.contracts.catalogue import BY_TYPE
 from shared.contracts.envelope import Envelope, Received, receive, seal, to_body
@@ -31,6 +32,7 @@ from shared.storage.tables import OutboxRow
 from tests.support.planner_examples import (
     MIRA,
     PROJECT,
+    SRE,
     StageCommand,
     finished,
     project,
@@ -107,11 +109,11 @@ class PlannerService:
 
     async def view(self, run_id: str) -> RunView:
         async with self.database.transaction() as tx:
-            return (await tx.run_with_revision(run_id))[0].view()
+            return (await run_for(tx, run_id, SRE))[0].view()
 
     async def open_command(self, run_id: str) -> Message | None:
         async with self.database.transaction() as tx:
-            await tx.run_with_revision(run_id)
+            await run_for(tx, run_id, SRE)
             for message in await tx.open_messages():
                 if not isinstance(message, RunChanged) and getattr(message, "run_id", None) == run_id:
                     return message

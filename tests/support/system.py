@@ -110,7 +110,8 @@ class Embedded:
 class FiveProcesses:
     """Apache Kafka, a PostgreSQL server, and each service as a process of its own.
 
-    `variables` are for all of them, those of `per_service` for one; the databases are named after `prefix`.
+    `variables` are for all of them, those of `per_service` for one; the databases are named after `prefix`,
+    and `settings` are how the test itself comes to the broker.
     """
 
     def __init__(
@@ -122,11 +123,12 @@ class FiveProcesses:
         prefix: str = "upgrades",
         variables: Mapping[str, str] = MappingProxyType({}),
         per_service: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+        settings: KafkaSettings | None = None,
     ) -> None:
         self.world = World.open(folder)
         self.url = self.world.url
         self.postgres_url = postgres.url()
-        self.kafka = KafkaSettings(bootstrap_servers=kafka.bootstrap_servers)
+        self.kafka = settings or KafkaSettings(bootstrap_servers=kafka.bootstrap_servers)
         self.databases: dict[str, str] = {}
         for name in SERVICES:
             postgres.create_database(f"{prefix}_{name}")

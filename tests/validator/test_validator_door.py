@@ -115,7 +115,7 @@ async def test_a_run_is_reported_and_its_logs_can_be_read_by_those_who_may(
     for path in (f"/runs/{RUN}", f"/runs/{RUN}/logs/{digest}"):
         assert (await reported.get(path)).status_code == 401
         refused = await reported.get(path, headers=bearer(project="beta"))
-        assert (refused.status_code, refused.json()["refusals"][0]["field"]) == (403, "project")
+        assert (refused.status_code, refused.json()["refusals"][0]["field"]) == (404, "run_id")
 
     foreign = await staging.tools.content.put(b"another run's file")
     missing = await reported.get(f"/runs/{RUN}/logs/{foreign}", headers=bearer())

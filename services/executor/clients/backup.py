@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from services.executor.clients.migration_table import FencingToken, locked
 from services.executor.clients.postgres import quoted, server_version, session
+from services.executor.clients.restore_plan import foreign_schemas, plan_restore
 from shared.clients.database_urls import database_of, place, server_url
 from shared.clients.libpq import UnusableUrl, addresses, program_variables, query_of
 from shared.clients.processes import DeadlineExceeded, Finished, run_trusted
@@ -26,34 +27,9 @@ _NO_PASSWORDS = "/nonexistent"
 _SAID = re.compile(r"(pg_dump|pg_restore|psql)(\.exe)?:|(ERROR|FATAL|PANIC): +[0-9A-Z]{5}$")
 _QUOTING = re.compile(r"\b(detail|hint|Command was|command was|Error message from server):")
 _VALUE = re.compile(r': *".*$')
-# What an archive makes and no schema takes along; event triggers first, as the rest of it would fire them.
-_OUTSIDE_SCHEMAS = """
-    WITH made AS (
-        SELECT 1 AS place, 'pg_event_trigger'::regclass AS class, oid,
-            format('EVENT TRIGGER %I', evtname) AS name FROM pg_event_trigger
-        UNION ALL SELECT 2, 'pg_publication'::regclass, oid, format('PUBLICATION %I', pubname)
-        FROM pg_publication
-        UNION ALL SELECT 3, 'pg_foreign_server'::regclass, oid, format('SERVER %I CASCADE', srvname)
-        FROM pg_foreign_server
-        UNION ALL SELECT 4, 'pg_foreign_data_wrapper'::regclass, oid,
-            format('FOREIGN DATA WRAPPER %I CASCADE', fdwname) FROM pg_foreign_data_wrapper
-        UNION ALL SELECT 5, 'pg_cast'::regclass, oid,
-            format('CAST (%s AS %s)', castsource::regtype, casttarget::regtype)
-        FROM pg_cast WHERE oid >= 16384
-    )
-    SELECT 'DROP ' || name AS command, place FROM made WHERE NOT EXISTS (
-        SELECT FROM pg_depend d WHERE d.classid = made.class AND d.objid = made.oid AND d.deptype = 'e')
-    UNION ALL SELECT 'SELECT count(lo_unlink(oid)) FROM pg_largeobject_metadata', 6
-    WHERE EXISTS (SELECT FROM pg_largeobject_metadata)
-    ORDER BY place, command
-"""
-_USER_SCHEMAS = """
-    SELECT nspname FROM pg_namespace n
-    WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'upgradepath')
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass
-        AND d.objid = n.oid AND d.deptype = 'e')
-    ORDER BY nspname
-"""
+# Where Debian and Red Hat keep each major version's programs.
+_INSTALLED = ("/usr/lib/postgresql/{version}/bin", "/usr/pgsql-{version}/bin")
+_SETTING = re.compile(r"SET (?P<name>\w+) = .*;\s*")
 
 
 @dataclass(frozen=True)
@@ -71,49 +47,76 @@ class Programs:
             raise Retry(f"pg_dump is not in {named or 'PATH'}: set {BIN_FOLDER} to PostgreSQL's bin folder")
         return cls(Path(found).parent)
 
+    @classmethod
+    async def for_server(cls, url: str, environ: Mapping[str, str] = os.environ) -> "Programs":
+        """Those of the server's own version where they are installed, or else those of `find`."""
+        version = await server_version(url)
+        for pattern in _INSTALLED:
+            folder = Path(pattern.format(version=version))
+            if (folder / "pg_dump").exists():
+                return cls(folder)
+        return cls.find(environ)
+
     async def dump(self, url: str, file: Path, snapshot: str | None = None) -> int:
         """Write the database as an archive to `file` and read it whole; the number of things in it.
 
-        `snapshot` is one that a transaction exported and that is open. Our own schema stays out: its fence
-        must never go back. Raises Retry when it cannot be done now.
+        `snapshot` is one that a transaction exported and that is open. Our own schema stays out, as its fence
+        must never go back, and so do those of the hosting. Raises Retry when it cannot be done now.
         """
         await self._must_fit(url)
+        async with session(url) as connection:
+            foreign = await foreign_schemas(connection)
         options = ["--format=custom", "--exclude-schema=upgradepath", f"--file={file}"]
+        options += [f"--exclude-schema={quoted(schema)}" for schema in foreign]
         options += [f"--snapshot={snapshot}"] if snapshot else []
         async with around("dump"):
             await self._run("pg_dump", *options, url=url)
-        listed = await self._run("pg_restore", "--list", str(file), url=url)
+        entries = [line for line in await self._listing(url, file) if not line.startswith(";")]
         # The list stands at the archive's beginning: only reading it to its end shows that it is whole.
         await self._run("pg_restore", "--file=/dev/null", str(file), url=url)
-        entries = [line for line in listed.output.splitlines() if line and not line.startswith(";")]
         return len(entries)
 
     async def restore(self, url: str, file: Path, token: FencingToken) -> None:
         """Put everything back as the archive has it, in one transaction; what was made since is gone.
 
+        Owners and rights come back, so the role must be a member of the owners (`cannot_restore` says so).
         Raises Retry when it cannot be done now, Stale when a newer token passed the database's fence.
         """
         await self._must_fit(url)
-        script = file.with_suffix(".sql")
+        async with session(url) as connection:
+            plan = await plan_restore(connection, await self._listing(url, file))
+            settings = {row[0] for row in await connection.fetch("SELECT name FROM pg_settings")}
+        scripts = [
+            await self._script(url, file, name, lines, settings)
+            for name, lines in (("schemas", plan.schemas), ("rest", plan.rest))
+        ]
         # Of errors psql says the line and the SQLSTATE alone: the server's words may quote a row.
+        commands = [part for line in plan.clear for part in ("-c", line)]
+        commands += [part for script in scripts for part in ("-f", str(script))]
+        told = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "--single-transaction")
+        async with locked(url, token), around("restore"):
+            await self._run("psql", *told, *commands, url=url)
+        for script in scripts:
+            script.unlink()
+
+    async def _script(
+        self, url: str, file: Path, name: str, lines: Sequence[str], settings: Collection[str]
+    ) -> Path:
+        """These entries of the archive as a script that the server understands."""
+        listing, script = file.with_suffix(f".{name}.list"), file.with_suffix(f".{name}.sql")
+        listing.write_text("\n".join(lines) + "\n")
         # Through a script, as pg_restore --clean leaves what the archive does not know, and stumbles over it.
         # A subscription is another server's too: it goes on as it is.
-        options = ["--no-owner", "--no-subscriptions", f"--file={script}", str(file)]
+        options = ["--no-subscriptions", f"--use-list={listing}", f"--file={script}", str(file)]
         await self._run("pg_restore", *options, url=url)
-        async with session(url) as connection:
-            cleared = [row[0] for row in await connection.fetch(_OUTSIDE_SCHEMAS)]
-            schemas = [row[0] for row in await connection.fetch(_USER_SCHEMAS)]
-        cleared += [f"DROP SCHEMA {quoted(schema)} CASCADE" for schema in schemas]
-        # The archive takes this one for granted, with the rights that PostgreSQL gives it.
-        made = [
-            "CREATE SCHEMA public AUTHORIZATION pg_database_owner",
-            "GRANT USAGE ON SCHEMA public TO PUBLIC",
-        ]
-        commands = [part for line in (*cleared, *made) for part in ("-c", line)]
-        settings = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "--single-transaction")
-        async with locked(url, token), around("restore"):
-            await self._run("psql", *settings, *commands, "-f", str(script), url=url)
-        script.unlink()
+        _leave_out_settings(script, settings)
+        return script
+
+    async def _listing(self, url: str, file: Path) -> list[str]:
+        # Into a file: what a program prints is kept up to a bound, and here no line may be missing.
+        listing = file.with_suffix(".list")
+        await self._run("pg_restore", "--list", f"--file={listing}", str(file), url=url)
+        return [line for line in listing.read_text().splitlines() if line]
 
     async def _must_fit(self, url: str) -> None:
         """pg_dump reads no server newer than itself."""
@@ -141,6 +144,24 @@ class Programs:
             said = _without_rows(finished.output)
             raise Retry(f"{program} on {place(url)} ended with {finished.exit_code}: {said}")
         return finished
+
+
+def _leave_out_settings(script: Path, known: Collection[str]) -> None:
+    """Take from the script's beginning each setting that the server does not have: newer programs name some.
+
+    Their statements stand before everything else; the rest is the archive's and stays as it is.
+    """
+    aside = script.with_suffix(".older")
+    with script.open("rb") as read, aside.open("wb") as write:
+        for line in read:
+            text = line.decode(errors="replace")
+            found = _SETTING.fullmatch(text)
+            if found is None or found["name"] in known:
+                write.write(line)
+            if found is None and text.startswith(("CREATE ", "ALTER ", "COPY ", "COMMENT ")):
+                break
+        shutil.copyfileobj(read, write)
+    aside.replace(script)
 
 
 def _without_rows(output: str) -> str:

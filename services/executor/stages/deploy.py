@@ -140,7 +140,7 @@ async def _backup(job: Job, tools: Tools, url: str, steps: Steps) -> Digest:
         file = folder / "production.dump"
         said = "pg_dump --format=custom, read whole by pg_restore"
         async with steps.reading("dump", said), beginning(url) as noted:
-            await Programs.find().dump(url, file, noted.snapshot)
+            await (await Programs.for_server(url)).dump(url, file, noted.snapshot)
         digest = await tools.content.put_file(file)
     await keep(url, digest, noted)
     async with job.journal.effect(_BACKUP, digest):

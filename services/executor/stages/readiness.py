@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from services.executor.clients import migrations, preflight
 from services.executor.clients.migration_files import FOLDER, Migration
+from services.executor.clients.restore_plan import cannot_restore
 from shared.clients.git import Git
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
@@ -22,7 +23,9 @@ async def unready(url: str, history: Sequence[Migration], run: Collection[str]) 
     found = await migrations.unfit(url, history, run)
     done = await migrations.applied(url)
     pending = [each for each in history if each.folder in run and each.folder not in done]
-    return found + await preflight.lacking(url, pending)
+    found += await preflight.lacking(url, pending)
+    # Before a migration is applied the database is dumped, and that must be able to come back.
+    return found + (await cannot_restore(url) if pending else [])
 
 
 async def require_ready(url: str, history: Sequence[Migration], run: Collection[str], *, where: str) -> None:

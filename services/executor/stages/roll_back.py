@@ -159,7 +159,7 @@ async def _restore(
         file = folder / "production.dump"
         await tools.content.get_to_file(task.backup, file)
         async with steps.step(name, task.backup):
-            await Programs.find().restore(url, file, job.fencing_token)
+            await (await Programs.for_server(url)).restore(url, file, job.fencing_token)
 
 
 async def _irreversible(task: RollBackTask, url: str, folders: Sequence[str]) -> Failure:

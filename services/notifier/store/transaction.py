@@ -43,6 +43,14 @@ _WHO_PINS_OF_ALL = _WHO_PINS.format(among="")
 _WHO_PINS_AMONG = _WHO_PINS.format(among=" and p.project = any($3::text[])")
 
 
+_PINS_PAGE = (
+    "select p.project, p.system, p.version from pins p"
+    " join unnest($1::text[], $2::text[]) as w (system, version) using (system, version)"
+    " where ($3::text[] is null or p.project = any($3)) and (p.project, p.system) > ($4::text, $5::text)"
+    " order by p.project, p.system limit $6::int"
+)
+
+
 class NotifierTransaction(Telling):
     """Releases and pins as they are known, and the inboxes.
 
@@ -111,6 +119,19 @@ class NotifierTransaction(Telling):
             .on_conflict_do_nothing()
         )
 
+    async def pins_page(
+        self,
+        behind: Iterable[tuple[str, str]],
+        projects: Sequence[str] | None,
+        after: tuple[str, str],
+        most: int,
+    ) -> list[tuple[str, str, str]]:
+        """Up to `most` pins (Project, System, version) of these (System, version) behind `after`."""
+        wanted = list(behind)
+        columns = ([system for system, _ in wanted], [version for _, version in wanted])
+        among = None if projects is None else list(projects)
+        return [tuple(row) for row in await self.fetch(_PINS_PAGE, *columns, among, *after, most)]
+
     async def has_inbox(self, project: str) -> bool:
         return await self.session.get(ProjectInboxRow, project) is not None
 
@@ -132,15 +153,26 @@ class NotifierTransaction(Telling):
         return {(system, version): names.split(" ") for system, version, names in rows if names}
 
     async def notifications(self, project: str, state: str | None = None) -> list[Notification]:
-        """The Project's notifications, the newest first."""
+        """All of the Project's notifications, the newest first."""
+        found = await self.numbered_notifications(project, state)
+        return [notification for notification, _ in found]
+
+    async def numbered_notifications(
+        self, project: str, state: str | None = None, *, before: int | None = None, most: int | None = None
+    ) -> list[Numbered]:
+        """Up to `most` of the Project's notifications before that revision, the newest first."""
         query = (
-            select(col(NotificationRow.notification))
+            select(col(NotificationRow.notification), col(NotificationRow.revision))
             .where(col(NotificationRow.project) == project)
             .order_by(col(NotificationRow.revision).desc())
+            .limit(most)
         )
+        if before is not None:
+            query = query.where(col(NotificationRow.revision) < before)
         if state is not None:
             query = query.where(col(NotificationRow.state) == state)
-        return [Notification.model_validate(row) for row in (await self.session.execute(query)).scalars()]
+        rows = await self.session.execute(query)
+        return [(Notification.model_validate(document), revision) for document, revision in rows]
 
     async def tell(self, changed: Sequence[Notification]) -> None:
         """Keep the changed notifications and send them. Weighing must have begun, or their inbox be held."""

@@ -58,6 +58,7 @@ class RunRow(SQLModel, table=True):
     __tablename__ = "runs"
     __table_args__ = (
         Index("runs_of_a_project", "project", "requested_at"),
+        Index("runs_by_time", "requested_at", "id"),
         Index("runs_by_plan", "plan"),
         Index("runs_with_a_timer", "look_at", postgresql_where=text("look_at is not null")),
         Index("runs_that_await_thaw", "id", postgresql_where=text("awaits_thaw")),

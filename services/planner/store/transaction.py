@@ -3,19 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
-from sqlmodel import col
-
 from services.planner.open_commands import open_command
 from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
 from services.planner.store import statements
 from services.planner.store.memory import Book, KeptRun, KnownProject, KnownReleases, Memory
-from services.planner.store.tables import RunRow
 from shared.contracts.envelope import to_body
 from shared.contracts.projects import Project
 from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdrawn
-from shared.contracts.runs import Plan, RunChanged, RunView
 from shared.contracts.values import Message
 from shared.contracts.version_maps import VersionMap
 from shared.crash_points import around
@@ -69,12 +64,7 @@ class PlannerTransaction(Transaction):
         """A registered Project with its pins. Raises `Reject` when it is not known."""
         known = await self.known_project(project)
         if known.project is None or known.version_map is None:
-            raise not_found(
-                f"Project {project} is not registered",
-                field="project",
-                value=project,
-                cure="register it first: upgradepath project register; just after that, try again",
-            )
+            raise unregistered(project)
         return known.project, known.version_map
 
     async def releases(self) -> dict[tuple[str, str], Release]:
@@ -90,34 +80,8 @@ class PlannerTransaction(Transaction):
         if run_id not in known.runs:
             await self._load_runs([run_id])
         if run_id not in known.runs:
-            raise _no_run(run_id, project)
+            raise no_run(run_id, project)
         return known.runs[run_id].run
-
-    async def run_with_revision(self, run_id: str) -> tuple[Run, int]:
-        """A Run as it is now, to be looked at, and how often it has changed. Raises `Reject` if unknown."""
-        for _, *row in await self.fetch(statements.RUNS, [run_id]):
-            kept = KeptRun.stored(*row)
-            return kept.run, kept.revision
-        raise _no_run(run_id)
-
-    async def runs(self, project: str | None, status: str | None, most: int = 200) -> list[RunView]:
-        """Newest first."""
-        query = select(col(RunRow.told)).order_by(col(RunRow.requested_at).desc()).limit(most)
-        if project is not None:
-            query = query.where(col(RunRow.project) == project)
-        if status is not None:
-            query = query.where(col(RunRow.status) == status)
-        rows = await self.session.execute(query)
-        return [RunChanged.model_validate_json(told).run for told in rows.scalars()]
-
-    async def plan(self, digest: str) -> Plan:
-        found = await self.session.execute(
-            select(col(RunRow.plan_document)).where(col(RunRow.plan) == digest).limit(1)
-        )
-        plan = found.scalar_one_or_none()
-        if plan is None:
-            raise not_found("there is no such plan", field="plan", value=digest, cure="upgradepath run list")
-        return Plan.model_validate_json(plan)
 
     async def due(self) -> list[tuple[str, str]]:
         """(Run, Project) of every Run whose timer has come, or that waits for a freeze which is over."""
@@ -289,7 +253,16 @@ class PlannerTransaction(Transaction):
 _ABOUT_RELEASES = (ReleasePublished, ReleaseWithdrawn)
 
 
-def _no_run(run_id: str, project: str | None = None) -> Reject:
+def unregistered(project: str) -> Reject:
+    return not_found(
+        f"Project {project} is not registered",
+        field="project",
+        value=project,
+        cure="register it first: upgradepath project register; just after that, try again",
+    )
+
+
+def no_run(run_id: str, project: str | None = None) -> Reject:
     return not_found(
         f"there is no Run {run_id}" + (f" in Project {project}" if project else ""),
         field="run_id",

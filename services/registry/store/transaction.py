@@ -22,7 +22,6 @@ from services.registry.store.tables import (
     ProjectRow,
     ReleaseRow,
     SystemRow,
-    VersionMapHistoryRow,
     VersionMapRow,
 )
 from shared.contracts.envelope import Envelope
@@ -33,7 +32,7 @@ from shared.messaging.inbox import Verdict
 from shared.packages.package import Package
 from shared.storage.database import Transaction
 from shared.storage.statement import Part
-from shared.versions import newest_first, precedence
+from shared.versions import newest_first
 
 READINGS_COUNT_FOR = timedelta(days=1)
 
@@ -62,13 +61,6 @@ class RegistryTransaction(Transaction):
 
     async def release_row(self, system: str, version: str) -> ReleaseRow | None:
         return await self.session.get(ReleaseRow, (system, version), populate_existing=True)
-
-    async def releases(self, system: str | None = None) -> list[Release]:
-        """By System, the newest first."""
-        rows = await self._release_rows(None if system is None else [system])
-        found = [row.release() for row in rows]
-        found.sort(key=lambda release: precedence(release.version), reverse=True)
-        return sorted(found, key=lambda release: release.system)
 
     async def releases_of(self, systems: list[str]) -> Releases:
         """The releases of these Systems, by System and version."""
@@ -271,12 +263,16 @@ class RegistryTransaction(Transaction):
             .on_conflict_do_update(index_elements=["id"], set_=changes)
         )
 
-    async def projects(self, ids: list[str] | None = None) -> list[tuple[ProjectRegistered, Event]]:
-        """The registered Projects with their maps' last events; `ids` None means all."""
+    async def projects(
+        self, ids: list[str] | None = None, *, after: str = "", most: int | None = None
+    ) -> list[tuple[ProjectRegistered, Event]]:
+        """The registered Projects by id with their maps' last events; `ids` None means all."""
         query = (
             select(col(ProjectRow.registered), col(VersionMapRow.event_type), col(VersionMapRow.event))
             .join(VersionMapRow, col(VersionMapRow.project) == col(ProjectRow.id))
+            .where(col(ProjectRow.id) > after)
             .order_by(col(ProjectRow.id))
+            .limit(most)
         )
         if ids is not None:
             query = query.where(col(ProjectRow.id).in_(ids))
@@ -306,18 +302,6 @@ class RegistryTransaction(Transaction):
     async def _look_at(self, projects: Iterable[str]) -> None:
         if missing := self._standings.missing(projects):
             self._standings.found(missing, await self.fetch(standings.READ, missing))
-
-    async def history(self, project: str) -> list[tuple[str, datetime, Event]]:
-        """Every event of the Project's map: its name, when, and the event; the newest first."""
-        rows = await self.session.execute(
-            select(VersionMapHistoryRow)
-            .where(col(VersionMapHistoryRow.project) == project)
-            .order_by(col(VersionMapHistoryRow.revision).desc())
-        )
-        return [
-            (row.event_type, row.happened_at, MAP_EVENTS[row.event_type].model_validate(row.event))
-            for row in rows.scalars()
-        ]
 
     async def reminders(self) -> list[Message]:
         """What a broker that forgot must be told again: Releases, Projects, and the last word on each map."""

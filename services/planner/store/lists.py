@@ -1,0 +1,63 @@
+"""What the planner shows: each query looks only among the Projects that its asker may see."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select, tuple_
+from sqlmodel import col
+
+from services.planner.run import Run
+from services.planner.store import statements
+from services.planner.store.memory import KeptRun
+from services.planner.store.tables import RunRow
+from services.planner.store.transaction import PlannerTransaction, no_run
+from shared.contracts.runs import Plan, RunChanged, RunView
+from shared.contracts.values import Actor
+from shared.errors import not_found
+
+
+async def runs_page(
+    tx: PlannerTransaction,
+    among: Sequence[str] | None,
+    status: str | None,
+    after: tuple[datetime, str] | None,
+    most: int,
+) -> list[tuple[RunView, tuple[datetime, str]]]:
+    """Up to `most` Runs of these Projects (None: of all), newest first, each with its place."""
+    query = select(col(RunRow.told), col(RunRow.requested_at), col(RunRow.id)).order_by(
+        col(RunRow.requested_at).desc(), col(RunRow.id).desc()
+    )
+    if among is not None:
+        query = query.where(col(RunRow.project).in_(among))
+    if status is not None:
+        query = query.where(col(RunRow.status) == status)
+    if after is not None:
+        query = query.where(tuple_(col(RunRow.requested_at), col(RunRow.id)) < after)
+    rows = await tx.session.execute(query.limit(most))
+    return [(RunChanged.model_validate_json(told).run, (at, name)) for told, at, name in rows]
+
+
+async def run_for(tx: PlannerTransaction, run_id: str, who: Actor) -> tuple[Run, int]:
+    """A Run and how often it has changed. Raises `Reject` if there is none that `who` may see."""
+    for project, *row in await tx.fetch(statements.RUNS, [run_id]):
+        if who.may_act_for(project):
+            kept = KeptRun.stored(*row)
+            return kept.run, kept.revision
+    raise no_run(run_id)
+
+
+async def revision_of(tx: PlannerTransaction, run_id: str) -> int:
+    """How often the Run has changed; 0 if there is none."""
+    rows = await tx.fetch("select revision from runs where id = $1", run_id)
+    return rows[0][0] if rows else 0
+
+
+async def plan_for(tx: PlannerTransaction, digest: str, among: Sequence[str] | None) -> Plan:
+    """The plan of this digest. Raises `Reject` if there is none of these Projects."""
+    query = select(col(RunRow.plan_document)).where(col(RunRow.plan) == digest)
+    if among is not None:
+        query = query.where(col(RunRow.project).in_(among))
+    plan = (await tx.session.execute(query.limit(1))).scalar_one_or_none()
+    if plan is None:
+        raise not_found("there is no such plan", field="plan", value=digest, cure="upgradepath run list")
+    return Plan.model_validate_json(plan)

@@ -1,0 +1,78 @@
+"""Lists of the registry, page by page."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import groupby, islice
+from typing import Any
+
+from sqlalchemy import select, tuple_
+from sqlmodel import col
+
+from services.registry.domain.version_maps import Event
+from services.registry.store.tables import MAP_EVENTS, ReleaseRow, VersionMapHistoryRow
+from services.registry.store.transaction import RegistryTransaction
+from shared.contracts.releases import Release
+from shared.versions import precedence
+
+_Name = tuple[str, str]
+"""System and version."""
+
+
+async def releases_page(
+    tx: RegistryTransaction, system: str | None, withdrawn: bool | None, after: _Name | None, most: int
+) -> list[Release]:
+    """Up to `most` Releases behind `after`, by System, the newest first."""
+    query = select(col(ReleaseRow.system), col(ReleaseRow.version)).order_by(col(ReleaseRow.system))
+    if system is not None:
+        query = query.where(col(ReleaseRow.system) == system)
+    if withdrawn is not None:
+        query = query.where(col(ReleaseRow.withdrawal).is_not(None) == withdrawn)
+    if after is not None:
+        query = query.where(col(ReleaseRow.system) >= after[0])
+    names = [(name, version) for name, version in await tx.session.execute(query)]
+    # PostgreSQL does not know the order of versions: names are few bytes, only the page's documents are read.
+    chosen = list(islice(_behind(after, _newest_first(names)), most))
+    rows = await tx.session.execute(
+        select(ReleaseRow)
+        .where(tuple_(col(ReleaseRow.system), col(ReleaseRow.version)).in_(chosen))
+        .execution_options(populate_existing=True)
+    )
+    found = {(row.system, row.version): row.release() for row in rows.scalars()}
+    return [found[name] for name in chosen if name in found]
+
+
+def _newest_first(names: Sequence[_Name]) -> Iterator[_Name]:
+    for system, of_it in groupby(names, key=lambda name: name[0]):
+        versions = sorted((version for _, version in of_it), key=_order, reverse=True)
+        yield from ((system, version) for version in versions)
+
+
+def _behind(after: _Name | None, names: Iterator[_Name]) -> Iterator[_Name]:
+    if after is None:
+        return names
+    # The row itself may be withdrawn meanwhile, and no longer among them: its place still is.
+    system, order = after[0], _order(after[1])
+    return (name for name in names if name[0] != system or _order(name[1]) < order)
+
+
+def _order(version: str) -> Any:
+    """One place for each version: those that differ in build metadata alone have the same precedence."""
+    return precedence(version), version
+
+
+async def history_page(
+    tx: RegistryTransaction, project: str, before: int | None, most: int
+) -> list[tuple[int, str, datetime, Event]]:
+    """Up to `most` events of the Project's map before that revision: revision, name, when, and the event."""
+    query = (
+        select(VersionMapHistoryRow)
+        .where(col(VersionMapHistoryRow.project) == project)
+        .order_by(col(VersionMapHistoryRow.revision).desc())
+        .limit(most)
+    )
+    if before is not None:
+        query = query.where(col(VersionMapHistoryRow.revision) < before)
+    return [
+        (row.revision, row.event_type, row.happened_at, MAP_EVENTS[row.event_type].model_validate(row.event))
+        for row in (await tx.session.execute(query)).scalars()
+    ]
