@@ -9,7 +9,7 @@ from typing import Any
 
 import uvloop
 
-from bench import fanout, memory, migrate, prisma, probe, rebuild, recovery, runs, staging, upgrade
+from bench import fanout, isolation, memory, migrate, prisma, probe, rebuild, recovery, runs, staging, upgrade
 from bench.result import Result, write
 from local import kafka
 
@@ -24,6 +24,7 @@ _BENCHMARKS: dict[str, Callable[[runs.Size], Coroutine[Any, Any, list[Result]]]]
     "probe": lambda _: probe.measure(),
     "migrate": lambda _: migrate.measure(),
     "upgrade": lambda _: upgrade.measure(),
+    "isolation": lambda _: isolation.measure(),
 }
 _RUN: dict[str, Callable[[Coroutine[Any, Any, list[Result]]], list[Result]]] = {"rebuild": uvloop.run}
 """The loop that the command itself uses, where that is in this process."""

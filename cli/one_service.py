@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from services.processes import build, serve
 from shared.contracts.envelope import explain
+from shared.isolation.own_environment import hide_own_environment
+from shared.isolation.runner import CannotIsolate
 from shared.telemetry.logs import configure_logging
 
 _LEVELS = {"debug": logging.DEBUG, "warning": logging.WARNING}
@@ -17,6 +19,7 @@ _LEVELS = {"debug": logging.DEBUG, "warning": logging.WARNING}
 def main() -> None:
     """`python -m cli.one_service SERVICE HOST PORT`, until it is told to stop."""
     name, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    hide_own_environment()
     configure_logging(_LEVELS.get(os.environ.get("UPGRADES_LOG_LEVEL", ""), logging.INFO))
     try:
         service = build(name)
@@ -24,6 +27,11 @@ def main() -> None:
         from cli.output import fail
 
         fail(f"the settings of {name} are wrong: {explain(error)}", "set these variables; see the README")
+        sys.exit(2)
+    except CannotIsolate as error:
+        from cli.output import fail
+
+        fail(f"{name} does not start: {error}", "see UPGRADES_RUNNER in the README")
         sys.exit(2)
     uvloop.run(serve([service], host, port))
 

@@ -67,6 +67,7 @@ def dev(
 
 async def _dev(folder: Path) -> None:
     from local import dev as local_dev
+    from local.isolation import isolation_here
     from local.world import ACTORS
     from services.processes import until_told_to_stop
 
@@ -77,6 +78,7 @@ async def _dev(folder: Path) -> None:
             f"upgradepath runs at {world.url} (its documents: {world.url}/docs)",
             f"  the world's folder   {world.folder}",
             f"  the broker           {running.bootstrap_servers}",
+            f"  commands run         {isolation_here()}",
             f"  PostgreSQL, tokens   {world.folder / 'world.json'}",
             "Beside it, in another terminal below this folder, the command finds it by itself:",
             "  upgradepath release list",

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.rule import Rule
 
 from local import example
+from local.isolation import isolation_here
 from local.process import CannotStart, Child
 from local.world import ACTORS, World
 from services.executor.clients.postgres import schema_digest
@@ -171,6 +172,7 @@ class Demo:
         self.console.print(
             f"five services, a broker and a PostgreSQL run at {self._announced['url']}", style="dim"
         )
+        self.console.print(f"commands of the Project run {isolation_here()}", style="dim")
 
     def _production(self, acme: example.Example) -> tuple[str, str, str]:
         """What of production an upgrade could touch: commit, schema and rows."""

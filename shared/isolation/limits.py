@@ -2,6 +2,7 @@
 
 import math
 import resource
+import signal
 from collections.abc import Mapping
 
 from pydantic import Field
@@ -76,7 +77,7 @@ def exceeded_by(limits: Limits, exit_code: int, seen: Mapping[str, int]) -> str 
         return None
     if seen.get("memory_kills"):
         return f"used more than {size(limits.memory_bytes)} of memory"
-    if seen.get("cpu_ms", 0) >= limits.cpu_s * 1000:
+    if exit_code == -signal.SIGXCPU or seen.get("cpu_ms", 0) >= limits.cpu_s * 1000:
         return f"used more than {limits.cpu_s} s of CPU time"
     if seen.get("disk_full"):
         return f"wrote more than {size(limits.disk_bytes)}"

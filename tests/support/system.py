@@ -51,8 +51,9 @@ class System(Protocol):
 class Embedded:
     """`upgradepath dev` as a child process; it can be stopped, killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str] = MappingProxyType({})) -> None:
         self.world = World.open(folder)
+        self._variables = dict(variables)
         self.url = ""
         self.postgres_url = ""
         self.kafka = KafkaSettings(embedded=True)
@@ -77,7 +78,7 @@ class Embedded:
             [sys.executable, "-m", "cli", "dev", "--world", folder, "--verbose"],
             log=self._log,
             cwd=ROOT,
-            env=_outer_environment(),
+            env=_outer_environment() | self._variables,
         )
         await _until(announced.is_file, self._child)
         document = json.loads(announced.read_text())
