@@ -71,7 +71,7 @@ class Bubblewrap:
             async with Gateway(destinations) as gateway:
                 status, status_writing = _pipe(stack)
                 info, info_writing = _pipe(stack)
-                order = self._order(call, limits, counted=bool(group.folders)).written(
+                order = self._order(call, limits, gateway, counted=bool(group.folders)).written(
                     gateway, status_writing
                 )
                 stack.callback(os.close, order)
@@ -99,7 +99,7 @@ class Bubblewrap:
                     await asyncio.shield(ended.wait())
                 return _verdict(finished, read_status(status), limits, group.counts())
 
-    def _order(self, call: Call, limits: Limits, *, counted: bool) -> Order:
+    def _order(self, call: Call, limits: Limits, gateway: Gateway, *, counted: bool) -> Order:
         copied = not is_private(call.cwd)
         return Order(
             argv=call.argv,
@@ -111,6 +111,7 @@ class Bubblewrap:
             uid=_free_user() if self._root else None,
             disk="/tmp",
             supervise=False,
+            drop_rights=not self._root and bool(_for_network(gateway)),
         )
 
     def _options(
@@ -123,7 +124,10 @@ class Bubblewrap:
             files.append(in_memory(content))
             return str(files[-1])
 
-        user = _USER if not self._root else None
+        user = None if self._root else _USER
+        if user is not None and _for_network(gateway):
+            # Another name than root's would be given in a second namespace, which does not own the network.
+            user = 0
         options = ["--die-with-parent", "--new-session", "--hostname", "check", "--info-fd", str(info)]
         options += [f"--unshare-{name}" for name in _NAMESPACES]
         if user is not None:

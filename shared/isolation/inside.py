@@ -18,6 +18,7 @@ _SCM_RIGHTS = 1
 _SIOCSIFADDR = 0x8916
 _FULL_BELOW_BYTES = 1 << 16
 _PR_SET_PDEATHSIG = 1
+_CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -31,6 +32,8 @@ def main() -> None:
     os.umask(0o022)
     _make_folders(order)
     _listen(order)
+    if order["drop_rights"]:
+        _drop_rights()
     _limit(order["rlimits"])
     if order["uid"] is not None:
         _become(order["uid"])
@@ -90,6 +93,15 @@ def _add_address(label: str, address: str) -> None:
     device = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
     fcntl.ioctl(device.fileno(), _SIOCSIFADDR, request.ljust(40, b"\0"))
     device.close()
+
+
+def _drop_rights() -> None:
+    """Give up every capability for ever: what is started cannot gain one, whatever its user is called."""
+    import ctypes
+
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    if ctypes.CDLL(None, use_errno=True).capset(header, (ctypes.c_uint32 * 6)()) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def _limit(rlimits: list[tuple[int, int, int]]) -> None:

@@ -48,6 +48,7 @@ class Order:
     uid: int | None
     disk: str | None
     supervise: bool
+    drop_rights: bool = False
 
     def written(self, gateway: Gateway, status: int) -> int:
         """A descriptor from which the launcher reads the order."""
