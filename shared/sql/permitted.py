@@ -164,8 +164,12 @@ class _Judge:
             self._execute(known)
         if not all(known.whole for _, known in made):
             # Constants of a body that runs SQL nobody can follow: they must not be what is refused.
-            for text in (text for node in nodes for text in _constants(node)):
-                self._suspect(text)
+            for node in nodes:
+                for text in _constants(node):
+                    self._suspect(text)
+                if kind(node) == "SelectStmt":
+                    for value in node.target_list:
+                        self._possible(made_text(inner(inner(value).val)))
 
     def _execute(self, made: MadeText) -> None:
         """Judge a text that is run as SQL, as far as it is known."""
@@ -177,7 +181,13 @@ class _Judge:
                 self._refuse(f"the SQL that it runs cannot be read: {error.fault.reason}", error.fault.cure)
             return
         self._risk(_DYNAMIC)
-        for text in possible_texts(made.text):
+        self._possible(made)
+
+    def _possible(self, made: MadeText) -> None:
+        """Refuse what is refused in one of the texts that may come out."""
+        if not _BEGINNING.match(made.text):
+            return
+        for text in [made.text] if made.whole else possible_texts(made.text):
             before = len(self.found)
             self.tried.count += 1
             if self.tried.count > _TRIED_MAX:

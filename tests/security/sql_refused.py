@@ -168,6 +168,12 @@ REFUSED: dict[str, str] = {
     ),
     "a block has a value with such a column": "DO $$ DECLARE r text; BEGIN PERFORM (r).pg_read_file; END $$",
     "a function of one's own gets it as a text": "SELECT run_it('ALTER SYSTEM SET a.b = 1')",
+    "a variable is put together": (
+        "DO $$ DECLARE q text; BEGIN q := 'ALTER ' || 'ROLE x SUPERUSER'; EXECUTE q; END $$"
+    ),
+    "a variable has an unknown end": (
+        "DO $$ DECLARE q text; n text; BEGIN q := 'DROP DATABASE ' || n; EXECUTE q; END $$"
+    ),
     "a block has its SQL in a variable": "DO $$ DECLARE q text := 'CREATE ROLE e'; BEGIN EXECUTE q; END $$",
     "a block takes an answer": "DO $$ DECLARE a text; BEGIN a := pg_read_file('x'); END $$",
     "a block declares an answer": "DO $$ DECLARE a text DEFAULT pg_read_file('x'); BEGIN NULL; END $$",
