@@ -9,15 +9,12 @@ import typer
 from cli.asking import AsJson
 from cli.broker import Broker, broker_settings, with_broker
 from cli.output import say, show_json, table, text
+from cli.pools import Pools, known_pools
 
 if TYPE_CHECKING:
     from shared.messaging.access_lists import Rule, RuleState
     from shared.settings import KafkaSettings
 
-Pools = Annotated[
-    list[str] | None,
-    typer.Option("--pool", metavar="NAME", help="A worker pool with principals of its own."),
-]
 Principals = Annotated[
     list[str] | None,
     typer.Option(
@@ -88,7 +85,7 @@ def chosen_rules(pools: Sequence[str] | None, principals: Sequence[str] | None) 
             raise typer.BadParameter(f"{one!r} is not like registry=User:name", param_hint="--principal")
         named.setdefault(role, []).append(principal)
     try:
-        return rules(tuple(pools or ()), named)
+        return rules(known_pools(list(pools or ())), named)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 

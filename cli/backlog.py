@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,8 +10,9 @@ import typer
 from cli.asking import AsJson
 from cli.broker import Broker, broker_settings, with_broker
 from cli.output import line, say, show_json, table, text, took, when
+from cli.pools import known_pools, known_principals, known_service
 from shared.clock import utc_now
-from shared.contracts.topics import SERVICES, Topic
+from shared.contracts.topics import Topic
 from shared.errors import not_found
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _SHOWN_CHARACTERS = 100
 OneService = Annotated[
-    str | None, typer.Option("--service", help="Only this one of the five.", show_default=False)
+    str | None,
+    typer.Option("--service", help="Only this one: a service, or executor.POOL.", show_default=False),
 ]
 
 
@@ -103,13 +104,13 @@ def dead(
 
 
 def read_letters(bootstrap_servers: str | None, service: str | None) -> list[DeadLetter]:
-    """The dead letters of one service, or of all five."""
+    """The dead letters of one service, or of all."""
     from shared.replay.dead_letters import read_dead_letters
 
     settings = broker_settings(bootstrap_servers)
     known_service(service)
     found = []
-    for name in [service] if service else SERVICES:
+    for name in [service] if service else known_principals():
         found += with_broker(settings, read_dead_letters(settings, name))
     return found
 
@@ -136,25 +137,15 @@ def letter_document(letter: DeadLetter) -> dict[str, Any]:
 def reads(service: str | None) -> list[tuple[str, Topic]]:
     """(service, topic) of what is read, of one service or of all."""
     from services.participants import participants
+    from shared.contracts.documents import topics_read
 
     known_service(service)
     return [
         (one.name, topic)
-        for one in participants()
-        if one.name in SERVICES and service in (None, one.name)
-        for topic in _topics(one.reads)
+        for one in participants(known_pools())
+        if one.name in known_principals() and service in (None, one.name)
+        for topic in topics_read(one)
     ]
-
-
-def known_service(service: str | None) -> None:
-    """Raises typer's BadParameter for a name that is none of the five."""
-    if service is not None and service not in SERVICES:
-        raise typer.BadParameter(f"{service!r} is none of: {', '.join(SERVICES)}")
-
-
-def _topics(messages: Iterable[Any]) -> list[Topic]:
-    topics = {message.topic for message in messages if hasattr(message, "topic")}
-    return sorted(topics, key=lambda topic: topic.name)
 
 
 def _print_letter(letter: DeadLetter, as_json: bool) -> None:

@@ -47,7 +47,7 @@ def _there(folder: Path) -> list[Path]:
 def _documents() -> dict[str, str]:
     """By path below the folder. Imported late: no other command needs every service."""
     from services.participants import participants
-    from shared.contracts.documents import asyncapi, json_schemas
+    from shared.contracts.documents import POOL_PARAMETER, asyncapi, json_schemas
 
     schemas = {f"schemas/{name}": text for name, text in json_schemas().items()}
-    return {**schemas, "asyncapi.yaml": asyncapi(participants())}
+    return {**schemas, "asyncapi.yaml": asyncapi(participants((POOL_PARAMETER,)))}

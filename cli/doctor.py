@@ -25,6 +25,7 @@ GIT_AT_LEAST = (2, 38)
 BROKER = "UPGRADES_KAFKA_BOOTSTRAP_SERVERS"
 CONTENT = "UPGRADES_CONTENT_URL"
 TOKEN_KEYS = "UPGRADES_TOKEN_PUBLIC_KEYS"
+SERVICE_KEYS = "UPGRADES_SERVICE_PUBLIC_KEYS"
 ENDED = "UPGRADES_TOKEN_KEY"
 
 
@@ -148,9 +149,17 @@ def _servers() -> Iterator[Diagnosis]:
         yield Diagnosis("databases", "no variable names one", f"set {example}, or that of another service")
     yield _try("content store", partial(_holds_content, os.environ.get(CONTENT, "")), f"correct {CONTENT}")
     yield _try("token keys", _token_keys, f"set {TOKEN_KEYS} to what `upgradepath key new` writes")
+    if SERVICE_KEYS in os.environ:
+        yield _try("service keys", _service_keys, f"correct {SERVICE_KEYS}: `upgradepath key new --service`")
     if os.environ.get(ENDED):
         cure = f"take {ENDED} away: services hold public keys only, in {TOKEN_KEYS}"
         yield Diagnosis("token key", f"{ENDED} is set, and a service refuses to start with it", cure)
+
+
+def _service_keys() -> str:
+    from shared.identity.service_keys import principals
+
+    return ", ".join(principals(os.environ[SERVICE_KEYS]))
 
 
 def _deploys() -> Iterator[Diagnosis]:
@@ -173,6 +182,7 @@ def _deploys() -> Iterator[Diagnosis]:
 async def _broker() -> list[Diagnosis]:
     from shared.messaging.connection_faults import broker_fault
     from shared.messaging.topic_admin import describe_topics
+    from shared.pools import PoolSettings
     from shared.settings import KafkaSettings
 
     try:
@@ -180,7 +190,7 @@ async def _broker() -> list[Diagnosis]:
     except ValidationError as error:
         return [Diagnosis("broker", explain(error), "correct the variables UPGRADES_KAFKA_…")]
     try:
-        states = await describe_topics(settings)
+        states = await describe_topics(settings, PoolSettings().pools)
     except Exception as error:  # whatever it is: that is what was found
         found = await broker_fault(settings) or _words(error)
         return [Diagnosis("broker", found, f"start it, or correct {BROKER}")]

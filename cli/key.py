@@ -23,6 +23,14 @@ def new(
         str | None,
         typer.Option("--kid", help="The key's id, for instance a service's name; else its thumbprint."),
     ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            "--service",
+            metavar="NAME",
+            help="For a service: planner, or executor.POOL. FILE is the folder of the services' keys.",
+        ),
+    ] = None,
 ) -> None:
     """Make an Ed25519 key pair: the private key into FILE, the public one as a JWK Set beside it.
 
@@ -31,6 +39,9 @@ def new(
     """
     from shared.identity.keys import SigningKey
 
+    if service is not None:
+        _for_service(service, Path() if out == DEFAULT else out)
+        return
     private = out / DEFAULT.name if out.is_dir() else out
     public = private.with_suffix(".jwks.json")
     for path in (private, public):
@@ -46,6 +57,44 @@ def new(
     _write_new(public, document, 0o644)
     raw(document)
     note(f"private key: {private} (keep it to yourself); public keys: {public}")
+
+
+def _for_service(principal: str, folder: Path) -> None:
+    """The service's key into a file of its name; its public half to those of the others, in services.json."""
+    from shared.identity.keys import PublicKeys, SigningKey, UnusableKey
+    from shared.identity.proofs import Verifier
+
+    key = SigningKey.new(principal)
+    shared_keys = folder / "services.json"
+    try:
+        known = PublicKeys.load(shared_keys.read_text()) if shared_keys.exists() else PublicKeys({})
+        Verifier(known | key.public())
+    except (OSError, UnusableKey) as error:
+        raise invalid(str(error), field="--service", value=principal, cure="see its --help") from error
+    private = folder / f"{principal}.pem"
+    if principal in known.by_kid or private.exists() or private.is_symlink():
+        raise conflict(
+            f"{folder} has a key of {principal} already, and a key is never overwritten",
+            field="--service",
+            cure=f"to change it, make {principal}#2 beside it, give the service that key, and take the old"
+            " public key away once every service has read the new one",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_new(private, key.pem(), 0o600)
+    document = (known | key.public()).jwks() + "\n"
+    _replace(shared_keys, document)
+    raw(document)
+    note(
+        f"private key: {private} (UPGRADES_SERVICE_KEY); public keys: {shared_keys}"
+        " (UPGRADES_SERVICE_PUBLIC_KEYS of every service)"
+    )
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whoever reads it sees the old or the new."""
+    aside = path.with_name(f".{path.name}.new")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
 
 
 def _write_new(path: Path, text: str, mode: int) -> None:

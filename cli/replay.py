@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from cli.asking import AsJson, RunArgument, Watch, asks
-from cli.backlog import known_service, letter_document, read_letters
+from cli.backlog import letter_document, read_letters
 from cli.broker import Broker, broker_settings, with_broker
 from cli.client import Server
 from cli.decisions import ask
 from cli.durations import duration
 from cli.output import line, note, say, show_json, table, text, when
+from cli.pools import known_service
 from cli.rebuild import rebuild
 from cli.watch import answer_and_watch
 from shared.clock import utc_now

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.access import Pools, Principals, acl, show_states, write_rules
+from cli.access import Principals, acl, show_states, write_rules
 from cli.asking import AsJson
 from cli.backlog import dead, lag
 from cli.broker import Broker, broker_settings, with_broker
 from cli.output import say, show_json, table, text
-from shared.contracts.topics import TOPICS
+from cli.pools import Pools, known_pools
+from shared.contracts.topics import all_topics
 
 if TYPE_CHECKING:
     from shared.messaging.access_lists import RuleState
@@ -45,7 +46,7 @@ def create(
 
     work = describe_topics if dry_run else create_topics
     settings = broker_settings(bootstrap_servers)
-    states = with_broker(settings, work(settings))
+    states = with_broker(settings, work(settings, known_pools(pools)))
     rules = write_rules(settings, pools, principals, dry_run=dry_run) if access else []
     _show(states, as_json, rules)
     if any(state.state == "differs" for state in states):
@@ -53,12 +54,12 @@ def create(
 
 
 @app.command("list")
-def list_topics(bootstrap_servers: Broker = None, as_json: AsJson = False) -> None:
+def list_topics(pools: Pools = None, bootstrap_servers: Broker = None, as_json: AsJson = False) -> None:
     """How each topic stands at the broker; exit 1 when one is missing or differs."""
     from shared.messaging.topic_admin import describe_topics
 
     settings = broker_settings(bootstrap_servers)
-    states = with_broker(settings, describe_topics(settings))
+    states = with_broker(settings, describe_topics(settings, known_pools(pools)))
     _show(states, as_json)
     if any(state.state in {"missing", "outdated", "differs"} for state in states):
         raise typer.Exit(1)
@@ -77,11 +78,12 @@ def tail(
     """Every record of a topic from its beginning, one JSON document a line; no consumer is disturbed."""
     from shared.messaging.topic_reader import describe, read_topic
 
-    found = [known for known in TOPICS if known.name == topic] or [
-        known for known in TOPICS if topic in known.name
+    topics = all_topics(known_pools())
+    found = [known for known in topics if known.name == topic] or [
+        known for known in topics if topic in known.name
     ]
     if len(found) != 1:
-        names = ", ".join(known.name for known in found or TOPICS)
+        names = ", ".join(known.name for known in found or topics)
         raise typer.BadParameter(f"{topic!r} names {len(found)} topics; choose one of: {names}")
 
     settings = broker_settings(bootstrap_servers)
@@ -102,7 +104,7 @@ def dump(
     from shared.messaging.topic_reader import dump_topics
 
     settings = broker_settings(bootstrap_servers)
-    counts = with_broker(settings, dump_topics(settings, folder))
+    counts = with_broker(settings, dump_topics(settings, folder, known_pools()))
     for topic, count in counts.items():
         say(f"{count:>6}  {folder / topic}.jsonl")
 

@@ -39,7 +39,7 @@ async def running(folder: Path) -> AsyncIterator[Dev]:
         async with EmbeddedBroker() as broker, hosting(world):
             os.environ.update(world.environment(broker.bootstrap_servers, databases, embedded=True))
             os.environ.setdefault("UPGRADES_POSTGRES_BIN", str(postgres.bin_folder))
-            await create_topics(KafkaSettings())
+            await create_topics(KafkaSettings(), world.pools)
             async with kept_serving(_build_all, HOST, world.port):
                 world.announce(broker.bootstrap_servers, postgres.url())
                 renewing = asyncio.create_task(_renew_tokens(world, broker.bootstrap_servers, postgres.url()))

@@ -12,6 +12,7 @@ settings.json   what must stay the same when the world is started again
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -21,7 +22,7 @@ from pydantic import SecretStr
 
 from local.ports import free_port, is_free
 from shared.clients.secret_sources import Scope
-from shared.contracts.topics import SERVICES
+from shared.contracts.topics import POOLED, SERVICES, principal_of
 from shared.contracts.values import Actor
 from shared.identity.keys import PublicKeys, SigningKey
 from shared.identity.proofs import SIGNING_SERVICES, Signer
@@ -50,10 +51,12 @@ class World:
     postgres_port: int
     hosting_port: int
     token_key: str = field(repr=False)
+    pools: tuple[str, ...] = ()
+    """Worker pools, whose workers somebody else starts."""
 
     @classmethod
-    def open(cls, folder: Path) -> World:
-        """The world in `folder`; it is made when there is none."""
+    def open(cls, folder: Path, pools: Sequence[str] = ()) -> World:
+        """The world in `folder`; it is made when there is none. These `pools` are added to its own."""
         folder = folder.resolve()
         kept = folder / "settings.json"
         if kept.is_file():
@@ -75,10 +78,14 @@ class World:
         if "hosting_port" not in settings:
             settings["hosting_port"] = free_port()
             _write_private(kept, json.dumps(settings))
-        if not (folder / "keys" / "services.json").is_file():
-            _make_service_keys(folder / "keys")
+        if pools:
+            settings["pools"] = [*dict.fromkeys((*settings.get("pools", ()), *pools))]
+            _write_private(kept, json.dumps(settings))
+        all_pools = tuple(settings.get("pools", ()))
+        _make_service_keys(folder / "keys", all_pools)
         port = settings["port"] if is_free(settings["port"]) else free_port()
-        return cls(folder, port, settings["postgres_port"], settings["hosting_port"], settings["token_key"])
+        ports = (port, settings["postgres_port"], settings["hosting_port"])
+        return cls(folder, *ports, settings["token_key"], all_pools)
 
     @property
     def url(self) -> str:
@@ -133,6 +140,7 @@ class World:
             "UPGRADES_TOKEN_PUBLIC_KEYS": self.public_keys,
             "UPGRADES_SERVICE_KEY": str(self.folder / "keys"),
             "UPGRADES_SERVICE_PUBLIC_KEYS": str(self.folder / "keys" / "services.json"),
+            "UPGRADES_POOLS": ",".join(self.pools),
             "UPGRADES_WORK_FOLDER": str(self.folder / "work"),
             "UPGRADES_SECRETS_FOLDER": str(self.folder / "secrets"),
             # Repositories lie in this world, and apps run in it.
@@ -146,13 +154,15 @@ class World:
         }
 
 
-def _make_service_keys(folder: Path) -> None:
+def _make_service_keys(folder: Path, pools: Sequence[str]) -> None:
     """A key pair for each service that signs: the private ones in files of their own, the public in one."""
+    pooled = (principal_of(service, pool) for pool in pools for service in POOLED)
     public = PublicKeys({})
-    for service in sorted(SIGNING_SERVICES):
-        key = SigningKey.new(service)
-        _write_private(folder / f"{service}.pem", key.pem())
-        public |= key.public()
+    for principal in (*sorted(SIGNING_SERVICES), *pooled):
+        kept = folder / f"{principal}.pem"
+        if not kept.is_file():
+            _write_private(kept, SigningKey.new().pem())
+        public |= SigningKey.load(kept.read_text(), principal).public()
     _write_private(folder / "services.json", public.jwks())
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from services.participants import OUTSIDE, participants
 from shared.contracts.documents import Participant, topics_read
-from shared.contracts.topics import DEAD_LETTERS, Topic
+from shared.contracts.topics import Topic
 from shared.messaging.access_lists import OURS, Rule
 
 SRE = "sre"
@@ -40,7 +40,7 @@ def rules(pools: Sequence[str] = (), principals: Mapping[str, Sequence[str]] | N
 
 
 def _everybody(pools: Sequence[str]) -> tuple[Participant, ...]:
-    return participants()
+    return participants(pools)
 
 
 def _of_participant(principal: str, one: Participant) -> Iterator[Rule]:
@@ -67,5 +67,6 @@ def _of_sre(principal: str, everybody: Iterable[Participant]) -> Iterator[Rule]:
 
 def _redriven_to(everybody: Iterable[Participant]) -> set[Topic]:
     """A dead letter goes back to where its service reads, and its mark to where the letter lies."""
+    everybody = tuple(everybody)
     read = {topic for one in everybody if one is not OUTSIDE for topic in topics_read(one)}
-    return read | set(DEAD_LETTERS)
+    return read | {topic for one in everybody for topic in one.writes if topic.holds_dead_letters}

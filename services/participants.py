@@ -1,5 +1,7 @@
 """Who reads and writes what: reads as the handlers say, writes as the topics' rooms are given."""
 
+from collections.abc import Iterable
+
 from services.executor.handlers import HANDLERS as EXECUTOR_HANDLERS
 from services.notifier.handlers import handlers as notifier_handlers
 from services.planner.handlers import HANDLERS as PLANNER_HANDLERS
@@ -24,6 +26,8 @@ from shared.contracts.topics import (
     VERSION_MAP_EVENTS,
     Topic,
     dead_letters,
+    in_pool,
+    principal_of,
 )
 from shared.messaging.inbox import Handlers
 from shared.repository_urls import PUBLIC_ONLY
@@ -36,8 +40,10 @@ OUTSIDE = Participant(
 """The Systems Library, Innopo Platform and whoever else is let in by the broker."""
 
 
-def participants() -> tuple[Participant, ...]:
-    """The five services and the world outside."""
+def participants(pools: Iterable[str] = ()) -> tuple[Participant, ...]:
+    """The five services, the workers of these pools and the world outside."""
+    pools = tuple(pools)
+    pooled = (in_pool(topic, pool) for pool in pools for topic in (EXECUTOR_COMMANDS, VALIDATOR_COMMANDS))
     return (
         _service(
             "registry",
@@ -54,15 +60,25 @@ def participants() -> tuple[Participant, ...]:
             EXECUTOR_COMMANDS,
             VALIDATOR_COMMANDS,
             VERSION_MAP_COMMANDS,
+            *pooled,
         ),
         _service("executor", EXECUTOR_HANDLERS, STAGE_RESULTS),
         _service("validator", VALIDATOR_HANDLERS, STAGE_RESULTS),
+        *(worker for pool in pools for worker in _workers(pool)),
         OUTSIDE,
     )
 
 
-def _service(name: str, handlers: Handlers, *writes: Topic) -> Participant:
-    return Participant(name, tuple(handlers), (*writes, dead_letters(name)))
+def _service(name: str, handlers: Handlers, *writes: Topic, pool: str | None = None) -> Participant:
+    principal = principal_of(name, pool)
+    return Participant(principal, tuple(handlers), (*writes, dead_letters(principal)), pool)
+
+
+def _workers(pool: str) -> tuple[Participant, ...]:
+    return (
+        _service("executor", EXECUTOR_HANDLERS, STAGE_RESULTS, pool=pool),
+        _service("validator", VALIDATOR_HANDLERS, STAGE_RESULTS, pool=pool),
+    )
 
 
 def _idle() -> None:

@@ -69,6 +69,7 @@ class Service:
             self.settings.instance,
             proofs=keys.verifier,
             tokens=TokenVerifier(self.settings.token_public_keys),
+            pool=self.settings.pool_name,
         )
         self.relay = Relay(self.database, self.settings.kafka, signer=keys.signer)
 

@@ -7,10 +7,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, PlainValidator, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.contracts.topics import COMES_AGAIN_WITHIN_DAYS
+from shared.contracts.topics import COMES_AGAIN_WITHIN_DAYS, principal_of
+from shared.contracts.values import PoolName
 from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKeys, UnusableKey
 from shared.identity.service_keys import ServiceKeys
 from shared.kafka_security import KafkaSecurity
+from shared.pools import Names
 from shared.project_settings import Networks, RepositorySettings, VaultSettings
 from shared.repository_urls import KNOWN_HOSTS
 
@@ -151,9 +153,14 @@ class ServiceSettings(BaseSettings):
     otlp_endpoint: str | None = Field(default=None, description="where traces go: http://collector:4318")
 
     @property
+    def pool_name(self) -> str | None:
+        """The worker pool that it is of, if of one."""
+        return None
+
+    @property
     def principal(self) -> str:
         """Who it is to the others."""
-        return self.service
+        return principal_of(self.service, self.pool_name)
 
     def keys(self) -> ServiceKeys:
         """Its own key and those of the others. Raises `UnusableKey`."""
@@ -184,3 +191,18 @@ class WorkerSettings(ServiceSettings, RepositorySettings):
     )
     job_slots: int = Field(default=4, ge=1)
     lease_s: float = Field(default=15, gt=0)
+    pool: PoolName | None = Field(default=None, description="the worker pool that it is of, if of one")
+    pool_projects: Names = Field(default=(), description="the Projects that this pool serves: acme-portal,…")
+
+    @property
+    def pool_name(self) -> str | None:
+        return self.pool
+
+    @model_validator(mode="after")
+    def _pool_says_whom_it_serves(self) -> Self:
+        if (self.pool is None) != (not self.pool_projects):
+            raise ValueError(
+                "UPGRADES_POOL and UPGRADES_POOL_PROJECTS belong together: a pool's worker is told which"
+                " Projects it serves, for instance UPGRADES_POOL_PROJECTS=acme-portal"
+            )
+        return self

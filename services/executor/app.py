@@ -17,6 +17,7 @@ from shared.isolation.choosing import Isolation
 from shared.jobs.gauges import open_jobs
 from shared.jobs.handlers import WorkerInbox
 from shared.jobs.pruning import RUNS_THAT_ARE_OVER
+from shared.jobs.serving import serving
 from shared.jobs.store import WorkerTransaction
 from shared.jobs.worker import RunStage, Worker
 from shared.storage.database import Database
@@ -30,6 +31,7 @@ def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service
         WorkerTransaction,
         pool_size=settings.database_pool,
         answer_within_s=settings.database_answer_within_s,
+        principal=settings.principal,
     )
     secrets = secrets_of(settings, os.environ)
     tools = Tools(
@@ -39,11 +41,11 @@ def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service
         repositories=settings.repository_rules,
         known_hosts=settings.ssh_known_hosts,
         isolation=Isolation.of_server(settings.staging_networks),
-        freeze=Freezer(database, partial(last_word, settings.kafka, settings.keys().verifier)),
+        freeze=Freezer(database, partial(last_word, settings.kafka, settings.keys().verifier, settings.pool)),
     )
     worker = Worker(
         database,
-        stages or partial(run_stage, tools),
+        serving(settings.pool, settings.pool_projects, stages or partial(run_stage, tools)),
         command=RunExecutorStage,
         instance=settings.instance,
         slots=settings.job_slots,

@@ -12,6 +12,7 @@ from sqlmodel import Field, SQLModel, col
 
 from shared.contracts.envelope import Unreadable, receive
 from shared.contracts.freezes import FLEET, Freeze, HoldDeploys
+from shared.contracts.topics import in_pool
 from shared.errors import Retry
 from shared.identity.proofs import Verifier
 from shared.jobs.batch import Batch
@@ -54,7 +55,7 @@ async def keep(message: HoldDeploys, tx: WorkerTransaction) -> None:
     )
 
 
-async def last_word(settings: KafkaSettings, proofs: Verifier) -> HoldDeploys | None:
+async def last_word(settings: KafkaSettings, proofs: Verifier, pool: str | None = None) -> HoldDeploys | None:
     """The planner's last word among what no executor has read yet; none if there is none.
 
     An executor that starts finds its deploys in the database at once, and the freeze perhaps later.
@@ -63,7 +64,9 @@ async def last_word(settings: KafkaSettings, proofs: Verifier) -> HoldDeploys | 
     last: HoldDeploys | None = None
     try:
         async with asyncio.timeout(_BROKER_WITHIN_S):
-            async for record in unread(settings, HoldDeploys.topic, "executor", FLEET.encode()):
+            async for record in unread(
+                settings, in_pool(HoldDeploys.topic, pool), "executor", FLEET.encode()
+            ):
                 last = _newer(last, record, proofs)
     except (KafkaError, OSError, TimeoutError) as error:
         raise Retry(f"the broker does not say whether deploys are frozen: {error!r}") from error

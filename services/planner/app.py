@@ -1,8 +1,10 @@
 """The planner, wired."""
 
+from functools import partial
+
 from services.planner.api import router
 from services.planner.gauges import open_runs
-from services.planner.handlers import HANDLERS
+from services.planner.handlers import handlers
 from services.planner.settings import PlannerSettings
 from services.planner.store import PlannerTransaction
 from services.planner.timers import Timers
@@ -23,10 +25,13 @@ def build(settings: PlannerSettings) -> Service:
         pool_size=settings.database_pool,
         answer_within_s=settings.database_answer_within_s,
     )
-    inbox = Inbox(database, HANDLERS)
+    inbox = Inbox(database, handlers(settings.pools))
     parts: list[Part] = [Timers(database)]
     if settings.kafka.embedded:
         parts.append(Reminder(database, PlannerTransaction.open_messages))
     waits = Slots(settings.http.waits, settings.http.actor_waits)
     routes = router(inbox, database, ContentStore(settings.content_url), waits)
+    if settings.pools:
+        # One that is new has not heard whether deploys are frozen.
+        parts.append(Reminder(database, partial(PlannerTransaction.holds, pools=settings.pools)))
     return Service("planner", settings, database, inbox, routes, parts, [open_runs(database)])

@@ -7,6 +7,7 @@ from typing import Final
 from services.planner.run import Decision, Run, unchanged
 from shared.contracts.runs import StageRecord
 from shared.contracts.stages import Begun, StageBegun
+from shared.contracts.topics import principal_of
 from shared.contracts.values import StageName
 
 VALIDATED: Final[frozenset[StageName]] = frozenset({"validate", "check-workflows"})
@@ -69,8 +70,11 @@ def awaited(run: Run, now: datetime) -> Run | None:
     over = over_at(run.stage, record.started_at)
     if record.begun is not None or over <= now:
         return None
-    worker = "validator" if run.stage in VALIDATED else "executor"
-    what = f"no {worker} has begun {run.stage} since {record.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    pool = run.registration.definition.pool
+    service = "validator" if run.stage in VALIDATED else "executor"
+    worker = principal_of(service, pool)
+    who = service if pool is None else f"{service} of pool {pool}"
+    what = f"no {who} has begun {run.stage} since {record.started_at:%Y-%m-%d %H:%M:%S} UTC"
     told = run.waiting_for("sre", what, f"upgradepath topics lag --service {worker}")
     return told.with_(status=run.status, wake_at=over)
 

@@ -1,12 +1,15 @@
 """One function per message: load, ask the domain, save."""
 
+from collections.abc import Collection
+from functools import partial
+
 from services.planner import choices, deadlines, domain, recovery
 from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
 from services.planner.stages import worker_of
 from services.planner.store import PlannerTransaction
 from shared.contracts.freezes import Freeze, FreezeDeploys, ThawDeploys
-from shared.contracts.projects import ProjectRegistered
+from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import ReleasePublished, ReleaseWithdrawn
 from shared.contracts.runs import (
@@ -25,7 +28,7 @@ from shared.contracts.runs import (
 from shared.contracts.stages import StageBegun, StageFinished
 from shared.contracts.values import Actor, Message
 from shared.contracts.version_maps import VersionMap, VersionMapHeld, VersionMapRecorded, VersionMapReleased
-from shared.errors import forbidden
+from shared.errors import conflict, forbidden
 from shared.identity.proofs import ProofRefused
 from shared.ids import derived_id, run_id
 from shared.messaging.inbox import Handler
@@ -43,9 +46,10 @@ OnRun = (
 )
 
 
-async def request_plan(command: RequestPlan, tx: PlannerTransaction) -> RunView:
+async def request_plan(command: RequestPlan, tx: PlannerTransaction, pools: Collection[str] = ()) -> RunView:
     _authorise(command.actor, command.project)
     project, version_map = await tx.registration(command.project)
+    _must_be_pool(project, pools)
     assert tx.cause is not None
     opened = choices.request_plan(
         command,
@@ -102,14 +106,16 @@ async def _freeze(run: Run, tx: PlannerTransaction) -> Freeze | None:
     return (await tx.fleet()).freeze if run.stage in {"check-workflows", "deploy"} else None
 
 
-async def on_fleet_command(command: FreezeDeploys | ThawDeploys, tx: PlannerTransaction) -> FleetState:
+async def on_fleet_command(
+    command: FreezeDeploys | ThawDeploys, tx: PlannerTransaction, pools: Collection[str] = ()
+) -> FleetState:
     """What concerns every Project."""
     state = await tx.fleet()
     match command:
         case FreezeDeploys():
-            changed, sends = recovery.freeze(state, command, tx.now)
+            changed, sends = recovery.freeze(state, command, tx.now, pools)
         case ThawDeploys():
-            changed, sends = recovery.thaw(state, command, tx.now)
+            changed, sends = recovery.thaw(state, command, tx.now, pools)
     await tx.save_fleet(changed, sends)
     return changed
 
@@ -181,6 +187,19 @@ def _must_be_worker(run: Run, answer: StageFinished | StageBegun, tx: PlannerTra
         raise ProofRefused(f"{answer.stage} of {run.id} is for {worker} to answer, and not for {proven_by}")
 
 
+def _must_be_pool(project: Project, pools: Collection[str]) -> None:
+    """A command to a topic that nobody has made would keep everything that is sent after it waiting."""
+    pool = project.definition.pool
+    if pool is not None and pool not in pools:
+        raise conflict(
+            f"there is no worker pool {pool}, which {project.id} names",
+            field="pool",
+            value=pool,
+            cure=f"an SRE runs `upgradepath topics create --pool {pool}` and adds it to the planner's"
+            " UPGRADES_POOLS; or name another pool in upgradepath.toml",
+        )
+
+
 def _authorise(actor: Actor, project: str) -> None:
     if not actor.may_act_for(project):
         raise forbidden(
@@ -188,6 +207,16 @@ def _authorise(actor: Actor, project: str) -> None:
             value=actor.id,
             cure="a maintainer of the Project may",
         )
+
+
+def handlers(pools: Collection[str]) -> dict[type[Message], Handler]:
+    """The planner's handlers in a system with these worker pools."""
+    return {
+        **HANDLERS,
+        RequestPlan: partial(request_plan, pools=pools),
+        FreezeDeploys: partial(on_fleet_command, pools=pools),
+        ThawDeploys: partial(on_fleet_command, pools=pools),
+    }
 
 
 HANDLERS: dict[type[Message], Handler] = {

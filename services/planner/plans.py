@@ -5,11 +5,12 @@ from graphlib import CycleError, TopologicalSorter
 from typing import get_args
 
 from services.planner.run import Run
+from shared.contracts.candidates import Candidate
 from shared.contracts.facts import PlannedMigration, ReviewFacts
 from shared.contracts.impact import Verdict, WayDownMark
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
-from shared.contracts.runs import Answer, Candidate, Plan, PlannedUpgrade, Review
+from shared.contracts.runs import Answer, Plan, PlannedUpgrade, Review
 from shared.contracts.tasks import Upgrade
 from shared.contracts.version_maps import Pins
 from shared.errors import Reject

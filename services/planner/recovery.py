@@ -1,5 +1,6 @@
 """What an SRE may decide: that a Run which is stuck goes on, and that no deploy starts anywhere."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from services.planner.choices import unproven, wrong_state
@@ -81,7 +82,7 @@ def _refuse_unreachable(run: Run, stage: StageName) -> None:
 
 
 def freeze(
-    state: FleetState, command: FreezeDeploys, now: datetime
+    state: FleetState, command: FreezeDeploys, now: datetime, pools: Iterable[str] = ()
 ) -> tuple[FleetState, tuple[Message, ...]]:
     """No deploy starts from now on. Frozen is frozen: the first word stands."""
     _only_sre(command.actor, "freeze deploys")
@@ -89,20 +90,25 @@ def freeze(
         return state, ()
     now_frozen = Freeze(by=command.actor.id, reason=command.reason, since=now)
     revision = state.revision + 1
-    return FleetState(freeze=now_frozen, revision=revision), (
-        DeploysFrozen(freeze=now_frozen, revision=revision),
-        HoldDeploys(freeze=now_frozen, revision=revision),
-    )
+    frozen = FleetState(freeze=now_frozen, revision=revision)
+    return frozen, (DeploysFrozen(freeze=now_frozen, revision=revision), *holds(frozen, (None, *pools)))
 
 
-def thaw(state: FleetState, command: ThawDeploys, now: datetime) -> tuple[FleetState, tuple[Message, ...]]:
+def holds(state: FleetState, pools: Iterable[str | None]) -> tuple[HoldDeploys, ...]:
+    """What each of these pools' executors are told of the fleet; none are the common ones."""
+    return tuple(HoldDeploys(freeze=state.freeze, revision=state.revision, pool=pool) for pool in pools)
+
+
+def thaw(
+    state: FleetState, command: ThawDeploys, now: datetime, pools: Iterable[str] = ()
+) -> tuple[FleetState, tuple[Message, ...]]:
     """Deploys may start again; the Runs that wait for it are woken by the timers."""
     _only_sre(command.actor, "thaw deploys")
     if state.freeze is None:
         return state, ()
     thawed = FleetState(revision=state.revision + 1)
     said = DeploysThawed(by=command.actor.id, reason=command.reason, at=now, revision=thawed.revision)
-    return thawed, (said, HoldDeploys(freeze=None, revision=thawed.revision))
+    return thawed, (said, *holds(thawed, (None, *pools)))
 
 
 def _only_sre(actor: Actor, what: str) -> None:

@@ -3,7 +3,9 @@
 from typing import Final
 
 from services.planner.deadlines import DEADLINES_S, VALIDATED
+from services.planner.plans import build_candidate
 from services.planner.run import Run
+from shared.contracts.candidates import ApprovedCandidate
 from shared.contracts.stages import (
     CancelExecutorStage,
     CancelValidatorStage,
@@ -22,6 +24,7 @@ from shared.contracts.tasks import (
     RollBackTask,
     Task,
 )
+from shared.contracts.topics import principal_of
 from shared.contracts.values import Message, StageName
 
 STAGES: Final[tuple[StageName, ...]] = (
@@ -47,7 +50,8 @@ def branch_name(run_id: str) -> str:
 
 def worker_of(run: Run, stage: StageName) -> str:
     """The principal that is told to do a stage of this Run, and whose answer counts."""
-    return "validator" if stage in VALIDATED else "executor"
+    service = "validator" if stage in VALIDATED else "executor"
+    return principal_of(service, run.registration.definition.pool)
 
 
 def stage_command(
@@ -69,7 +73,14 @@ def stage_command(
 def cancel_command(run: Run) -> Message:
     """Stops the attempt that is under way."""
     kind = CancelValidatorStage if run.stage in VALIDATED else CancelExecutorStage
-    return kind(run_id=run.id, project_id=run.project, stage=run.stage, attempt=run.attempt, fence=run.fence)
+    return kind(
+        run_id=run.id,
+        project_id=run.project,
+        stage=run.stage,
+        attempt=run.attempt,
+        fence=run.fence,
+        pool=run.registration.definition.pool,
+    )
 
 
 def _task(run: Run, stage: StageName) -> Task:
@@ -131,6 +142,14 @@ def _deploy(run: Run) -> DeployTask:
         pins=run.pins_after,
         title=f"Upgrade {moves}",
         approved_by=run.approval.by,
+        approval=ApprovedCandidate(
+            run_id=run.id,
+            project=run.project,
+            candidate=build_candidate(run),
+            by=run.approval.by,
+            at=run.approval.at,
+            subject=run.approval.subject,
+        ),
     )
 
 

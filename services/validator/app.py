@@ -15,6 +15,7 @@ from shared.isolation.choosing import Isolation
 from shared.jobs.gauges import open_jobs
 from shared.jobs.handlers import WorkerInbox
 from shared.jobs.pruning import ANSWERED_JOBS
+from shared.jobs.serving import serving
 from shared.jobs.store import WorkerTransaction
 from shared.jobs.worker import RunStage, Worker
 from shared.storage.database import Database
@@ -28,6 +29,7 @@ def build(settings: ValidatorSettings, stages: RunStage | None = None) -> Servic
         WorkerTransaction,
         pool_size=settings.database_pool,
         answer_within_s=settings.database_answer_within_s,
+        principal=settings.principal,
     )
     content = ContentStore(settings.content_url)
     # Its checks are a Project's own programs: nothing of production is ever in this process.
@@ -43,7 +45,7 @@ def build(settings: ValidatorSettings, stages: RunStage | None = None) -> Servic
     )
     worker = Worker(
         database,
-        stages or partial(run_stage, tools),
+        serving(settings.pool, settings.pool_projects, stages or partial(run_stage, tools)),
         command=RunValidatorStage,
         instance=settings.instance,
         slots=settings.job_slots,

@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import yaml
@@ -16,7 +17,7 @@ from shared.contracts.catalogue import MESSAGES
 from shared.contracts.envelope import CONTENT_TYPE, SPEC_VERSION, TOKEN_BYTES_MAX
 from shared.contracts.header_names import TOKEN
 from shared.contracts.refusals import CommandRefused
-from shared.contracts.topics import DEAD_LETTERS, TOPICS, Topic
+from shared.contracts.topics import Topic, all_topics, in_pool
 from shared.contracts.values import Command, Message
 
 SCHEMAS_URL = "https://schemas.upgradepath.example"
@@ -27,11 +28,19 @@ _BINDINGS = "0.5.0"
 
 @dataclass(frozen=True)
 class Participant:
-    """Somebody at the topics: which messages it reads, and on which topics it writes."""
+    """Somebody at the topics: which messages it reads, and on which topics it writes.
+
+    A pool's workers are participants of their own, `executor.acme`, and read that pool's topics.
+    """
 
     name: str
     reads: tuple[type[Message], ...]
     writes: tuple[Topic, ...]
+    pool: str | None = None
+
+
+POOL_PARAMETER = "{pool}"
+"""Stands for every pool in the names of a document."""
 
 
 def file_name(message: type[Message]) -> str:
@@ -41,17 +50,19 @@ def file_name(message: type[Message]) -> str:
 
 def messages_on(topic: Topic) -> tuple[type[Message], ...]:
     """Every message that may lie on a topic. A refusal lies wherever commands are answered."""
+    lies_on = partial(in_pool, pool=topic.pool)
     answers = {message.answers for message in MESSAGES if issubclass(message, Command)}
     return tuple(
         message
         for message in MESSAGES
-        if getattr(message, "topic", None) == topic or (message is CommandRefused and topic in answers)
+        if (hasattr(message, "topic") and lies_on(message.topic) == topic)
+        or (message is CommandRefused and topic in answers)
     )
 
 
 def topics_read(participant: Participant) -> tuple[Topic, ...]:
     """The topics on which something lies that is for this participant."""
-    return tuple(topic for topic in TOPICS if _read_on(topic, participant))
+    return tuple(topic for topic in _all([participant]) if _read_on(topic, participant))
 
 
 def json_schemas() -> dict[str, str]:
@@ -80,7 +91,7 @@ def asyncapi(participants: Sequence[Participant], schemas: str = "./schemas") ->
                 "variables": {"host": {"default": "127.0.0.1:9092"}},
             }
         },
-        "channels": {_channel_id(topic): _channel(topic) for topic in TOPICS},
+        "channels": {_channel_id(topic): _channel(topic) for topic in _all(participants)},
         "operations": _operations(participants),
         "components": {
             "messages": {
@@ -117,17 +128,22 @@ def _about(message: type[Message]) -> str:
 
 def _channel_id(topic: Topic) -> str:
     """`release-events` for `upgrades.release.events.v1`."""
-    return topic.name.removeprefix("upgrades.").rsplit(".", 1)[0].replace(".", "-")
+    name = topic.name.removeprefix("upgrades.").rsplit(".", 1)[0]
+    return name.replace(POOL_PARAMETER, "pool").replace(".", "-")
+
+
+def _all(participants: Sequence[Participant]) -> tuple[Topic, ...]:
+    return all_topics({one.pool: None for one in participants if one.pool is not None})
 
 
 def _names_on(topic: Topic) -> tuple[str, ...]:
-    if topic in DEAD_LETTERS:
+    if topic.holds_dead_letters:
         return ("DeadLetter",)
     return tuple(message.__name__ for message in messages_on(topic))
 
 
 def _channel(topic: Topic) -> dict[str, Any]:
-    return {
+    channel: dict[str, Any] = {
         "address": topic.name,
         "description": f"The key is: {topic.key}. Messages of one key keep their order.",
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _names_on(topic)},
@@ -140,29 +156,38 @@ def _channel(topic: Topic) -> dict[str, Any]:
             }
         },
     }
+    if POOL_PARAMETER in topic.name:
+        channel["parameters"] = {"pool": {"description": "the name of a worker pool"}}
+    return channel
 
 
 def _operations(participants: Sequence[Participant]) -> dict[str, Any]:
     operations: dict[str, Any] = {}
     for one in participants:
-        for topic in TOPICS:
+        name = one.name.replace(f".{POOL_PARAMETER}", "-pool")
+        for topic in _all(participants):
             reads = _read_on(topic, one)
             if reads:
                 receive = _operation("receive", topic, reads)
                 receive["summary"] = f"{one.name} reads."
                 group = {"type": "string", "const": topic.group(one.name)}
                 receive["bindings"] = {"kafka": {"groupId": group, "bindingVersion": _BINDINGS}}
-                operations[f"{one.name}.receive.{_channel_id(topic)}"] = receive
+                operations[f"{name}.receive.{_channel_id(topic)}"] = receive
             if topic in one.writes:
                 send = _operation("send", topic, _names_on(topic))
                 send["summary"] = f"{one.name} writes."
-                operations[f"{one.name}.send.{_channel_id(topic)}"] = send
+                operations[f"{name}.send.{_channel_id(topic)}"] = send
     return operations
 
 
 def _read_on(topic: Topic, participant: Participant) -> tuple[str, ...]:
     """What of a topic is for this participant. Nobody reads a topic for the refusals alone."""
-    names = [message for message in messages_on(topic) if message in participant.reads]
+    # Nobody but its own workers reads a pool's topic.
+    names = [
+        message
+        for message in messages_on(topic)
+        if message in participant.reads and participant.pool == topic.pool
+    ]
     own = [message for message in names if message is not CommandRefused]
     return tuple(message.__name__ for message in names) if own else ()
 
@@ -225,6 +250,7 @@ def _headers() -> dict[str, Any]:
             "ce_correlationid": text("the Run that it belongs to"),
             "ce_causationid": text("the id of the message that caused it"),
             "ce_traceparent": text("W3C trace context"),
+            "ce_proof": text("a service's key id and its Ed25519 signature, in messages of services"),
             "content-type": {"type": "string", "const": CONTENT_TYPE},
         },
     }

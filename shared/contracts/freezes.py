@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shared.contracts.topics import EXECUTOR_COMMANDS, RUN_COMMANDS, RUN_EVENTS, Topic
-from shared.contracts.values import Command, Contract, Message, Timestamp
+from shared.contracts.topics import EXECUTOR_COMMANDS, RUN_COMMANDS, RUN_EVENTS, Topic, in_pool
+from shared.contracts.values import Command, Contract, Message, PoolName, Timestamp
 
 FLEET = "fleet"
 """The key and subject of what concerns every Project."""
@@ -67,9 +67,18 @@ class HoldDeploys(Message):
     topic: ClassVar[Topic] = EXECUTOR_COMMANDS
     freeze: Freeze | None = Field(description="none: deploys may start again")
     revision: int = Field(ge=1)
+    pool: PoolName | None = Field(
+        default=None,
+        description="whose executors are told; none for the common ones",
+        exclude_if=lambda pool: pool is None,
+    )
+
+    def route(self) -> Topic:
+        return in_pool(self.topic, self.pool)
 
     def key(self) -> str:
         return FLEET
 
     def identity(self) -> str:
-        return f"{FLEET}/{self.revision}"
+        told = FLEET if self.pool is None else f"{FLEET}/{self.pool}"
+        return f"{told}/{self.revision}"

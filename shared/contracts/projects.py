@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from shared.contracts.topics import PROJECT_COMMANDS, PROJECT_EVENTS, Topic
-from shared.contracts.values import Command, Contract, Message, ProjectId, SystemName, Version
+from shared.contracts.values import Command, Contract, Message, PoolName, ProjectId, SystemName, Version
 
 Argv = Annotated[tuple[str, ...], Field(min_length=1)]
 SecretName = Annotated[
@@ -168,6 +168,11 @@ class ProjectDefinition(Contract):
     staging: StagingData = StagingData()
     workflows: Workflows = Workflows()
     checks: Checks
+    pool: PoolName | None = Field(
+        default=None,
+        description="the worker pool that does its stages; none for the common workers",
+        exclude_if=lambda pool: pool is None,
+    )
 
 
 class Project(Contract):

@@ -183,19 +183,6 @@ class PlanReady(Message):
 # --- the run -------------------------------------------------------------------------------------
 
 
-class Candidate(Contract):
-    """What was proven in staging. Its digest is what an approval names."""
-
-    plan: Digest
-    base: Commit
-    tree: Commit
-    commit: Commit
-    migrations: tuple[tuple[str, Digest], ...] = Field(description="(folder, checksum), in order")
-    checks: tuple[tuple[str, str, str], ...] = Field(description="(stage, check, verdict), sorted")
-    packages: tuple[Digest, ...]
-    production_schema: Digest
-
-
 class StageRecord(Contract):
     """One stage of a Run, as far as it got."""
 

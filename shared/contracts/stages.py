@@ -10,11 +10,12 @@ from pydantic_core import from_json
 from shared.contracts.facts import CheckResult, Facts
 from shared.contracts.projects import Project
 from shared.contracts.tasks import Task
-from shared.contracts.topics import EXECUTOR_COMMANDS, STAGE_RESULTS, VALIDATOR_COMMANDS, Topic
+from shared.contracts.topics import EXECUTOR_COMMANDS, STAGE_RESULTS, VALIDATOR_COMMANDS, Topic, in_pool
 from shared.contracts.values import (
     Contract,
     Digest,
     Message,
+    PoolName,
     ProjectId,
     RunId,
     StageName,
@@ -89,6 +90,9 @@ class _StageCommand(Message):
     def key(self) -> str:
         return self.project_id
 
+    def route(self) -> Topic:
+        return in_pool(self.topic, self.project.definition.pool)
+
     def identity(self) -> str:
         return f"{self.run_id}/{self.fence}"
 
@@ -111,9 +115,17 @@ class _CancelStage(Message):
     stage: StageName
     attempt: int
     fence: int
+    pool: PoolName | None = Field(
+        default=None,
+        description="whose worker was told to do it; none for the common ones",
+        exclude_if=lambda pool: pool is None,
+    )
 
     def key(self) -> str:
         return self.project_id
+
+    def route(self) -> Topic:
+        return in_pool(self.topic, self.pool)
 
     def identity(self) -> str:
         return f"{self.run_id}/{self.fence}"

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from shared.contracts.candidates import ApprovedCandidate
 from shared.contracts.projects import Check
 from shared.contracts.values import (
     Commit,
@@ -101,6 +102,11 @@ class DeployTask(Contract):
     pins: Pins = Field(description="the version map after the deploy")
     title: str = Field(description="the merge commit's subject")
     approved_by: str
+    approval: ApprovedCandidate | None = Field(
+        default=None,
+        description="what the executor checks before it deploys; without it none is deployed",
+        exclude_if=lambda approval: approval is None,
+    )
 
 
 class RecordTask(Contract):

@@ -1,10 +1,11 @@
 """The topics: their names, partitions and what is kept. Partition counts never change once made."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 DAY_MS = 24 * 60 * 60 * 1000
 FOREVER = -1
+_DEAD = ".dead.v1"
 
 
 @dataclass(frozen=True)
@@ -15,10 +16,20 @@ class Topic:
     key: str
     retention_ms: int
     partitions: int = 4
+    pool: str | None = None
+    """The worker pool whose own topic it is."""
+
+    @property
+    def holds_dead_letters(self) -> bool:
+        return self.name.endswith(_DEAD)
 
     def group(self, service: str) -> str:
-        """The consumer group with which `service` reads this topic: `upgrades.<service>.<noun>`."""
-        return f"upgrades.{service}.{self.name.removeprefix('upgrades.').rsplit('.', 1)[0]}"
+        """The consumer group with which `service` reads this topic: `upgrades.<service>.<noun>`.
+
+        Of a pool's topic it is `upgrades.pool.<noun>`: no name of a pool makes it a service's group.
+        """
+        noun = self.name.removeprefix("upgrades.").rsplit(".", 1)[0]
+        return f"upgrades.pool.{noun}" if self.pool is not None else f"upgrades.{service}.{noun}"
 
 
 def _topic(name: str, key: str, days: int | None) -> Topic:
@@ -42,8 +53,11 @@ SERVICES = ("registry", "notifier", "planner", "executor", "validator")
 
 
 def dead_letters(service: str) -> Topic:
-    """Where `service` puts what it could not read, with the original bytes and the reason."""
-    return Topic(f"upgrades.{service}.dead.v1", "as the original", 90 * DAY_MS)
+    """Where `service` puts what it could not read, with the original bytes and the reason.
+
+    A pool's worker is a service of its own here: `executor.acme`.
+    """
+    return Topic(f"upgrades.{service}{_DEAD}", "as the original", 90 * DAY_MS)
 
 
 DEAD_LETTERS = tuple(dead_letters(service) for service in SERVICES)
@@ -63,6 +77,34 @@ TOPICS: tuple[Topic, ...] = (
     STAGE_RESULTS,
     *DEAD_LETTERS,
 )
+
+POOLED = ("executor", "validator")
+"""The services of which a pool has workers of its own."""
+
+
+def in_pool(topic: Topic, pool: str | None) -> Topic:
+    """The commands topic of a pool's workers: `upgrades.executor.<pool>.commands.v1`."""
+    if pool is None:
+        return topic
+    upgrades, service, *rest = topic.name.split(".")
+    return replace(topic, name=".".join((upgrades, service, pool, *rest)), pool=pool)
+
+
+def principal_of(service: str, pool: str | None) -> str:
+    """Who a worker of the pool is to the others: `executor.acme`."""
+    return service if pool is None else f"{service}.{pool}"
+
+
+def pool_topics(pool: str) -> tuple[Topic, ...]:
+    """The topics that a pool has for itself."""
+    commands = (in_pool(topic, pool) for topic in (EXECUTOR_COMMANDS, VALIDATOR_COMMANDS))
+    return (*commands, *(dead_letters(principal_of(service, pool)) for service in POOLED))
+
+
+def all_topics(pools: Iterable[str] = ()) -> tuple[Topic, ...]:
+    """Every topic of a system with these pools."""
+    return (*TOPICS, *(topic for pool in pools for topic in pool_topics(pool)))
+
 
 _SEGMENT_DAYS = 7
 """Kafka deletes by whole segments, and one may hold a week of a quiet partition."""

@@ -13,6 +13,7 @@ from shared.contracts.topics import Topic
 
 SystemName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$", examples=["auth-system"])]
 ProjectId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$", examples=["acme-portal"])]
+PoolName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$", examples=["acme"])]
 RunId = Annotated[str, Field(pattern=r"^run-[0-9a-f]{12}$", examples=["run-1b9d6bcd4f21"])]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="sha256 in hexadecimal")]
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="a Git object's name")]
@@ -107,6 +108,10 @@ class Message(Contract):
     def key(self) -> str:
         """The Kafka key, which is also the CloudEvents subject."""
         raise TypeError(f"{type(self).__name__} has no key")
+
+    def route(self) -> Topic:
+        """The topic on which this message is sent."""
+        return self.topic
 
     def identity(self) -> str | None:
         """What names this message's intent for good; none where its cause alone does."""

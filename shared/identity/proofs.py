@@ -120,6 +120,11 @@ class Verifier:
                 )
             self._keys[kid] = key
 
+    @property
+    def principals(self) -> tuple[str, ...]:
+        """Whose messages it can prove."""
+        return tuple(sorted({kid.partition("#")[0] for kid in self._keys}))
+
     def check(self, received: Received, topic: str) -> Received:
         """The message with the principal that proved it, if its type needs one. Raises `ProofRefused`.
 

@@ -43,6 +43,11 @@ class ServiceKeys:
         return cls(_explained(KEY, lambda: named(own, principal, known)), verifier)
 
 
+def principals(public_keys: str) -> tuple[str, ...]:
+    """Whose keys these are. Raises `UnusableKey`."""
+    return Verifier(PublicKeys.load(_read(public_keys, "{"))).principals
+
+
 def _read(given: str, beginning: str, file_name: str = "") -> str:
     """The text itself, or that of the file; of a folder, of the file with that name."""
     if given.lstrip().startswith(beginning):

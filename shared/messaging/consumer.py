@@ -15,7 +15,7 @@ from faststream.kafka import KafkaBroker
 
 from shared import background
 from shared.contracts.envelope import Received, Unreadable
-from shared.contracts.topics import Topic
+from shared.contracts.topics import Topic, in_pool
 from shared.errors import Retry
 from shared.identity import proofs as services
 from shared.identity import tokens as people
@@ -64,6 +64,7 @@ class Consumer(Generic[T]):
     that name, and gives it its partitions back at once instead of after the session timeout. `proofs` knows
     the services' public keys and `tokens` those of people's tokens: a message without the proof that it needs
     is put aside or refused before anything else.
+    With a `pool` that pool's own topics are read.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Consumer(Generic[T]):
         instance: str | None = None,
         proofs: services.Verifier = services.NOBODY,
         tokens: people.TokenVerifier = people.NOBODY,
+        pool: str | None = None,
     ) -> None:
         self.service = service
         self.inbox = inbox
@@ -87,7 +89,7 @@ class Consumer(Generic[T]):
         self.broker = KafkaBroker(
             **faststream_arguments(settings), logger=None, allow_auto_create_topics=False, client_id=service
         )
-        topics = {message.topic for message in inbox.handlers if hasattr(message, "topic")}
+        topics = {in_pool(message.topic, pool) for message in inbox.handlers if hasattr(message, "topic")}
         self._subscribers = [
             self._subscriber(topic) for topic in sorted(topics, key=lambda topic: topic.name)
         ]

@@ -43,7 +43,7 @@ async def bury(database: Database[Any], letters: Iterable[tuple[Record, str]], s
         fresh = await first_time([record for record, _ in at.values()], tx)
         buried = [letter for place, letter in at.items() if place in fresh]
         for record, reason in buried:
-            tx.send_raw(dead_letters(database.service), record.key, record.value, _headers(record, reason))
+            tx.send_raw(dead_letters(database.principal), record.key, record.value, _headers(record, reason))
         proven = ((record, sender(record)) for record, _ in buried)
         await vouch([(record, actor) for record, actor in proven if actor is not None], tx)
     for record, reason in buried:

@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, for_code
 
-from shared.contracts.topics import DEAD_LETTERS, TOPICS, Topic
+from shared.contracts.topics import Topic, all_topics
 from shared.messaging.client_arguments import client_arguments
 from shared.settings import KafkaSettings
 
@@ -17,7 +17,6 @@ RECORD_BYTES_MAX = 1024 * 1024
 """What a topic takes at most, with its headers. Anything large lies in the content store anyway."""
 DEAD_RECORD_BYTES_MAX = RECORD_BYTES_MAX + 64 * 1024
 """A dead letter is the original and more: where it was and what is wrong with it."""
-_NAMES = [topic.name for topic in TOPICS]
 _SET_HERE = 1
 """The protocol's word for a setting that was given to this very topic, and is no default."""
 
@@ -54,13 +53,14 @@ class _Found:
     set_here: dict[str, str]
 
 
-async def create_topics(settings: KafkaSettings) -> list[TopicState]:
-    """Make every topic that is missing, and give the others their settings again.
+async def create_topics(settings: KafkaSettings, pools: Iterable[str] = ()) -> list[TopicState]:
+    """Make every topic that is missing, also those of these pools, and give the others their settings again.
 
     Raises KafkaError when the broker refuses or is not there.
     """
-    found = await _found(settings)
-    before = [_state(topic, found.get(topic.name)) for topic in TOPICS]
+    topics = all_topics(pools)
+    found = await _found(settings, topics)
+    before = [_state(topic, found.get(topic.name)) for topic in topics]
     done: dict[str, Literal["made", "altered"]] = {}
     missing = [state.topic for state in before if state.state == "missing"]
     outdated = [state for state in before if state.differences]
@@ -82,10 +82,11 @@ async def create_topics(settings: KafkaSettings) -> list[TopicState]:
     ]
 
 
-async def describe_topics(settings: KafkaSettings) -> list[TopicState]:
+async def describe_topics(settings: KafkaSettings, pools: Iterable[str] = ()) -> list[TopicState]:
     """How each topic stands at the broker, which is what `create_topics` would do."""
-    found = await _found(settings)
-    return [_state(topic, found.get(topic.name)) for topic in TOPICS]
+    topics = all_topics(pools)
+    found = await _found(settings, topics)
+    return [_state(topic, found.get(topic.name)) for topic in topics]
 
 
 async def partition_counts(settings: KafkaSettings, names: Iterable[str]) -> dict[str, int]:
@@ -101,9 +102,10 @@ async def _described(admin: AIOKafkaAdminClient, names: Iterable[str]) -> list[d
     return described
 
 
-async def _found(settings: KafkaSettings) -> dict[str, _Found]:
+async def _found(settings: KafkaSettings, topics: Iterable[Topic]) -> dict[str, _Found]:
+    names = [topic.name for topic in topics]
     async with _admin(settings) as admin:
-        described = {entry["topic"]: entry["partitions"] for entry in await _described(admin, _NAMES)}
+        described = {entry["topic"]: entry["partitions"] for entry in await _described(admin, names)}
         # The embedded broker knows the question for all settings only.
         asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in described]
         answers = await admin.describe_configs(asked) if asked else []
@@ -180,7 +182,7 @@ def _new(topic: Topic, settings: KafkaSettings) -> NewTopic:
 
 
 def _settings(topic: Topic, replicas: int) -> dict[str, str]:
-    bytes_max = DEAD_RECORD_BYTES_MAX if topic in DEAD_LETTERS else RECORD_BYTES_MAX
+    bytes_max = DEAD_RECORD_BYTES_MAX if topic.holds_dead_letters else RECORD_BYTES_MAX
     return {
         "retention.ms": str(topic.retention_ms),
         "cleanup.policy": "delete",

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -91,11 +91,11 @@ def describe(record: Record) -> dict[str, Any]:
     }
 
 
-async def dump_topics(settings: KafkaSettings, folder: Path) -> dict[str, int]:
+async def dump_topics(settings: KafkaSettings, folder: Path, pools: Iterable[str] = ()) -> dict[str, int]:
     """Write what is on every topic to `<folder>/<topic>.jsonl`; how many records each one has."""
     _make(folder)
     counts = {}
-    for state in await describe_topics(settings):
+    for state in await describe_topics(settings, pools):
         if state.state == "missing":
             continue
         counts[state.topic.name] = 0

@@ -67,7 +67,7 @@ class Transaction:
 
     @property
     def source(self) -> str:
-        return f"/upgrades/{self.service}"
+        return f"/upgrades/{self.database.principal}"
 
     @property
     def session(self) -> AsyncSession:
@@ -122,7 +122,7 @@ class Transaction:
         if len(body) > BODY_BYTES_MAX:
             # In the outbox it would be refused for good, and everything behind it would wait.
             raise ValueError(f"{envelope.type} has {len(body)} bytes: big things go to the content store")
-        self.send_raw(topic or message.topic, envelope.subject.encode(), body, to_headers(envelope))
+        self.send_raw(topic or message.route(), envelope.subject.encode(), body, to_headers(envelope))
         return envelope
 
     def send_raw(self, topic: Topic, key: bytes | None, body: bytes | None, headers: RawHeaders) -> None:
@@ -238,8 +238,11 @@ class Database(Generic[T]):
         *,
         pool_size: int = 8,
         answer_within_s: float = ANSWER_WITHIN_S,
+        principal: str | None = None,
     ) -> None:
         self.service = service
+        self.principal = principal or service
+        """Who sends what leaves here: of a pool's worker it names the pool, too."""
         self.url = url
         self._transaction = transaction
         self.memory = transaction.new_memory()

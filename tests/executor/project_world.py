@@ -29,6 +29,7 @@ from shared.contracts.tasks import (
 from shared.jobs.job import Effect, Job, Say
 from shared.packages.archive import pack_folder
 from tests.executor.conftest import NewDatabase
+from tests.support.approvals import approved
 from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
 
@@ -178,7 +179,7 @@ class World:
         return MigrateTask(branch=BRANCH, commit=commit, migrations=self.installed, upgrades=(upgrade,))
 
     def deploy_task(self, facts: MigrateFacts) -> DeployTask:
-        return DeployTask(
+        task = DeployTask(
             branch=BRANCH,
             candidate="c" * 64,
             base=self.base,
@@ -191,6 +192,7 @@ class World:
             title="Upgrade auth-system to 1.3.0",
             approved_by="mira@acme.example",
         )
+        return approved(task, RUN, self.project.id, facts.migrations)
 
     def record_task(self, commit: str) -> RecordTask:
         return RecordTask(branch=BRANCH, commit=commit)

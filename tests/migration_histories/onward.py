@@ -47,11 +47,12 @@ from shared.errors import Failure, Retry
 from shared.packages.package import Package, read_package
 from shared.prisma.migrating import apply_migrations, diagnose
 from shared.project_file import PROJECT_FILE, VERSION_MAP_FILE, read_project_file, read_version_map
-from tests.executor.project_world import BRANCH, World, hosting_files
+from tests.executor.project_world import BRANCH, RUN, World, hosting_files
 from tests.migration_histories.contrib import contrib_settings
 from tests.migration_histories.real import tables_of
 from tests.migration_histories.rows import fill
 from tests.packages.package_files import a_package, packed
+from tests.support.approvals import approved
 from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
 
@@ -216,18 +217,23 @@ class Onward:
         )
         deployed = await deploy.run(
             world.job("deploy"),
-            DeployTask(
-                branch=BRANCH,
-                candidate="c" * 64,
-                base=world.base,
-                commit=facts.commit,
-                tree=facts.tree,
-                production_schema=facts.production_schema,
-                migrations=ours,
-                packages=(digest[NEW],),
-                pins={SYSTEM: NEW},
-                title="Upgrade",
-                approved_by="mira@theirs.example",
+            approved(
+                DeployTask(
+                    branch=BRANCH,
+                    candidate="c" * 64,
+                    base=world.base,
+                    commit=facts.commit,
+                    tree=facts.tree,
+                    production_schema=facts.production_schema,
+                    migrations=ours,
+                    packages=(digest[NEW],),
+                    pins={SYSTEM: NEW},
+                    title="Upgrade",
+                    approved_by="mira@theirs.example",
+                ),
+                RUN,
+                world.project.id,
+                facts.migrations,
             ),
             tools,
         )

@@ -51,8 +51,13 @@ class System(Protocol):
 class Embedded:
     """`upgradepath dev` as a child process; it can be stopped, killed and started again."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str] = MappingProxyType({})) -> None:
-        self.world = World.open(folder)
+    def __init__(
+        self,
+        folder: Path,
+        variables: Mapping[str, str] = MappingProxyType({}),
+        pools: Sequence[str] = (),
+    ) -> None:
+        self.world = World.open(folder, pools)
         self._variables = dict(variables)
         self.url = ""
         self.postgres_url = ""

@@ -9,6 +9,7 @@ from services.executor.clients.migration_files import Migration
 from services.executor.clients.misfits import not_permitted
 from services.executor.clients.postgres import schema_digest
 from services.executor.clients.written_since import beginning, keep
+from services.executor.stages.approval import require_approved, require_proven_scripts
 from services.executor.stages.data_impact import would_fail
 from services.executor.stages.deploy_commit import merge_commit
 from services.executor.stages.drift import moved_finding
@@ -37,11 +38,13 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
     Raises Failure (drift) before any write when something of the candidate has moved, and Failure for what
     says no on the way; the journal knows whether production was written by then.
     """
+    approved = require_approved(job, task)
     await _require_thawed(job, tools)
     git = await tools.git(job)
     url = production_url(job, tools)
     commit = await merge_commit(git, job, task)
     history = await migrations_at(git, task.commit)
+    require_proven_scripts(approved, history)
     await _require_unmoved(job, git, task, tools, commit, history)
 
     steps = Steps(job, production=True)

@@ -1,10 +1,10 @@
 """How Projects, Runs and releases are loaded and saved."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from services.planner.open_commands import open_command
-from services.planner.recovery import FleetState
+from services.planner.recovery import FleetState, holds
 from services.planner.run import Decision, Run
 from services.planner.store import statements
 from services.planner.store.memory import Book, KeptRun, KnownProject, KnownReleases, Memory
@@ -113,6 +113,11 @@ class PlannerTransaction(Transaction):
             command = open_command(kept.run)
             messages += [kept.run.changed(kept.revision), *([command] if command else [])]
         return messages
+
+    async def holds(self, pools: Iterable[str]) -> list[Message]:
+        """What these pools' executors were told last of the fleet; nothing if nobody was told anything."""
+        fleet = await self.fleet()
+        return [*holds(fleet, pools)] if fleet.revision else []
 
     # --- changing --------------------------------------------------------------------------------
 
