@@ -10,6 +10,7 @@ from types import MappingProxyType
 import asyncpg
 
 from local.hosting import open_account
+from local.roles import plain_role
 from local.world import World
 from services.executor.clients.migration_files import read_migrations
 from services.executor.clients.migrations import apply
@@ -117,13 +118,14 @@ async def set_up(
     home = world.folder / partner
     repository, checkout = home / f"{partner}-portal.git", home / "checkout"
     _make_repository(repository, checkout, variants, partner, edits)
-    project = f"{partner}-portal"
+    project, urls = f"{partner}-portal", dict[Scope, str]()
     for name in _ENVIRONMENTS:
         await create_database(postgres_url, f"{partner}_{name}")
-        database = with_database(postgres_url, f"{partner}_{name}")
-        world.keep_secret(project, name, f"{partner}-{name}-database", database)
+        made = with_database(postgres_url, f"{partner}_{name}")
+        urls[name] = await plain_role(made, makes_databases=name == "staging")
+        world.keep_secret(project, name, f"{partner}-{name}-database", urls[name])
         world.keep_secret(project, name, f"{partner}-hosting", open_account(world, partner))
-    production_url = with_database(postgres_url, f"{partner}_production")
+    production_url = urls["production"]
     files = {
         str(path.relative_to(checkout)): path.read_bytes()
         for path in checkout.glob("prisma/migrations/*/*.sql")

@@ -105,10 +105,12 @@ class EmbeddedPostgres:
         return f"postgresql://{_SUPERUSER}:{password}@127.0.0.1:{self.port}/{quote(database, safe='')}"
 
     def create_database(self, name: str) -> None:
-        """Makes the database unless there is one. Raises CalledProcessError with psql's words."""
+        """Makes the database unless there is one, for its owner alone. Raises CalledProcessError."""
         script = (
             "SELECT format('CREATE DATABASE %I', :'name')"
-            " WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \\gexec"
+            " WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \\gexec\n"
+            # Roles of Projects may be on this server, and PostgreSQL lets everybody into a new database.
+            "SELECT format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', :'name') \\gexec"
         )
         subprocess.run(
             [self.bin_folder / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", f"name={name}", self.url()],

@@ -47,7 +47,11 @@ class OuterPostgres:
 
     def create_database(self, name: str) -> None:
         """Makes the database anew: an earlier session may have left one of that name."""
-        for statement in (f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', f'CREATE DATABASE "{name}"'):
+        for statement in (
+            f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)',
+            f'CREATE DATABASE "{name}"',
+            f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC',
+        ):
             subprocess.run(
                 [self.bin_folder / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement, self._url],
                 capture_output=True,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from local.roles import plain_role
 from services.executor.clients import migrations
 from services.executor.clients.migration_files import read_migrations
 from services.executor.clients.postgres import session
@@ -215,7 +216,8 @@ async def make_world(
     folder: Path, new_database: NewDatabase, *, down: bool = True, contract_down: bool = True
 ) -> World:
     """The Project as it is before an upgrade: production runs `base`, with PEOPLE rows in users."""
-    production, staging = await new_database(), await new_database()
+    production = await plain_role(await new_database())
+    staging = await plain_role(await new_database(), makes_databases=True)
     secrets = project_secrets(production, staging, str(folder / "hosting"))
     remote = folder / "remote.git"
     # A clone of nothing is an empty bare repository, which is what a remote begins as.

@@ -103,7 +103,7 @@ async def test_what_an_earlier_run_left_is_dropped_and_nothing_else(
     try:
         for run, words in signed.items():
             await create_database(world.staging, names[run])
-            await world.execute(world.production, f"COMMENT ON DATABASE {names[run]} IS '{words}'")
+            await world.execute(world.staging, f"COMMENT ON DATABASE {names[run]} IS '{words}'")
         await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
         await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
         there = (

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from local.roles import new_role, plain_role
 from services.executor.clients import migrations
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages import review
 from services.executor.stages.project_tree import migrations_at
+from shared.clients.database_urls import database_of
 from shared.clients.secrets import Secrets
 from shared.contracts.facts import ReviewFacts
 from shared.contracts.stages import Finding
@@ -26,13 +28,13 @@ SIGNIN = "systems/auth-system/signin.py"
 class ReviewWorld:
     """A merge world whose production has a database."""
 
-    def __init__(self, world: MergeWorld, database: str) -> None:
+    def __init__(self, world: MergeWorld, database: str, staging: str) -> None:
         self.world = world
         tools = world.tools
         project = world.project.id
         known = {
             variable(project, "production", "production-database"): database,
-            variable(project, "staging", "staging-database"): database,
+            variable(project, "staging", "staging-database"): staging,
         }
         self.tools = replace(tools, secrets=Secrets(None, known))
 
@@ -46,11 +48,16 @@ async def reviewing(
     files: Mapping[str, str | bytes | None] | None = None,
     *,
     migrated: bool = True,
+    plain: bool = True,
 ) -> ReviewWorld:
+    staging = database
+    if plain:
+        staging = await new_role(database, f"{database_of(database)}_staging", makes_databases=True)
+        database = await plain_role(database)
     world = await make_merge_world(folder, files)
     if migrated:
         await migrations.apply(database, await migrations_at(world.remote, await world.head("main")), (0, 0))
-    return ReviewWorld(world, database)
+    return ReviewWorld(world, database, staging)
 
 
 async def failed(world: ReviewWorld) -> tuple[Finding, ...]:
@@ -173,7 +180,9 @@ async def test_a_package_that_is_not_what_the_plan_says_is_named(
 
 async def test_a_production_that_does_not_answer_is_an_error_not_a_verdict(tmp_path: Path) -> None:
     with pytest.raises(Retry):
-        await (await reviewing(tmp_path, "postgresql://nobody@127.0.0.1:9/none", migrated=False)).review()
+        await (
+            await reviewing(tmp_path, "postgresql://nobody@127.0.0.1:9/none", migrated=False, plain=False)
+        ).review()
 
 
 async def test_what_production_cannot_take_is_told_before_anything_is_done(

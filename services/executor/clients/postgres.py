@@ -233,9 +233,15 @@ async def server_version(url: str) -> int:
 
 
 async def create_database(admin_url: str, name: str) -> None:
-    """Makes an empty database on that server. Raises asyncpg's DuplicateDatabaseError when it is there."""
+    """Makes an empty database on that server, into which its owner alone may look.
+
+    Raises asyncpg's DuplicateDatabaseError when it is there.
+    """
     async with session(await _server_of(admin_url)) as connection, around("create-database"):
-        await connection.execute(f"CREATE DATABASE {quoted(name)}")
+        # PostgreSQL lets everybody into a new database: nobody gets in before that has changed.
+        await connection.execute(f"CREATE DATABASE {quoted(name)} ALLOW_CONNECTIONS false")
+        await connection.execute(f"REVOKE CONNECT ON DATABASE {quoted(name)} FROM PUBLIC")
+        await connection.execute(f"ALTER DATABASE {quoted(name)} ALLOW_CONNECTIONS true")
 
 
 async def drop_database(admin_url: str, name: str) -> bool:

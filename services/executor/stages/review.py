@@ -15,6 +15,7 @@ from services.executor.stages.numbering import (
     installed_files,
     plan_migrations,
 )
+from services.executor.stages.own_roles import require_own_roles
 from services.executor.stages.project_tree import files_below, known_tables, migrations_at
 from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.staging import production_url
@@ -41,6 +42,7 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
     head = await _production_head(git, definition.environments.production.branch)
     await require_registered(git, head, job.project)
     await require_pins(git, head, task.pins)
+    await require_own_roles(job, tools)
     upgrades = [await tools.packages(upgrade) for upgrade in task.upgrades]
     production = production_url(job, tools)
     production_schema = await schema_digest(production)

@@ -1,0 +1,39 @@
+"""Database roles as a Project should have them: one for each environment, with the rights that suffice."""
+
+from secrets import token_hex
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from services.executor.clients.postgres import literal, quoted, session
+from shared.clients.database_urls import database_of
+
+
+async def plain_role(database_url: str, *, makes_databases: bool = False) -> str:
+    """Give the database an owner of its own name, who reaches nothing else there; the URL with that role.
+
+    `database_url` is a superuser's. `makes_databases` is for staging, as in `new_role`.
+    """
+    role = quoted(database_of(database_url))
+    url = await new_role(database_url, database_of(database_url), makes_databases=makes_databases)
+    async with session(database_url) as connection:
+        await connection.execute(f"ALTER DATABASE {role} OWNER TO {role}")
+        await connection.execute(f"REVOKE CONNECT ON DATABASE {role} FROM PUBLIC")
+    return url
+
+
+async def new_role(server_url: str, name: str, *, makes_databases: bool) -> str:
+    """A role with a new password on that server; the URL with it and a database of its name.
+
+    With `makes_databases` it is fit for staging: it makes a database for each Run, and loads masked rows
+    without firing triggers.
+    """
+    role, password = quoted(name), token_hex(16)
+    rights = f"NOSUPERUSER NOCREATEROLE NOREPLICATION {'' if makes_databases else 'NO'}CREATEDB"
+    async with session(server_url) as connection:
+        known = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name)
+        verb = "ALTER" if known else "CREATE"
+        await connection.execute(f"{verb} ROLE {role} LOGIN {rights} PASSWORD {literal(password)}")
+        if makes_databases:
+            await connection.execute(f"GRANT SET ON PARAMETER session_replication_role TO {role}")
+    parts, word = urlsplit(server_url), quote(name, safe="")
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{word}:{password}@{place}", path=f"/{word}"))
