@@ -21,6 +21,7 @@ import asyncpg
 from cli.adoption import proposal
 from cli.adoption.survey import Asked, look
 from local.postgres import EmbeddedPostgres, postgres_bin_folder
+from local.roles import plain_role
 from services.executor.clients.migration_files import read_migrations
 from services.executor.clients.postgres import create_database, schema_digest, session
 from services.executor.clients.row_digests import digests
@@ -114,6 +115,7 @@ class Onward:
         urls = [self._server.url(f"{name}_{which}") for which in ("production", "staging")]
         for url in urls:
             await create_database(self._server.url(), url.rpartition("/")[2])
+        urls = [await plain_role(url, makes_databases=url == urls[1]) for url in urls]
         files = self._files()
         # Where Prisma keeps the references by itself, the database has none.
         keeps = any(b'"prisma"' in line for text in files.values() for line in _relation_modes(text))
