@@ -24,7 +24,8 @@ __all__ = ("FILE_MODE", "NO_TREE", "Entry", "Git", "Labels", "Logged", "Merge", 
 FILE_MODE = "100644"
 _FETCHED = ("+refs/heads/*:refs/remotes/origin/*", "+refs/upgradepath/*:refs/upgradepath/*")
 _REJECTED = re.compile(r"^!\t", re.MULTILINE)
-_LINKS_AND_FOLDERS = ("120000", "160000")
+LINKS_AND_FOLDERS = ("120000", "160000")
+"""The modes of links and of other repositories' commits."""
 
 # Public hosts over https and ssh, without a credential.
 _NO_CREDENTIAL = WorkersAccess()
@@ -112,9 +113,11 @@ class Git:
         return (await self.objects.listing(tree)).below(prefix)
 
     async def show(self, tree: str, path: str) -> bytes | None:
-        """A file's bytes; none when there is no such file."""
+        """A file's bytes; none when there is no such file. A link is never followed, and is no file."""
         entry = (await self.objects.listing(tree)).files.get(path)
-        return None if entry is None else (await self.blobs([entry.blob]))[entry.blob]
+        if entry is None or entry.mode in LINKS_AND_FOLDERS:
+            return None
+        return (await self.blobs([entry.blob]))[entry.blob]
 
     async def blobs(self, names: Sequence[str]) -> dict[str, bytes]:
         """The bytes of many blobs at once."""
@@ -280,7 +283,7 @@ def _make(folder: Path) -> Path:
 
 
 def _kept_mode(before: Entry | None) -> str:
-    return FILE_MODE if before is None or before.mode in _LINKS_AND_FOLDERS else before.mode
+    return FILE_MODE if before is None or before.mode in LINKS_AND_FOLDERS else before.mode
 
 
 def _logged(text: str) -> Logged:

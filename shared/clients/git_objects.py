@@ -110,14 +110,18 @@ class Objects:
 
     async def blobs(self, names: Sequence[str]) -> dict[str, bytes]:
         """The bytes of many blobs at once."""
-        known = {name: _blobs.get(name) for name in names}
+        known = {name: _blobs.get(self._here(name)) for name in names}
         found = {name: blob for name, blob in known.items() if blob is not None}
         missing = [name for name in dict.fromkeys(names) if name not in found]
         if missing:
             for name, (_, body) in (await self._read(missing)).items():
                 found[name] = body
-                _blobs.put(name, body)
+                _blobs.put(self._here(name), body)
         return found
+
+    def _here(self, name: str) -> str:
+        """A blob's name in this repository: who merely knows a name gets no other Project's bytes."""
+        return f"{self.folder} {name}"
 
     async def commit(self, name: Commit) -> CommitObject:
         """What is written in a commit."""
@@ -171,7 +175,7 @@ class Objects:
         await asyncio.to_thread(_write_all, self.folder / "objects", named)
         if kind == "blob":
             for name, _, body in named:
-                _blobs.put(name, body)
+                _blobs.put(self._here(name), body)
         return [name for name, _, _ in named]
 
     async def write_commit(

@@ -66,9 +66,17 @@ def _refusal(fault: Mapping[str, Any]) -> Refusal:
         kind="invalid",
         reason=f"{where}: {fault['msg']}",
         field=where,
-        value=None if value is None or isinstance(value, (dict, list)) else str(value)[:200],
+        value=_shown(value),
         cure=f"correct `{where}`; the OpenAPI document at /openapi.json says what it may be",
     )
+
+
+def _shown(value: object) -> str | None:
+    """A value that may be said again: a URL may have a password in it."""
+    if value is None or isinstance(value, (dict, list)):
+        return None
+    text = str(value)[:200]
+    return None if "://" in text else text
 
 
 def answer_to(error: Exception) -> JSONResponse:

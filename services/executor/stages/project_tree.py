@@ -8,7 +8,7 @@ from services.executor.clients.losses import Tables
 from services.executor.clients.migration_files import FOLDER, Migration, read_migrations
 from services.executor.clients.prisma import Model, read_models
 from services.executor.stages.scratch import temporary_folder
-from shared.clients.git import Git
+from shared.clients.git import LINKS_AND_FOLDERS, Git
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure
@@ -28,8 +28,9 @@ def kept_ref(run_id: str) -> str:
 
 
 async def files_below(git: Git, tree: str, prefix: str) -> dict[str, bytes]:
-    """Path to bytes of every file below a folder."""
-    entries = await git.paths(tree, prefix)
+    """Path to bytes of every file below a folder; links and other repositories' commits are no files."""
+    listed = await git.paths(tree, prefix)
+    entries = {path: entry for path, entry in listed.items() if entry.mode not in LINKS_AND_FOLDERS}
     blobs = await git.blobs([entry.blob for entry in entries.values()])
     return {path: blobs[entry.blob] for path, entry in entries.items()}
 
