@@ -23,9 +23,8 @@ from shared.clients.content import ContentStore
 from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
 from shared.clients.secrets import Secrets
 from shared.contracts.projects import HttpCheck
-from shared.isolation.choosing import RunnerSettings, choose
-from shared.isolation.limits import Limits
 from tests.registry.registry_world import project
+from tests.support.isolation import UNISOLATED
 from tests.support.scopes import variable
 
 SECRET = "what only the worker can read"
@@ -71,20 +70,18 @@ async def ask(
     secrets = Secrets(None, {variable("acme-portal", "staging", "acme-portal-staging"): "postgresql://x/y"})
     scoped = secrets.of("acme-portal", "staging")
     environment = project().definition.environments.staging
-    with EnvironmentRunner(environment, "staging", "run-0123456789ab", scoped) as staging:
-        context = Context(
-            commit=COMMIT,
-            address=address,
-            checkout=tmp_path,
-            database_url="postgresql://x/y",
-            staging=staging,
-            secrets=scoped,
-            content=content,
-            runner=choose(RunnerSettings()),
-            limits=Limits(),
-            networks=tuple(networks),
-        )
-        return await http.run(HttpCheck(path=path, deadline_s=5, **check), context)
+    context = Context(
+        commit=COMMIT,
+        address=address,
+        checkout=tmp_path,
+        database_url="postgresql://x/y",
+        staging=EnvironmentRunner(environment, "staging", "run-0123456789ab", scoped),
+        secrets=scoped,
+        content=content,
+        isolation=UNISOLATED,
+        networks=tuple(networks),
+    )
+    return await http.run(HttpCheck(path=path, deadline_s=5, **check), context)
 
 
 HERE = [
@@ -302,8 +299,7 @@ async def test_an_activate_that_prints_no_valid_address_has_failed(tmp_path: Pat
     secrets = Secrets(None, {variable("acme-portal", "staging", "acme-portal-staging"): "postgresql://x/y"})
     environment = project().definition.environments.staging
     printing = environment.model_copy(update={"activate": ("echo", "address=http://a@127.0.0.1/?x")})
-    with (
-        EnvironmentRunner(printing, "staging", "", secrets.of("acme-portal", "staging")) as staging,
-        pytest.raises(EnvironmentFailed, match="address that it printed is not taken"),
-    ):
+    scoped = secrets.of("acme-portal", "staging")
+    staging = EnvironmentRunner(printing, "staging", "", scoped, isolation=UNISOLATED)
+    with pytest.raises(EnvironmentFailed, match="address that it printed is not taken"):
         await staging.activate(tmp_path, COMMIT)
