@@ -107,7 +107,7 @@ async def main():
             for file in (sys.stdout, sys.stderr):
                 print("row:", tuple(row), file=file)
             # The app logs each request as it was asked.
-            path = "/row:" + "_".join("".join(map(str, row)).split())
+            path = "/row-" + "_".join("".join(map(str, row)).split())
             with socket.create_connection((address.hostname, address.port)) as app:
                 app.sendall(f"GET {path} HTTP/1.0\\r\\n\\r\\n".encode())
                 app.recv(1)
@@ -143,7 +143,7 @@ contains = "nobody has this"
 
 [checks.validate.rows-in-the-log]
 kind = "log"
-absent = ["row:"]
+absent = ["row-"]
 """
 
 
