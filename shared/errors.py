@@ -6,13 +6,17 @@ from shared.contracts.facts import CheckResult
 from shared.contracts.refusals import Refusal
 from shared.contracts.stages import Failed, Finding
 
+_REFUSALS_MAX = 100
+"""Of one answer: a file may have ten thousand mistakes, and nobody reads them all."""
+
 
 class Reject(Exception):
     """The domain says no, with every reason. A handler that raises it has changed nothing."""
 
     def __init__(self, *refusals: Refusal) -> None:
-        super().__init__("; ".join(refusal.reason for refusal in refusals))
-        self.refusals = refusals
+        told = refusals[:_REFUSALS_MAX]
+        super().__init__("; ".join(refusal.reason for refusal in told))
+        self.refusals = told
 
     def __reduce__(self) -> tuple[type["Reject"], tuple[Refusal, ...]]:
         return type(self), self.refusals

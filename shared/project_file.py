@@ -4,6 +4,7 @@ import re
 
 from semver import Version as Semantic
 
+from shared.bounds import OutOfBounds, bounded_size
 from shared.contracts.projects import Environment, LogCheck, ProjectDefinition
 from shared.contracts.refusals import Refusal
 from shared.contracts.version_maps import Pins
@@ -13,6 +14,7 @@ from shared.errors import Reject
 PROJECT_FILE = "upgradepath.toml"
 VERSION_MAP_FILE = "version-map.yaml"
 
+_PATTERN_CHARACTERS_MAX = 1000
 _PIN = re.compile(r"(?P<name>[a-z][a-z0-9-]{0,62}): (?P<version>\S+)")
 _SECRET = re.compile(r"secret:[a-z][a-z0-9-]*")
 _BRANCH = re.compile(r"(?!-)(?!.*(\.\.|//|@\{|\.lock(/|$)|[/.]$))[A-Za-z0-9._@/-]+")
@@ -49,6 +51,10 @@ def faults(definition: ProjectDefinition) -> list[Refusal]:
 
 def read_version_map(text: str) -> Pins:
     """Read `version-map.yaml`, in its order; raises `Reject` with every line that is no `name: version`."""
+    try:
+        bounded_size(text)
+    except OutOfBounds as error:
+        raise Reject(_refusal(str(error), VERSION_MAP_FILE, "", "keep a line per System")) from None
     pins: Pins = {}
     refusals: list[Refusal] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -81,13 +87,21 @@ def _patterns(definition: ProjectDefinition) -> list[Refusal]:
             if not isinstance(check, LogCheck):
                 continue
             for number, pattern in enumerate(check.absent):
-                try:
-                    re.compile(pattern)
-                except re.error as error:
+                if (fault := _pattern_fault(pattern)) is not None:
                     field = f"checks.{stage}.{name}.absent.{number}"
                     cure = "write a Python regular expression"
-                    found.append(_refusal(f"no regular expression: {error}", field, pattern, cure))
+                    found.append(_refusal(f"no regular expression: {fault}", field, pattern, cure))
     return found
+
+
+def _pattern_fault(pattern: str) -> str | None:
+    if len(pattern) > _PATTERN_CHARACTERS_MAX:
+        return f"it has more than {_PATTERN_CHARACTERS_MAX} characters"
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        return str(error)
+    return None
 
 
 def _variables(name: str, environment: Environment) -> list[Refusal]:

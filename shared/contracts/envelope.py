@@ -20,6 +20,10 @@ from shared.ids import derived_id
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = "application/json"
 _SPEC_VERSION, _CONTENT_TYPE = SPEC_VERSION.encode(), CONTENT_TYPE.encode()
+BODY_BYTES_MAX = 4 << 20
+"""Of a record. Brokers take 1 MiB unless told otherwise; more lies in the content store."""
+_FAULTS_MAX = 50
+_EXPLANATION_CHARACTERS_MAX = 5_000
 HEADER_BYTES_MAX = 1024
 """Of each attribute of the envelope but the token."""
 TOKEN_BYTES_MAX = 4096
@@ -191,6 +195,8 @@ def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> 
         raise Unreadable(f"unknown ce_type {texts['ce_type']!r}")
     if body is None:
         raise Unreadable("the record has no body")
+    if len(body) > BODY_BYTES_MAX:
+        raise Unreadable(f"the body has {len(body)} bytes, at most {BODY_BYTES_MAX} are read")
     try:
         message = model.read(body)
         time = datetime.fromisoformat(texts.get("ce_time", ""))
@@ -218,10 +224,10 @@ def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> 
 def explain(error: ValidationError) -> str:
     """A validation error in one line: every field with its fault."""
     faults = []
-    for fault in error.errors(include_url=False, include_context=False):
+    for fault in error.errors(include_url=False, include_context=False, include_input=False)[:_FAULTS_MAX]:
         where = ".".join(str(part) for part in fault["loc"]) or "body"
         faults.append(f"{where}: {fault['msg']}")
-    return "; ".join(faults)
+    return "; ".join(faults)[:_EXPLANATION_CHARACTERS_MAX]
 
 
 def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:

@@ -1,21 +1,26 @@
 """A refused command's answer: what is wrong, where, and what to do."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from shared.contracts.topics import Topic
 from shared.contracts.values import Contract, Message
+
+
+def _cut(most: int) -> BeforeValidator:
+    """Cut longer text, never refuse it: what is refused may be of any length, and the answer is not."""
+    return BeforeValidator(lambda text: text[:most] if isinstance(text, str) else text)
 
 
 class Refusal(Contract):
     """Why a command was refused; the same words over HTTP and on the topic."""
 
     kind: Literal["invalid", "not-found", "forbidden", "conflict"]
-    reason: str
-    field: str | None = None
-    value: str | None = None
-    cure: str
+    reason: Annotated[str, _cut(10_000)]
+    field: Annotated[str, _cut(1_000)] | None = None
+    value: Annotated[str, _cut(1_000)] | None = None
+    cure: Annotated[str, _cut(2_000)]
 
 
 class CommandRefused(Message):

@@ -6,9 +6,11 @@ from datetime import datetime
 from functools import cache, lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, JsonValue
+from pydantic_core import CoreSchema
 from semver import Version as SemanticVersion
 
+from shared.contracts.bounded import bound_collections
 from shared.contracts.topics import Topic
 
 SystemName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$", examples=["auth-system"])]
@@ -37,10 +39,25 @@ SentBy = Literal["person", "service"]
 C = TypeVar("C", bound="Contract")
 
 
+TEXT_MAX = 4 << 20
+"""Characters of a text for which its field says nothing less."""
+ITEMS_MAX = 100_000
+"""Items of a list or mapping for which its field says nothing less."""
+
+
 class Contract(BaseModel):
     """An immutable value; fields that a reader does not know are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", str_max_length=TEXT_MAX)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """The same, with every list and mapping bounded: what a field does not say of itself counts here."""
+        schema = handler(source)
+        bound_collections(schema, ITEMS_MAX)
+        return schema
 
     def with_(self, **changes: object) -> Self:
         """This value with some fields changed; what they are changed to is not validated."""

@@ -13,6 +13,9 @@ from shared.versions import parse_constraint
 # Real histories have spaces, capitals and umlauts in them; only the order by name must be the order of time.
 MIGRATION_FOLDER = re.compile(r'[0-9][^/\\"\x00-\x1f\x7f]{0,199}')
 
+_WILDCARD = re.compile(r"\*+|\?")
+_WILDCARDS_MAX = 3
+
 
 def _constraint(text: str) -> str:
     try:
@@ -26,6 +29,9 @@ def _constraint(text: str) -> str:
 def _glob(text: str) -> str:
     if text.startswith("/") or ".." in text.split("/"):
         raise ValueError("a pattern is a path under files/, without ..")
+    if len(_WILDCARD.findall(text)) > _WILDCARDS_MAX:
+        # Each more multiplies how long a name may take that does not match.
+        raise ValueError(f"a pattern has at most {_WILDCARDS_MAX} of **, * and ?")
     return text
 
 
@@ -48,8 +54,8 @@ class _Declared(BaseModel):
 class FileRules(_Declared):
     """`[files]`."""
 
-    overwrite: tuple[Annotated[str, Field(min_length=1), AfterValidator(_glob)], ...] = Field(
-        default=(), description="patterns under files/; what they match is never merged"
+    overwrite: tuple[Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_glob)], ...] = Field(
+        default=(), max_length=100, description="patterns under files/; what they match is never merged"
     )
 
 

@@ -37,7 +37,7 @@ class Limits:
     """Of one reading. Memory is the whole address space of its child."""
 
     cpu_s: float = 10
-    deadline_s: float = 30
+    deadline_s: float = 60
     memory_bytes: int = 1536 << 20
 
 

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from shared.errors import invalid
+from shared.contracts.refusals import Refusal
+from shared.errors import Reject
 from shared.reading.readers import ReaderEnded, readers
 
 log = logging.getLogger(__name__)
@@ -13,10 +14,14 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+class GivenUp(Reject):
+    """A file ended its reader twice."""
+
+
 async def read_twice(name: str, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Call `function` in a child; `name` says what is read, and takes turns with nothing else of that name.
 
-    Raises as `function` does, and `Reject` when it ended its child twice: the first time it may have been
+    Raises as `function` does, and `GivenUp` when it ended its child twice: the first time it may have been
     the machine that was short of memory.
     """
     async with readers().turn(name) as call:
@@ -27,8 +32,6 @@ async def read_twice(name: str, function: Callable[_P, _T], *args: _P.args, **kw
         try:
             return await call(function, *args, **kwargs)
         except ReaderEnded as ended:
-            raise invalid(
-                f"{name} cannot be read: it twice {ended}",
-                field=ended.file or name,
-                cure="make this file smaller or simpler",
-            ) from ended
+            reason, cure = f"{name} cannot be read: it twice {ended}", "make this file smaller or simpler"
+            where = ended.file or name
+            raise GivenUp(Refusal(kind="invalid", reason=reason, field=where, cure=cure)) from ended

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from services.executor.stages.reading import read_in_child
 from shared.clients.git import Git
 from shared.contracts.projects import Project
 from shared.contracts.refusals import Refusal
@@ -16,7 +17,7 @@ async def require_registered(git: Git, head: Commit, project: Project) -> None:
     """Raise `Failure` when `upgradepath.toml` at `head` means something else than what is registered."""
     text = await _text(git, head, PROJECT_FILE)
     try:
-        declared = read_project_file(text)
+        declared = await read_in_child(PROJECT_FILE, read_project_file, text)
     except Reject as rejected:
         raise Failure(f"{PROJECT_FILE} cannot be read", *_findings(PROJECT_FILE, rejected.refusals)) from None
     if declared != project.definition:
@@ -35,7 +36,7 @@ async def require_pins(git: Git, head: Commit, pins: Pins) -> None:
     """Raise `Failure` when `version-map.yaml` at `head` says something else than `pins`."""
     text = await _text(git, head, VERSION_MAP_FILE)
     try:
-        found = read_version_map(text)
+        found = await read_in_child(VERSION_MAP_FILE, read_version_map, text)
     except Reject as rejected:
         findings = _findings(VERSION_MAP_FILE, rejected.refusals)
         raise Failure(f"{VERSION_MAP_FILE} cannot be read", *findings) from None

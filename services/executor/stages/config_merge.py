@@ -15,8 +15,10 @@ from pydantic import JsonValue
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
+from shared.bounds import OutOfBounds
 from shared.contracts.facts import ConfigChange
 from shared.contracts.values import SystemName
+from shared.toml_bounds import bound_toml
 
 Key: TypeAlias = tuple[str, ...]
 """A key's parts from the root: `[mail] from = …` is ("mail", "from")."""
@@ -39,8 +41,9 @@ def merge_config(
 ) -> MergedConfig:
     """Merge the defaults' way from `old` to `new` into `text`. Raises `UnreadableConfig`."""
     try:
+        bound_toml(text or "")
         document = tomlkit.parse(text or "")
-    except TOMLKitError as error:
+    except (TOMLKitError, OutOfBounds, ValueError, RecursionError) as error:
         raise UnreadableConfig(str(error)) from None
     before, after = _leaves(old), _leaves(new)
     moved = [key for key in before | after if not _same(before.get(key), after.get(key))]

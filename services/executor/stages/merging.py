@@ -5,19 +5,21 @@ Base is the old package as it was published, ours the Project, theirs the new pa
 """
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from services.executor.stages.config_merge import UnreadableConfig, merge_config
+from services.executor.stages.reading import read_in_child
 from services.executor.stages.tools import Packages
 from shared.clients.git import Entry, Git, Labels
 from shared.clients.git_merge import Conflict, Merge, hunks
 from shared.contracts.facts import ConfigChange, FileChange
 from shared.contracts.stages import Finding
 from shared.contracts.values import SystemName
-from shared.errors import Failure
+from shared.declarations import parse_toml
+from shared.errors import Failure, Reject
 from shared.packages.package import Package
 from shared.prisma.three_way import merge_fragment
 
@@ -94,7 +96,8 @@ async def merge_system(git: Git, tree: str, packages: Packages, project: str) ->
     path = config_path(system)
     text = await _text(git, tree, path)
     try:
-        config = merge_config(system, text, packages.old.manifest.config, packages.new.manifest.config)
+        defaults = packages.old.manifest.config, packages.new.manifest.config
+        config = await read_in_child(path, merge_config, system, text, *defaults)
     except UnreadableConfig as error:
         raise _unreadable(path, str(error)) from None
     changes = {path: config.text.encode()} if config.text is not None and config.text != text else {}
@@ -113,7 +116,8 @@ async def _with_fragment(
         return merge
     if base is None or ours is None or theirs is None:
         return merge
-    fragment = merge_fragment(base, ours, theirs, (labels.ours, labels.theirs))
+    sides_of = (labels.ours, labels.theirs)
+    fragment = await read_in_child(path, merge_fragment, base, ours, theirs, sides_of)
     if fragment is None:
         return merge
     data = fragment.text.encode()
@@ -147,7 +151,7 @@ async def file_changes(
         pristine |= await installed(git, packages.old)
         prefixes += [f"systems/{system}/", schema_path(system)]
         text = await _text(git, before, config_path(system))
-        if text is not None and _values(config_path(system), text) != packages.old.manifest.config:
+        if text is not None and await _values(config_path(system), text) != packages.old.manifest.config:
             edited.add(config_path(system))
     present, result = await git.paths(before), await git.paths(after)
     touched = {path for path in present.keys() | result.keys() if present.get(path) != result.get(path)}
@@ -179,11 +183,11 @@ def _pattern(glob: str) -> re.Pattern[str]:
     return re.compile(expression + re.escape(glob[at:]))
 
 
-def _values(path: str, text: str) -> dict[str, Any]:
+async def _values(path: str, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise _unreadable(path, str(error)) from None
+        return await read_in_child(path, partial(parse_toml, text, file=path, nul=True))
+    except Reject as rejected:
+        raise _unreadable(path, str(rejected)) from None
 
 
 async def _text(git: Git, tree: str, path: str) -> str | None:

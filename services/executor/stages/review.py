@@ -18,6 +18,7 @@ from services.executor.stages.numbering import (
 from services.executor.stages.own_roles import require_own_roles
 from services.executor.stages.project_tree import files_below, known_tables, migrations_at
 from services.executor.stages.readiness import require_postgresql, require_ready
+from services.executor.stages.reading import read_in_child
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Packages, Tools
 from services.executor.stages.unified_schema import new_problems
@@ -69,7 +70,9 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
         files=await file_changes(git, head, merged.tree, upgrades, disputes),
         config=merged.config,
         migrations=migrations,
-        rules=impacts(read_rules(readable), upgrades, merged.config),
+        rules=impacts(
+            await read_in_child(definition.workflows.rules, read_rules, readable), upgrades, merged.config
+        ),
         diff=await tools.content.put(await _diff(git, head, merged, migrations, task)),
     )
 
@@ -102,8 +105,14 @@ def _notes(packages: Packages) -> tuple[VersionNotes, ...]:
 async def _migrations(git: Git, head: Commit, upgrades: list[Packages]) -> tuple[PlannedMigration, ...]:
     files = await files_below(git, head, MIGRATIONS)
     folders = {path.split("/")[2] for path in files if path.count("/") > 2}
+    declared = {path: files[path] for path in files if path.endswith(f"/{SOURCE}") or path == ADOPTED_FILE}
+    return plan_migrations(folders, await read_in_child(MIGRATIONS, read_sources, declared), upgrades)
+
+
+def read_sources(files: Mapping[str, bytes]) -> list[Source]:
+    """Where the Project's migrations came from. Raises `Failure` for the first file that cannot be read."""
     sources = [_source(path, data) for path, data in files.items() if path.endswith(f"/{SOURCE}")]
-    return plan_migrations(folders, [*sources, *_adopted(files)], upgrades)
+    return [*sources, *_adopted(files)]
 
 
 def _adopted(files: Mapping[str, bytes]) -> list[Source]:

@@ -1,0 +1,39 @@
+"""Every list and mapping of a contract has a most, also where its field does not say one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+_ANY_JSON = "JsonValue"
+"""JSON of any shape is bounded by the body that it comes in, and by the parser's depth of 200."""
+_COLLECTIONS = ("list", "tuple", "dict", "set", "frozenset")
+
+
+def bound_collections(schema: Any, most: int) -> None:
+    """Give `most` to each collection of pydantic's core schema that has none. Changes the schema itself."""
+    for part in _parts(schema):
+        if part["type"] in _COLLECTIONS:
+            part.setdefault("max_length", most)
+
+
+def unbounded(schema: Any) -> list[str]:
+    """The kinds of collections of a core schema that have no most: for the test of the law."""
+    return [
+        part["type"] for part in _parts(schema) if part["type"] in _COLLECTIONS and "max_length" not in part
+    ]
+
+
+def _parts(schema: Any) -> Iterator[dict[str, Any]]:
+    waiting, seen = [schema], set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, dict):
+            if _ANY_JSON in str(part.get("ref")):
+                continue
+            if isinstance(part.get("type"), str):
+                yield part
+            waiting += part.values()
+        elif isinstance(part, list | tuple):
+            waiting += part
