@@ -5,9 +5,12 @@ httpx is imported by whoever asks: `upgradepath service` is the same program, an
 
 from __future__ import annotations
 
+import os
+import ssl
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -17,6 +20,7 @@ from pydantic import ValidationError
 from cli.world import NoAnswer, Place, Role, find_place
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject
+from shared.kafka_security import context_trusting
 
 if TYPE_CHECKING:
     import httpx
@@ -29,6 +33,7 @@ _TRIES_MAX = 5
 _RETRY_AFTER_MAX_S = 10.0
 # A restart of the service, or of a proxy before it, is over by then.
 _PAUSE_S = 0.5
+_CAFILES = ("UPGRADES_HTTP_CAFILE", "SSL_CERT_FILE")
 
 
 class Server:
@@ -140,6 +145,11 @@ class Server:
         try:
             response = self._send_twice(http, request)
         except httpx.TransportError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise NoAnswer(
+                    f"{self.place.url} has a certificate that is not proven: {error}",
+                    f"name the file of its authority in {_CAFILES[0]}, and the host as its certificate does",
+                ) from error
             raise NoAnswer(
                 f"{self.place.url} does not answer: {str(error) or type(error).__name__}",
                 "start it, or say where it is with --url or UPGRADEPATH_URL",
@@ -178,7 +188,11 @@ class Server:
                 trust = host not in _LOOPBACK
                 timeout = httpx.Timeout(_ANSWER_WITHIN_S, connect=_CONNECT_WITHIN_S)
                 self._http = httpx.Client(
-                    base_url=place.url, headers=headers, timeout=timeout, trust_env=trust
+                    base_url=place.url,
+                    headers=headers,
+                    timeout=timeout,
+                    trust_env=trust,
+                    verify=_trusted(os.environ),
                 )
             except (httpx.InvalidURL, ValueError, UnicodeError) as error:
                 raise NoAnswer(
@@ -239,6 +253,17 @@ def _problem(response: httpx.Response) -> tuple[str, tuple[Refusal, ...]]:
         return title, tuple(Refusal.model_validate(refusal) for refusal in body.get("refusals") or ())
     except (ValidationError, TypeError):
         return title, ()
+
+
+def _trusted(environ: Mapping[str, str]) -> ssl.SSLContext:
+    """Trusts an authority of one's own, or else those of the system. Raises `NoAnswer`."""
+    named = next((name for name in _CAFILES if environ.get(name)), None)
+    if named is None:
+        return ssl.create_default_context()
+    try:
+        return context_trusting(Path(environ[named]), named)
+    except ValueError as error:
+        raise NoAnswer(str(error), f"correct {named}") from error
 
 
 def _json(response: httpx.Response) -> Any:

@@ -20,6 +20,7 @@ from cli.output import show_json, table, text, when
 from cli.world import NoAnswer, announced_world
 from shared.contracts.envelope import explain
 from shared.errors import Reject
+from shared.plaintext import is_allowed, refuse_plaintext_database
 
 GIT_AT_LEAST = (2, 38)
 BROKER = "UPGRADES_KAFKA_BOOTSTRAP_SERVERS"
@@ -143,7 +144,7 @@ def _servers() -> Iterator[Diagnosis]:
     for service, variable in databases.items():
         if variable in named:
             url = os.environ[variable]
-            yield _try(f"database of {service}", partial(_answers, url), f"correct {variable}")
+            yield _try(f"database of {service}", partial(_answers, variable, url), f"correct {variable}")
     if not named & {*databases.values()}:
         example = databases["registry"]
         yield Diagnosis("databases", "no variable names one", f"set {example}, or that of another service")
@@ -223,7 +224,8 @@ def _holds_content(url: str) -> str:
     return "answers"
 
 
-def _answers(url: str) -> str:
+def _answers(variable: str, url: str) -> str:
+    refuse_plaintext_database(variable, url, os.environ, allowed=is_allowed(os.environ))
     return asyncio.run(_database(url))
 
 

@@ -26,8 +26,10 @@ from cli import (
 )
 from cli.output import fail, refuse
 from cli.world import NoAnswer
+from shared.clients.libpq import UnusableUrl
 from shared.contracts.envelope import explain
 from shared.errors import Reject
+from shared.plaintext import Plaintext
 
 EXIT_CODES = """Exit codes:
 
@@ -85,6 +87,9 @@ class _Commands(TyperGroup):
         except NoAnswer as error:
             fail(error.reason, error.cure)
             raise typer.Exit(3) from error
+        except (Plaintext, UnusableUrl) as error:
+            fail(str(error), "nothing was done")
+            raise typer.Exit(2) from error
         except ValidationError as error:
             fail(
                 f"the services answered in a shape that this command does not know: {explain(error)}",

@@ -11,6 +11,7 @@ from services.processes import build, serve
 from shared.contracts.envelope import explain
 from shared.isolation.own_environment import hide_own_environment
 from shared.isolation.runner import CannotIsolate
+from shared.plaintext import Plaintext
 from shared.telemetry.logs import configure_logging
 
 _LEVELS = {"debug": logging.DEBUG, "warning": logging.WARNING}
@@ -32,6 +33,13 @@ def main() -> None:
         from cli.output import fail
 
         fail(f"{name} does not start: {error}", "see UPGRADES_RUNNER in the README")
+        sys.exit(2)
+    try:
+        service.settings.http.refuse_plaintext(host)
+    except Plaintext as error:
+        from cli.output import fail
+
+        fail(str(error), "nothing was started")
         sys.exit(2)
     uvloop.run(serve([service], host, port))
 

@@ -37,8 +37,16 @@ def service(
     name: Annotated[ServiceName, typer.Argument(metavar="SERVICE", help="Which one of the five.")],
     port: Annotated[int, typer.Option(help="Where its HTTP door listens.")] = 8080,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="The listener's certificate in PEM; else UPGRADES_HTTP_CERTFILE.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Its private key in PEM; else UPGRADES_HTTP_KEYFILE.")
+    ] = None,
 ) -> None:
     """Run one service, as the variables UPGRADES_… say, until it is told to stop."""
+    given = {"UPGRADES_HTTP_CERTFILE": tls_certificate, "UPGRADES_HTTP_KEYFILE": tls_key}
+    os.environ.update({name: str(path) for name, path in given.items() if path is not None})
     # This process anew, without the command line: a service lives for weeks, and that is 7 MB of it.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "cli.one_service", name, host, str(port)])
 

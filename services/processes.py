@@ -94,7 +94,7 @@ async def serving(services: Sequence[Service], host: str, port: int) -> AsyncIte
             await stack.enter_async_context(service.running())
         settings = services[0].settings
         app = web_application(services, settings.token_public_keys)
-        config = listener(app, settings.http)
+        config = listener(app, settings.http, **settings.http.tls())
         server = _Server(config)
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(sockets=[listening]), name="http")

@@ -2,11 +2,12 @@
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.plaintext import ALLOW_PLAINTEXT, refuse_plaintext_url
 from shared.repository_urls import RepositoryRules
 
 
@@ -58,3 +59,11 @@ class VaultSettings(BaseSettings):
     approle_secret_id: SecretStr | None = None
     approle_mount: str = "approle"
     answer_within_s: float = Field(default=5, gt=0, le=60)
+    allow_plaintext: bool = Field(default=False, validation_alias=ALLOW_PLAINTEXT)
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        if self.address is not None:
+            name = "UPGRADES_VAULT_ADDRESS"
+            refuse_plaintext_url(name, self.address, "secrets", allowed=self.allow_plaintext)
+        return self

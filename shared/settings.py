@@ -1,8 +1,10 @@
 """What every service is told from its environment. Variables begin with `UPGRADES_`."""
 
+import os
 import socket
+import ssl
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PlainValidator, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -13,6 +15,13 @@ from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKeys, UnusableKey
 from shared.identity.service_keys import ServiceKeys
 from shared.kafka_security import KafkaSecurity
 from shared.pools import Names
+from shared.plaintext import (
+    ALLOW_PLAINTEXT,
+    refuse_plaintext,
+    refuse_plaintext_database,
+    refuse_plaintext_store,
+    refuse_plaintext_url,
+)
 from shared.project_settings import Networks, RepositorySettings, VaultSettings
 from shared.repository_urls import KNOWN_HOSTS
 
@@ -79,7 +88,14 @@ Exposure = Literal["off", "token", "loopback", "open"]
 class HttpSettings(BaseSettings):
     """What the HTTP listener bears. The defaults are far above what people and their programs need."""
 
-    model_config = SettingsConfigDict(env_prefix="UPGRADES_HTTP_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="UPGRADES_HTTP_",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
 
     head_within_s: float = Field(default=10, gt=0, description="a request's head must be here by then")
     body_within_s: float = Field(default=20, gt=0, description="and its body, with time for its size")
@@ -99,6 +115,49 @@ class HttpSettings(BaseSettings):
     proxies: str = Field(
         default="", description="addresses of reverse proxies whose X-Forwarded-For is believed, by comma"
     )
+    certfile: Path | None = Field(default=None, description="PEM: the listener's certificate and its chain")
+    keyfile: Path | None = Field(default=None, description="PEM; by default it is in certfile")
+    keyfile_password: SecretStr | None = None
+    allow_plaintext: bool = Field(default=False, validation_alias=ALLOW_PLAINTEXT)
+
+    def tls(self) -> dict[str, Any]:
+        """What uvicorn is told of the listener's certificate: nothing when there is none."""
+        if self.certfile is None:
+            return {}
+        password = self.keyfile_password
+        return {
+            "ssl_certfile": self.certfile,
+            "ssl_keyfile": self.keyfile,
+            "ssl_keyfile_password": None if password is None else password.get_secret_value(),
+        }
+
+    def refuse_plaintext(self, host: str) -> None:
+        """Raises `Plaintext` when tokens would come to this address in the clear."""
+        if self.certfile is None:
+            cure = "set UPGRADES_HTTP_CERTFILE and UPGRADES_HTTP_KEYFILE (or --tls-certificate and --tls-key)"
+            danger = "bearer tokens would come to the listener on"
+            refuse_plaintext("--host", host, danger, cure, allowed=self.allow_plaintext)
+
+    @model_validator(mode="after")
+    def _certificate_is_whole(self) -> Self:
+        if self.certfile is None:
+            if self.keyfile is not None or self.keyfile_password is not None:
+                raise ValueError(
+                    "UPGRADES_HTTP_KEYFILE is set without a certificate: set UPGRADES_HTTP_CERTFILE"
+                )
+            return self
+        password = self.keyfile_password
+        secret = "" if password is None else password.get_secret_value()
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certfile, self.keyfile, lambda: secret)
+        except (OSError, ssl.SSLError) as error:
+            why = getattr(error, "strerror", None) or getattr(error, "reason", None) or type(error).__name__
+            raise ValueError(
+                f"UPGRADES_HTTP_CERTFILE and UPGRADES_HTTP_KEYFILE cannot be used ({why}): they name a"
+                " certificate and its private key in PEM; UPGRADES_HTTP_KEYFILE_PASSWORD opens the key"
+            ) from None
+        return self
 
 
 class ServiceSettings(BaseSettings):
@@ -151,6 +210,9 @@ class ServiceSettings(BaseSettings):
         description="how long it is known what was handled, and an Idempotency-Key is good for",
     )
     otlp_endpoint: str | None = Field(default=None, description="where traces go: http://collector:4318")
+    allow_plaintext: bool = Field(
+        default=False, description="what leaves this machine may be unencrypted, wherever it goes"
+    )
 
     @property
     def pool_name(self) -> str | None:
@@ -166,6 +228,19 @@ class ServiceSettings(BaseSettings):
         """Its own key and those of the others. Raises `UnusableKey`."""
         own = None if self.service_key is None else self.service_key.get_secret_value()
         return ServiceKeys.load(self.principal, own, self.service_public_keys)
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        """What would leave this machine in plaintext is known at the start."""
+        database = f"UPGRADES_{self.service.upper()}_DATABASE_URL"
+        url: str | None = getattr(self, "database_url", None)
+        allowed = self.allow_plaintext
+        if url is not None:
+            refuse_plaintext_database(database, url, os.environ, allowed=allowed)
+        refuse_plaintext_store("UPGRADES_CONTENT_URL", self.content_url, os.environ, allowed=allowed)
+        if self.otlp_endpoint is not None:
+            refuse_plaintext_url("UPGRADES_OTLP_ENDPOINT", self.otlp_endpoint, "traces", allowed=allowed)
+        return self
 
     @model_validator(mode="after")
     def _keys_are_there(self) -> Self:
