@@ -21,6 +21,7 @@ from cli.world import NoAnswer, Place, Role, find_place
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject
 from shared.kafka_security import context_trusting
+from shared.plaintext import Plaintext, is_allowed, refuse_plaintext_url
 
 if TYPE_CHECKING:
     import httpx
@@ -183,6 +184,9 @@ class Server:
             if place.token:
                 headers["Authorization"] = f"Bearer {place.token}"
             try:
+                if place.token:
+                    name, allowed = "--url or UPGRADEPATH_URL", is_allowed(os.environ)
+                    refuse_plaintext_url(name, place.url, "a bearer token", allowed=allowed)
                 host = urlsplit(place.url).hostname
                 # What listens on this machine is never behind a proxy.
                 trust = host not in _LOOPBACK
@@ -194,6 +198,8 @@ class Server:
                     trust_env=trust,
                     verify=_trusted(os.environ),
                 )
+            except Plaintext:
+                raise
             except (httpx.InvalidURL, ValueError, UnicodeError) as error:
                 raise NoAnswer(
                     f"{place.url!r} or the token cannot be used: {error}", "correct --url or --token"

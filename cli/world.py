@@ -9,8 +9,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from shared.plaintext import Plaintext, is_allowed, refuse_plaintext_url
-
 Role = Literal["library", "maintainer", "sre"]
 FOLDER = ".upgradepath"
 FILE = "world.json"
@@ -73,8 +71,6 @@ def find_place(
     if not address.startswith(("http://", "https://")):
         raise NoAnswer(f"{address!r} is no http:// or https:// URL", "correct --url or UPGRADEPATH_URL")
     tokens = world.tokens if world and world.url.rstrip("/") == address else {}
-    if token or wanted is not None or environ.get("UPGRADEPATH_TOKEN"):
-        _refuse_plaintext(address, environ)
     if token:
         return Place(address, token, "the owner of --token")
     if wanted is not None:
@@ -87,14 +83,6 @@ def find_place(
     if environ.get("UPGRADEPATH_TOKEN"):
         return Place(address, environ["UPGRADEPATH_TOKEN"], "the owner of UPGRADEPATH_TOKEN")
     return Place(address, tokens.get(default), default)
-
-
-def _refuse_plaintext(address: str, environ: Mapping[str, str]) -> None:
-    allowed = is_allowed(environ)
-    try:
-        refuse_plaintext_url("--url or UPGRADEPATH_URL", address, "a bearer token", allowed=allowed)
-    except Plaintext as error:
-        raise NoAnswer(str(error), "nothing was sent") from error
 
 
 def announced_world() -> World | None:

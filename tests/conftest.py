@@ -73,19 +73,19 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-_POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
+POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 
 
 @pytest.fixture(scope="session")
 def postgres_15() -> Iterator[EmbeddedPostgres]:
     """An older server than ours, with ICU, TLS and the contrib extensions: Debian's `postgresql-15`."""
-    if not (_POSTGRES_15 / "initdb").exists():
+    if not (POSTGRES_15 / "initdb").exists():
         if os.environ.get("CI") == "true":
             pytest.fail("CI must have Debian's postgresql-15")
         pytest.skip("Debian's postgresql-15 is not installed here")
     with (
         TemporaryDirectory(prefix="upgradepath-") as folder,
-        EmbeddedPostgres(Path(folder) / "postgres", fsync=False, programs=_POSTGRES_15) as server,
+        EmbeddedPostgres(Path(folder) / "postgres", fsync=False, programs=POSTGRES_15) as server,
     ):
         yield server
 

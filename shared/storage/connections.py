@@ -6,6 +6,7 @@ statement that gets no answer in time is given up, whoever still acknowledges: a
 """
 
 import socket
+import ssl
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
@@ -13,9 +14,10 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from shared.clients.libpq import query_of
+from shared.clients.libpq import UnusableUrl, query_of
 from shared.clients.postgres import CONNECT_WITHIN_S as CONNECT_WITHIN_S
 from shared.clients.postgres import connect
 
@@ -24,6 +26,22 @@ ANSWER_WITHIN_S = 60.0
 _DIALECT = "postgresql+asyncpg"
 _IDLE_S, _PROBE_EVERY_S, _PROBES = 15, 5, 3
 _UNACKNOWLEDGED_MS = 30_000
+
+UNREACHABLE = (
+    ConnectionError,
+    TimeoutError,
+    PoolTimeout,
+    socket.gaierror,
+    asyncpg.InterfaceError,
+    # Certificates are renewed while a service runs, and a standby becomes the primary.
+    ssl.SSLError,
+    UnusableUrl,
+    asyncpg.TargetServerAttributeNotMatched,
+)
+"""What connecting raises, besides a plain OSError, when the same again may succeed.
+
+A URL that could be used at the start can be used again once its files are back.
+"""
 
 SERVER_KEEPS_ALIVE = {
     "tcp_keepalives_idle": str(_IDLE_S),

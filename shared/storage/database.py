@@ -1,7 +1,6 @@
 """One service's database: its engine, and the transaction that a handler is."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -10,7 +9,6 @@ from typing import Any, Generic, TypeVar
 import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from shared.contracts.envelope import Envelope, seal, to_body, to_headers
@@ -18,7 +16,7 @@ from shared.contracts.topics import Topic
 from shared.contracts.values import Message
 from shared.crash_points import reached
 from shared.storage.clock import DatabaseClock
-from shared.storage.connections import ANSWER_WITHIN_S, engine
+from shared.storage.connections import ANSWER_WITHIN_S, UNREACHABLE, engine
 from shared.storage.lane import Lane
 from shared.storage.messages import InboxEntry, Outgoing, RawHeaders, inbox_part, outbox_parts
 from shared.storage.outlet import Outlet
@@ -293,9 +291,7 @@ def is_passing(error: BaseException) -> bool:
         # Whatever comes while connecting reaches us as the driver's own error.
         return str(error.sqlstate or "").startswith(_PASSING)
     # Not every OSError: a file that is not there will not be there the next time either.
-    return type(error) is OSError or isinstance(
-        error, (ConnectionError, TimeoutError, PoolTimeout, socket.gaierror, asyncpg.InterfaceError)
-    )
+    return type(error) is OSError or isinstance(error, UNREACHABLE)
 
 
 def is_repeat(error: BaseException) -> bool:

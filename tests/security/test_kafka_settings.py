@@ -73,7 +73,7 @@ def test_a_contradiction_is_refused_with_its_cure(settings: dict[str, Any], cure
 
 @pytest.mark.parametrize(
     "servers",
-    ["kafka.example:9092", "127.0.0.1:9092,10.0.0.7:9092", "[2001:db8::1]:9092", "kafka", "0.0.0.0"],
+    ["kafka.example:9092", "127.0.0.1:9092,10.0.0.7:9092", "[2001:db8::1]:9092", "kafka", EVERYWHERE],
 )
 def test_plaintext_beyond_this_machine_is_refused_unless_a_setting_says_so(
     servers: str, monkeypatch: pytest.MonkeyPatch

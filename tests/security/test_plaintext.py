@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from cli.client import Server
-from cli.world import NoAnswer, find_place
+from cli.world import NoAnswer
 from local.ports import free_port
 from services.processes import _Server
 from services.registry.settings import RegistrySettings
@@ -98,16 +98,25 @@ def test_vault_is_not_asked_in_plaintext_beyond_this_machine() -> None:
     assert VaultSettings(address="http://127.0.0.1:8200").address == "http://127.0.0.1:8200"
 
 
-@pytest.mark.parametrize("given", [{"token": "hush"}, {"environ": {"UPGRADEPATH_TOKEN": "hush"}}], ids=str)
-def test_a_persons_token_is_not_sent_in_plaintext(given: dict[str, Any], tmp_path: Path) -> None:
-    environ = given.get("environ", {})
-    asked: dict[str, Any] = {"token": None, "wanted": None, "default": "sre", "folder": tmp_path, **given}
-    with pytest.raises(NoAnswer, match=r"upgrades.example unencrypted: use https://") as refused:
-        find_place(url="http://upgrades.example", **{**asked, "environ": environ})
+def test_a_persons_token_is_not_sent_in_plaintext(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent: the name does not exist, and nobody looks it up."""
+
+    def ask(url: str, token: str | None) -> None:
+        with Server(url=url, token=token, wanted=None, default="sre") as server:
+            server.read("registry", "releases")
+
+    with pytest.raises(Plaintext, match=r"upgrades.invalid unencrypted: use https://") as refused:
+        ask("http://upgrades.invalid", "hush")
     assert "hush" not in str(refused.value)
-    find_place(url="http://upgrades.example", **{**asked, "environ": {**environ, ALLOW: "true"}})
-    find_place(url="https://upgrades.example", **{**asked, "environ": environ})
-    find_place(url="http://127.0.0.1:8080", **{**asked, "environ": environ})
+    monkeypatch.setenv("UPGRADEPATH_TOKEN", "hush")
+    with pytest.raises(Plaintext):
+        ask("http://upgrades.invalid", None)
+    for url in ("https://upgrades.invalid", f"http://127.0.0.1:{free_port()}"):
+        with pytest.raises(NoAnswer, match="does not answer"):
+            ask(url, "hush")
+    monkeypatch.setenv(ALLOW, "true")
+    with pytest.raises(NoAnswer, match="does not answer"):
+        ask("http://upgrades.invalid", "hush")
 
 
 async def test_a_listener_beyond_this_machine_needs_a_certificate() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
+import ssl
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from local.ports import free_port
+from shared.clients.libpq import UnusableUrl
 from shared.contracts.releases import PublishRelease
 from shared.contracts.topics import dead_letters
 from shared.contracts.values import Actor
@@ -173,6 +175,9 @@ async def test_a_deadlock_passes(database: Database[Transaction]) -> None:
         (asyncpg.InvalidPasswordError("no"), True),
         (asyncpg.InterfaceError("connection is closed"), True),
         (asyncpg.ReadOnlySQLTransactionError("a standby"), True),
+        (ssl.SSLCertVerificationError("certificate has expired"), True),
+        (UnusableUrl("sslrootcert names /ca.pem, which is not a file here"), True),
+        (asyncpg.TargetServerAttributeNotMatched("no primary"), True),
         (asyncpg.UniqueViolationError("twice"), False),
         (FileNotFoundError(), False),
         (PermissionError(), False),

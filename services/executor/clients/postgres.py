@@ -55,6 +55,7 @@ TRANSIENT = (
     ConnectionError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
+    asyncpg.TargetServerAttributeNotMatched,
     *LOCKED,
     asyncpg.QueryCanceledError,
     asyncpg.OperatorInterventionError,
