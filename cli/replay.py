@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.asking import AsJson, RunArgument, Watch, asks
-from cli.backlog import letter_document, read_letters
+from cli.backlog import letter_document, read_letters, reads
 from cli.broker import Broker, broker_settings, with_broker
 from cli.client import Server
 from cli.decisions import ask
@@ -65,6 +65,13 @@ def redrive(
     start = None if since is None else _moment(since)
     letters = read_letters(bootstrap_servers, service)
     chosen = dead_letters.choose(letters, reason=reason, type_name=type_name, since=start, again=again)
+    read = {topic.name for _, topic in reads(service)}
+    strange = [one for one in chosen if one.topic not in read]
+    if strange:
+        # Whoever may write a dead letter would otherwise have an SRE write where he himself may not.
+        names = ", ".join(sorted({one.topic or "none" for one in strange}))
+        note(f"{len(strange)} are left out: they name topics that {service} does not read ({names})")
+        chosen = [one for one in chosen if one.topic in read]
     skipped = sum(letter.redriven_at is not None for letter in letters)
     if skipped and not again:
         note(f"{skipped} were sent again before, and are left out; --again takes them too")

@@ -16,7 +16,7 @@ from local.broker import EmbeddedBroker
 from local.ports import free_port
 from shared.clock import utc_now
 from shared.contracts.header_names import without_tokens
-from shared.contracts.topics import PROJECT_COMMANDS, RELEASE_COMMANDS, Topic, dead_letters
+from shared.contracts.topics import PROJECT_COMMANDS, RELEASE_COMMANDS, RELEASE_EVENTS, Topic, dead_letters
 from shared.messaging.record import Record
 from shared.messaging.topic_admin import create_topics
 from shared.messaging.topic_reader import read_topic
@@ -51,6 +51,16 @@ class Broker:
     def _about(self, topic: Topic, partition: int, offset: int, reason: str) -> list[tuple[str, bytes]]:
         about = {"topic": topic.name, "partition": partition, "offset": offset, "reason": reason}
         return [(f"dead_{name}", str(value).encode()) for name, value in about.items()]
+
+    def bury_forged(self, topic: Topic) -> None:
+        """A letter of the registry's that says that it came from there."""
+
+        async def send() -> None:
+            async with AIOKafkaProducer(bootstrap_servers=self.settings.bootstrap_servers) as producer:
+                about = self._about(topic, 0, 7, "forged")
+                await producer.send_and_wait(dead_letters("registry").name, b"{}", key=b"k", headers=about)
+
+        asyncio.run(send())
 
     def on(self, topic: Topic) -> list[Record]:
         async def read() -> list[Record]:
@@ -181,3 +191,12 @@ def test_no_more_are_sent_in_a_second_than_is_said(sre: Type, broker: Broker) ->
     assert said.exit_code == 0, said.output
     first, second = (one.timestamp for one in broker.on(RELEASE_COMMANDS))
     assert second - first >= 240
+
+
+def test_a_letter_that_names_a_topic_of_others_is_sent_nowhere(sre: Type, broker: Broker) -> None:
+    """A service that is taken over writes its own dead letters: an SRE must not forge events for it."""
+    broker.bury_forged(RELEASE_EVENTS)
+    said = sre("replay", "redrive", "registry", "--reason", "forged", "--yes")
+    assert said.exit_code == 0
+    assert f"name topics that registry does not read ({RELEASE_EVENTS.name})" in said.stderr
+    assert broker.on(RELEASE_EVENTS) == []
