@@ -14,7 +14,6 @@ from shared.contracts.values import PoolName
 from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKeys, UnusableKey
 from shared.identity.service_keys import ServiceKeys
 from shared.kafka_security import KafkaSecurity
-from shared.pools import Names
 from shared.plaintext import (
     ALLOW_PLAINTEXT,
     refuse_plaintext,
@@ -22,6 +21,7 @@ from shared.plaintext import (
     refuse_plaintext_store,
     refuse_plaintext_url,
 )
+from shared.pools import Names
 from shared.project_settings import Networks, RepositorySettings, VaultSettings
 from shared.repository_urls import KNOWN_HOSTS
 
