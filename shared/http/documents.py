@@ -22,10 +22,9 @@ _WHEN = {
     415: "the body is of another kind",
     422: "a value does not fit; each refusal names field, reason and cure",
     429: "too many requests, or too many that wait: see Retry-After",
-    500: "an error of the service",
     503: "the service cannot answer now: see Retry-After",
 }
-_ALWAYS = (400, 408, 429, 500, 503)
+_ALWAYS = (400, 408, 429, 503)
 
 
 class Problem(BaseModel):
@@ -70,6 +69,8 @@ def _statuses(path: str, method: str, is_public: bool) -> Iterator[int]:
         yield 422
     if method in _WITH_A_BODY:
         yield from (403, 404, 409, 413, 415)
+    elif path == "/metrics":
+        yield 403
     elif "{" in path or "project" in path or path.endswith("/outdated"):
         yield 404
 
