@@ -1,8 +1,9 @@
 """`upgradepath replay …`: go on with what is stuck, and do again what was lost. All is safe to repeat."""
 
 import getpass
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +18,9 @@ from cli.pools import known_service
 from cli.rebuild import rebuild
 from cli.watch import answer_and_watch
 from shared.clock import utc_now
+
+if TYPE_CHECKING:
+    from shared.replay.dead_letters import DeadLetter
 
 app = typer.Typer(help="Go on with what is stuck, send dead letters again, rebuild a service's database.")
 
@@ -64,14 +68,9 @@ def redrive(
     known_service(service)
     start = None if since is None else _moment(since)
     letters = read_letters(bootstrap_servers, service)
-    chosen = dead_letters.choose(letters, reason=reason, type_name=type_name, since=start, again=again)
-    read = {topic.name for _, topic in reads(service)}
-    strange = [one for one in chosen if one.topic not in read]
-    if strange:
-        # Whoever may write a dead letter would otherwise have an SRE write where he himself may not.
-        names = ", ".join(sorted({one.topic or "none" for one in strange}))
-        note(f"{len(strange)} are left out: they name topics that {service} does not read ({names})")
-        chosen = [one for one in chosen if one.topic in read]
+    chosen = _read_by(
+        service, dead_letters.choose(letters, reason=reason, type_name=type_name, since=start, again=again)
+    )
     skipped = sum(letter.redriven_at is not None for letter in letters)
     if skipped and not again:
         note(f"{skipped} were sent again before, and are left out; --again takes them too")
@@ -104,6 +103,21 @@ def redrive(
 
 
 app.command("rebuild")(rebuild)
+
+
+def _read_by(service: str, letters: "Sequence[DeadLetter]") -> "list[DeadLetter]":
+    """Those that came from a topic of the service; the others are named.
+
+    Whoever may write a dead letter would otherwise have an SRE write where he himself may not.
+    """
+    read = {topic.name for _, topic in reads(service)}
+    strange = sorted({one.topic or "none" for one in letters if one.topic not in read})
+    kept = [one for one in letters if one.topic in read]
+    if strange:
+        names = ", ".join(strange)
+        left_out = len(letters) - len(kept)
+        note(f"{left_out} are left out: they name topics that {service} does not read ({names})")
+    return kept
 
 
 def _moment(since: str) -> datetime:

@@ -217,6 +217,9 @@ def _default_hosts(arguments: ast.arguments) -> Iterator[object]:
 
 
 def _is_loopback(call: ast.Call) -> bool:
+    if any(keyword.arg == "sock" for keyword in call.keywords):
+        # A socket that is bound already, and its `bind` is looked at.
+        return True
     match call.args:
         case [ast.Tuple(elts=[host, *_]), *_] | [_, host, _]:
             return ast.unparse(host) in {repr(LOOPBACK), "host", "HOST"}

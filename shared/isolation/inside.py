@@ -71,10 +71,11 @@ def _listen(order: dict[str, Any]) -> None:
         _add_address(f"lo:{number + 1}", address)
     descriptors = b""
     sockets = []
-    for address, port in order["listen"]:
-        family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
+    # In a network of the command's own, which nobody else reaches.
+    for host, port in order["listen"]:
+        family = _socket.AF_INET6 if ":" in host else _socket.AF_INET
         listener = _socket.socket(family, _socket.SOCK_STREAM)
-        listener.bind((address, port))
+        listener.bind((host, port))
         listener.listen(128)
         sockets.append(listener)
         descriptors += listener.fileno().to_bytes(4, sys.byteorder)

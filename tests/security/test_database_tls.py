@@ -42,8 +42,8 @@ class Secured:
         self.other_ca = Authority.new().write(folder / "other", "other").ca
         self.client = client
 
-    def url(self, query: str, host: str = "127.0.0.1", user: str | None = None) -> str:
-        plain = self.server.url().replace("@127.0.0.1:", f"@{host}:")
+    def url(self, query: str, name: str = "127.0.0.1", user: str | None = None) -> str:
+        plain = self.server.url().replace("@127.0.0.1:", f"@{name}:")
         if user is not None:
             plain = f"postgresql://{user}@{plain.partition('@')[2]}"
         return f"{plain}?{query}"
@@ -160,7 +160,7 @@ async def test_the_right_authority_and_name_let_every_kind_of_connection_through
     secured: Secured, way: str
 ) -> None:
     assert await WAYS[way](secured.url(secured.verified))
-    assert await WAYS[way](secured.url(f"sslmode=verify-ca&sslrootcert={secured.ca}", host="localhost"))
+    assert await WAYS[way](secured.url(f"sslmode=verify-ca&sslrootcert={secured.ca}", name="localhost"))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -169,7 +169,7 @@ async def test_another_authority_or_name_lets_no_kind_of_connection_through(
 ) -> None:
     """A server in between has a certificate too: it must be the right one, for the right host."""
     wrong = secured.url(f"sslmode=verify-full&sslrootcert={secured.other_ca}")
-    elsewhere = secured.url(secured.verified, host="localhost")
+    elsewhere = secured.url(secured.verified, name="localhost")
     for url in (wrong, elsewhere):
         with pytest.raises((OSError, Retry)) as refused:
             await WAYS[way](url)

@@ -24,6 +24,7 @@ from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
 from shared.clients.secrets import Secrets
 from shared.contracts.projects import HttpCheck
 from tests.registry.registry_world import project
+from tests.support.addresses import EVERY_IPV4, EVERY_IPV6
 from tests.support.isolation import UNISOLATED
 from tests.support.scopes import variable
 
@@ -94,9 +95,9 @@ HERE = [
     "http://127.0.0.1.:{}",
     "http://[::ffff:127.0.0.1]:{}",
     "http://[::ffff:7f00:1]:{}",
-    "http://0.0.0.0:{}",
+    f"http://{EVERY_IPV4}:{{}}",
     "http://0:{}",
-    "http://[::]:{}",
+    f"http://[{EVERY_IPV6}]:{{}}",
     "http://127.255.255.254:{}",
 ]
 
@@ -125,7 +126,7 @@ NEVER = [
     "168.63.129.16",
     "100.100.100.200",
     "192.0.0.192",
-    "0.0.0.0",
+    EVERY_IPV4,
     "0.1.2.3",
     "::",
     "224.0.0.1",
@@ -157,7 +158,7 @@ PRIVATE = [
 
 @pytest.mark.parametrize("address", NEVER)
 def test_some_addresses_are_never_asked(address: str) -> None:
-    everywhere = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+    everywhere = (ip_network(f"{EVERY_IPV4}/0"), ip_network("::/0"))
     assert judged(ip_address(address), ()) is not None
     assert judged(ip_address(address), everywhere) is not None
 

@@ -14,6 +14,7 @@ from shared.contracts.projects import RegisterProject
 from shared.errors import Reject
 from shared.repository_urls import BadRepository, RepositoryRules, read_repository, repository_identity
 from tests.registry.registry_world import MIRA, PINS, SAM, Registry, project
+from tests.support.addresses import EVERY_IPV4, EVERY_IPV6
 
 PUBLIC = RepositoryRules()
 LOCAL = RepositoryRules(local=True)
@@ -116,8 +117,8 @@ METADATA = [
     "https://[fe80::1]/x.git",
     "https://[fd00:ec2::254]/x.git",
     "https://[::ffff:169.254.169.254]/x.git",
-    "https://0.0.0.0/x.git",
-    "https://[::]/x.git",
+    f"https://{EVERY_IPV4}/x.git",
+    f"https://[{EVERY_IPV6}]/x.git",
     "https://224.0.0.1/x.git",
 ]
 PRIVATE = [

@@ -7,7 +7,6 @@ The server here is ours: it speaks the documented HTTP API of the KV engine, ver
 import http.server
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,8 @@ class _Vault(http.server.ThreadingHTTPServer):
         self.logins: dict[str, Any] = {}
         self.sealed = False
         self.slow_s = 0.0
+        self.answered = threading.Event()
+        """Never set: a slow server is one that lets its client wait."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -42,7 +43,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
-        time.sleep(self.server.slow_s)
+        self.server.answered.wait(self.server.slow_s)
         place = self.path.partition("?")[0].removeprefix("/v1/secret/data/")
         if self.server.sealed:
             self._say(503, {"errors": ["Vault is sealed"]})

@@ -1,13 +1,10 @@
 """The registry's queries."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, func, select, text, update
+from sqlalchemy import JSON, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from services.registry.domain.declared import defined_names, types_of
@@ -15,39 +12,24 @@ from services.registry.domain.gate import Library, Published
 from services.registry.domain.registration import Releases
 from services.registry.domain.version_maps import Change, Event, Standing
 from services.registry.store import standings
+from services.registry.store.checks import PackageChecks
 from services.registry.store.standings import Standings
 from services.registry.store.tables import (
     MAP_EVENTS,
-    PackageCheckRow,
     ProjectRow,
     ReleaseRow,
     SystemRow,
     VersionMapRow,
 )
-from shared.contracts.envelope import Envelope
 from shared.contracts.projects import ProjectRegistered
-from shared.contracts.releases import PublishRelease, Release, ReleasePublished, ReleaseWithdrawn
-from shared.contracts.values import Digest, Message
-from shared.messaging.inbox import Verdict
+from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdrawn
+from shared.contracts.values import Message
 from shared.packages.package import Package
-from shared.storage.database import Transaction
 from shared.storage.statement import Part
 from shared.versions import newest_first
 
-READINGS_COUNT_FOR = timedelta(days=1)
 
-
-@dataclass(frozen=True)
-class PackageCheck:
-    """A PublishRelease that waits for its verdict, and how often that could not be found."""
-
-    id: int
-    command: PublishRelease
-    cause: Envelope
-    attempts: int
-
-
-class RegistryTransaction(Transaction):
+class RegistryTransaction(PackageChecks):
     """Releases, package checks, Projects and version maps.
 
     Rows are read anew each time: a batch's messages share a session, and statements write past its cache.
@@ -134,110 +116,6 @@ class RegistryTransaction(Transaction):
                 col(ReleaseRow.version) == event.release.version,
             )
             .values(withdrawal=event.model_dump(mode="json"))
-        )
-
-    async def add_check(self, command: PublishRelease, cause: Envelope) -> None:
-        """Queue the check of a package."""
-        self.session.add(
-            PackageCheckRow(
-                source=cause.source,
-                message_id=cause.id,
-                system=command.system,
-                command=command.model_dump(mode="json"),
-                cause={**asdict(cause), "time": cause.time.isoformat()},
-                state="queued",
-                attempts=0,
-                due_at=self.now,
-            )
-        )
-        await self.session.flush()
-
-    async def next_check(self) -> PackageCheck | None:
-        """The oldest check that is due and that nobody has, its System's earlier ones being done."""
-        earlier = aliased(PackageCheckRow)
-        blocked = (
-            select(col(earlier.id))
-            .where(
-                col(earlier.system) == col(PackageCheckRow.system),
-                col(earlier.state) == "queued",
-                col(earlier.id) < col(PackageCheckRow.id),
-            )
-            .exists()
-        )
-        found = await self.session.execute(
-            select(PackageCheckRow)
-            .where(
-                col(PackageCheckRow.state) == "queued",
-                col(PackageCheckRow.due_at) <= func.now(),
-                ~blocked,
-            )
-            .order_by(col(PackageCheckRow.id))
-            .limit(1)
-            .with_for_update(skip_locked=True, of=PackageCheckRow)
-        )
-        row = found.scalar_one_or_none()
-        if row is None:
-            return None
-        return PackageCheck(
-            id=row.id or 0,
-            command=PublishRelease.model_validate(row.command),
-            cause=Envelope(**{**row.cause, "time": datetime.fromisoformat(row.cause["time"])}),
-            attempts=row.attempts,
-        )
-
-    async def postpone_check(self, check_id: int, delay_s: float) -> None:
-        await self.session.execute(
-            update(PackageCheckRow)
-            .where(col(PackageCheckRow.id) == check_id, col(PackageCheckRow.state) == "queued")
-            .values(attempts=col(PackageCheckRow.attempts) + 1, due_at=self.now + timedelta(seconds=delay_s))
-        )
-
-    async def finish_check(self, check_id: int, verdict: Verdict) -> None:
-        await self.session.execute(
-            update(PackageCheckRow)
-            .where(col(PackageCheckRow.id) == check_id)
-            .values(state="finished", verdict=verdict.stored())
-        )
-
-    async def check_verdict(self, source: str, message_id: str) -> Verdict | None:
-        """What became of a PublishRelease; None while its package is being checked."""
-        found = await self.session.execute(
-            select(col(PackageCheckRow.verdict)).where(
-                col(PackageCheckRow.source) == source, col(PackageCheckRow.message_id) == message_id
-            )
-        )
-        stored: dict[str, Any] | None = found.scalar_one_or_none()
-        return None if stored is None else Verdict.load(stored)
-
-    async def begin_reading(self, digest: Digest, actor: str) -> tuple[int, str]:
-        """Count a try to read the package; which it is, and the file at which an earlier one ended.
-
-        After a day it is forgotten: it may have been this machine that had no memory.
-        """
-        moment = {"digest": digest, "actor": actor, "now": self.now, "over": self.now - READINGS_COUNT_FOR}
-        await self.session.execute(text("delete from readings where begun_at < :over"), moment)
-        found = await self.session.execute(
-            text(
-                "insert into readings values (:digest, :actor, 1, '', :now) on conflict (digest, actor)"
-                " do update set tries = readings.tries + 1 returning tries, file"
-            ),
-            moment,
-        )
-        tries, file = found.one()
-        return tries, file
-
-    async def reading_ended(self, digest: Digest, actor: str, file: str) -> None:
-        """The try ended its reader at this file."""
-        await self.session.execute(
-            text("update readings set file = :file where digest = :digest and actor = :actor"),
-            {"file": file, "digest": digest, "actor": actor},
-        )
-
-    async def end_reading(self, digest: Digest, actor: str) -> None:
-        """The package could be read, or was refused for what is in it."""
-        await self.session.execute(
-            text("delete from readings where digest = :digest and actor = :actor"),
-            {"digest": digest, "actor": actor},
         )
 
     async def registered(self, project: str) -> ProjectRegistered | None:
