@@ -10,11 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError, for_code
-from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from services.access import default_principal, roles, rules
 from shared.contracts.topics import (
@@ -32,11 +28,11 @@ from shared.messaging.publisher import publishing
 from shared.messaging.topic_admin import create_topics, partition_counts
 from shared.settings import KafkaSettings
 from tests.support.authority import Authority
+from tests.support.broker_rights import DENIED, rights
 from tests.support.secured_kafka import ADMIN, SecuredKafka
 
 DOCS = Path(__file__).parents[2] / "docs"
 NAMES = [topic.name for topic in TOPICS]
-DENIED, FINE, TOO_OLD = 29, 0, 45
 Rights = dict[str, set[str]]
 
 
@@ -89,45 +85,18 @@ def test_documents_and_rules_say_the_same() -> None:
             assert {*in_the_page(rows[who][3], who), f"upgrades.{who}.dead.v1"} == writes
 
 
-def batch() -> bytes:
-    builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 1024)
-    builder.append(0, 1_700_000_000_000, b"k", b"{}", [])
-    return bytes(builder.build())
-
-
-async def allowed(settings: KafkaSettings) -> tuple[set[str], set[str]]:
-    """Topics that the broker lets this principal read and write, asked of the broker itself."""
-    client = AIOKafkaClient(**client_arguments(settings))
-    try:
-        await client.bootstrap()
-        node = client.get_random_node()
-        wanted = [(name, [(0, 0, 1024)]) for name in NAMES]
-        fetched = await client.send(node, FetchRequest(20, 0, 1 << 20, 0, wanted))
-        sent = await client.send(node, ProduceRequest(None, 1, 5000, [(n, [(0, batch())]) for n in NAMES]))
-    finally:
-        await client.close()
-    return codes(fetched.topics), codes(sent.topics)
-
-
-def codes(topics: Any) -> set[str]:
-    found = {name: parts[0][1] for name, parts in topics}
-    assert set(found) == set(NAMES)
-    assert set(found.values()) <= {DENIED, FINE}
-    return {name for name, code in found.items() if code == FINE}
-
-
 @pytest.mark.parametrize("who", [*SERVICES, "outside"])
 async def test_each_principal_reads_and_writes_what_is_documented_and_nothing_else(
     secured_kafka: SecuredKafka, who: str
 ) -> None:
     """A service that is taken over must not write as another; every topic is tried, both ways."""
-    assert await allowed(secured_kafka.settings(user_of(who))) == documented()[who]
+    assert await rights(secured_kafka.settings(user_of(who)), NAMES) == documented()[who]
 
 
 async def test_an_sre_looks_at_everything_and_writes_what_dead_letters_need(
     secured_kafka: SecuredKafka,
 ) -> None:
-    reads, writes = await allowed(secured_kafka.settings(user_of("sre")))
+    reads, writes = await rights(secured_kafka.settings(user_of("sre")), NAMES)
     read_by_services = {name for who in SERVICES for name in documented()[who][0]}
     assert reads == set(NAMES)
     assert writes == read_by_services | {topic.name for topic in DEAD_LETTERS}
@@ -223,10 +192,10 @@ async def test_a_client_certificate_is_a_principal(secured_kafka: SecuredKafka, 
     }
     mutual = KafkaSettings(**asked, ssl_certfile=mine.certificate, ssl_keyfile=mine.key)
     nothing: tuple[set[str], set[str]] = (set(), set())
-    assert await allowed(mutual) == nothing
+    assert await rights(mutual, NAMES) == nothing
     named = rules(principals={"registry": ["User:CN=registry"]})
     await apply_rules(secured_kafka.settings(ADMIN), [one for one in named if "CN=" in one.principal])
-    assert await allowed(mutual) == documented()["registry"]
+    assert await rights(mutual, NAMES) == documented()["registry"]
     assert "UPGRADES_KAFKA_SSL_CERTFILE" in str(await broker_fault(KafkaSettings(**asked)))
     stranger = Authority.new().write(tmp_path, "registry")
     forged = KafkaSettings(**asked, ssl_certfile=stranger.certificate, ssl_keyfile=stranger.key)
@@ -247,7 +216,7 @@ async def test_rules_are_written_once_and_stale_ones_of_ours_go(secured_kafka: S
     }
     assert {state.state for state in await apply_rules(admin, rules())} == {"was there", "removed", "foreign"}
     assert {state.state for state in await apply_rules(admin, rules())} == {"was there", "foreign"}
-    assert await allowed(secured_kafka.settings(user_of("validator"))) == documented()["validator"]
+    assert await rights(secured_kafka.settings(user_of("validator")), NAMES) == documented()["validator"]
 
 
 async def test_an_sre_makes_topics_without_being_the_cluster(secured_kafka: SecuredKafka) -> None:
