@@ -30,6 +30,8 @@ async def place(new_database: NewDatabase, postgres: PostgresServer) -> AsyncIte
         postgres.url(),
         f"DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} LOGIN PASSWORD 'few'",
     )
+    # Nobody else connects to a database that we have made.
+    await execute(url, f"GRANT CONNECT ON DATABASE {url.rpartition('/')[2]} TO {ROLE}")
     where = url.partition("@")[2]
     yield Place(url, f"postgresql://{ROLE}:few@{where}")
     await execute(url, f"DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")

@@ -14,7 +14,8 @@ from shared.messaging.client_arguments import faststream_arguments
 from shared.messaging.connection_faults import broker_fault
 from shared.messaging.topic_admin import partition_counts
 from shared.settings import KafkaSettings
-from tests.security.test_kafka_access import NAMES, allowed, documented
+from tests.security.test_kafka_access import NAMES, documented
+from tests.support.broker_rights import rights
 from tests.support.secured_kafka import SecuredKafka
 from tests.support.token_endpoint import TokenEndpoint, bearer
 
@@ -38,10 +39,10 @@ async def test_a_token_in_a_file_is_read_anew_for_each_connection(
     file = tmp_path / "token"
     file.write_text(bearer(REGISTRY) + "\n")
     with_file = settings(secured_kafka, sasl_oauthbearer_token_file=file)
-    assert await allowed(with_file) == documented()["registry"]
+    assert await rights(with_file, NAMES) == documented()["registry"]
     assert "sasl_oauth_token_provider" in faststream_arguments(with_file)
     file.write_text(bearer(default_principal("validator").removeprefix("User:")))
-    assert await allowed(with_file) == documented()["validator"]
+    assert await rights(with_file, NAMES) == documented()["validator"]
     file.unlink()
     said = str(await broker_fault(with_file))
     assert "UPGRADES_KAFKA_SASL_OAUTHBEARER_TOKEN_FILE" in said
@@ -76,7 +77,7 @@ async def test_an_endpoint_gives_a_token_for_the_clients_own_secret(secured_kafk
             "sasl_oauthbearer_scope": "kafka",
         }
         right = settings(secured_kafka, **asked, sasl_oauthbearer_client_secret=SECRET)
-        assert await allowed(right) == documented()["registry"]
+        assert await rights(right, NAMES) == documented()["registry"]
         assert endpoint.asked[0] == {"grant_type": ["client_credentials"], "scope": ["kafka"]}
         wrong = settings(secured_kafka, **asked, sasl_oauthbearer_client_secret="guess")
         said = str(await broker_fault(wrong))
