@@ -30,7 +30,7 @@ NOT_OF_A_SERVICE = (
 _BUT_OF_ONE = "services/executor/clients/migrations.py"
 
 CONTENT = {"put_async", "get_async", "head_async", "delete_async", "list"}
-PROGRAMS = {"run", "run_program", "create_subprocess_exec"}
+PROGRAMS = {"run", "run_program", "run_trusted", "create_subprocess_exec"}
 WRITES = ("insert ", "update ", "delete ", "create ", "drop ", "alter ", "truncate ")
 
 _IN_A_MIGRATION = "`python -m tests.faults.migration_kills` kills anywhere in a migration"
@@ -53,6 +53,7 @@ WITHOUT = {
     "services/executor/clients/rehearsal.py:_go_up": _IN_SCRATCH,
     "services/executor/clients/set_aside.py:_set_aside": _IN_ONE,
     "services/executor/clients/squawk.py:_run": "a program that reads a script and answers",
+    "services/executor/clients/suspended_rules.py:suspend": "the effect of which it is a part has them",
     "services/executor/clients/written_since.py:keep": "the effect of which it is a part has them",
     "services/executor/stages/return_trip.py:_note": _IN_MIGRATE,
     "services/executor/stages/return_trip.py:start_of": _IN_SCRATCH,
@@ -61,13 +62,16 @@ WITHOUT = {
     "services/validator/checks/command.py:run": _IN_CHECKS,
     "services/validator/checks/log.py:run": _IN_CHECKS,
     "shared/clients/content.py:has": _LOOKS,
+    "shared/clients/git.py:_at_remote": "fetch and push have them; the others only look",
     "shared/clients/git.py:refs": _LOOKS,
     "shared/clients/git_command.py:git": "on a clone that may vanish; what reaches the remote has them",
-    "shared/clients/processes.py:run": "whoever has a program run has them",
     "shared/jobs/store.py:cancel": _IN_ONE,
     "shared/jobs/store.py:cancel_older": _IN_ONE,
     "shared/jobs/store.py:let_go": _IN_ONE,
-    "shared/messaging/dead_letters.py:_first_time": _IN_ONE,
+    "shared/isolation/child.py:run_child": "whoever has a program run has them",
+    "shared/isolation/choosing.py:probe": _LOOKS,
+    "shared/messaging/dead_letters.py:first_time": _IN_ONE,
+    "shared/messaging/vouchers.py:vouch": _IN_ONE,
     "shared/prisma/postgres.py:_sweep": _IN_SCRATCH,
     "shared/prisma/postgres.py:connect_to_shadow": _IN_SCRATCH,
 }
@@ -176,6 +180,8 @@ def _leaves(call: ast.Call, texts: dict[str, str]) -> bool:
     match call.func:
         case ast.Attribute(value=ast.Name(id="obstore"), attr=name):
             return name in CONTENT
+        case ast.Attribute(attr="_at_remote"):
+            return True
         case ast.Name(id="git"):
             return any(keyword.arg == "deadline_s" for keyword in call.keywords)
         case ast.Name(id=name) | ast.Attribute(value=ast.Name(id="asyncio"), attr=name) if name in PROGRAMS:
