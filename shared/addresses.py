@@ -16,7 +16,12 @@ RESOLVE_WITHIN_S = 10.0
 _NUMBERS = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)(\.(0[xX][0-9a-fA-F]*|[0-9]+)){0,3}")
 # They answer any machine in the cloud with what it may do there. Others are link-local.
 # AWS over IPv6, Azure's host, Alibaba, Oracle.
-_METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "168.63.129.16", "100.100.100.200", "192.0.0.192")))
+_METADATA = frozenset(
+    map(
+        ip_address,
+        ("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "168.63.129.16", "100.100.100.200", "192.0.0.192"),
+    )
+)
 _TRANSLATED = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"), ip_network("::/96"))
 
 

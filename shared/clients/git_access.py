@@ -84,7 +84,9 @@ class WorkersAccess:
             address = await self._address(repository, port)
             at = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
             # Asked at the address that was judged: a name may mean another one a moment later.
-            settings.append(("http.curloptResolve", f"{repository.host}:{port}:{at}"))
+            # With a dot behind it, too: Git asks for the name as the URL has it.
+            for name in (repository.host, f"{repository.host}."):
+                settings.append(("http.curloptResolve", f"{name}:{port}:{at}"))
         if self.credential is not None:
             header = f"Authorization: Basic {base64.b64encode(self._user_and_token()).decode()}"
             place = host if repository.port is None else f"{host}:{repository.port}"

@@ -71,7 +71,7 @@ class Bubblewrap:
             async with Gateway(destinations) as gateway:
                 status, status_writing = _pipe(stack)
                 info, info_writing = _pipe(stack)
-                order = self._order(call, limits, gateway, counted=bool(group.folders)).written(
+                order = self._order(call, limits, gateway, counted="memory" in group.folders).written(
                     gateway, status_writing
                 )
                 stack.callback(os.close, order)

@@ -1,6 +1,7 @@
 """A folder lives as long as the step that made it: what a killed worker left is gone with the next one."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,18 @@ def test_the_next_step_sweeps_too(tmp_path: Path) -> None:
     (tmp_path / "backup-1.lock").touch()
     with temporary_folder(tmp_path, "checkout") as mine:
         assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [mine.name]
+
+
+def test_a_tree_deeper_than_the_interpreter_goes_with_its_folder(tmp_path: Path) -> None:
+    """One such commit kept every later folder of every Project from being made."""
+    with temporary_folder(tmp_path, "checkout") as folder:
+        place = os.open(folder, os.O_RDONLY)
+        for _ in range(1500):
+            os.mkdir("a", dir_fd=place)
+            below = os.open("a", os.O_RDONLY, dir_fd=place)
+            os.close(place)
+            place = below
+        os.close(place)
+    assert not folder.exists()
+    with temporary_folder(tmp_path, "another") as folder:
+        assert folder.is_dir()

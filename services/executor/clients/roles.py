@@ -33,7 +33,7 @@ _ROLE = """
         ARRAY(SELECT m.rolname::text FROM pg_roles m WHERE m.oid <> r.oid
             AND (m.rolsuper OR m.rolcreaterole OR m.rolreplication OR m.rolname = ANY($1::text[]))
             AND pg_has_role(r.oid, m.oid, 'MEMBER') ORDER BY 1) AS powers
-    FROM pg_roles r WHERE r.rolname = current_user
+    FROM pg_roles r WHERE r.rolname = session_user
 """
 _DATABASES = """
     SELECT d.datname AS name, o.rolname AS owner, pg_has_role(d.datdba, 'MEMBER') AS owned,
@@ -147,7 +147,7 @@ def _reached(
     for row in databases:
         name = row["name"]
         of_a_run = environment == "staging" and row["owned"] and _RUNS_DATABASE.search(name) is not None
-        if name == _MAINTENANCE or of_a_run or (name == own and name != production):
+        if (name == _MAINTENANCE and name != production) or of_a_run or (name == own and name != production):
             continue
         what = "production's database" if name == production else "which is not its own"
         database = quoted(name)

@@ -7,11 +7,12 @@ locked for as long as its owner lives: the lock, and no age or name, says whethe
 import fcntl
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from shared.isolation.leftovers import remove_tree
 
 _LOCK = ".lock"
 
@@ -27,7 +28,7 @@ def temporary_folder(scratch: Path, name: str) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
             folder.with_suffix(_LOCK).unlink(missing_ok=True)
 
 
@@ -40,7 +41,7 @@ def sweep(scratch: Path) -> list[str]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            remove_tree(path.with_suffix(""))
             path.unlink(missing_ok=True)
             gone.append(path.stem)
     return gone

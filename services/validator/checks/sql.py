@@ -68,7 +68,11 @@ async def _ask(check: SqlCheck, connection: Any) -> Seen:
     if columns != 1:
         return Seen("failed", f"the query gives {columns} columns; a check compares a single value")
     # On a line of its own, the bracket cannot become part of a comment.
-    rows = await connection.fetch(f"select value::text from (\n{query}\n) as answer (value) limit 2")
+    # One character more than can count or be shown: a value may be as large as the server's memory.
+    most = max(len(check.expect), _SHOWN_CHARACTERS) + 1
+    rows = await connection.fetch(
+        f"select left(value::text, {most}) as value from (\n{query}\n) as answer (value) limit 2"
+    )
     if len(rows) != 1:
         return Seen("failed", f"the query gives {'no row' if not rows else 'several rows'}, expected one")
     value = rows[0]["value"]
