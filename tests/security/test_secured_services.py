@@ -40,6 +40,8 @@ async def test_a_release_goes_through_five_services_that_the_broker_knows_apart(
                 await portal.introduce()
                 run = await portal.mira.start(await portal.mira.plan("auth-system"))
                 assert (await portal.mira.proven(run.id)).candidate is not None
+                # Its staging is taken away, or something would go on when the portal is closed.
+                assert (await portal.mira.roll_back(run.id)).status == "rolled-back"
             finally:
                 await portal.close()
             sre = {**variables(secured_kafka, "sre"), "UPGRADEPATH_WORLD": folder}
