@@ -101,10 +101,17 @@ async def test_a_fix_on_the_upgrade_branch_is_judged_too(tmp_path: Path, new_dat
     with pytest.raises(Failure):
         await migrate.run(world.job("migrate"), world.migrate_task(fixed), world.tools)
     assert await nothing_ran(world)
-    # Straight to production, as if staging had taken it.
-    task = world.deploy_task(facts).model_copy(
-        update={"commit": fixed, "tree": await world.clone.tree(fixed)}
+    # Straight to production, as if staging had taken it and somebody had approved it.
+    checksum = hashlib.sha256((EXPAND + evil(tmp_path)).encode()).hexdigest()
+    taken = facts.with_(
+        commit=fixed,
+        tree=await world.clone.tree(fixed),
+        migrations=tuple(
+            each.with_(checksum=checksum) if each.folder == world.installed[0].folder else each
+            for each in facts.migrations
+        ),
     )
+    task = world.deploy_task(taken)
     with pytest.raises(Failure, match="a migration must not run"):
         await deploy.run(world.job("deploy"), task, world.tools)
     assert await nothing_ran(world)
