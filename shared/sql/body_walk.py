@@ -110,5 +110,5 @@ def is_name(word: str) -> bool:
 
 
 def _word(token: str) -> str:
-    """In capitals as PL/pgSQL compares its words; a quoted name is none of them."""
-    return token if token.startswith('"') else token.upper()
+    """In capitals as PL/pgSQL compares its words: a quoted name is none of them, nor is `ıf`."""
+    return token if token.startswith('"') or not token.isascii() else token.upper()

@@ -6,7 +6,9 @@ from typing import Any
 from shared.sql.concerns import INSIDE, LEAVE_OUT
 from shared.sql.made_text import made_text, number_of
 from shared.sql.outward import (
+    BY_ARGUMENTS,
     FUNCTION_SCHEMAS,
+    FUNCTIONS,
     OUR_LOCKS,
     OUR_NAMES,
     READERS_OF_NAMES,
@@ -17,13 +19,32 @@ from shared.sql.tree import inner, kind, strings
 
 Refused = Iterator[tuple[str, str]]
 """Reasons with their cures."""
+_AROUND_NAMES = ' \t\n\r\f\v"'
+"""What the server passes over where a text names something."""
+
+
+def refused_function(names: tuple[str, ...]) -> Refused:
+    """Of a function by its name, perhaps with its schema."""
+    if len(names) > 1 and names[-2] in FUNCTION_SCHEMAS:
+        yield f"calls a function of {names[-2]}: it acts outside this database or later", INSIDE
+    for each in names:
+        if each in FUNCTIONS:
+            yield f"calls {each}(): {FUNCTIONS[each]}", LEAVE_OUT
+
+
+def refused_unseen(names: tuple[str, ...]) -> Refused:
+    """Of a function that is named where others call it, so that nobody sees here what is given to it."""
+    yield from refused_function(names)
+    name = names[-1] if names else ""
+    locks = name.startswith("pg_") and "advisory" in name
+    if name in BY_ARGUMENTS or name.startswith("pgr_") or locks:
+        yield f"{name}() is named where it gets arguments that nobody sees", f"write a call: {name}(…)"
 
 
 def refused_call(node: Any) -> Refused:
     """Of a `FuncCall`, by its schema and its arguments."""
     names = strings(node.funcname)
-    if len(names) > 1 and names[-2] in FUNCTION_SCHEMAS:
-        yield f"calls a function of {names[-2]}: it acts outside this database or later", INSIDE
+    yield from refused_function(names)
     if names[-1] == "set_config" and node.args:
         setting = made_text(inner(node.args[0]))
         if not setting.whole:
@@ -31,7 +52,7 @@ def refused_call(node: Any) -> Refused:
             yield "set_config() of a setting that is named only while it runs", "name it by a constant"
         value = [made_text(inner(each)).text for each in node.args[1:2]]
         yield from refused_setting(setting.text.lower(), value)
-    if names[-1] not in READERS_OF_NAMES and any(map(_is_ours, node.args)):
+    if names[-1] not in READERS_OF_NAMES and any(map(is_ours, node.args)):
         yield f"{OUR_NAMES['upgradepath']}, and _prisma_migrations is Prisma's", "leave them alone"
     if names[-1].startswith("pg_") and "advisory" in names[-1] and len(node.args) == 1:
         if number_of(inner(node.args[0])) in OUR_LOCKS:
@@ -51,12 +72,23 @@ def refused_setting(name: str, values: list[str], *, reset: bool = False) -> Ref
         permitted, why = SETTING_VALUES[name]
         if any(value.strip().lower() not in permitted for value in values):
             yield f"{why}: {name}", "leave the setting as it is"
-    if name == "search_path" and any(ours in value for value in values for ours in OUR_NAMES):
+    if name == "search_path":
+        yield from _refused_path(",".join(values).lower())
+
+
+def _refused_path(path: str) -> Refused:
+    if any(ours in path for ours in OUR_NAMES):
         yield OUR_NAMES["upgradepath"], "leave it out of the search_path"
+    for each in path.split(","):
+        schema = each.strip(_AROUND_NAMES)
+        if schema in FUNCTION_SCHEMAS:
+            reason = f"functions of {schema} may be called by their plain names: they act elsewhere or later"
+            yield reason, f"leave {schema} out of the search_path"
 
 
-def _is_ours(argument: Any) -> bool:
-    """A text that names the schema or the table to a function, as `'upgradepath.fence'` does."""
-    given = made_text(inner(argument))
-    parts = given.text.replace('"', "").split(".", 2)
-    return given.whole and (parts[0] == "upgradepath" or parts[-1] == "_prisma_migrations")
+def is_ours(argument: Any) -> bool:
+    """A text that names the schema or the table to a function, as `'UpgradePath . fence'` does."""
+    node = inner(argument)
+    given = made_text(inner(node.arg) if kind(node) == "NamedArgExpr" else node)
+    parts = [each.strip(_AROUND_NAMES) for each in given.text.lower().split(".", 3)]
+    return given.whole and ("upgradepath" in (parts[0], *parts[:-1]) or parts[-1] == "_prisma_migrations")

@@ -24,14 +24,14 @@ class MadeText:
     whole: bool = True
 
 
-_NOTHING = MadeText(UNKNOWN, whole=False)
+NOTHING = MadeText(UNKNOWN, whole=False)
 
 
 def made_text(node: Any) -> MadeText:
     """The text that an expression yields, bounded."""
     made = _made(node)
     # Each part is bounded, so that texts in texts do not multiply.
-    return made if len(made.text) <= _CHARACTERS_MAX else _NOTHING
+    return made if len(made.text) <= _CHARACTERS_MAX else NOTHING
 
 
 def possible_texts(text: str) -> Iterator[str]:
@@ -106,37 +106,56 @@ def _made(node: Any) -> MadeText:
             return _joined([made_text(inner(node.lexpr)), made_text(inner(node.rexpr))])
         case "FuncCall":
             maker = _MAKERS.get(strings(node.funcname)[-1])
-            return _NOTHING if maker is None else maker([made_text(inner(each)) for each in node.args])
-    return _NOTHING
+            given = None if maker is None else _given(node.args)
+            return NOTHING if maker is None or given is None else maker(given)
+    return NOTHING
 
 
-def _joined(parts: Sequence[MadeText]) -> MadeText:
-    return MadeText("".join(each.text for each in parts), all(each.whole for each in parts))
+def _given(arguments: Any) -> Sequence[MadeText] | None:
+    """The texts that a function gets; none when they are too long together."""
+    found, length = [], 0
+    for each in arguments:
+        found.append(made_text(inner(each)))
+        length += len(found[-1].text)
+        if length > _CHARACTERS_MAX:
+            return None
+    return found
+
+
+def _joined(parts: Sequence[MadeText], between: str = "") -> MadeText:
+    # Counted before it is built: each part may be as long as a text may be at all.
+    if sum(len(each.text) + len(between) for each in parts) > _CHARACTERS_MAX:
+        return NOTHING
+    return MadeText(between.join(each.text for each in parts), all(each.whole for each in parts))
 
 
 def _joined_with(parts: Sequence[MadeText]) -> MadeText:
-    between = parts[0].text if parts[0].whole else " "
-    return MadeText(between.join(each.text for each in parts[1:]), all(each.whole for each in parts))
+    if not parts:
+        return NOTHING
+    joined = _joined(parts[1:], parts[0].text if parts[0].whole else " ")
+    return MadeText(joined.text, joined.whole and parts[0].whole)
 
 
 def _formatted(parts: Sequence[MadeText]) -> MadeText:
     if not parts or not parts[0].whole:
-        return _NOTHING
-    whole, following = True, iter(range(1, len(parts)))
-
-    def filled(found: re.Match[str]) -> str:
-        nonlocal whole, following
-        if found["kind"] == "%":
-            return "%"
-        at = int(found["at"]) if found["at"] else next(following, 0)
-        if found["at"]:
-            following = iter(range(at + 1, len(parts)))
-        given = parts[at] if 0 < at < len(parts) else _NOTHING
-        whole = whole and given.whole
-        return _PLACED[found["kind"]](given.text)
-
-    text = _FORMATTED.sub(filled, parts[0].text)
-    return MadeText(text, whole)
+        return NOTHING
+    pattern, following = parts[0].text, iter(range(1, len(parts)))
+    pieces: list[MadeText] = []
+    length, behind = 0, 0
+    for found in _FORMATTED.finditer(pattern):
+        placed = MadeText("%")
+        if found["kind"] != "%":
+            at = int(found["at"]) if found["at"] else next(following, 0)
+            if found["at"]:
+                following = iter(range(at + 1, len(parts)))
+            given = parts[at] if 0 < at < len(parts) else NOTHING
+            placed = MadeText(_PLACED[found["kind"]](given.text), given.whole)
+        pieces += [MadeText(pattern[behind : found.start()]), placed]
+        behind = found.end()
+        length += len(placed.text)
+        if length > _CHARACTERS_MAX:
+            return NOTHING
+    return _joined([*pieces, MadeText(pattern[behind:])])
 
 
 def _as_name(text: str) -> str:
@@ -152,31 +171,31 @@ _PLACED: dict[str, Callable[[str], str]] = {"s": str, "I": _as_name, "L": _as_li
 
 def _changed(change: Callable[[str], str]) -> Callable[[Sequence[MadeText]], MadeText]:
     def change_first(parts: Sequence[MadeText]) -> MadeText:
-        return MadeText(change(parts[0].text), parts[0].whole) if len(parts) == 1 else _NOTHING
+        return MadeText(change(parts[0].text), parts[0].whole) if len(parts) == 1 else NOTHING
 
     return change_first
 
 
 def _character(parts: Sequence[MadeText]) -> MadeText:
-    (code,) = parts if len(parts) == 1 else (_NOTHING,)
+    (code,) = parts if len(parts) == 1 else (NOTHING,)
     number = _number(code.text) if code.whole else None
-    return MadeText(chr(number)) if number is not None and 0 < number < 0xD800 else _NOTHING
+    return MadeText(chr(number)) if number is not None and 0 < number < 0xD800 else NOTHING
 
 
 def _replaced(parts: Sequence[MadeText]) -> MadeText:
     if len(parts) != 3:
-        return _NOTHING
+        return NOTHING
     text, old, new = parts
     if not old.text:
         return text
     if len(text.text) + text.text.count(old.text) * len(new.text) > _CHARACTERS_MAX:
-        return _NOTHING
+        return NOTHING
     return MadeText(text.text.replace(old.text, new.text), text.whole and old.whole and new.whole)
 
 
 def _reversed(parts: Sequence[MadeText]) -> MadeText:
     known = len(parts) == 1 and parts[0].whole
-    return MadeText(parts[0].text[::-1]) if known else _NOTHING
+    return MadeText(parts[0].text[::-1]) if known else NOTHING
 
 
 _MAKERS: dict[str, Callable[[Sequence[MadeText]], MadeText]] = {

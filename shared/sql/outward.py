@@ -115,6 +115,10 @@ _ELSEWHERE = """
     file_fdw_validator postgresql_fdw_validator http http_get http_post http_put http_patch http_delete
     http_head http_set_curlopt query_export_to_s3 table_import_from_s3 xslt_process load_labels_from_file
     load_edges_from_file run_command_on_workers run_command_on_shards
+    run_command_on_all_nodes run_command_on_coordinator run_command_on_placements
+    run_command_on_colocated_placements citus_add_node citus_add_inactive_node citus_add_secondary_node
+    citus_update_node master_add_node master_add_inactive_node master_add_secondary_node master_update_node
+    master_run_on_worker add_data_node attach_data_node detach_data_node delete_data_node distributed_exec
 """
 FUNCTIONS: dict[str, str] = {
     **dict.fromkeys(_FILES.split(), "it reads or writes the server's files"),
@@ -124,6 +128,7 @@ FUNCTIONS: dict[str, str] = {
 }
 _FOREIGN_SCHEMAS = """
     cron pgagent net http aws_s3 aws_lambda aws_commons dblink utl_file utl_http azure_storage
+    azure_ai azure_openai azure_cognitive azure_ml google_ml supabase_functions
 """
 FUNCTION_SCHEMAS = frozenset(_FOREIGN_SCHEMAS.split())
 """Extensions put there what runs as somebody else, later or elsewhere."""
@@ -133,6 +138,10 @@ _FIRST_IS_SQL = """
 """
 SQL_TAKERS: dict[str, int] = {**dict.fromkeys(_FIRST_IS_SQL.split(), 0), "ts_rewrite": 1}
 """Functions that run SQL given as a text, and which argument it is."""
+BY_ARGUMENTS = frozenset({"set_config", "setval", "nextval", *SQL_TAKERS})
+"""Functions that are permitted or not by what is given to them."""
+ORDINARY_WORDS = frozenset({"http", "dblink"})
+"""Functions whose names people give to their columns too."""
 _READERS = """
     to_regclass to_regnamespace obj_description has_table_privilege has_schema_privilege pg_relation_size
     pg_table_size pg_total_relation_size format quote_ident quote_literal concat concat_ws lower upper length
@@ -141,7 +150,8 @@ READERS_OF_NAMES = frozenset(_READERS.split())
 """Functions that do nothing to the table or schema that a text names to them."""
 _SECRETS = """
     pg_authid pg_shadow pg_user_mapping pg_user_mappings pg_subscription pg_file_settings pg_hba_file_rules
-    pg_ident_file_mappings pg_shmem_allocations pg_backend_memory_contexts
+    pg_ident_file_mappings pg_shmem_allocations pg_shmem_allocations_numa pg_backend_memory_contexts
+    pg_aios pg_config pg_replication_origin_status
 """
 SECRET_RELATIONS = frozenset(_SECRETS.split())
 _LOADING = """

@@ -13,7 +13,7 @@ from typing import Any
 from shared.sql import risks
 from shared.sql.body_walk import Fragment
 from shared.sql.concerns import INSIDE, Concern, excerpt
-from shared.sql.made_text import MadeText, made_text, possible_texts
+from shared.sql.made_text import NOTHING, MadeText, made_text, possible_texts
 from shared.sql.outward import LANGUAGES, SQL_TAKERS
 from shared.sql.parsing import Unreadable, nodes_of, parse
 from shared.sql.plpgsql import fragments_of
@@ -21,7 +21,7 @@ from shared.sql.refusing import refusals_of
 from shared.sql.tree import below, inner, kind, parts_of_tree, strings
 
 _DEPTH_MAX = 12
-_HOLDING_CODE = frozenset({"DoStmt", "CreateFunctionStmt", "FuncCall"})
+_HOLDING_CODE = frozenset({"DoStmt", "CreateFunctionStmt", "FuncCall", "A_Indirection"})
 _DYNAMIC = risks.Risk(
     "it makes its SQL while it runs, and nobody can say beforehand what it does", grave=True
 )
@@ -29,13 +29,17 @@ _OTHER_LANGUAGE = (
     "code in other languages than sql and plpgsql cannot be read, and may reach beyond the database"
 )
 _TRIED_MAX = 2_000
+_TRIED_CHARACTERS = 200
+"""A text counts once more for each of so many characters: the work is the parser's, by length."""
 # The words with which statements begin that may be refused, themselves or for what stands in them.
 _BEGINNING = re.compile(
-    r"\s*(?:[(;]|--|/\*|(?:alter|analyze|call|checkpoint|cluster|comment|commit|copy|create|declare|delete|discard"
-    r"|do|drop|execute|explain|grant|import|insert|load|lock|merge|prepare|reassign|refresh|reindex|reset|revoke"
-    r"|rollback|security|select|set|truncate|update|values|table|vacuum|with)\b)",
+    r"\s*(?:[(;]|--|/\*|(?:abort|alter|analyze|begin|call|checkpoint|close|cluster|comment|commit|copy|create"
+    r"|deallocate|declare|delete|discard|do|drop|end|execute|explain|fetch|grant|import|insert|listen|load|lock"
+    r"|merge|move|notify|prepare|reassign|refresh|reindex|release|reset|revoke|rollback|savepoint|security|select"
+    r"|set|show|start|table|truncate|unlisten|update|vacuum|values|with)\b)",
     re.IGNORECASE,
 )
+_SPACED = re.compile(r"\s|/\*")
 
 
 @dataclass
@@ -107,6 +111,9 @@ class _Judge:
                 self._function(node, text, line)
             case "FuncCall":
                 self._taker(node)
+            case "A_Indirection":
+                # `('…'::text).f` is f('…').
+                self._suspect(made_text(inner(node.arg)).text)
 
     def _function(self, node: Any, text: str, line: int) -> None:
         given = {inner(each).defname: inner(inner(each).arg) for each in node.options}
@@ -158,7 +165,7 @@ class _Judge:
             nodes += found
             self._inside([(node, each.text, line + each.line - 1) for node in found])
             if each.kind == "dynamic":
-                made.append((each, made_text(inner(inner(found[0].target_list[0]).val))))
+                made.append((each, _executed(found)))
         for each, known in made:
             self._text, self._line = f"EXECUTE {each.text}", line + each.line - 1
             self._execute(known)
@@ -167,9 +174,8 @@ class _Judge:
             for node in nodes:
                 for text in _constants(node):
                     self._suspect(text)
-                if kind(node) == "SelectStmt":
-                    for value in node.target_list:
-                        self._possible(made_text(inner(inner(value).val)))
+                for value in _selected(node):
+                    self._possible(made_text(value))
 
     def _execute(self, made: MadeText) -> None:
         """Judge a text that is run as SQL, as far as it is known."""
@@ -189,7 +195,7 @@ class _Judge:
             return
         for text in [made.text] if made.whole else possible_texts(made.text):
             before = len(self.found)
-            self.tried.count += 1
+            self.tried.count += 1 + len(text) // _TRIED_CHARACTERS
             if self.tried.count > _TRIED_MAX:
                 self._refuse("more of its SQL is made while it runs than can be followed", "split the script")
                 return
@@ -217,7 +223,7 @@ class _Judge:
             made = made_text(inner(given.arg) if kind(given) == "NamedArgExpr" else given)
             if place == at:
                 self._execute(made)
-            elif made.whole and " " in made.text:
+            elif made.whole and _SPACED.search(made.text):
                 self._suspect(made.text)
 
 
@@ -230,6 +236,22 @@ def _nodes_of(fragment: Fragment) -> tuple[Any, ...]:
             if fragment.kind == "statement":
                 raise
     return nodes_of(f"SELECT {fragment.text}")
+
+
+def _executed(nodes: tuple[Any, ...]) -> MadeText:
+    """The text that EXECUTE runs, of what it is given behind a SELECT: unknown if that is no one value."""
+    values = [value for node in nodes for value in _selected(node)]
+    return made_text(values[0]) if len(values) == 1 else NOTHING
+
+
+def _selected(node: Any) -> Iterator[Any]:
+    """The values that a query yields, in each of the queries that it unites."""
+    waiting = [node]
+    while waiting:
+        each = waiting.pop()
+        if kind(each) == "SelectStmt":
+            yield from (inner(inner(value).val) for value in each.target_list)
+            waiting += [getattr(each, side) for side in ("rarg", "larg") if each.HasField(side)]
 
 
 def _constants(node: Any) -> Iterator[str]:

@@ -13,6 +13,7 @@ from shared.sql.parsing import Unreadable
 _ASSIGNS = (":=", "=")
 _DIRECTIONS = ("NEXT", "PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "FORWARD", "BACKWARD", "ALL")
 _LEVELS = frozenset(["DEBUG", "LOG", "INFO", "NOTICE", "WARNING", "EXCEPTION"])
+_OPTIONS = frozenset(["OPTION", "PRINT_STRICT_PARAMS", "VARIABLE_CONFLICT"])
 _BARE = frozenset(["BEGIN", "ELSE", "LOOP", "EXCEPTION"])
 
 
@@ -53,10 +54,10 @@ class _Reader(BodyWalk):
 
     def read(self) -> tuple[Fragment, ...]:
         while self._word() == "#":
-            # Options of the compiler stand alone on their line.
-            line = self._line(self._at)
-            while self._at < len(self._words) and self._line(self._at) == line:
-                self._at += 1
+            # An option of the compiler: its name and its value, and on the same line may stand what runs.
+            if self._word(1) not in _OPTIONS or not is_name(self._word(2)):
+                raise self._no(self._at)
+            self._at += 3
         while self._at < len(self._words):
             self._statement()
         return tuple(self._found)

@@ -5,19 +5,21 @@ from typing import Any
 
 from postgast import pg_query_pb2
 
-from shared.sql.calls import Refused, refused_call, refused_setting
+from shared.sql import calls
+from shared.sql.calls import Refused, is_ours, refused_unseen
+from shared.sql.catalogue import is_of_catalogue
 from shared.sql.concerns import INSIDE, LEAVE_OUT
 from shared.sql.made_text import made_text
 from shared.sql.outward import (
     EXTENSIONS,
     FUNCTION_SCHEMAS,
-    FUNCTIONS,
     OBJECTS,
+    ORDINARY_WORDS,
     OUR_NAMES,
     SECRET_RELATIONS,
     STATEMENTS,
 )
-from shared.sql.tree import Part, inner, kind, strings
+from shared.sql.tree import Part, inner, kind, parts_of_tree, strings
 
 _CATALOGUES = ("pg_catalog", "information_schema", "pg_toast")
 _WRITERS = {
@@ -48,14 +50,13 @@ def refusals_of(part: Part) -> Refused:
         yield from _written(getattr(node, _WRITERS[name]))
     if name in _PLACED:
         yield from _tablespace(node, name)
-    if name == "ColumnRef":
+    if name in ("ColumnRef", "A_Indirection"):
         # Behind a value that has no such column, a name is the function that takes the value.
-        names = part.names[1:]
-    elif name in _OTHER_NAMES:
-        return
-    else:
-        names = part.names
-    yield from _named(name, node, names)
+        for each in part.names[name == "ColumnRef" :]:
+            if name != "ColumnRef" or each not in ORDINARY_WORDS:
+                yield from refused_unseen((each,))
+    if name not in _OTHER_NAMES:
+        yield from _named(name, node, part.names)
 
 
 def _copy(node: Any) -> Refused:
@@ -67,7 +68,7 @@ def _copy(node: Any) -> Refused:
 
 def _set(node: Any) -> Refused:
     name, values = node.name.lower(), [made_text(inner(each)).text for each in node.args]
-    yield from refused_setting(name, values, reset=not node.args)
+    yield from calls.refused_setting(name, values, reset=not node.args)
 
 
 def _grant(node: Any) -> Refused:
@@ -138,6 +139,10 @@ def _on_object(node: Any) -> Refused:
         yield f"the schema {_DEFAULT_SCHEMA} holds Prisma's record of what ran", "move its tables by name"
     if kind(node) == "AlterObjectSchemaStmt" and node.newschema in _CATALOGUES:
         yield _IN_CATALOGUE, INSIDE
+    if kind(node) != "CommentStmt" and kind(inner(node.object)) == "ObjectWithArgs":
+        # By another name it would be called.
+        yield from _defined(inner(node.object).objname)
+        yield from refused_unseen(strings(inner(node.object).objname))
 
 
 def _define(node: Any) -> Refused:
@@ -153,6 +158,33 @@ def _cast(node: Any) -> Refused:
             "a cast WITHOUT FUNCTION takes bytes of one type for another's",
             "write WITH FUNCTION or WITH INOUT",
         )
+    yield from refused_unseen(strings(node.func.objname))
+
+
+def _element(node: Any) -> Refused:
+    """An option of a definition, which may be a function: as a name, as a text, or SUPPORT's."""
+    given = inner(node.arg)
+    names: tuple[str, ...] = ()
+    match kind(given):
+        case "String":
+            names = (given.sval,)
+        case "TypeName":
+            names = strings(given.names)
+        case "List" if node.defname == "support":
+            names = strings(given.items)
+    yield from refused_unseen(names)
+
+
+def _attribute(node: Any) -> Refused:
+    if is_ours(node.arg):
+        yield f"{OUR_NAMES['upgradepath']}, and _prisma_migrations is Prisma's", "leave them alone"
+
+
+def _view(node: Any) -> Refused:
+    for each in parts_of_tree(node):
+        if each.kind == "RangeVar" and each.node.relname == "pg_settings":
+            # Whoever writes the view sets the settings.
+            yield "a view or a rule over pg_settings can set what no Release may set", "read it in a function"
 
 
 def _defined(names: Any) -> Refused:
@@ -185,12 +217,7 @@ def _reindex(node: Any) -> Refused:
         yield _IN_CATALOGUE, "write REINDEX TABLE for each table"
 
 
-def _lock(node: Any) -> Refused:
-    for each in node.relations:
-        yield from _written(inner(each))
-
-
-def _truncate(node: Any) -> Refused:
+def _all_of(node: Any) -> Refused:
     for each in node.relations:
         yield from _written(inner(each))
 
@@ -222,9 +249,16 @@ _BY_KIND: dict[str, Callable[[Any], Refused]] = {
     "TransactionStmt": _transaction,
     "DiscardStmt": _discard,
     "ReindexStmt": _reindex,
-    "LockStmt": _lock,
-    "TruncateStmt": _truncate,
-    "FuncCall": refused_call,
+    "LockStmt": _all_of,
+    "TruncateStmt": _all_of,
+    "FuncCall": calls.refused_call,
+    "ObjectWithArgs": lambda node: calls.refused_function(strings(node.objname)[-1:]),
+    "RangeTableSample": lambda node: calls.refused_function(strings(node.method)),
+    "CreateTrigStmt": lambda node: refused_unseen(strings(node.funcname)),
+    "DefElem": _element,
+    "A_Indirection": _attribute,
+    "ViewStmt": _view,
+    "RuleStmt": _view,
 }
 
 
@@ -239,7 +273,7 @@ def _written(relation: Any) -> Refused:
 def _in_catalogue(names: tuple[str, ...]) -> Refused:
     if len(names) > 1 and names[-2] in _CATALOGUES:
         yield _IN_CATALOGUE, INSIDE
-    elif len(names) == 1 and names[0].startswith("pg_"):
+    elif len(names) == 1 and is_of_catalogue(names[0]):
         # Without a schema, the server's own table of that name is meant first.
         yield f"{_IN_CATALOGUE}, or may: pg_… without a schema", "write its schema before the name"
 
@@ -254,14 +288,12 @@ def _tablespace(node: Any, name: str) -> Refused:
 
 
 def _named(name: str, node: Any, names: tuple[str, ...]) -> Refused:
-    """The names that a node holds itself: of relations, schemas, functions and types."""
+    """The names that a node holds itself: of relations, schemas and types."""
     if name == "RangeVar":
         if node.catalogname:
             yield "it names a database, and staging's has another name", "leave the database's name out"
         if node.relname in SECRET_RELATIONS and node.schemaname in ("", "pg_catalog"):
             yield f"{node.relname} holds what is not the Project's", LEAVE_OUT
     for each in names:
-        if each in FUNCTIONS:
-            yield f"calls {each}(): {FUNCTIONS[each]}", LEAVE_OUT
-        elif each in OUR_NAMES and name != "ColumnRef":
+        if each in OUR_NAMES and name != "ColumnRef":
             yield OUR_NAMES[each], "leave it alone"

@@ -230,4 +230,65 @@ REFUSED: dict[str, str] = {
     "writes the catalogue by its plain name": "DELETE FROM pg_enum WHERE enumlabel = 'x'",
     "makes a function there": "CREATE FUNCTION pg_catalog.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "gives rights on the catalogue": "GRANT ALL ON ALL TABLES IN SCHEMA pg_catalog TO evil",
+    # Functions that are called without a call, and names in another spelling
+    "a block has an option of the compiler": (
+        "DO $$ #variable_conflict use_column BEGIN PERFORM pg_read_file('x'); END $$"
+    ),
+    "a block has two options": (
+        "DO $$ #option dump #print_strict_params on BEGIN EXECUTE 'CREATE ROLE x'; END $$"
+    ),
+    "a block has an option nobody knows": "DO $$ #other BEGIN NULL; END $$",
+    "an aggregate sets": "CREATE AGGREGATE a (text, boolean) (SFUNC = set_config, STYPE = text)",
+    "an aggregate sets by a text": "CREATE AGGREGATE a (text, boolean) (SFUNC = 'set_config', STYPE = text)",
+    "an aggregate runs a text": (
+        "CREATE AGGREGATE a (text) (SFUNC = textcat, STYPE = text, FINALFUNC = pg_catalog.ts_stat)"
+    ),
+    "an operator unlocks": "CREATE OPERATOR @@@ (FUNCTION = pg_advisory_unlock, RIGHTARG = int8)",
+    "an operator calls a web service": "CREATE OPERATOR @@@ (FUNCTION = net.http_get, RIGHTARG = text)",
+    "a cast runs a text": "CREATE CAST (text AS e) WITH FUNCTION crosstab(text)",
+    "unlocks as an attribute": "SELECT (72707369::bigint).pg_advisory_unlock",
+    "unlocks as a column": "SELECT f.pg_advisory_unlock FROM unnest(ARRAY[72707369::bigint]) AS f",
+    "runs a text as an attribute": "SELECT ('SELECT pg_read_file(''x'')'::text).ts_stat",
+    "gives a text to its own function": "SELECT ('ALTER SYSTEM SET a.b = 1'::text).run_it",
+    "counts on in the record": "SELECT ('upgradepath.s'::regclass).nextval",
+    "a function is called otherwise": "ALTER FUNCTION set_config(text, text, boolean) RENAME TO harmless",
+    "a view sets": "CREATE VIEW s AS SELECT * FROM pg_settings",
+    "a view of the catalogue sets": "CREATE TEMP VIEW s AS SELECT name, setting FROM pg_catalog.pg_settings",
+    "a rule sets": "CREATE RULE r AS ON INSERT TO t DO INSTEAD SELECT * FROM pg_settings",
+    "writes by a path in capitals": "SELECT set_config('search_path', 'UPGRADEPATH, public', false)",
+    "counts in capitals": "SELECT setval('UPGRADEPATH.x', 1)",
+    "counts with spaces": "SELECT setval(' \"upgradepath\" . x', 1)",
+    "counts by a named argument": "SELECT my_setval(name => 'upgradepath.x')",
+    "jobs by the search path": "SET search_path = cron, public",
+    "jobs by the search path's function": "SELECT set_config('search_path', 'public, \"cron\"', false)",
+    "jobs by a function's search path": "ALTER FUNCTION f() SET search_path = net",
+    "a trigger calls a web service": (
+        "CREATE TRIGGER g AFTER INSERT ON t EXECUTE FUNCTION supabase_functions.http_request('x')"
+    ),
+    "a trigger calls another": "CREATE TRIGGER g AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION net.x()",
+    "asks a model": "SELECT google_ml.embedding('x', 'y'), azure_ai.set_setting('x', 'y')",
+    "runs on all nodes": "SELECT run_command_on_all_nodes('SELECT 1')",
+    "runs on the coordinator": "SELECT run_command_on_coordinator('SELECT 1')",
+    "runs on placements": "SELECT run_command_on_placements('t', 'SELECT 1')",
+    "runs on placements together": "SELECT run_command_on_colocated_placements('t', 'u', 'SELECT 1')",
+    "adds a node": "SELECT citus_add_node('evil', 5432)",
+    "adds a node in older words": "SELECT master_add_node('evil', 5432)",
+    "adds a node of rows": "SELECT add_data_node('x', host => 'evil')",
+    "runs on each node": "CALL distributed_exec('SELECT 1')",
+    "reads how the server was built": "SELECT * FROM pg_config",
+    "a sample by a function": "SELECT 1 FROM t TABLESAMPLE pg_read_file (1)",
+    "reads a file for the planner": (
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql SUPPORT pg_read_file AS 'SELECT 1'"
+    ),
+    "drops an index of the catalogue": "DROP INDEX pg_class_oid_index",
+    "a block runs one of two": (
+        "DO $$ BEGIN EXECUTE 'DROP DATABASE other' UNION SELECT 'DROP DATABASE other'; END $$"
+    ),
+    "a block puts one of two together": (
+        "DO $$ BEGIN EXECUTE 'SELECT 1' UNION SELECT 'DROP ' || 'DATABASE other'; END $$"
+    ),
+    "gets a text of two lines": "SELECT run_it('ALTER\nSYSTEM\nSET a.b=1')",
+    "gets a text with remarks": "SELECT run_it('DROP/**/DATABASE/**/other')",
+    "gets a text that begins otherwise": "SELECT run_it('BEGIN; DROP DATABASE other')",
+    "gets a text that tells": "SELECT run_it('NOTIFY a; DROP DATABASE other')",
 }  # fmt: skip

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from shared.sql.blocks import statements_of_block
 from shared.sql.bounds import SCRIPT_BYTES_MAX, TooMuch, bound_sql
 from shared.sql.parsing import Unreadable, parse
+from shared.sql.permitted import refused_in
 
 CPU_S_MAX = 5.0
 LARGE = 150_000
@@ -131,6 +132,33 @@ def test_blocks_inside_blocks_are_read_or_count_as_unknown(word: str, depth: int
     before, after = word.split("{}")
     statements, dynamic = statements_of_block(f"BEGIN {before * depth} DELETE FROM t; {after * depth} END")
     assert dynamic or statements == ("DELETE FROM t",)
+
+
+_PARTS = " || n || ".join(["'DROP TABLE t '", *["' x'"] * 4])
+JUDGED = {
+    "texts in texts": f"EXECUTE format('{'%1$s' * 5_000}', format('{'%1$s' * 5_000}', '{'x' * 20}'))",
+    "many long texts": "EXECUTE concat("
+    + ", ".join([f"format('{'%1$s' * 300}', '{'y' * 300}')"] * 300)
+    + ")",
+    "long separators": f"EXECUTE concat_ws(format('{'%1$s' * 900}', '{'x' * 100}'){', 1' * 20_000})",
+    "a long text of many parts": "EXECUTE " + _PARTS + " || '" + "a, " * 2_000 + "'",
+    "many such texts": f"EXECUTE {_PARTS} || '{'a, ' * 300}';" * 40,
+    "no separator": "EXECUTE concat_ws()",
+    "nothing": "EXECUTE",
+    "nothing of a table": "EXECUTE FROM t",
+    "one of two": "EXECUTE 'SELECT 1' UNION SELECT 'SELECT 2'",
+    "all of nothing": "FOR r IN EXECUTE ALL LOOP END LOOP",
+    "two values": "EXECUTE 'SELECT 1', 'SELECT 2'",
+    "rows": "OPEN c FOR EXECUTE 'x' WHERE true",
+}
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_what_makes_its_sql_is_judged_in_time(name: str) -> None:
+    """A few KB took seconds, or gigabytes, or ended the judge with an error of its own."""
+    began = time.thread_time()
+    refused_in(f"DO $body$ BEGIN {JUDGED[name]}; END $body$")
+    assert time.thread_time() - began < CPU_S_MAX
 
 
 PIECES = st.sampled_from(
