@@ -15,7 +15,10 @@ from shared.messaging.lenient_records import Records, _all_records
 FIELDS = st.none() | st.binary(max_size=40)
 HEADERS = st.lists(st.tuples(st.text(max_size=10), FIELDS), max_size=4)
 RECORDS = st.lists(st.tuples(st.integers(0, 2**41), FIELDS, FIELDS, HEADERS), min_size=1, max_size=8)
-CODECS = st.sampled_from([_DefaultRecordBatchBuilderPy.CODEC_NONE, _DefaultRecordBatchBuilderPy.CODEC_GZIP])
+BUILDER = _DefaultRecordBatchBuilderPy
+CODECS = st.sampled_from(
+    [BUILDER.CODEC_NONE, BUILDER.CODEC_GZIP, BUILDER.CODEC_SNAPPY, BUILDER.CODEC_LZ4, BUILDER.CODEC_ZSTD]
+)
 
 
 class Raw(str):
