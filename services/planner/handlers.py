@@ -27,7 +27,15 @@ from shared.contracts.runs import (
 )
 from shared.contracts.stages import StageBegun, StageFinished
 from shared.contracts.values import Actor, Message
-from shared.contracts.version_maps import VersionMap, VersionMapHeld, VersionMapRecorded, VersionMapReleased
+from shared.contracts.version_maps import (
+    HoldVersionMap,
+    RecordVersionMap,
+    ReleaseVersionMap,
+    VersionMap,
+    VersionMapHeld,
+    VersionMapRecorded,
+    VersionMapReleased,
+)
 from shared.errors import conflict, forbidden
 from shared.identity.proofs import ProofRefused
 from shared.ids import derived_id, run_id
@@ -44,6 +52,11 @@ OnRun = (
     | RollBackRun
     | ResumeRun
 )
+
+_MAP_COMMANDS = frozenset(
+    command.type_name() for command in (HoldVersionMap, RecordVersionMap, ReleaseVersionMap)
+)
+"""What the planner asks of the registry: a refusal of anything else is no answer to it."""
 
 
 async def request_plan(command: RequestPlan, tx: PlannerTransaction, pools: Collection[str] = ()) -> RunView:
@@ -164,6 +177,8 @@ async def _on_map(run: Run, version_map: VersionMap, tx: PlannerTransaction) -> 
 
 async def on_refused(event: CommandRefused, tx: PlannerTransaction) -> None:
     """The registry refused a command; it is ours if a started Run waits for just that answer."""
+    if event.command not in _MAP_COMMANDS:
+        return
     active = await tx.active_run(event.subject)
     if active is None:
         return

@@ -13,12 +13,14 @@ from services.planner.store import PLANNER_TABLES, PlannerTransaction
 from services.planner.timers import Timers
 from shared.clock import utc_now
 from shared.contracts.projects import ProjectRegistered
+from shared.contracts.refusals import CommandRefused, Refusal
 from shared.contracts.releases import ReleaseWithdrawn
 from shared.contracts.runs import ApproveCandidate, CancelRun, RequestPlan, RunChanged, RunView, StartRun
 from shared.contracts.stages import CancelExecutorStage, Errored, RunExecutorStage
 from shared.contracts.values import Actor
-from shared.contracts.version_maps import VersionMapRecorded
+from shared.contracts.version_maps import HoldVersionMap, VersionMapRecorded
 from shared.errors import Reject
+from shared.ids import derived_id
 from shared.messaging.reminder import Reminder
 from shared.storage.database import Database
 from shared.storage.migrations import migrate_async
@@ -254,3 +256,20 @@ async def test_the_migrated_schema_is_the_one_that_the_code_expects(
 
 def start(run: RunView) -> StartRun:
     return StartRun(actor=MIRA, project=PROJECT, run_id=run.id, plan=run.plan or digest("none"))
+
+
+async def test_a_refusal_of_anything_but_a_map_command_is_no_answer(planner: PlannerService) -> None:
+    """Its id may be that of a stage command, whose Run waits for a worker and not for the registry."""
+    run = await planner.started()
+    for kind in (RunExecutorStage, HoldVersionMap):
+        waits_for = await planner.open_command(run.id)
+        assert isinstance(waits_for, RunExecutorStage)
+        name = kind.type_name()
+        refusal = CommandRefused(
+            command=name,
+            command_id=derived_id(name, f"{run.id}/{run.fence}"),
+            subject=PROJECT,
+            refusals=(Refusal(kind="conflict", reason="no", cure="none"),),
+        )
+        await planner.hear(refusal)
+        assert await planner.view(run.id) == run
