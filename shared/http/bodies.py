@@ -84,6 +84,9 @@ def screen_json(body: bytes) -> None:
     Every step is one pass in C, so that a body of any content takes a few hundredths of a second. What is not
     JSON at all is left to the parser, which names the place.
     """
+    # A parser takes UTF-16 and UTF-32 for JSON, too, of which nothing below would understand a word.
+    if b"\0" in body:
+        raise _unfit("it has a NUL byte", "encode it as UTF-8")
     if body.count(b'"') > _QUOTES_MAX:
         raise _too_many()
     # What strings hold is not counted: without escaped quotes, every other part between quotes is a string.

@@ -60,11 +60,11 @@ def _refusal(fault: Mapping[str, Any]) -> Refusal:
             field="body",
             cure="send one JSON document with Content-Type: application/json",
         )
-    where = ".".join(str(part)[:100] for part in fault["loc"] if part != "body") or "body"
+    where = _whole(".".join(str(part)[:100] for part in fault["loc"] if part != "body") or "body")
     value = fault.get("input")
     return Refusal(
         kind="invalid",
-        reason=f"{where}: {fault['msg']}",
+        reason=_whole(f"{where}: {fault['msg']}"),
         field=where,
         value=_shown(value),
         cure=f"correct `{where}`; the OpenAPI document at /openapi.json says what it may be",
@@ -75,8 +75,13 @@ def _shown(value: object) -> str | None:
     """A value that may be said again: a URL may have a password in it."""
     if value is None or isinstance(value, (dict, list)):
         return None
-    text = str(value)[:200]
+    text = _whole(str(value)[:200])
     return None if "://" in text else text
+
+
+def _whole(text: str) -> str:
+    """The text with `?` for each half of a pair, which no answer could be encoded with."""
+    return text.encode(errors="replace").decode()
 
 
 def answer_to(error: Exception) -> JSONResponse:

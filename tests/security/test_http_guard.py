@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from shared.contracts.values import Actor
 from shared.errors import Reject
@@ -156,6 +156,8 @@ HOSTILE = {
     "other-half": b'{"text":"\\udfff"}',
     "half-in-a-key": b'{"text":"a","\\ud800":1}',
     "wrong-order": b'{"text":"\\udc00\\ud800"}',
+    "utf-16": '{"text":"\\u0000"}'.encode("utf-16-le"),
+    "utf-32": '{"text":1}'.encode("utf-32-be"),
     "not-utf-8": b'{"text":"\xff"}',
     "half-in-utf-8": b'{"text":"\xed\xa0\x80"}',
     "nan": b'{"text":"a","more":NaN}',
@@ -171,6 +173,14 @@ async def test_hostile_json_is_a_problem_before_it_is_parsed(http: httpx.AsyncCl
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
     (refusal,) = answer.json()["refusals"]
     assert (refusal["field"], bool(refusal["cure"])) == ("body", True)
+
+
+def test_a_problem_never_says_half_a_pair_again() -> None:
+    """Catches an answer that cannot be encoded, which would be no answer at all."""
+    with pytest.raises(ValidationError) as invalid:
+        TypeAdapter(int).validate_python("a\ud800")
+    answer = problems.problem(422, "invalid", problems.validation_refusals(invalid.value))
+    assert json.loads(bytes(answer.body))["refusals"][0]["value"] == "a?"
 
 
 @pytest.mark.parametrize(
