@@ -235,6 +235,8 @@ def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
     for name, value in headers:
         if not is_text(name):
             raise Unreadable(f"the header name {name!a} is not UTF-8")
+        if "\0" in name:
+            raise Unreadable(f"the header name {name!a} has a NUL")
         if not name.startswith("ce_"):
             continue
         if name == TOKEN:

@@ -21,8 +21,8 @@ def to_bytes(name: str) -> bytes:
 
 
 def to_text(name: str) -> str:
-    """The name for people: what is no UTF-8 in it stands as `\\xff`."""
-    return to_bytes(name).decode(errors="backslashreplace")
+    """The name for people and databases: what is no UTF-8 in it stands as `\\xff`, and NUL as `\\x00`."""
+    return to_bytes(name).decode(errors="backslashreplace").replace("\0", "\\x00")
 
 
 def holds_token(name: str, value: bytes | None) -> bool:

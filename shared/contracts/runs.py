@@ -77,26 +77,26 @@ class SignOff(_OnRun):
 
     check: str
     accepted: bool = True
-    remark: str = ""
+    remark: str = Field(default="", max_length=2000)
 
 
 class ApproveCandidate(_OnRun):
     """Deploy exactly this candidate to production."""
 
     candidate: Digest
-    remark: str = ""
+    remark: str = Field(default="", max_length=2000)
 
 
 class RejectCandidate(_OnRun):
     """Do not deploy: roll the Run back."""
 
-    reason: str = Field(min_length=1)
+    reason: str = Field(min_length=1, max_length=2000)
 
 
 class CancelRun(_OnRun):
     """Stop before production is written; staging and branch are taken away."""
 
-    reason: str = Field(min_length=1)
+    reason: str = Field(min_length=1, max_length=2000)
 
 
 class ResumeRun(_OnRun):
@@ -109,7 +109,7 @@ class ResumeRun(_OnRun):
 class RollBackRun(_OnRun):
     """Bring everything back to what it was before the Run."""
 
-    reason: str = Field(min_length=1)
+    reason: str = Field(min_length=1, max_length=2000)
     restore_backup: bool = Field(default=False, description="consent to losing writes made since the backup")
 
 

@@ -22,10 +22,17 @@ from shared.contracts.values import (
     Timestamp,
 )
 
+_KNOWN_BYTES_MAX = 64 << 10
+"""Of a Project's JSON that is remembered: what is read may be of any sender, and proven only later."""
+
 
 @lru_cache(maxsize=1024)
-def _read_project(text: bytes) -> Project:
+def _known_project(text: bytes) -> Project:
     return Project.model_validate_json(text)
+
+
+def _read_project(text: bytes) -> Project:
+    return _known_project(text) if len(text) <= _KNOWN_BYTES_MAX else Project.model_validate_json(text)
 
 
 def _read_object(text: bytes) -> dict[str, Any]:
@@ -46,6 +53,8 @@ class _Written:
         known = self._known.get(id(project))
         if known is None:
             known = project, project.__pydantic_serializer__.to_json(project, by_alias=True)
+            if len(known[1]) > _KNOWN_BYTES_MAX:
+                return known[1]
             self._known[id(project)] = known
             if len(self._known) > self._most:
                 self._known.popitem(last=False)

@@ -31,7 +31,12 @@ def _semantic(text: str) -> str:
     return text
 
 
-Version = Annotated[str, AfterValidator(_semantic), Field(description="semver 2.0", examples=["1.3.0"])]
+Version = Annotated[
+    # Its length is looked at first: what was read once is remembered.
+    str,
+    Field(max_length=256, description="semver 2.0", examples=["1.3.0"]),
+    AfterValidator(_semantic),
+]
 
 
 SentBy = Literal["person", "service"]

@@ -18,7 +18,7 @@ from shared.crash_points import reached
 from shared.storage.clock import DatabaseClock
 from shared.storage.connections import ANSWER_WITHIN_S, UNREACHABLE, engine
 from shared.storage.lane import Lane
-from shared.storage.messages import InboxEntry, Outgoing, RawHeaders, inbox_part, outbox_parts
+from shared.storage.messages import InboxEntry, Outgoing, RawHeaders, inbox_part, outbox_parts, too_large
 from shared.storage.outlet import Outlet
 from shared.storage.statement import Part, joined
 
@@ -104,7 +104,7 @@ class Transaction:
         """Put a message into the outbox. It leaves after the commit, in order, once.
 
         It belongs to the run and the trace of its cause unless others are named. `body` is the message's JSON
-        for whoever has it already. Raises ValueError when it has more than BODY_BYTES_MAX bytes.
+        for whoever has it already. Raises `Reject` when it has more than BODY_BYTES_MAX bytes.
         """
         envelope = seal(
             message,
@@ -119,7 +119,7 @@ class Transaction:
         body = to_body(message) if body is None else body
         if len(body) > BODY_BYTES_MAX:
             # In the outbox it would be refused for good, and everything behind it would wait.
-            raise ValueError(f"{envelope.type} has {len(body)} bytes: big things go to the content store")
+            raise too_large(envelope.type, len(body), BODY_BYTES_MAX)
         self.send_raw(topic or message.route(), envelope.subject.encode(), body, to_headers(envelope))
         return envelope
 

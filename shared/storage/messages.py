@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydantic_core import from_json, to_json
 
+from shared.errors import Reject, invalid
 from shared.storage.statement import HOLDS, Part
 
 OUTBOX_CHANNEL = "outbox"
@@ -31,6 +32,15 @@ class InboxEntry:
     id: str
     digest: str
     verdict: str
+
+
+def too_large(kind: str, size: int, most: int) -> Reject:
+    """What was asked for would be told by a message that no topic takes."""
+    return invalid(
+        f"{kind} would have {size} bytes, and at most {most} can be sent",
+        field="body",
+        cure="ask for less at once; large things go to the content store",
+    )
 
 
 def stored_headers(headers: RawHeaders) -> str:

@@ -1,14 +1,17 @@
 """Nothing in a message is of any length: each text, list and mapping has a most, and so has each answer."""
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from shared.contracts.bounded import unbounded
 from shared.contracts.envelope import BODY_BYTES_MAX, Unreadable, explain, receive
 from shared.contracts.projects import RegisterProject
 from shared.contracts.refusals import Refusal
-from shared.contracts.values import ITEMS_MAX, TEXT_MAX, Contract, Message
+from shared.contracts.runs import ApproveCandidate, CancelRun, RejectCandidate, RollBackRun, SignOff
+from shared.contracts.stages import _KNOWN_BYTES_MAX, _known_project, _read_project, _Written
+from shared.contracts.values import ITEMS_MAX, TEXT_MAX, Contract, Message, Version, _semantic
 from shared.errors import Reject
+from tests.support.planner_examples import project
 
 
 def _contracts(kind: type[Contract] = Contract) -> list[type[Contract]]:
@@ -69,3 +72,30 @@ def test_an_answer_is_short_whatever_it_is_about() -> None:
     refusal = Refusal(kind="invalid", reason=text, field=text, value=text, cure=text)
     assert len(refusal.model_dump_json()) < 20_000
     assert len(Reject(*[refusal] * 9_999).refusals) == 100
+
+
+@pytest.mark.parametrize("command", [ApproveCandidate, CancelRun, RejectCandidate, RollBackRun, SignOff])
+def test_what_a_person_says_of_a_decision_is_short(command: type[Message]) -> None:
+    """It stands in every later event of the Run, and all of them must fit the topic."""
+    with pytest.raises(ValidationError) as invalid:
+        command.model_validate({"reason": "x" * 2001, "remark": "x" * 2001})
+    assert "at most 2000 characters" in explain(invalid.value)
+
+
+def test_a_long_version_is_refused_before_it_is_remembered() -> None:
+    before = _semantic.cache_info()
+    with pytest.raises(ValidationError, match="at most 256"):
+        TypeAdapter(Version).validate_python("1.0.0-" + "a" * 256)
+    assert _semantic.cache_info() == before
+
+
+def test_a_large_project_is_read_and_written_but_not_remembered() -> None:
+    large = project()
+    body = large.model_dump_json().encode() + b" " * _KNOWN_BYTES_MAX
+    before = _known_project.cache_info()
+    assert _read_project(body) == large
+    assert _known_project.cache_info() == before
+    wide = large.with_(id="x" * _KNOWN_BYTES_MAX)
+    written = _Written(most=2)
+    assert written.json(wide) == written.json(wide)
+    assert not written._known

@@ -138,6 +138,10 @@ UNREADABLE = {
     "a later version of a type": (instead("ce_type", b"upgrades.ContinueRun.v2"), "unknown ce_type"),
     "a header without a value": (instead("ce_source", None), "header ce_source has no value"),
     "a header that is no text": (instead("ce_source", b"\xff\xfe"), "header ce_source is not UTF-8"),
+    "a header name with a NUL": (
+        lambda headers, body: ([*headers, ("ce_x\0", b"1")], body),
+        "the header name 'ce_x\\x00' has a NUL",
+    ),
     "no time": (without("ce_time"), "ce_time is no RFC 3339 time: None"),
     "a time that is none": (instead("ce_time", b"yesterday"), "ce_time is no RFC 3339 time: 'yesterday'"),
     "no body": (body_is(None), "the record has no body"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shared.contracts.envelope import explain
-from shared.contracts.stages import RunExecutorStage, RunValidatorStage, _read_project
+from shared.contracts.stages import RunExecutorStage, RunValidatorStage, _known_project
 from tests.support.golden_messages import GOLDEN
 
 Command = type[RunExecutorStage] | type[RunValidatorStage]
@@ -72,7 +72,7 @@ def test_whatever_comes_is_read_as_if_it_were_read_whole(
 def test_a_project_is_read_once() -> None:
     for model, body in BODIES:
         model.read(body)
-    before = _read_project.cache_info().misses
+    before = _known_project.cache_info().misses
     again = [model.read(body) for model, body in BODIES]
-    assert _read_project.cache_info().misses == before
+    assert _known_project.cache_info().misses == before
     assert again == [model.model_validate_json(body) for model, body in BODIES]
