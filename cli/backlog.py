@@ -128,6 +128,8 @@ def letter_document(letter: DeadLetter) -> dict[str, Any]:
         "buried_at": letter.buried_at.isoformat(),
         "redriven_at": letter.redriven_at.isoformat() if letter.redriven_at else None,
         "redriven_by": letter.redriven_by,
+        "cut_from_bytes": letter.original_bytes,
+        "cut_from_sha256": letter.original_sha256,
         "key": _plain(letter.key),
         "headers": {name: _plain(value) for name, value in letter.headers},
         "body": _plain(letter.body),
@@ -154,6 +156,9 @@ def _print_letter(letter: DeadLetter, as_json: bool) -> None:
         return
     say(line(text(letter.id, "bold"), f"  {letter.type} of {letter.topic}, buried {when(letter.buried_at)}"))
     say(line(text("reason   ", "dim"), letter.reason))
+    if letter.original_bytes is not None:
+        was = f"it had {letter.original_bytes} bytes, and its body the sha256 {letter.original_sha256}"
+        say(line(text("cut      ", "dim"), was))
     if letter.redriven_at:
         say(line(text("redriven ", "dim"), f"{when(letter.redriven_at)} by {letter.redriven_by}"))
     say(line(text("key      ", "dim"), repr(letter.key)))

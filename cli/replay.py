@@ -106,7 +106,7 @@ app.command("rebuild")(rebuild)
 
 
 def _read_by(service: str, letters: "Sequence[DeadLetter]") -> "list[DeadLetter]":
-    """Those that came from a topic of the service; the others are named.
+    """Those that came whole from a topic of the service; the others are named.
 
     Whoever may write a dead letter would otherwise have an SRE write where he himself may not.
     """
@@ -117,7 +117,10 @@ def _read_by(service: str, letters: "Sequence[DeadLetter]") -> "list[DeadLetter]
         names = ", ".join(strange)
         left_out = len(letters) - len(kept)
         note(f"{left_out} are left out: they name topics that {service} does not read ({names})")
-    return kept
+    for one in kept:
+        if one.why_not_again is not None:
+            note(f"{one.id} is left out: {one.why_not_again}")
+    return [one for one in kept if one.why_not_again is None]
 
 
 def _moment(since: str) -> datetime:

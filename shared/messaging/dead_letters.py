@@ -11,13 +11,23 @@ from shared.contracts.header_names import is_text, to_bytes, to_text, without_to
 from shared.contracts.topics import dead_letters
 from shared.contracts.values import Actor
 from shared.messaging.record import Record
+from shared.messaging.topic_admin import DEAD_RECORD_BYTES_MAX
 from shared.messaging.vouchers import vouch
 from shared.storage.database import Database, Transaction
+from shared.storage.messages import RawHeaders
 from shared.telemetry.metrics import DEAD_LETTERS
 
 log = logging.getLogger(__name__)
 
 _REASON_CHARACTERS_MAX = 4000
+_LETTER_BYTES_MAX = DEAD_RECORD_BYTES_MAX - 4096
+"""Its key, value and headers: what is more than the topic takes would keep everything behind it waiting."""
+_CUT_KEY_BYTES, _CUT_BYTES = 1024, 64 * 1024
+"""Of a letter that is cut: of its key, and of its value and its headers each."""
+_HEADER_BYTES = 16
+"""What a header needs besides its name and value, at most."""
+_OURS = ("dead_", "redriven_")
+"""How the names begin that say something of a letter: a sender's own of that kind are left out."""
 # A broker that forgot everything counts its offsets from 0 again: the same place, another record.
 _SEEN = (
     "insert into inbox (source, id, digest, verdict)"
@@ -43,7 +53,7 @@ async def bury(database: Database[Any], letters: Iterable[tuple[Record, str]], s
         fresh = await first_time([record for record, _ in at.values()], tx)
         buried = [letter for place, letter in at.items() if place in fresh]
         for record, reason in buried:
-            tx.send_raw(dead_letters(database.principal), record.key, record.value, _headers(record, reason))
+            tx.send_raw(dead_letters(database.principal), *_letter(record, reason))
         proven = ((record, sender(record)) for record, _ in buried)
         await vouch([(record, actor) for record, actor in proven if actor is not None], tx)
     for record, reason in buried:
@@ -51,16 +61,47 @@ async def bury(database: Database[Any], letters: Iterable[tuple[Record, str]], s
         log.error("dead letter from %s/%d/%d: %s", record.topic, record.partition, record.offset, reason)
 
 
-def _headers(record: Record, reason: str) -> list[tuple[str, bytes | None]]:
+def _letter(record: Record, reason: str) -> tuple[bytes | None, bytes | None, RawHeaders]:
+    """The key, value and headers; cut if the topic would not take the whole, and then that is told."""
+    kept = [
+        (name, value) for name, value in without_tokens(record.headers) if not to_text(name).startswith(_OURS)
+    ]
+    key, value, headers = record.key, record.value, _headers(record, kept, reason)
+    if len(key or b"") + len(value or b"") + _bytes_of(headers) <= _LETTER_BYTES_MAX:
+        return key, value, headers
+    sizes = {"key": len(key or b""), "value": len(value or b""), "headers": _bytes_of(kept)}
+    headers = [
+        *_headers(record, _first(kept), reason),
+        ("dead_bytes", json.dumps(sizes).encode()),
+        ("dead_sha256", hashlib.sha256(value or b"").hexdigest().encode()),
+    ]
+    return key and key[:_CUT_KEY_BYTES], value and value[:_CUT_BYTES], headers
+
+
+def _first(headers: RawHeaders) -> RawHeaders:
+    """As many whole headers as a cut letter has room for."""
+    kept, room = [], _CUT_BYTES
+    for header in headers:
+        size = _bytes_of([header])
+        if size <= room:
+            kept.append(header)
+            room -= size
+    return kept
+
+
+def _bytes_of(headers: RawHeaders) -> int:
+    return sum(_HEADER_BYTES + len(to_bytes(name)) + len(value or b"") for name, value in headers)
+
+
+def _headers(record: Record, kept: RawHeaders, reason: str) -> list[tuple[str, bytes | None]]:
     about = {
         "dead_topic": record.topic,
         "dead_partition": str(record.partition),
         "dead_offset": str(record.offset),
         "dead_reason": reason[:_REASON_CHARACTERS_MAX],
     }
-    kept = without_tokens(record.headers)
     names = [name for name, _ in kept]
-    if not all(map(is_text, names)):
+    if not all(is_text(name) and "\0" not in name for name in names):
         # As it came, such a name would stop others' consumers; here every name is, byte for byte.
         about["dead_header_names"] = json.dumps([b64encode(to_bytes(name)).decode() for name in names])
     headers = [(to_text(name), value) for name, value in kept]

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 
 from shared.contracts.header_names import without_tokens
 from shared.contracts.topics import dead_letters
+from shared.errors import conflict
 from shared.messaging.client_arguments import client_arguments
 from shared.messaging.record import Record
 from shared.messaging.topic_reader import read_topic
@@ -23,6 +24,9 @@ from shared.settings import KafkaSettings
 _ABOUT = "dead_"
 _REDRIVEN = "redriven_letter"
 _REDRIVEN_BY = "redriven_by"
+_DIGITS_MAX = 18
+_NOWHERE = -1
+"""For a partition or an offset that is not there, or no number."""
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
@@ -42,12 +46,25 @@ class DeadLetter:
     headers: Headers
     redriven_at: datetime | None = None
     redriven_by: str | None = None
+    original_bytes: str | None = None
+    """Of a letter that was cut, for it was too large to lie there: the sizes of its parts, as JSON."""
+    original_sha256: str | None = None
+    """Of the whole body of such a letter."""
 
     @property
     def type(self) -> str:
         """The CloudEvents type, as far as it has one."""
         named = dict(self.headers).get("ce_type")
         return named.decode(errors="replace") if named else "unknown"
+
+    @property
+    def why_not_again(self) -> str | None:
+        """Why it cannot be sent to where it came from; None if it can."""
+        if self.original_bytes is not None:
+            return f"it was too large to be kept whole and lies here cut: it had {self.original_bytes} bytes"
+        if self.partition == _NOWHERE:
+            return "it does not say which partition it came from"
+        return None
 
 
 async def read_dead_letters(settings: KafkaSettings, service: str) -> list[DeadLetter]:
@@ -57,7 +74,8 @@ async def read_dead_letters(settings: KafkaSettings, service: str) -> list[DeadL
     async for record in read_topic(settings, dead_letters(service)):
         texts = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
         at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
-        if _REDRIVEN in texts:
+        # A mark says of no place: a letter whose sender wrote such a header is still a letter.
+        if _REDRIVEN in texts and f"{_ABOUT}topic" not in texts:
             redriven[texts[_REDRIVEN]] = (at, texts.get(_REDRIVEN_BY, ""))
         else:
             letter = _letter(service, record, texts, at)
@@ -78,8 +96,16 @@ async def redrive(
 ) -> None:
     """Send each to its own topic with the same key, headers and bytes, then remember that.
 
-    Interrupted in between it is sent once more the next time, which its reader's inbox finds out.
+    Interrupted in between it is sent once more the next time, which its reader's inbox finds out. Raises
+    `Reject`, and sends none, when there is one of them that is not what it was.
     """
+    for letter in letters:
+        if letter.why_not_again is not None:
+            raise conflict(
+                f"the dead letter {letter.id} cannot be sent again: {letter.why_not_again}",
+                value=letter.id,
+                cure="its sender sends it once more, in a form that can be read",
+            )
     async with _producer(settings) as producer:
         for letter in letters:
             await producer.send_and_wait(
@@ -120,7 +146,9 @@ def choose(
 def _letter(service: str, record: Record, texts: dict[str, str], at: datetime) -> DeadLetter:
     topic, partition, offset = (texts.get(f"{_ABOUT}{name}", "") for name in ("topic", "partition", "offset"))
     headers = tuple(
-        (name, value) for name, value in without_tokens(record.headers) if not name.startswith(_ABOUT)
+        (name, value)
+        for name, value in without_tokens(record.headers)
+        if not name.startswith((_ABOUT, "redriven_"))
     )
     # A broker that forgot counts from 0 again: what it is belongs to its name, too.
     what = hashlib.sha256(repr((topic, partition, offset, record.key, record.value, headers)).encode())
@@ -128,14 +156,21 @@ def _letter(service: str, record: Record, texts: dict[str, str], at: datetime) -
         id=what.hexdigest()[:12],
         service=service,
         topic=topic,
-        partition=int(partition or 0),
-        offset=int(offset or 0),
+        partition=_number(partition),
+        offset=_number(offset),
         reason=texts.get(f"{_ABOUT}reason", ""),
         buried_at=at,
         key=record.key,
         body=record.value,
         headers=headers,
+        original_bytes=texts.get(f"{_ABOUT}bytes"),
+        original_sha256=texts.get(f"{_ABOUT}sha256"),
     )
+
+
+def _number(text: str) -> int:
+    fits = text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
+    return int(text) if fits else _NOWHERE
 
 
 @asynccontextmanager
