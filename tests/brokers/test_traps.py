@@ -27,6 +27,7 @@ from local.ports import free_port
 from shared.contracts.header_names import without_tokens
 from shared.contracts.releases import PublishRelease
 from shared.contracts.topics import RELEASE_COMMANDS, Topic
+from shared.errors import Reject
 from shared.messaging.consumer import Consumer
 from shared.messaging.inbox import Inbox
 from shared.messaging.offsets import COMMIT_EVERY_S, Offsets, commit_when_due
@@ -102,7 +103,7 @@ async def test_a_message_too_large_for_its_topic_never_reaches_the_outbox(place:
         package="0" * 64,
     )
     service = place.service()
-    with pytest.raises(ValueError, match="content store"):
+    with pytest.raises(Reject, match="can be sent"):
         async with service.database.transaction() as tx:
             tx.send(huge)
     assert await service.unsent() == 0
