@@ -34,7 +34,7 @@ async def settle(
     async with inbox.database.transaction() as tx:
         await tx.begin()
         known = await known_of(tx, claimed)
-        senders = await vouched([found.received for _, found in at.values()], tx)
+        senders = await vouched([(record, found.received) for record, found in at.values()], tx)
         for number, (record, found) in enumerate(at.values()):
             entry = known.get((claimed[number].envelope.source, claimed[number].envelope.id))
             if entry is not None and entry.digest == claimed[number].digest:
