@@ -1,4 +1,4 @@
-"""`prisma/migrations/adopted.toml`: which migrations of which Systems a Project had before we knew it.
+"""`adopted.toml` beside the migrations: which migrations of which Systems a Project had before we knew it.
 
 What a Run installs says so in the migration's own folder. The folders that a Project was adopted with stay as
 they are, and one of them may hold several migrations, or a part of one.
@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.contracts.values import Digest, SystemName
 from shared.declarations import read_toml
 
-ADOPTED_FILE = "prisma/migrations/adopted.toml"
 _BYTES_MAX = 1 << 20
 _HEAD = "# The Systems' migrations that this Project had when it was adopted, and the folder that has each.\n"
 
@@ -32,10 +31,10 @@ class _File(BaseModel):
     migration: tuple[Adopted, ...] = ()
 
 
-def read_adopted(text: str) -> tuple[Adopted, ...]:
-    """Raises `Reject` with every mistake."""
+def read_adopted(text: str, file: str) -> tuple[Adopted, ...]:
+    """Raises `Reject` with every mistake in `file`."""
     # A row of five lines for each migration of a long history.
-    return read_toml(text, _File, file=ADOPTED_FILE, bytes_max=_BYTES_MAX, nul=True).migration
+    return read_toml(text, _File, file=file, bytes_max=_BYTES_MAX, nul=True).migration
 
 
 def write_adopted(migrations: tuple[Adopted, ...]) -> str:

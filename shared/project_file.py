@@ -36,6 +36,7 @@ def faults(definition: ProjectDefinition) -> list[Refusal]:
         *_variables("production", environments.production),
         *_variables("staging", environments.staging),
         *_paths(definition),
+        *_prisma(definition),
     ]
     if not _BRANCH.fullmatch(environments.production.branch):
         refusals.append(
@@ -129,6 +130,20 @@ def _paths(definition: ProjectDefinition) -> list[Refusal]:
         for field, path in paths.items()
         if path is not None and (path.startswith("/") or ".." in path.split("/"))
     ]
+
+
+def _prisma(definition: ProjectDefinition) -> list[Refusal]:
+    prisma = definition.prisma
+    folders = {"prisma.schemas": prisma.schemas, "prisma.migrations": prisma.migrations}
+    refusals = [
+        _refusal("Systems are installed there", field, path, "keep Prisma's files in a folder of their own")
+        for field, path in folders.items()
+        if path.split("/")[0] == "systems"
+    ]
+    if f"{prisma.schemas}/".startswith(f"{prisma.migrations}/"):
+        cure = "name the folder of the schema files, which holds the migrations or lies beside them"
+        refusals.append(_refusal("these are the migrations", "prisma.schemas", prisma.schemas, cure))
+    return refusals
 
 
 def _refusal(reason: str, field: str, value: str, cure: str) -> Refusal:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from cli.adoption.schema import schema_files
 from cli.adoption.survey import BRANCH, Survey
-from shared.adopted import ADOPTED_FILE, write_adopted
+from shared.adopted import write_adopted
 from shared.clients.git import Git
-from shared.contracts.projects import ProjectDefinition
+from shared.contracts.projects import PrismaPaths, ProjectDefinition
 from shared.contracts.values import Commit
 from shared.project_file import PROJECT_FILE, VERSION_MAP_FILE, write_version_map
 
@@ -24,7 +24,7 @@ def changes(survey: Survey, project: str, branch: str) -> dict[str, str | None]:
         **dict.fromkeys(schema_files(survey.files)),
         **survey.schema,
         VERSION_MAP_FILE: write_version_map(survey.pins),
-        ADOPTED_FILE: write_adopted(found),
+        PrismaPaths().adopted_file: write_adopted(found),
     }
     if PROJECT_FILE not in survey.files:
         wanted[PROJECT_FILE] = project_file(project, branch)

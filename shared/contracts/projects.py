@@ -78,6 +78,56 @@ class StagingData(Contract):
         return self
 
 
+RepositoryFolder = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_@()+][A-Za-z0-9._@()+-]*(/[A-Za-z0-9_@()+][A-Za-z0-9._@()+-]*)*$",
+        max_length=200,
+        examples=["packages/database/prisma/schema"],
+    ),
+]
+"""A folder below the repository's root, without a slash at its ends."""
+
+
+class PrismaPaths(Contract):
+    """Where Prisma's files lie in the repository; a package has them in `prisma/`, whatever stands here."""
+
+    schemas: RepositoryFolder = Field(
+        default="prisma/schema", description="the folder of the schema files, a System's part in its own"
+    )
+    migrations: RepositoryFolder = Field(default="prisma/migrations", description="Prisma's migrations")
+
+    @property
+    def main(self) -> str:
+        """The Project's own part of the schema."""
+        return f"{self.schemas}/main.prisma"
+
+    @property
+    def single(self) -> str:
+        """The schema as one file, as most Projects begin."""
+        return f"{self.schemas}.prisma"
+
+    @property
+    def lock_file(self) -> str:
+        """Says for which database Prisma keeps the migrations."""
+        return f"{self.migrations}/migration_lock.toml"
+
+    @property
+    def adopted_file(self) -> str:
+        """Which migrations of Systems the Project had when it was adopted."""
+        return f"{self.migrations}/adopted.toml"
+
+    def fragment(self, system: SystemName) -> str:
+        """A System's part of the schema."""
+        return f"{self.schemas}/{system}.prisma"
+
+    def is_schema(self, path: str) -> bool:
+        """Whether the file is part of the Project's schema."""
+        if path == self.single:
+            return True
+        return path.startswith(f"{self.schemas}/") and path.endswith(".prisma")
+
+
 class Workflows(Contract):
     """The partner's own rules."""
 
@@ -168,6 +218,7 @@ class ProjectDefinition(Contract):
     staging: StagingData = StagingData()
     workflows: Workflows = Workflows()
     checks: Checks
+    prisma: PrismaPaths = Field(default=PrismaPaths(), exclude_if=lambda prisma: prisma == PrismaPaths())
     pool: PoolName | None = Field(
         default=None,
         description="the worker pool that does its stages; none for the common workers",

@@ -15,8 +15,9 @@ from cli.adoption.proposal import changes, project_file, push, unmade_commands
 from cli.adoption.schema import FOLDER, SINGLE, take_apart
 from cli.adoption.survey import BRANCH, Asked, Survey, look
 from local.example import EXAMPLES, package_folder
-from shared.adopted import ADOPTED_FILE, Adopted, read_adopted, write_adopted
+from shared.adopted import Adopted, read_adopted, write_adopted
 from shared.clients.git import Git
+from shared.contracts.projects import PrismaPaths
 from shared.contracts.releases import PackageMigration, Release
 from shared.errors import Reject
 from shared.packages.archive import pack_folder
@@ -174,7 +175,7 @@ ADOPTED = st.builds(
 
 @given(st.lists(ADOPTED, max_size=4))
 def test_what_was_adopted_reads_as_it_was_written(migrations: list[Adopted]) -> None:
-    assert list(read_adopted(write_adopted(tuple(migrations)))) == migrations
+    assert list(read_adopted(write_adopted(tuple(migrations)), "adopted.toml")) == migrations
 
 
 def test_the_proposed_project_file_is_good_but_for_the_commands_it_asks_for() -> None:
@@ -224,9 +225,9 @@ async def test_a_project_as_published_is_settled_and_its_proposal_is_made_once(t
     again = await look(git, remote.asked(), RELEASES, lambda each: package(each.system, each.version))
     assert changes(again, "harbour", "main") == {}
     assert await push(git, again, {}, 1_700_000_002) == first == await git.head(BRANCH)
-    adopted = await git.show(first, ADOPTED_FILE)
+    adopted = await git.show(first, PrismaPaths().adopted_file)
     assert adopted is not None
-    assert {each.folder for each in read_adopted(adopted.decode())} == {"20240101000000_init"}
+    assert {each.folder for each in read_adopted(adopted.decode(), "adopted.toml")} == {"20240101000000_init"}
 
 
 @pytest.mark.parametrize(

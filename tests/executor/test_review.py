@@ -15,6 +15,7 @@ from services.executor.stages.project_tree import migrations_at
 from shared.clients.database_urls import database_of
 from shared.clients.secrets import Secrets
 from shared.contracts.facts import ReviewFacts
+from shared.contracts.projects import PrismaPaths
 from shared.contracts.stages import Finding
 from shared.errors import Failure, Retry
 from tests.executor.conftest import NewDatabase
@@ -56,7 +57,8 @@ async def reviewing(
         database = await plain_role(database)
     world = await make_merge_world(folder, files)
     if migrated:
-        await migrations.apply(database, await migrations_at(world.remote, await world.head("main")), (0, 0))
+        history = await migrations_at(world.remote, await world.head("main"), PrismaPaths())
+        await migrations.apply(database, history, (0, 0))
     return ReviewWorld(world, database, staging)
 
 

@@ -11,6 +11,7 @@ from services.executor.stages.data_impact import foresee
 from services.executor.stages.project_tree import migrations_at, tables_at
 from services.executor.stages.ways_down import find_ways_down
 from shared.contracts.facts import MigrateFacts, PlannedMigration
+from shared.contracts.projects import PrismaPaths
 from shared.contracts.tasks import InstalledMigration
 from shared.errors import Failure
 from tests.executor.conftest import NewDatabase
@@ -226,10 +227,10 @@ async def test_a_way_down_that_nobody_wrote_is_made_tried_and_taken(
         PlannedMigration.model_validate(each.model_dump() | {"sql": sql[each.name]})
         for each in world.installed
     ]
-    known = await tables_at(world.clone, world.base)
+    known = await tables_at(world.clone, world.base, PrismaPaths())
     foreseen = await foresee(world.production, planned, known, tmp_path)
     schema = await schema_digest(world.production)
-    history = await migrations_at(world.clone, world.base)
+    history = await migrations_at(world.clone, world.base, PrismaPaths())
     found = await find_ways_down(world.job("review"), world.tools, history, foreseen, schema, known)
     assert [each.way_down and (each.way_down.mark, each.way_down.source) for each in found] == [
         ("reversible", "generated"),

@@ -14,7 +14,7 @@ from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import session
 from services.executor.stages import deploy, migrate
 from services.executor.stages.project_tree import migrations_at
-from shared.contracts.projects import StagingData
+from shared.contracts.projects import PrismaPaths, StagingData
 from shared.errors import Failure
 from shared.packages.archive import pack_folder
 from tests.executor.conftest import NewDatabase
@@ -139,7 +139,7 @@ async def test_a_way_down_that_changed_since_it_was_tried_does_not_run(
     """Would catch a down.sql that the repository changed after the candidate was proven."""
     world = await make_world(tmp_path, new_database)
     await proven(world)
-    history = await migrations_at(world.clone, await world.clone.head(BRANCH) or "")
+    history = await migrations_at(world.clone, await world.clone.head(BRANCH) or "", PrismaPaths())
     folders = [each.folder for each in world.installed]
     ours = [each for each in history if each.folder == folders[0]]
     await migrations.apply(world.production, history, (1, 1), wanted=[ours[0].folder], run=folders)

@@ -146,7 +146,7 @@ def _problems(column: Column, known: tuple[Model, FieldOf] | None) -> list[Findi
             _finding(
                 f"{column.table}.{column.column}",
                 "Production has this column, but no schema file knows it, so nobody said how to mask it.",
-                "add it to a model under prisma/schema, or drop it in a migration",
+                "add it to a model of the schema files, or drop it in a migration",
             )
         ]
     model, each = known

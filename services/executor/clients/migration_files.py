@@ -1,20 +1,28 @@
-"""The folders of `prisma/migrations`, as they lie in a repository. Pure."""
+"""The folders of Prisma's migrations, as they lie in a repository. Pure."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 FOLDER = "prisma/migrations"
+"""Where they lie unless the Project says otherwise."""
 
 
 @dataclass(frozen=True)
 class Migration:
-    """One folder of `prisma/migrations`; the checksum is the sha256, in hexadecimal, of migration.sql."""
+    """One folder of the migrations; the checksum is the sha256, in hexadecimal, of migration.sql."""
 
     folder: str
     sql: str
     checksum: str
     down_sql: str | None = None
+    parent: str = FOLDER
+    """The folder of all the migrations, from the repository's root."""
+
+    @property
+    def path(self) -> str:
+        """Its folder, from the repository's root."""
+        return f"{self.parent}/{self.folder}"
 
     def ran_as(self, checksum: str) -> bool:
         """Whether this script has that checksum as Prisma compares: Git may have changed the line ends."""
@@ -28,13 +36,16 @@ class Migration:
         return checksum in ["".join(f"{byte:x}" for byte in digest) for digest in digests]
 
 
-def read_migrations(files: Mapping[str, bytes]) -> tuple[Migration, ...]:
-    """The migrations among a repository's files (path to content), in Prisma's order: by folder name."""
+def read_migrations(files: Mapping[str, bytes], parent: str = FOLDER) -> tuple[Migration, ...]:
+    """The migrations below `parent` among a repository's files (path to content), in Prisma's order.
+
+    Prisma goes by the folder's name.
+    """
     found = []
     for path in sorted(files):
-        folder, _, name = path.removeprefix(FOLDER + "/").rpartition("/")
-        if path.startswith(FOLDER + "/") and name == "migration.sql" and folder and "/" not in folder:
-            down = files.get(f"{FOLDER}/{folder}/down.sql")
+        folder, _, name = path.removeprefix(parent + "/").rpartition("/")
+        if path.startswith(parent + "/") and name == "migration.sql" and folder and "/" not in folder:
+            down = files.get(f"{parent}/{folder}/down.sql")
             content = files[path]
             found.append(
                 Migration(
@@ -42,6 +53,7 @@ def read_migrations(files: Mapping[str, bytes]) -> tuple[Migration, ...]:
                     sql=content.decode(),
                     checksum=hashlib.sha256(content).hexdigest(),
                     down_sql=None if down is None else down.decode(),
+                    parent=parent,
                 )
             )
     # By the name alone: in a whole path the slash that follows a name would count too.

@@ -29,7 +29,8 @@ def misfits(rows: Sequence[Row], by_folder: Mapping[str, Migration], run: Collec
     done = {row.name for row in rows if row.applied}
     pending = {name: each for name, each in by_folder.items() if name not in done}
     last = max((name for name in done if name not in run and _STAMPED.match(name)), default="")
-    found = [finding for row in rows for finding in _of_row(row, by_folder, pending)]
+    parent = next((each.parent for each in by_folder.values()), FOLDER)
+    found = [finding for row in rows for finding in _of_row(row, parent, by_folder, pending)]
     for name in sorted(pending.keys() - {row.name for row in rows if row.unfinished}):
         found += _of_pending(name, name in run, last)
     return found
@@ -39,7 +40,7 @@ def script_faults(migrations: Collection[Migration]) -> list[Finding]:
     """Why one of these could not run or not be undone, found by reading."""
     found: list[Finding] = []
     for each in migrations:
-        path = f"{FOLDER}/{each.folder}"
+        path = each.path
         if len(each.folder.encode()) > _NAME_BYTES_MAX:
             found.append(finding(path, "Prisma keeps no name longer than 255 bytes.", "shorten the name"))
         for fault in faults_of(each.sql):
@@ -56,7 +57,7 @@ def not_permitted(migrations: Iterable[Migration]) -> list[Finding]:
     an older one.
     """
     concerns = [
-        (f"{FOLDER}/{each.folder}/{name}", concern)
+        (f"{each.path}/{name}", concern)
         for each in migrations
         for name, sql in (("migration.sql", each.sql), ("down.sql", each.down_sql or ""))
         for concern in refused_in(sql)
@@ -82,34 +83,34 @@ def _down_faults(path: str, sql: str) -> Iterator[Finding]:
 
 
 def _of_row(
-    row: Row, by_folder: Mapping[str, Migration], pending: Mapping[str, Migration]
+    row: Row, parent: str, by_folder: Mapping[str, Migration], pending: Mapping[str, Migration]
 ) -> Iterator[Finding]:
     known = by_folder.get(row.name)
     if row.unfinished:
-        yield from _of_unfinished(row, known)
+        yield from _of_unfinished(row, parent, known)
     elif row.applied and known is None:
         renamed = next((name for name, each in pending.items() if each.ran_as(row.checksum)), None)
         if renamed is not None:
             yield finding(
                 row.name,
                 f"It was renamed to {renamed} after it was applied, and would be applied again.",
-                f"name the folder {FOLDER}/{row.name} again",
+                f"name the folder {parent}/{row.name} again",
             )
         else:
             yield finding(
                 row.name,
                 "It is applied to the database, but the repository has no such folder.",
-                f"bring back {FOLDER}/{row.name}, as it was when it ran",
+                f"bring back {parent}/{row.name}, as it was when it ran",
             )
     elif row.applied and known is not None and not known.ran_as(row.checksum):
         yield finding(
             row.name,
             f"It was edited after it was applied: sha256 {known.checksum}, but {row.checksum} ran.",
-            f"restore {FOLDER}/{row.name}/migration.sql and put the change into a new migration",
+            f"restore {parent}/{row.name}/migration.sql and put the change into a new migration",
         )
 
 
-def _of_unfinished(row: Row, known: Migration | None) -> Iterator[Finding]:
+def _of_unfinished(row: Row, parent: str, known: Migration | None) -> Iterator[Finding]:
     resolve = f"prisma migrate resolve --rolled-back {row.name} (or --applied)"
     if row.logs is not None or not row.ours or known is None:
         yield finding(
@@ -121,7 +122,7 @@ def _of_unfinished(row: Row, known: Migration | None) -> Iterator[Finding]:
         yield finding(
             row.name,
             f"It was edited after {row.parts} of its transactions were committed.",
-            f"restore {FOLDER}/{row.name}/migration.sql as it was when it ran",
+            f"restore {parent}/{row.name}/migration.sql as it was when it ran",
         )
     elif _cannot_tell(known):
         yield finding(

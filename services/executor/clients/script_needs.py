@@ -7,7 +7,7 @@ from typing import Any
 
 from postgast import pg_query_pb2
 
-from services.executor.clients.migration_files import FOLDER, Migration
+from services.executor.clients.migration_files import Migration
 from shared.sql.actions import (
     Action,
     AddColumn,
@@ -102,7 +102,7 @@ def needs_of(migrations: Sequence[Migration], schema: str = DEFAULT_SCHEMA) -> N
         except Unreadable:
             continue
         for statement in statements:
-            place = f"{FOLDER}/{migration.folder}/migration.sql:{statement.line}"
+            place = f"{migration.path}/migration.sql:{statement.line}"
             _read(statement, place, needs)
     return needs
 

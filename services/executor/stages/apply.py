@@ -13,7 +13,7 @@ from services.executor.stages.branch import (
 from services.executor.stages.merging import MergedAll, file_changes, merge_all
 from services.executor.stages.project_tree import RUN_TRAILER, kept_ref
 from services.executor.stages.tools import Packages, Tools
-from services.executor.stages.unified_schema import require_one_schema
+from services.executor.stages.unified_schema import SchemaFiles, require_one_schema
 from shared.clients.git import Git, RefUpdate
 from shared.clients.git_merge import Conflict, hunks
 from shared.contracts.facts import ApplyFacts
@@ -35,12 +35,12 @@ async def run(job: Job, task: ApplyTask, tools: Tools) -> ApplyFacts:
     head = await read_branch(git, job, task)
     start = await first_start(git, job, task, head)
     if start is None:
-        merged = await merge_all(git, head, upgrades, job.project.id)
+        merged = await merge_all(git, head, upgrades, job.project.definition)
         commit = await _commits(git, job, upgrades, head, merged)
         await _push(job, git, task.branch, commit, head)
         await _refuse_conflicts(job, git, task.branch, commit, merged.conflicts, by_hand=False)
     else:
-        merged = await merge_all(git, start, upgrades, job.project.id)
+        merged = await merge_all(git, start, upgrades, job.project.definition)
         untouched = head == await _commits(git, job, upgrades, start, merged)
         await _refuse_conflicts(job, git, task.branch, head, merged.conflicts, by_hand=not untouched)
         commit = head
@@ -53,12 +53,13 @@ async def run(job: Job, task: ApplyTask, tools: Tools) -> ApplyFacts:
         f"git fetch && git switch {task.branch}, correct it, commit, push, then: "
         f"upgradepath run continue {job.run_id}"
     )
-    await require_one_schema(git, tools, base, commit, cure=cure)
+    prisma = job.project.definition.prisma
+    await require_one_schema(SchemaFiles(git, tools, prisma), base, commit, cure=cure)
     return ApplyFacts(
         commit=commit,
         tree=await git.tree(commit),
         base=base,
-        files=await file_changes(git, base, commit, upgrades, {}),
+        files=await file_changes(git, base, commit, upgrades, {}, prisma),
     )
 
 

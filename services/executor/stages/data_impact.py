@@ -8,7 +8,6 @@ from services.executor.clients import probes, squawk
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import server_version
 from services.executor.clients.surroundings import room_in, surroundings
-from services.executor.stages.numbering import MIGRATIONS
 from shared.contracts.facts import PlannedMigration
 from shared.contracts.impact import MigrationImpact, SqlRisk, StatementImpact
 from shared.contracts.stages import Finding
@@ -91,7 +90,7 @@ def _read(migration: PlannedMigration) -> tuple[Statement, ...]:
     except Unreadable as error:
         finding = Finding(
             kind="migration",
-            subject=f"{MIGRATIONS}/{migration.folder}/migration.sql",
+            subject=f"{migration.system}: prisma/migrations/{migration.name}/migration.sql",
             detail=str(error),
             cure=f"ask who publishes {migration.system} for a release in which PostgreSQL can read it",
         )

@@ -43,7 +43,7 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
     git = await tools.git(job)
     url = production_url(job, tools)
     commit = await merge_commit(git, job, task)
-    history = await migrations_at(git, task.commit)
+    history = await migrations_at(git, task.commit, job.project.definition.prisma)
     require_proven_scripts(approved, history)
     await _require_unmoved(job, git, task, tools, commit, history)
 

@@ -1,7 +1,8 @@
 """Systems merged three-way into a Project's tree.
 
 Base is the old package as it was published, ours the Project, theirs the new package. A package installs
-`systems/<name>/`, `prisma/schema/<name>.prisma` and, key by key, `config/<name>.toml`.
+`systems/<name>/`, its part of the schema (`prisma/schema/<name>.prisma`, unless the Project
+keeps it elsewhere) and, key by key, `config/<name>.toml`.
 """
 
 import re
@@ -16,6 +17,7 @@ from services.executor.stages.tools import Packages
 from shared.clients.git import Entry, Git, Labels
 from shared.clients.git_merge import Conflict, Merge, hunks
 from shared.contracts.facts import ConfigChange, FileChange
+from shared.contracts.projects import PrismaPaths, ProjectDefinition
 from shared.contracts.stages import Finding
 from shared.contracts.values import SystemName
 from shared.declarations import parse_toml
@@ -49,17 +51,14 @@ class MergedAll:
         return self.trees[-1]
 
 
-def schema_path(system: SystemName) -> str:
-    """Where a System's schema fragment is installed."""
-    return f"prisma/schema/{system}.prisma"
-
-
 def config_path(system: SystemName) -> str:
     """Where a System's configuration is."""
     return f"config/{system}.toml"
 
 
-async def merge_all(git: Git, tree: str, upgrades: Sequence[Packages], project: str) -> MergedAll:
+async def merge_all(
+    git: Git, tree: str, upgrades: Sequence[Packages], project: ProjectDefinition
+) -> MergedAll:
     """Merge every upgrade into `tree`, also after one that conflicts: all conflicts are told at once."""
     trees: list[str] = []
     conflicts: list[tuple[SystemName, Conflict]] = []
@@ -73,10 +72,12 @@ async def merge_all(git: Git, tree: str, upgrades: Sequence[Packages], project: 
     return MergedAll(tuple(trees), tuple(conflicts), tuple(config))
 
 
-async def merge_system(git: Git, tree: str, packages: Packages, project: str) -> Merged:
+async def merge_system(git: Git, tree: str, packages: Packages, project: ProjectDefinition) -> Merged:
     """Merge one System. Raises `Failure` for a configuration file that cannot be read."""
     system = packages.upgrade.system
-    old, new = await installed(git, packages.old), await installed(git, packages.new)
+    fragment = project.prisma.fragment(system)
+    old = await installed(git, packages.old, fragment)
+    new = await installed(git, packages.new, fragment)
     # What is never merged is the same on all three sides, so there is nothing to decide.
     imposed = {
         path: new.get(path)
@@ -84,14 +85,14 @@ async def merge_system(git: Git, tree: str, packages: Packages, project: str) ->
         if _overwritten(packages.new, path.removeprefix(f"systems/{system}/"))
     }
     gone: dict[str, Entry | None] = dict.fromkeys(
-        [*await git.paths(tree, f"systems/{system}"), *await git.paths(tree, schema_path(system))]
+        [*await git.paths(tree, f"systems/{system}"), *await git.paths(tree, fragment)]
     )
     base = await git.tree_with(tree, {**gone, **old, **imposed})
     theirs = await git.tree_with(tree, {**gone, **new})
     ours = await git.tree_with(tree, imposed)
-    labels = Labels(ours=project, theirs=f"{system}-{packages.upgrade.to_version}")
+    labels = Labels(ours=project.id, theirs=f"{system}-{packages.upgrade.to_version}")
     merge = await git.merge(base, ours, theirs, labels)
-    merge = await _with_fragment(git, merge, schema_path(system), (base, ours, theirs), labels)
+    merge = await _with_fragment(git, merge, fragment, (base, ours, theirs), labels)
 
     path = config_path(system)
     text = await _text(git, tree, path)
@@ -127,17 +128,22 @@ async def _with_fragment(
     return Merge(await git.tree_with(merge.tree, {path: data}), conflicts)
 
 
-async def installed(git: Git, package: Package) -> dict[str, Entry]:
-    """A package's pristine files as they would stand in a Project, kept in the clone."""
+async def installed(git: Git, package: Package, fragment: str) -> dict[str, Entry]:
+    """A package's pristine files as they would stand in a Project, its part of the schema at `fragment`."""
     files = {f"systems/{package.system}/{path}": file for path, file in package.files.items()}
     if package.schema:
-        files[schema_path(package.system)] = ("100644", package.schema.encode())
+        files[fragment] = ("100644", package.schema.encode())
     blobs = await git.write([data for _, data in files.values()])
     return {path: Entry(mode, blob) for (path, (mode, _)), blob in zip(files.items(), blobs, strict=True)}
 
 
 async def file_changes(
-    git: Git, before: str, after: str, upgrades: Sequence[Packages], disputes: Mapping[str, str]
+    git: Git,
+    before: str,
+    after: str,
+    upgrades: Sequence[Packages],
+    disputes: Mapping[str, str],
+    prisma: PrismaPaths,
 ) -> tuple[FileChange, ...]:
     """Every file that differs between two trees, or that conflicts, with who had edited it before.
 
@@ -148,8 +154,8 @@ async def file_changes(
     prefixes: list[str] = []
     for packages in upgrades:
         system = packages.upgrade.system
-        pristine |= await installed(git, packages.old)
-        prefixes += [f"systems/{system}/", schema_path(system)]
+        pristine |= await installed(git, packages.old, prisma.fragment(system))
+        prefixes += [f"systems/{system}/", prisma.fragment(system)]
         text = await _text(git, before, config_path(system))
         if text is not None and await _values(config_path(system), text) != packages.old.manifest.config:
             edited.add(config_path(system))

@@ -6,7 +6,7 @@ from functools import partial
 import asyncpg
 
 from services.executor.clients import migrations
-from services.executor.clients.migration_files import FOLDER, Migration
+from services.executor.clients.migration_files import Migration
 from services.executor.clients.migration_table import Row, reading
 from services.executor.clients.postgres import create_database, drop_database, schema_digest
 from services.executor.stages import staging
@@ -18,7 +18,7 @@ from services.executor.stages.return_trip import go_down, settle, start_of
 from services.executor.stages.staging import StagingDatabase, production_url, staging_database
 from services.executor.stages.timing import timed
 from services.executor.stages.tools import Tools
-from services.executor.stages.unified_schema import Proof, require_made_by_migrations
+from services.executor.stages.unified_schema import Proof, SchemaFiles, require_made_by_migrations
 from shared.clients.git import Git
 from shared.contracts.facts import MigrateFacts, PlannedMigration
 from shared.contracts.stages import Finding
@@ -32,7 +32,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     """Safe to repeat: what is on the branch and in staging's database already stays as it is."""
     git = await tools.git(job)
     commit = await _install(job, git, task, tools)
-    history = await migrations_at(git, commit)
+    history = await migrations_at(git, commit, job.project.definition.prisma)
     wanted = in_order(task.migrations)
     before = tuple(migration for migration in history if migration.folder not in wanted)
     await require_ready(production_url(job, tools), history, wanted, where="production")
@@ -42,7 +42,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
         database, _ = await staging.rebuild(job, tools, git, commit, before)
     await require_ready(database.url, history, wanted, where="staging")
     head = await git.head(job.project.definition.environments.production.branch)
-    kept = await known_tables(git, head or commit) or {}
+    kept = await known_tables(git, head or commit, job.project.definition.prisma) or {}
     there = await migrations.applied(database.url)
     by_folder = {each.folder: each for each in history}
     ours = [by_folder[each] for each in wanted]
@@ -54,7 +54,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
         await settle(database.url, history, ours, start, job.fencing_token)
     async with job.journal.effect("migrate-staging", ", ".join(wanted)):
         done = await migrations.apply(database.url, history, job.fencing_token, wanted=wanted, run=wanted)
-    proof = Proof(git, tools, commit, before)
+    proof = Proof(SchemaFiles(git, tools, job.project.definition.prisma), commit, before)
     await _prove(job, database, history, partial(require_made_by_migrations, job, proof))
     steps = list(await timed(database.url, production_url(job, tools), ours, done))
     if start is not None:
@@ -80,14 +80,16 @@ def in_order(installed: tuple[InstalledMigration, ...]) -> list[str]:
 
 async def _install(job: Job, git: Git, task: MigrateTask, tools: Tools) -> Commit:
     """Commit the folders that the branch lacks, and push. A folder that is there is the maintainer's word."""
-    there = await git.paths(task.commit, FOLDER)
-    missing = [each for each in task.migrations if f"{FOLDER}/{each.folder}/migration.sql" not in there]
-    await require_postgresql(git, task.commit)
+    prisma = job.project.definition.prisma
+    parent = prisma.migrations
+    there = await git.paths(task.commit, parent)
+    missing = [each for each in task.migrations if f"{parent}/{each.folder}/migration.sql" not in there]
+    await require_postgresql(git, task.commit, prisma)
     head = await git.head(task.branch)
     if not missing:
         commit = task.commit
     else:
-        files = installed_files(await _planned(task, missing, tools))
+        files = installed_files(await _planned(task, missing, tools), parent)
         tree = await git.tree_with(task.commit, files)
         subject = f"Install {len(missing)} migration{'s' if len(missing) > 1 else ''}"
         body = "\n".join(each.folder for each in missing)

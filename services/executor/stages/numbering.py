@@ -12,7 +12,6 @@ from shared.contracts.values import Digest, SystemName
 from shared.errors import Failure
 from shared.packages.package import Package
 
-MIGRATIONS = "prisma/migrations"
 SOURCE = "source.toml"
 _STAMPED = re.compile(r"(?P<stamp>\d{14})_.+")
 _FORMAT = "%Y%m%d%H%M%S"
@@ -74,11 +73,11 @@ def plan_migrations(
     return tuple(planned)
 
 
-def installed_files(migrations: Iterable[PlannedMigration]) -> Mapping[str, bytes]:
-    """The files with which migrations stand in the Project, by their paths."""
+def installed_files(migrations: Iterable[PlannedMigration], parent: str) -> Mapping[str, bytes]:
+    """The files with which migrations stand in the Project, by their paths below `parent`."""
     files: dict[str, bytes] = {}
     for migration in migrations:
-        folder = f"{MIGRATIONS}/{migration.folder}"
+        folder = f"{parent}/{migration.folder}"
         files[f"{folder}/migration.sql"] = migration.sql.encode()
         files[f"{folder}/{SOURCE}"] = write_source(migration).encode()
         if migration.down_sql is not None:

@@ -24,7 +24,7 @@ async def run(job: Job, task: PrepareTask, tools: Tools) -> PrepareFacts:
             await moved_finding(git, production.branch, task.base, head, cure="request a new plan"),
         )
     commit = await _branch(job, git, task)
-    history = await migrations_at(git, task.base)
+    history = await migrations_at(git, task.base, job.project.definition.prisma)
     database, copied = await staging.rebuild(job, tools, git, task.base, history)
     return PrepareFacts(
         commit=commit, database=database.name, rows=copied.rows, masked_columns=copied.masked_columns

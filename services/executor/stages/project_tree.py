@@ -5,16 +5,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from services.executor.clients.losses import Tables
-from services.executor.clients.migration_files import FOLDER, Migration, read_migrations
+from services.executor.clients.migration_files import Migration, read_migrations
 from services.executor.clients.prisma import Model, read_models
 from services.executor.stages.scratch import temporary_folder
 from shared.clients.git import LINKS_AND_FOLDERS, Git
+from shared.contracts.projects import PrismaPaths
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure
 
 RUN_TRAILER = "Upgradepath-Run"
-_SCHEMAS = "prisma"
 SCHEMA_CURE = "correct the schema file; prisma validate helps"
 
 
@@ -35,46 +35,46 @@ async def files_below(git: Git, tree: str, prefix: str) -> dict[str, bytes]:
     return {path: blobs[entry.blob] for path, entry in entries.items()}
 
 
-async def migrations_at(git: Git, tree: str) -> tuple[Migration, ...]:
+async def migrations_at(git: Git, tree: str, prisma: PrismaPaths) -> tuple[Migration, ...]:
     """The Project's migrations in Prisma's order. Raises Failure for a script that is no UTF-8."""
-    files = await files_below(git, tree, FOLDER)
+    files = await files_below(git, tree, prisma.migrations)
     try:
-        return read_migrations(files)
+        return read_migrations(files, prisma.migrations)
     except UnicodeDecodeError as error:
-        raise unreadable(FOLDER, str(error), "save migration.sql and down.sql as UTF-8") from error
+        raise unreadable(prisma.migrations, str(error), "save migration.sql and down.sql as UTF-8") from error
 
 
-async def schema_files(git: Git, tree: str) -> dict[str, str]:
+async def schema_files(git: Git, tree: str, prisma: PrismaPaths) -> dict[str, str]:
     """Path to text of every schema file. Raises Failure for one that is no UTF-8."""
-    files = await files_below(git, tree, _SCHEMAS)
+    files = await files_below(git, tree, prisma.schemas) | await files_below(git, tree, prisma.single)
     try:
-        return {path: data.decode() for path, data in files.items() if path.endswith(".prisma")}
+        return {path: data.decode() for path, data in files.items() if prisma.is_schema(path)}
     except UnicodeDecodeError as error:
-        raise unreadable("prisma/schema", str(error), SCHEMA_CURE) from error
+        raise unreadable(prisma.schemas, str(error), SCHEMA_CURE) from error
 
 
-async def models_at(git: Git, tree: str) -> tuple[Model, ...]:
+async def models_at(git: Git, tree: str, prisma: PrismaPaths) -> tuple[Model, ...]:
     """The models of every schema file. Raises Failure for one that cannot be read."""
     try:
-        return read_models(await schema_files(git, tree))
+        return read_models(await schema_files(git, tree, prisma))
     except ValueError as error:
-        raise unreadable("prisma/schema", str(error), SCHEMA_CURE) from error
+        raise unreadable(prisma.schemas, str(error), SCHEMA_CURE) from error
 
 
-async def tables_at(git: Git, tree: str) -> Tables:
+async def tables_at(git: Git, tree: str, prisma: PrismaPaths) -> Tables:
     """The tables and columns that the code of a commit knows."""
     return {
         (model.schema, model.table): frozenset(
             each.column for each in model.fields if each.column is not None
         )
-        for model in await models_at(git, tree)
+        for model in await models_at(git, tree, prisma)
     }
 
 
-async def known_tables(git: Git, tree: str) -> Tables | None:
+async def known_tables(git: Git, tree: str, prisma: PrismaPaths) -> Tables | None:
     """The same; none when the schema files cannot be read, and nobody can say what the code knows."""
     try:
-        return await tables_at(git, tree)
+        return await tables_at(git, tree, prisma)
     except Failure:
         return None
 

@@ -4,14 +4,14 @@ import re
 from collections.abc import Collection, Sequence
 
 from services.executor.clients import migrations, preflight
-from services.executor.clients.migration_files import FOLDER, Migration
+from services.executor.clients.migration_files import Migration
 from services.executor.clients.restore_plan import cannot_restore
 from shared.clients.git import Git
+from shared.contracts.projects import PrismaPaths
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure
 
-_LOCK_FILE = f"{FOLDER}/migration_lock.toml"
 _POSTGRESQL = re.compile(rb'^\s*provider\s*=\s*"postgres(ql)?"', re.MULTILINE)
 
 
@@ -35,15 +35,15 @@ async def require_ready(url: str, history: Sequence[Migration], run: Collection[
         raise Failure(f"{where} cannot take the upgrade's migrations", *found)
 
 
-async def require_postgresql(git: Git, commit: Commit) -> None:
+async def require_postgresql(git: Git, commit: Commit, prisma: PrismaPaths) -> None:
     """Raise Failure when Prisma keeps these migrations for another database (P3019)."""
-    lock = await git.show(commit, _LOCK_FILE)
+    lock = await git.show(commit, prisma.lock_file)
     if lock is not None and _POSTGRESQL.search(lock) is None:
         raise Failure(
             "the Project's migrations are not for PostgreSQL (P3019)",
             Finding(
                 kind="migration",
-                subject=_LOCK_FILE,
+                subject=prisma.lock_file,
                 detail=lock.decode(errors="replace"),
                 cure='only provider = "postgresql" can be upgraded',
             ),

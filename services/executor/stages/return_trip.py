@@ -10,7 +10,7 @@ import asyncpg
 
 from services.executor.clients import migrations, reverting
 from services.executor.clients.losses import Tables
-from services.executor.clients.migration_files import FOLDER, Migration
+from services.executor.clients.migration_files import Migration
 from services.executor.clients.migration_table import FencingToken
 from services.executor.clients.postgres import Connection, described, execute_script, session, words
 from services.executor.clients.row_digests import RowDigest, digests
@@ -178,7 +178,7 @@ def _no(subject: str, detail: str) -> Failure:
             kind="migration",
             subject=subject,
             detail=detail,
-            cure=f"correct {FOLDER}/<migration>/down.sql on the upgrade branch, or remove it if no SQL brings"
+            cure="correct the migration's down.sql on the upgrade branch, or remove it if no SQL brings"
             " the rows back; push it, and run upgradepath run continue",
         ),
     )

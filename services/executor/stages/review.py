@@ -7,9 +7,8 @@ from services.executor.clients.postgres import schema_digest
 from services.executor.stages.agreement import require_pins, require_registered
 from services.executor.stages.data_impact import foresee
 from services.executor.stages.impact import impacts, read_rules
-from services.executor.stages.merging import MergedAll, file_changes, merge_all
+from services.executor.stages.merging import file_changes, merge_all
 from services.executor.stages.numbering import (
-    MIGRATIONS,
     SOURCE,
     Source,
     installed_files,
@@ -21,11 +20,12 @@ from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.reading import read_in_child
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Packages, Tools
-from services.executor.stages.unified_schema import new_problems
+from services.executor.stages.unified_schema import SchemaFiles, new_problems
 from services.executor.stages.ways_down import find_ways_down
-from shared.adopted import ADOPTED_FILE, read_adopted
+from shared.adopted import read_adopted
 from shared.clients.git import Git
 from shared.contracts.facts import PlannedMigration, ReviewFacts, VersionNotes
+from shared.contracts.projects import PrismaPaths
 from shared.contracts.stages import Finding
 from shared.contracts.tasks import ReviewTask
 from shared.contracts.values import Commit
@@ -47,33 +47,34 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
     upgrades = [await tools.packages(upgrade) for upgrade in task.upgrades]
     production = production_url(job, tools)
     production_schema = await schema_digest(production)
-    merged = await merge_all(git, head, upgrades, job.project.id)
+    merged = await merge_all(git, head, upgrades, definition)
     disputes = {
         conflict.path: f"{system}: {conflict.kind}\n{conflict.hunk}" for system, conflict in merged.conflicts
     }
     if not disputes:
         # Markers in a schema file would be errors themselves.
-        for each in await new_problems(git, tools, head, merged.tree):
+        for each in await new_problems(SchemaFiles(git, tools, definition.prisma), head, merged.tree):
             disputes[each.file] = "\n".join(filter(None, (disputes.get(each.file), each.message)))
-    planned = await _migrations(git, head, upgrades)
+    planned = await _migrations(git, head, upgrades, definition.prisma)
     await _require_ready(job, tools, git, head, planned)
-    known = await known_tables(git, head)
+    known = await known_tables(git, head, definition.prisma)
     foreseen = await foresee(production, planned, known, tools.folder)
-    history = await migrations_at(git, head)
+    history = await migrations_at(git, head, definition.prisma)
     migrations = await find_ways_down(job, tools, history, foreseen, production_schema, known)
+    new_files = installed_files(migrations, definition.prisma.migrations)
     rules = await files_below(git, head, definition.workflows.rules)
     readable = {path: _decoded(path, data) for path, data in rules.items() if path.endswith(".toml")}
     return ReviewFacts(
         head=head,
         production_schema=production_schema,
         notes={one.upgrade.system: _notes(one) for one in upgrades},
-        files=await file_changes(git, head, merged.tree, upgrades, disputes),
+        files=await file_changes(git, head, merged.tree, upgrades, disputes, definition.prisma),
         config=merged.config,
         migrations=migrations,
         rules=impacts(
             await read_in_child(definition.workflows.rules, read_rules, readable), upgrades, merged.config
         ),
-        diff=await tools.content.put(await _diff(git, head, merged, migrations, task)),
+        diff=await tools.content.put(await _diff(git, head, merged.tree, new_files, task)),
     )
 
 
@@ -102,37 +103,44 @@ def _notes(packages: Packages) -> tuple[VersionNotes, ...]:
     )
 
 
-async def _migrations(git: Git, head: Commit, upgrades: list[Packages]) -> tuple[PlannedMigration, ...]:
-    files = await files_below(git, head, MIGRATIONS)
-    folders = {path.split("/")[2] for path in files if path.count("/") > 2}
-    declared = {path: files[path] for path in files if path.endswith(f"/{SOURCE}") or path == ADOPTED_FILE}
-    return plan_migrations(folders, await read_in_child(MIGRATIONS, read_sources, declared), upgrades)
+async def _migrations(
+    git: Git, head: Commit, upgrades: list[Packages], prisma: PrismaPaths
+) -> tuple[PlannedMigration, ...]:
+    parent, adopted = prisma.migrations, prisma.adopted_file
+    files = await files_below(git, head, parent)
+    folders = {folder for path in files if "/" in (folder := path.removeprefix(f"{parent}/"))}
+    declared = {path: files[path] for path in files if path.endswith(f"/{SOURCE}") or path == adopted}
+    sources = await read_in_child(parent, read_sources, declared, adopted)
+    return plan_migrations({each.partition("/")[0] for each in folders}, sources, upgrades)
 
 
-def read_sources(files: Mapping[str, bytes]) -> list[Source]:
+def read_sources(files: Mapping[str, bytes], adopted_file: str) -> list[Source]:
     """Where the Project's migrations came from. Raises `Failure` for the first file that cannot be read."""
     sources = [_source(path, data) for path, data in files.items() if path.endswith(f"/{SOURCE}")]
-    return [*sources, *_adopted(files)]
+    return [*sources, *_adopted(files, adopted_file)]
 
 
-def _adopted(files: Mapping[str, bytes]) -> list[Source]:
+def _adopted(files: Mapping[str, bytes], path: str) -> list[Source]:
     """What the Project had before its first Run."""
-    if ADOPTED_FILE not in files:
+    if path not in files:
         return []
     try:
-        adopted = read_adopted(_decoded(ADOPTED_FILE, files[ADOPTED_FILE]))
+        adopted = read_adopted(_decoded(path, files[path]), path)
     except Reject as error:
-        raise _unreadable(ADOPTED_FILE, str(error)) from None
-    return [Source(each.folder or ADOPTED_FILE, each.system, each.name, each.checksum) for each in adopted]
+        raise _unreadable(path, str(error)) from None
+    return [Source(each.folder or path, each.system, each.name, each.checksum) for each in adopted]
 
 
 async def _require_ready(
     job: Job, tools: Tools, git: Git, head: Commit, planned: tuple[PlannedMigration, ...]
 ) -> None:
     """Nothing is planned that production could not take: the maintainer hears it before anything is done."""
-    await require_postgresql(git, head)
-    brought = [Migration(each.folder, each.sql, each.checksum, each.down_sql) for each in planned]
-    history = [*await migrations_at(git, head), *brought]
+    prisma = job.project.definition.prisma
+    await require_postgresql(git, head, prisma)
+    brought = [
+        Migration(each.folder, each.sql, each.checksum, each.down_sql, prisma.migrations) for each in planned
+    ]
+    history = [*await migrations_at(git, head, prisma), *brought]
     run = [each.folder for each in planned]
     await require_ready(production_url(job, tools), history, run, where="production")
 
@@ -140,7 +148,7 @@ async def _require_ready(
 def _source(path: str, data: bytes) -> Source:
     try:
         values = parse_toml(_decoded(path, data), file=path)
-        return Source(path.split("/")[2], *(str(values[key]) for key in ("system", "name", "checksum")))
+        return Source(path.split("/")[-2], *(str(values[key]) for key in ("system", "name", "checksum")))
     except (Reject, KeyError) as error:
         raise _unreadable(
             path, f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -162,9 +170,9 @@ def _unreadable(path: str, detail: str) -> Failure:
 
 
 async def _diff(
-    git: Git, head: Commit, merged: MergedAll, migrations: tuple[PlannedMigration, ...], task: ReviewTask
+    git: Git, head: Commit, merged: str, migrations: Mapping[str, bytes], task: ReviewTask
 ) -> bytes:
     """The whole change: the merge, what migrate will install and what deploy will pin."""
     pins = task.pins | {upgrade.system: upgrade.to_version for upgrade in task.upgrades}
-    changes = dict(installed_files(migrations)) | {VERSION_MAP_FILE: write_version_map(pins).encode()}
-    return (await git.diff(head, await git.tree_with(merged.tree, changes))).encode()
+    changes = dict(migrations) | {VERSION_MAP_FILE: write_version_map(pins).encode()}
+    return (await git.diff(head, await git.tree_with(merged, changes))).encode()

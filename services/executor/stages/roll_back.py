@@ -98,7 +98,8 @@ async def _migrations_of_run(
     commit = deployed.merge if deployed else task.commit or kept
     if commit is None or not await git.has(commit):
         raise Retry(f"the commits of {job.run_id} are not in the repository, nor {kept_ref(job.run_id)}")
-    return tuple(each for each in await migrations_at(git, commit) if each.folder in folders)
+    history = await migrations_at(git, commit, job.project.definition.prisma)
+    return tuple(each for each in history if each.folder in folders)
 
 
 async def _revert_code(job: Job, task: RollBackTask, git: Git, deployed: Deployed, steps: Steps) -> Commit:
@@ -137,7 +138,7 @@ async def _undo_schema(
     if lossy:
         raise await _irreversible(task, url, lossy)
     if ours:
-        kept = await tables_at(git, task.base)
+        kept = await tables_at(git, task.base, job.project.definition.prisma)
         async with steps.step("undo migrations", ", ".join(each.folder for each in reversed(ours))):
             await reverting.revert(url, ours, job.fencing_token, kept=kept)
 

@@ -106,7 +106,7 @@ async def rebuild(
         definition = job.project.definition.staging
         if definition.seed is not None and definition.data == "seed":
             return database, await _seed(database.url, git, commit, definition.seed)
-    models = await models_at(git, commit)
+    models = await models_at(git, commit, job.project.definition.prisma)
     async with job.journal.effect("copy-rows", "counting") as say:
         progress = Progress()
         telling = asyncio.create_task(_tell(progress, say))

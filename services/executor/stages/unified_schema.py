@@ -7,6 +7,7 @@ from services.executor.clients.migration_files import Migration
 from services.executor.stages.project_tree import SCHEMA_CURE, schema_files, unreadable
 from services.executor.stages.tools import Tools
 from shared.clients.git import Git
+from shared.contracts.projects import PrismaPaths
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure, Reject, Retry
@@ -22,16 +23,25 @@ log = logging.getLogger(__name__)
 _SHOWN_CHARACTERS_MAX = 4000
 
 
-async def new_problems(git: Git, tools: Tools, base: Commit, tree: str) -> tuple[Problem, ...]:
+@dataclass(frozen=True)
+class SchemaFiles:
+    """A Project's schema files in any of its commits."""
+
+    git: Git
+    tools: Tools
+    prisma: PrismaPaths
+
+
+async def new_problems(files: SchemaFiles, base: Commit, tree: str) -> tuple[Problem, ...]:
     """Every error and dispute of the fragments in `tree` that `base` has not, too."""
-    found = await _problems(git, tools, tree)
-    known = {(each.file, each.message) for each in await _problems(git, tools, base)} if found else set()
+    found = await _problems(files, tree)
+    known = {(each.file, each.message) for each in await _problems(files, base)} if found else set()
     return tuple(each for each in found if (each.file, each.message) not in known)
 
 
-async def require_one_schema(git: Git, tools: Tools, base: Commit, tree: str, *, cure: str) -> None:
+async def require_one_schema(files: SchemaFiles, base: Commit, tree: str, *, cure: str) -> None:
     """Raise `Failure` when the upgrade makes the fragments no valid schema, with the places."""
-    problems = await new_problems(git, tools, base, tree)
+    problems = await new_problems(files, base, tree)
     if problems:
         raise Failure(
             "the schema files together are no valid schema",
@@ -41,10 +51,9 @@ async def require_one_schema(git: Git, tools: Tools, base: Commit, tree: str, *,
 
 @dataclass(frozen=True)
 class Proof:
-    """What is to be proven: the schema files of `commit`. `before` are the migrations that production has."""
+    """What is to be proven: the schema of `commit`. `before` are the migrations that production has."""
 
-    git: Git
-    tools: Tools
+    files: SchemaFiles
     commit: Commit
     before: tuple[Migration, ...]
 
@@ -55,14 +64,14 @@ async def require_made_by_migrations(job: Job, proof: Proof, replayed_url: str) 
     What production's own files and migrations disagree on already is not the upgrade's to mend; neither are
     files of production's that Prisma refuses.
     """
-    git, tools = proof.git, proof.tools
-    head = await git.head(job.project.definition.environments.production.branch)
+    files = proof.files
+    head = await files.git.head(job.project.definition.environments.production.branch)
     try:
-        unified = await _unified(git, tools, proof.commit)
+        unified = await _unified(files, proof.commit)
     except InvalidSchema as invalid:
-        new = invalid.problems if head is None else await new_problems(git, tools, head, proof.commit)
+        new = invalid.problems if head is None else await new_problems(files, head, proof.commit)
         if new:
-            raise unreadable("prisma/schema", "; ".join(map(str, new)), SCHEMA_CURE) from invalid
+            raise unreadable(files.prisma.schemas, "; ".join(map(str, new)), SCHEMA_CURE) from invalid
         log.warning("%s: Prisma refuses production's own schema files, so nothing is proven", job.run_id)
         return
     if unified is None:
@@ -79,27 +88,27 @@ async def require_made_by_migrations(job: Job, proof: Proof, replayed_url: str) 
         )
         finding = Finding(
             kind="migration",
-            subject="prisma/schema",
+            subject=files.prisma.schemas,
             detail=f"The migrations would still have to do this to make the schema of the files:\n{shown}",
             cure="correct the migrations or the schema files of the branch, so that both say the same",
         )
         raise Failure("the migrations do not make the schema that the files describe", finding)
 
 
-async def _unified(git: Git, tools: Tools, tree: str) -> Unified | None:
-    files = await schema_files(git, tree)
-    if not files:
+async def _unified(files: SchemaFiles, tree: str) -> Unified | None:
+    texts = await schema_files(files.git, tree, files.prisma)
+    if not texts:
         return None
     try:
-        return await unify(tools.prisma, files)
+        return await unify(files.tools.prisma, texts)
     except Reject as rejected:
         # A package that cannot be fetched now may be there next time; its cure is for whoever operates us.
         raise Retry("; ".join(f"{each.reason} ({each.cure})" for each in rejected.refusals)) from rejected
 
 
-async def _problems(git: Git, tools: Tools, tree: str) -> tuple[Problem, ...]:
+async def _problems(files: SchemaFiles, tree: str) -> tuple[Problem, ...]:
     try:
-        await _unified(git, tools, tree)
+        await _unified(files, tree)
     except InvalidSchema as invalid:
         return invalid.problems
     return ()
@@ -108,7 +117,7 @@ async def _problems(git: Git, tools: Tools, tree: str) -> tuple[Problem, ...]:
 async def _known_before(proof: Proof, head: Commit, server: str) -> set[str]:
     """What production's migrations do not make of its own schema files."""
     try:
-        unified = await _unified(proof.git, proof.tools, head)
+        unified = await _unified(proof.files, head)
     except InvalidSchema:
         return set()
     if unified is None:
