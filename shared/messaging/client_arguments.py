@@ -15,6 +15,7 @@ from faststream.security import (
 )
 
 from shared.kafka_security import KafkaSecurity, context_trusting, name_of
+from shared.messaging.closing_connections import close_in_time
 from shared.messaging.refused_tokens import notice_refused_tokens
 
 _ENDPOINT_WITHIN_S = 10.0
@@ -38,6 +39,7 @@ def client_arguments(settings: KafkaSecurity) -> dict[str, Any]:
         "security_protocol": settings.security_protocol,
     }
     if settings.is_encrypted:
+        close_in_time()
         arguments["ssl_context"] = settings.ssl_context()
     if settings.is_sasl:
         arguments["sasl_mechanism"] = settings.sasl_mechanism
@@ -62,6 +64,7 @@ def faststream_arguments(settings: KafkaSecurity) -> dict[str, Any]:
 def _security(settings: KafkaSecurity) -> BaseSecurity:
     tls: dict[str, Any] = {"use_ssl": settings.is_encrypted}
     if settings.is_encrypted:
+        close_in_time()
         tls["ssl_context"] = settings.ssl_context()
     match settings.sasl_mechanism:
         case None:
