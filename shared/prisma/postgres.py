@@ -11,6 +11,7 @@ from typing import Any, Self, TypeAlias
 import asyncpg
 
 from shared.clients.database_urls import schema_of, server_url, with_database
+from shared.clients.databases import make_database, remove_database
 from shared.clients.postgres import connect
 from shared.prisma.engine import DatabaseSaidNo
 from shared.prisma.javascript import BigInt
@@ -66,9 +67,8 @@ class PostgresSessions:
         await _sweep(server)
         name = f"{_SHADOW}{round(clock.time())}_{uuid.uuid4().hex}"
         # Said before it is made: whoever is stopped in between has it dropped all the same.
-        drop = f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'
-        self._left_behind.push_async_callback(server.execute, drop)
-        await _answered(server.execute(f'CREATE DATABASE "{name}"'))
+        self._left_behind.push_async_callback(remove_database, server, name)
+        await _answered(make_database(server, name))
         return await self._session(with_database(self.url, name))
 
     async def _session(self, url: str) -> "PostgresSession":

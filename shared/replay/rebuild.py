@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 
 from shared.clients.database_urls import database_of, with_database
+from shared.clients.databases import make_database
 from shared.clients.postgres import connect
 from shared.garbage import imports_left_alone
 from shared.identity.tokens import NOBODY, TokenVerifier
@@ -110,15 +111,14 @@ async def digests(url: str, parts: Sequence[Part]) -> dict[str, Digest]:
 
 
 async def made(url: str) -> None:
-    """Make the database unless it is there."""
+    """Make the database, for its owner alone, unless it is there."""
     try:
         async with _connected(url):
             return
     except asyncpg.InvalidCatalogNameError:
         pass
-    name = database_of(url).replace('"', '""')
     async with _connected(with_database(url, "postgres")) as connection:
-        await connection.execute(f'create database "{name}"')
+        await make_database(connection, database_of(url))
 
 
 async def unsent(url: str) -> int:

@@ -14,6 +14,7 @@ import asyncpg
 from services.executor.clients.catalogue import DESCRIPTION
 from services.executor.clients.pooler import is_poolers, pooled, refuse_declared_pooler, refuse_pooler
 from shared.clients.database_urls import place, schema_of, server_url, with_database
+from shared.clients.databases import make_database, remove_database
 from shared.clients.libpq import UnusableUrl
 from shared.clients.postgres import connect
 from shared.crash_points import around
@@ -239,10 +240,7 @@ async def create_database(admin_url: str, name: str) -> None:
     Raises asyncpg's DuplicateDatabaseError when it is there.
     """
     async with session(await _server_of(admin_url)) as connection, around("create-database"):
-        # PostgreSQL lets everybody into a new database: nobody gets in before that has changed.
-        await connection.execute(f"CREATE DATABASE {quoted(name)} ALLOW_CONNECTIONS false")
-        await connection.execute(f"REVOKE CONNECT ON DATABASE {quoted(name)} FROM PUBLIC")
-        await connection.execute(f"ALTER DATABASE {quoted(name)} ALLOW_CONNECTIONS true")
+        await make_database(connection, name)
 
 
 async def drop_database(admin_url: str, name: str) -> bool:
@@ -251,7 +249,7 @@ async def drop_database(admin_url: str, name: str) -> bool:
         there = await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name)
         if there:
             async with around("drop-database"):
-                await connection.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+                await remove_database(connection, name)
         return bool(there)
 
 
