@@ -1,6 +1,6 @@
 """What one Project's services wrote while it was upgraded, as it lies on the topics: for one service each."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,8 @@ from shared.contracts.runs import ApproveCandidate, PlanReady, RequestPlan, Star
 from shared.contracts.stages import RunExecutorStage, RunValidatorStage, StageFinished, Succeeded
 from shared.contracts.values import Actor, Message
 from shared.contracts.version_maps import HoldVersionMap, VersionMap, VersionMapHeld, VersionMapRecorded
+from shared.identity.keys import PublicKeys, SigningKey
+from shared.identity.proofs import Signer, Verifier
 from shared.project_file import read_project_file
 
 RUN, PROJECT, PLAN = "run-000000000000", "acme-portal", "0" * 63 + "f"
@@ -27,6 +29,20 @@ _UPGRADES = 3
 
 Wire = tuple[str, bytes, list[tuple[str, bytes]]]
 """Topic, body and headers."""
+SIGNERS = {name: Signer(name, SigningKey.new(name)) for name in ("registry", "notifier", "planner")}
+PROOFS = Verifier(
+    PublicKeys({kid: key for one in SIGNERS.values() for kid, key in one.key.public().by_kid.items()})
+)
+"""What proves these histories."""
+
+
+def signed(service: str, wires: Sequence[Wire]) -> list[Wire]:
+    """The same as the service's relay sends them, all together."""
+    headers = SIGNERS[service].all_signed(wires)
+    return [
+        (topic, body, [(name, value or b"") for name, value in own])
+        for (topic, body, _), own in zip(wires, headers, strict=True)
+    ]
 
 
 async def history(service: str) -> list[Wire]:

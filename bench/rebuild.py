@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
-from bench.histories import PLAN, PROJECT, RUN, Wire, history
+from bench.histories import PLAN, PROJECT, PROOFS, RUN, Wire, history, signed
 from bench.result import Result, repeated
 from bench.system import cpu_s
 from local.kafka import ApacheKafka
@@ -23,6 +23,7 @@ from shared.contracts.topics import Topic
 from shared.messaging.client_arguments import client_arguments
 from shared.messaging.topic_admin import create_topics
 from shared.messaging.topic_reader import read_batches
+from shared.replay.evidence import Evidence
 from shared.replay.rebuild import rebuild
 from shared.settings import KafkaSettings
 from shared.storage.migrations import migrate_async
@@ -47,7 +48,7 @@ async def measure(
                 async with ApacheKafka(folder / f"kafka-{service}") as kafka:
                     settings = KafkaSettings(bootstrap_servers=kafka.bootstrap_servers)
                     await create_topics(settings)
-                    written = await _write(settings, await history(service), events)
+                    written = await _write(settings, service, events)
                     rounds = [
                         await _one(f"{service}_{number}", settings, postgres, kafka)
                         for number in range(repeats)
@@ -77,7 +78,7 @@ async def _one(name: str, settings: KafkaSettings, postgres: EmbeddedPostgres, k
     # Its schema costs the same however much there is to read.
     await migrate_async(service, postgres.url(target))
     before = _cpu_s(postgres, kafka)
-    done = await rebuild(settings, restoring, postgres.url(target))
+    done = await rebuild(settings, restoring, postgres.url(target), Evidence(PROOFS))
     after = _cpu_s(postgres, kafka)
     spent = {whose: (after[whose] - before[whose]) / done.events * 1e6 for whose in after}
     return _Round(done.events, done.events / done.seconds, done.events / floor_s, spent)
@@ -97,15 +98,16 @@ def _said(service: str, rounds: Sequence[_Round]) -> list[Result]:
     ]
 
 
-async def _write(settings: KafkaSettings, template: Sequence[Wire], events: int) -> int:
-    """As many Projects' events, each like the template; how many events they are."""
+async def _write(settings: KafkaSettings, service: str, events: int) -> int:
+    """As many Projects' events as make these, each with the same history; how many events they are."""
+    template = await history(service)
     projects = events // len(template)
     async with _producer(settings) as producer:
         for start in range(0, projects, _CHUNK_PROJECTS):
             sent = []
             for number in range(start, min(start + _CHUNK_PROJECTS, projects)):
-                for topic, body, headers in (_renamed(wire, number) for wire in template):
-                    key = b"portal-%06d" % number
+                key = b"portal-%06d" % number
+                for topic, body, headers in signed(service, [_renamed(wire, number) for wire in template]):
                     sent.append(await producer.send(topic, body, key=key, headers=headers))
             await asyncio.gather(*sent)
     return projects * len(template)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,12 +19,15 @@ from shared.clock import utc_now
 from shared.errors import conflict
 
 if TYPE_CHECKING:
+    from shared.identity.proofs import Verifier
     from shared.identity.tokens import TokenVerifier
+    from shared.replay.evidence import Evidence
     from shared.replay.rebuild import Digest, Rebuilt
     from shared.replay.restorer import Restorer
     from shared.settings import KafkaSettings
 
 Digests = dict[str, "Digest"]
+_SHOWN_MAX = 10
 
 
 def rebuild(
@@ -42,6 +46,15 @@ def rebuild(
             "--live", metavar="URL", help="What to compare with; else UPGRADES_<SERVICE>_DATABASE_URL."
         ),
     ] = None,
+    unsigned_before: Annotated[
+        datetime | None,
+        typer.Option(
+            "--unsigned-before",
+            metavar="TIME",
+            help="Believe a service's events without a proof that the broker took before this moment (UTC):"
+            " those of a version that did not sign them.",
+        ),
+    ] = None,
     bootstrap_servers: Broker = None,
     as_json: AsJson = False,
 ) -> None:
@@ -49,7 +62,7 @@ def rebuild(
 
     Nothing is decided and nothing is sent. Exit 1 when the two differ. To use what was rebuilt, stop the
     service, rebuild, point UPGRADES_<SERVICE>_DATABASE_URL to it, and start the service: it goes on from
-    where its consumer groups stand.
+    where its consumer groups stand. Records that no service of ours proves are passed over and listed.
     """
     from services.restorers import REBUILDABLE, restorer
 
@@ -60,17 +73,27 @@ def rebuild(
         raise typer.BadParameter(f"give --into, or set UPGRADES_{service.upper()}_DATABASE_URL")
     target = into or _beside(live_url or "")
     settings = broker_settings(bootstrap_servers)
-    done, rebuilt, standing = with_broker(
-        settings,
-        _rebuild(settings, restorer(service, _content()), target, live_url, _tokens(service)),
-    )
+    proofs = _proofs()
+
+    async def work() -> tuple[Rebuilt, Digests, Digests | None]:
+        from shared.replay.evidence import Evidence
+
+        moment = None if unsigned_before is None else unsigned_before.replace(tzinfo=UTC)
+        believed = (_tokens(service), Evidence(proofs, moment))
+        return await _rebuild(settings, restorer(service, _content()), target, live_url, believed)
+
+    done, rebuilt, standing = with_broker(settings, work())
     same = _show(service, target, done, rebuilt, standing, restorer(service, _content()), as_json)
     if not same:
         raise typer.Exit(1)
 
 
 async def _rebuild(
-    settings: KafkaSettings, restorer: Restorer, target: str, live: str | None, tokens: TokenVerifier
+    settings: KafkaSettings,
+    restorer: Restorer,
+    target: str,
+    live: str | None,
+    believed: tuple[TokenVerifier, Evidence],
 ) -> tuple[Rebuilt, Digests, Digests | None]:
     from shared.replay.rebuild import digests, made, rebuild, unsent
     from shared.replay.restorer import CannotRebuild
@@ -80,8 +103,9 @@ async def _rebuild(
     if standing is not None and live is not None and (waiting := await unsent(live)):
         note(f"{waiting} messages wait in the live outbox: what they say is not on the topics yet")
     await made(target)
+    tokens, evidence = believed
     try:
-        done = await rebuild(settings, restorer, target, tokens)
+        done = await rebuild(settings, restorer, target, evidence, tokens)
     except (CannotRebuild, NotOurs) as error:
         raise conflict(
             str(error), field="--into", value=place(target), cure="read the runbook: rebuild"
@@ -133,6 +157,8 @@ def _show(
                 "events": done.events,
                 "copied": done.copied,
                 "inbox": done.inbox,
+                "passed_over": done.passed_over,
+                "passed_over_first": [asdict(one) for one in done.listed],
                 "seconds": round(done.seconds, 3),
                 "goes_on_from": done.places,
                 "parts": rows,
@@ -142,10 +168,24 @@ def _show(
     _print_parts(rows)
     rate = f"{done.events + done.copied} events in {done.seconds:.1f} s, {done.events_per_s:,.0f} a second"
     say(line(text("rebuilt ", "bold green"), f"{service} into {place(target)}: {rate}"))
+    _print_passed_over(done)
     if not same:
         say("if the live service worked meanwhile, stop it and rebuild again; else read the runbook: rebuild")
     say(f"to use it: stop {service}, point UPGRADES_{service.upper()}_DATABASE_URL to it, start {service}")
     return same
+
+
+def _print_passed_over(done: Rebuilt) -> None:
+    if not done.passed_over:
+        return
+    note(
+        f"{done.passed_over} records were passed over, for nobody of us proves them"
+        " (read the runbook database-lost: proofs):"
+    )
+    for one in done.listed[:_SHOWN_MAX]:
+        note(f"  {one.topic}/{one.partition}/{one.offset}: {one.reason}")
+    if done.passed_over > _SHOWN_MAX:
+        note(f"  and {done.passed_over - _SHOWN_MAX} more; --json has the first {len(done.listed)}")
 
 
 def _print_parts(rows: list[dict[str, Any]]) -> None:
@@ -177,6 +217,24 @@ def _live_url(service: str) -> str | None:
 def _beside(live: str) -> str:
     moment = utc_now().astimezone(UTC).strftime("%Y%m%d%H%M%S")
     return with_database(live, f"{database_of(live)}_rebuilt_{moment}")
+
+
+def _proofs() -> Verifier:
+    """With what services prove their records."""
+    from shared.identity.keys import UnusableKey
+    from shared.identity.service_keys import PUBLIC_KEYS, verifier
+
+    named, folder = os.environ.get(PUBLIC_KEYS), world_folder()
+    if not named and folder is not None:
+        from local.world import World
+
+        named = World.open(folder).service_public_keys
+    try:
+        return verifier(named)
+    except UnusableKey as error:
+        raise NoAnswer(
+            f"nobody said which keys prove the services' records: {error}", f"set {PUBLIC_KEYS}"
+        ) from error
 
 
 def _tokens(service: str) -> TokenVerifier:

@@ -96,13 +96,15 @@ class World:
         """What the services of this world hold: a JWK Set."""
         return SigningKey.load(self.token_key).public().jwks()
 
+    @property
+    def service_public_keys(self) -> str:
+        """The file with the public keys of this world's services: a JWK Set."""
+        return str(self.folder / "keys" / "services.json")
+
     def signer(self, principal: str) -> Signer:
         """What this service signs with; whoever has the world's folder may play any of them."""
         folder = self.folder / "keys"
-        signer = ServiceKeys.load(principal, str(folder), str(folder / "services.json")).signer
-        if signer is None:
-            raise ValueError(f"{principal} signs nothing")
-        return signer
+        return ServiceKeys.load(principal, str(folder), self.service_public_keys).signer
 
     def token(self, actor: Actor) -> str:
         return issue_token(actor, SecretStr(self.token_key), valid_for=TOKENS_VALID_FOR)
@@ -139,7 +141,7 @@ class World:
             "UPGRADES_CONTENT_URL": (self.folder / "content").as_uri(),
             "UPGRADES_TOKEN_PUBLIC_KEYS": self.public_keys,
             "UPGRADES_SERVICE_KEY": str(self.folder / "keys"),
-            "UPGRADES_SERVICE_PUBLIC_KEYS": str(self.folder / "keys" / "services.json"),
+            "UPGRADES_SERVICE_PUBLIC_KEYS": self.service_public_keys,
             "UPGRADES_POOLS": ",".join(self.pools),
             "UPGRADES_WORK_FOLDER": str(self.folder / "work"),
             "UPGRADES_SECRETS_FOLDER": str(self.folder / "secrets"),

@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -23,12 +24,15 @@ from shared.contracts.envelope import Received, Unreadable
 from shared.contracts.topics import RUN_EVENTS
 from shared.contracts.values import Command
 from shared.identity.keys import PublicKeys, SigningKey, UnusableKey
+from shared.identity.record_proofs import RECORDED, TOGETHER_MAX, rooted, signed_root
 
 HEADER: Final = "ce_proof"
 SERVICES_SOURCE: Final = "/upgrades/"
 """How the source of a service's message begins; the rest is its principal."""
 
 _DOMAIN = "upgradepath-proof-1"
+_REMEMBERED = 4096
+Headers = Sequence[tuple[str, bytes | None]]
 _DEAD = ".dead.v1"
 _PRINCIPAL = re.compile(
     r"(?:registry|notifier|planner|(?:executor|validator)(?:\.[a-z][a-z0-9-]{0,62})?)(?:#[\w.-]{1,64})?"
@@ -73,10 +77,12 @@ SIGNED: Final[Mapping[str, tuple[str, ...]]] = {
 """The one table of who signs what: the services whose signature a message of that type needs.
 
 What is not here gives nobody authority: a person's command, which carries that person's own proof, and what
-only people read, `RunChanged`, `PlanReady` and notifications.
+only people and rebuilds read, `RunChanged`, `PlanReady` and notifications (`record_proofs.RECORDED`).
 """
 
-SIGNING_SERVICES: Final = frozenset(service for services in SIGNED.values() for service in services)
+SIGNING_SERVICES: Final = frozenset(
+    (*(service for services in SIGNED.values() for service in services), *RECORDED.values())
+)
 """Those that need a private key."""
 
 
@@ -91,20 +97,44 @@ class Signer:
     principal: str
     key: SigningKey
 
-    def signed(
-        self, topic: str, body: bytes | None, headers: Sequence[tuple[str, bytes | None]]
-    ) -> Sequence[tuple[str, bytes | None]]:
+    def signed(self, topic: str, body: bytes | None, headers: Headers) -> Headers:
         """The headers with a proof, if this principal signs messages of that type."""
-        kind = next((value for name, value in headers if name == "ce_type"), None)
+        [signed] = self.all_signed([(topic, body, headers)])
+        return signed
+
+    def all_signed(self, messages: Sequence[tuple[str, bytes | None, Headers]]) -> list[Headers]:
+        """The headers of each message, given with its topic and body; what is recorded is signed together."""
+        found = [headers for _, _, headers in messages]
+        together: list[tuple[int, bytes]] = []
+        for at, (topic, body, headers) in enumerate(messages):
+            kind = self._kind_signed(topic, headers)
+            if kind is None:
+                continue
+            if kind in RECORDED:
+                together.append((at, _statement_of(topic, body, headers)))
+            else:
+                own = self.key.private.sign(_statement_of(topic, body, headers))
+                found[at] = self._with_proof(headers, _encoded(own))
+        for first in range(0, len(together), TOGETHER_MAX):
+            group = together[first : first + TOGETHER_MAX]
+            root, ways = rooted([statement for _, statement in group])
+            signature = _encoded(self.key.private.sign(root))
+            for (at, _), way in zip(group, ways, strict=True):
+                found[at] = self._with_proof(found[at], f"{signature}:{_encoded(way)}")
+        return found
+
+    def _kind_signed(self, topic: str, headers: Headers) -> str | None:
+        """The message's type, if this principal signs those."""
+        value = next((value for name, value in headers if name == "ce_type"), None)
         # A dead letter is somebody else's message: its headers are what that one claimed.
-        service = self.principal.partition(".")[0]
-        if kind is None or topic.endswith(_DEAD) or service not in _signers(kind.decode(), topic):
-            return headers
-        attributes = {name: (value or b"").decode() for name, value in headers if name.startswith("ce_")}
-        digest = hashlib.sha256(body or b"").hexdigest()
-        signature = self.key.private.sign(_statement(topic, attributes, digest))
-        proof = f"{self.key.kid}:{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
-        return [*((name, value) for name, value in headers if name != HEADER), (HEADER, proof.encode())]
+        if value is None or topic.endswith(_DEAD):
+            return None
+        kind, service = value.decode(), self.principal.partition(".")[0]
+        return kind if service in _signers(kind, topic) or RECORDED.get(kind) == service else None
+
+    def _with_proof(self, headers: Headers, proof: str) -> Headers:
+        own = ((name, value) for name, value in headers if name != HEADER)
+        return [*own, (HEADER, f"{self.key.kid}:{proof}".encode())]
 
 
 class Verifier:
@@ -119,6 +149,8 @@ class Verifier:
                     " `upgradepath key new --service NAME`; its kid is the service, or executor.POOL"
                 )
             self._keys[kid] = key
+        # Messages that were sent together share a root, and lie near each other on their topics.
+        self._believed = lru_cache(maxsize=_REMEMBERED)(self._verified)
 
     @property
     def principals(self) -> tuple[str, ...]:
@@ -138,31 +170,52 @@ class Verifier:
                     f"its source is {envelope.source}, which is a service's: a person's command has another"
                 )
             return received
-        principal = self._proven(received, topic)
-        if principal.partition(".")[0] not in services:
-            raise ProofRefused(f"{principal} may not send {envelope.type}: only {' or '.join(services)} may")
-        if envelope.source != SERVICES_SOURCE + principal:
-            # Ids are unique within a source: nobody may use up another's.
-            raise ProofRefused(f"{principal} proved it, and its source is {envelope.source}")
+        principal = self._sender(topic, received.attributes, received.digest, services)
         return replace(received, envelope=replace(envelope, proven_by=principal))
 
-    def _proven(self, received: Received, topic: str) -> str:
-        proof = received.attributes.get(HEADER)
+    def check_record(self, topic: str, attributes: Mapping[str, str], body: bytes) -> None:
+        """Raise `ProofRefused` unless a service that sends such records has sent this one to `topic`.
+
+        `attributes` are its `ce_` headers. It is what a rebuild asks, which also reads `RECORDED`.
+        """
+        self._sender(topic, attributes, hashlib.sha256(body).hexdigest(), writers(topic, attributes))
+
+    def _sender(self, topic: str, attributes: Mapping[str, str], digest: str, services: Sequence[str]) -> str:
+        kind, source = attributes.get("ce_type", ""), attributes.get("ce_source", "")
+        principal = self._proven(topic, kind, attributes, digest)
+        if principal.partition(".")[0] not in services:
+            raise ProofRefused(f"{principal} may not send {kind}: only {' or '.join(services)} may")
+        if source != SERVICES_SOURCE + principal:
+            # Ids are unique within a source: nobody may use up another's.
+            raise ProofRefused(f"{principal} proved it, and its source is {source}")
+        return principal
+
+    def _proven(self, topic: str, kind: str, attributes: Mapping[str, str], digest: str) -> str:
+        proof = attributes.get(HEADER)
         if proof is None:
-            raise ProofRefused(f"{received.envelope.type} has no {HEADER}: nobody proves that it was sent")
+            raise ProofRefused(f"{kind} has no {HEADER}: nobody proves that it was sent")
+        signed: bytes | None = _statement(topic, attributes, digest)
+        if kind in RECORDED:
+            proof, _, way = proof.rpartition(":")
+            signed = signed_root(signed or b"", _decoded(way))
         kid, _, signature = proof.rpartition(":")
         key = self._keys.get(kid)
         if key is None:
             raise ProofRefused(
                 f"{HEADER} names the key {kid!r}, which is not among UPGRADES_SERVICE_PUBLIC_KEYS"
             )
-        try:
-            key.verify(_decoded(signature), _statement(topic, received.attributes, received.digest))
-        except InvalidSignature:
+        if signed is None or not self._believed(kid, signature, signed):
             raise ProofRefused(
                 f"{HEADER} of {kid} does not prove this message: it was altered, or sent to another topic"
-            ) from None
+            )
         return kid.partition("#")[0]
+
+    def _verified(self, kid: str, signature: str, signed: bytes) -> bool:
+        try:
+            self._keys[kid].verify(_decoded(signature), signed)
+        except InvalidSignature:
+            return False
+        return True
 
 
 NOBODY: Final = Verifier(PublicKeys({}))
@@ -191,11 +244,26 @@ def _signers(kind: str, topic: str) -> tuple[str, ...]:
     return services
 
 
+def writers(topic: str, attributes: Mapping[str, str]) -> tuple[str, ...]:
+    """The services that may have written a record with these `ce_` headers to the topic; none for others'."""
+    kind = attributes.get("ce_type", "")
+    return (RECORDED[kind],) if kind in RECORDED else _signers(kind, topic)
+
+
+def _statement_of(topic: str, body: bytes | None, headers: Headers) -> bytes:
+    attributes = {name: (value or b"").decode() for name, value in headers if name.startswith("ce_")}
+    return _statement(topic, attributes, hashlib.sha256(body or b"").hexdigest())
+
+
 def _statement(topic: str, attributes: Mapping[str, str], digest: str) -> bytes:
     """What is signed. No value has a NUL: `receive` refuses one, and we send none."""
     pairs: Iterable[tuple[str, str]] = sorted(attributes.items())
     said = [part for name, value in pairs if name != HEADER for part in (name, value)]
     return "\0".join((_DOMAIN, topic, *said, digest)).encode()
+
+
+def _encoded(signature: bytes) -> str:
+    return base64.urlsafe_b64encode(signature).rstrip(b"=").decode()
 
 
 def _decoded(signature: str) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from shared.identity.keys import PublicKeys, SigningKey, UnusableKey
-from shared.identity.proofs import SIGNING_SERVICES, Signer, Verifier, named
+from shared.identity.proofs import Signer, Verifier, named
 
 KEY = "UPGRADES_SERVICE_KEY"
 PUBLIC_KEYS = "UPGRADES_SERVICE_PUBLIC_KEYS"
@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ServiceKeys:
-    """What a service proves with, none if nothing that it sends needs a proof; and whom it believes."""
+    """What a service proves with, and whom it believes."""
 
-    signer: Signer | None
+    signer: Signer
     verifier: Verifier
 
     @classmethod
@@ -34,13 +34,18 @@ class ServiceKeys:
                 f"{PUBLIC_KEYS} is not set: name the JWK Set with the public keys of the services. {cure}"
             )
         known = _explained(PUBLIC_KEYS, lambda: PublicKeys.load(_read(public_keys, "{")))
-        verifier = _explained(PUBLIC_KEYS, lambda: Verifier(known))
-        if principal.partition(".")[0] not in SIGNING_SERVICES:
-            return cls(None, verifier)
+        believed = _explained(PUBLIC_KEYS, lambda: Verifier(known))
         if not key:
             raise UnusableKey(f"{KEY} is not set: name the private key of {principal}. {cure}")
         own = _explained(KEY, lambda: SigningKey.load(_read(key, "-----BEGIN", f"{principal}.pem")))
-        return cls(_explained(KEY, lambda: named(own, principal, known)), verifier)
+        return cls(_explained(KEY, lambda: named(own, principal, known)), believed)
+
+
+def verifier(public_keys: str | None) -> Verifier:
+    """Whom they prove, as a JWK Set or a file with one says. Raises `UnusableKey`."""
+    if not public_keys:
+        raise UnusableKey(f"{PUBLIC_KEYS} is not set: name the JWK Set with the public keys of the services")
+    return _explained(PUBLIC_KEYS, lambda: Verifier(PublicKeys.load(_read(public_keys, "{"))))
 
 
 def principals(public_keys: str) -> tuple[str, ...]:

@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.partitioner import murmur2
 
 from shared.messaging.client_arguments import client_arguments
+from shared.messaging.partitions import partition_of
 from shared.settings import KafkaSettings
 from shared.storage.messages import Outgoing
 
@@ -33,7 +32,7 @@ class Publisher:
         for topic, key, body, headers in messages:
             if topic not in counts:
                 counts[topic] = len(await self.producer.partitions_for(topic))
-            at = (topic, _partition(key, counts[topic]))
+            at = (topic, partition_of(key, counts[topic]))
             builders = batches.setdefault(at, [])
             if not builders or not _added(builders[-1], key, body, headers):
                 builders.append(self.producer.create_batch())
@@ -70,18 +69,6 @@ async def publishing(settings: KafkaSettings) -> AsyncIterator[Publisher]:
 
 def _added(builder: Any, key: bytes | None, body: bytes | None, headers: Any) -> bool:
     return builder.append(timestamp=None, key=key, value=body, headers=list(headers)) is not None
-
-
-@lru_cache(maxsize=8192)
-def _hash(key: bytes) -> int:
-    # Written in Python over there, and asked for the same few keys again and again.
-    hashed: int = murmur2(key)
-    return hashed & 0x7FFFFFFF
-
-
-def _partition(key: bytes | None, count: int) -> int:
-    """The partition in which every client of Kafka looks for this key."""
-    return _hash(key) % count if key is not None else 0
 
 
 async def _give_up(producer: AIOKafkaProducer) -> None:

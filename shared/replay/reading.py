@@ -8,8 +8,9 @@ consumer between them. What it skips (aborted transactions, control batches) the
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -49,11 +50,17 @@ _GIVE_UP_AFTER_S = 30.0
 _NOBODY = -1
 
 
-async def read_told(settings: KafkaSettings, topics: Sequence[Topic]) -> AsyncGenerator[list[Told], None]:
-    """Every event that is on the topics now, in order within each partition; a list is never empty.
+Take = Callable[[TopicPartition, int, Any], Told | None]
+"""Of a place, its topic's partitions and aiokafka's record the event; None for what is to be passed over."""
 
-    Commits nothing and joins no group. Raises `NotOurs`, and KafkaError when the broker is not there, stays
-    away, or has no such topic.
+
+async def read_told(
+    settings: KafkaSettings, topics: Sequence[Topic], take: Take
+) -> AsyncGenerator[list[Told], None]:
+    """Every event on the topics now that `take` takes, in order within each partition; a list is never empty.
+
+    Commits nothing and joins no group. Raises what `take` raises, and KafkaError when the broker is not
+    there, stays away, or has no such topic.
     """
     counts = await partition_counts(settings, [topic.name for topic in topics])
     for topic in topics:
@@ -64,7 +71,8 @@ async def read_told(settings: KafkaSettings, topics: Sequence[Topic]) -> AsyncGe
     try:
         await client.bootstrap()
         await client.set_topics(list(counts))
-        readers = [_Reader(client, partitions[first::_READERS]) for first in range(_READERS)]
+        taking = partial(_taken, take, counts)
+        readers = [_Reader(client, partitions[first::_READERS], taking) for first in range(_READERS)]
         async with aclosing(_ahead(readers)) as batches:
             async for events in batches:
                 yield events
@@ -104,8 +112,9 @@ class _Reader:
     fetch is right at both brokers.
     """
 
-    def __init__(self, client: AIOKafkaClient, partitions: Iterable[TopicPartition]) -> None:
+    def __init__(self, client: AIOKafkaClient, partitions: Iterable[TopicPartition], take: "_TakeAt") -> None:
         self._client = client
+        self._take_record = take
         self._partitions = list(partitions)
         self._positions: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
@@ -159,13 +168,21 @@ class _Reader:
         data, aborted = rest[-1] or b"", rest[2] if version >= 11 else rest[-2]
         begin = self._positions[at]
         try:
-            events, position = _read(at, MemoryRecords(data), aborted, begin)
+            events, position = self._read(at, MemoryRecords(data), aborted, begin)
         except (CorruptRecordException, UnicodeDecodeError):
             # Maybe by a header's name alone, which costs more to read.
-            events, position = _read(at, Records(data), aborted, begin)
+            events, position = self._read(at, Records(data), aborted, begin)
         self._ends.setdefault(at, rest[0])
         self._positions[at] = position
         return events
+
+    def _read(self, at: TopicPartition, records: Any, aborted: Any, begin: int) -> tuple[list[Told], int]:
+        """The events in these records, from the offset `begin` on, and the offset that comes next."""
+        share = _Events(
+            *(at, records, aborted, begin), None, None, check_crcs=True, isolation_level=READ_COMMITTED
+        )
+        share.take_record = self._take_record
+        return [event for event in share if event is not None], share.next_fetch_offset
 
     async def _begin(self, partitions: Sequence[TopicPartition]) -> None:
         """Ask where these begin, which is not 0 where old records are gone."""
@@ -196,16 +213,17 @@ class _Reader:
         return at not in self._positions or self._positions[at] < self._ends[at]
 
 
-def _read(at: TopicPartition, records: Any, aborted: Any, begin: int) -> tuple[list[Told], int]:
-    """The events in these records, from the offset `begin` on, and the offset that comes next."""
-    share = _Events(
-        *(at, records, aborted, begin), None, None, check_crcs=True, isolation_level=READ_COMMITTED
-    )
-    return list(share), share.next_fetch_offset
+_TakeAt = Callable[[TopicPartition, Any], Told | None]
+
+
+def _taken(take: Take, counts: Mapping[str, int], at: TopicPartition, record: Any) -> Told | None:
+    return take(at, counts[at.topic], record)
 
 
 class _Events(PartitionRecords):  # type: ignore[misc]
     """aiokafka's reading of a partition's share of a fetch, with `Told` for its records."""
 
-    def _consumer_record(self, tp: TopicPartition, record: Any) -> Told:
-        return Told(tp.topic, tp.partition, record.offset, record.value, record.headers)
+    take_record: _TakeAt
+
+    def _consumer_record(self, tp: TopicPartition, record: Any) -> Told | None:
+        return self.take_record(tp, record)

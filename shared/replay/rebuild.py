@@ -22,6 +22,7 @@ from shared.messaging.people import People
 from shared.replay.bulk import copy_rows, drop_indexes, make_indexes
 from shared.replay.causes import BEST, COLUMNS, KEY, Causes
 from shared.replay.commands import are_peoples, read_commands
+from shared.replay.evidence import Evidence, PassedOver
 from shared.replay.lag import places
 from shared.replay.reading import read_told
 from shared.replay.restorer import NO_ANSWER, CannotRebuild, Part, Restorer
@@ -60,6 +61,9 @@ class Rebuilt:
     seconds: float
     places: dict[str, dict[int, int]]
     """Per topic and partition: where the live group goes on."""
+    passed_over: int
+    """Records that nobody of us proves; `listed` are the first of them."""
+    listed: tuple[PassedOver, ...]
 
     @property
     def events_per_s(self) -> float:
@@ -67,9 +71,15 @@ class Rebuilt:
 
 
 async def rebuild(
-    settings: KafkaSettings, restorer: Restorer, url: str, tokens: TokenVerifier = NOBODY
+    settings: KafkaSettings,
+    restorer: Restorer,
+    url: str,
+    evidence: Evidence,
+    tokens: TokenVerifier = NOBODY,
 ) -> Rebuilt:
-    """Fill the empty database at `url`; all of it, or nothing. `tokens` prove people's commands.
+    """Fill the empty database at `url`; all of it, or nothing.
+
+    Only records that `evidence` believes are read; `tokens` prove people's commands.
 
     Raises `CannotRebuild`, `NotOurs`, KafkaError, and what the database's driver raises.
     """
@@ -83,15 +93,15 @@ async def rebuild(
             await connection.execute(_FAST_COMPRESSION)
             await restorer.prepare(connection)
             with imports_left_alone(_COLLECT_AFTER_OBJECTS):
-                events = await _restore(settings, restorer, connection)
+                events = await _restore(settings, restorer, connection, evidence)
             where = await _places(settings, restorer)
-            copied = await _copy(settings, restorer, connection, where, tokens)
+            copied = await _copy(settings, restorer, connection, where, (tokens, evidence))
             await restorer.finish(connection)
             inbox = await connection.fetchval("select count(*) from inbox")
         await connection.execute(f"analyze {await connection.fetchval(_OWN_TABLES)}")
     seconds = time.monotonic() - begun
     await restorer.remind(url)
-    return Rebuilt(events, copied, inbox, seconds, where)
+    return Rebuilt(events, copied, inbox, seconds, where, evidence.count, tuple(evidence.listed))
 
 
 _DIGEST = (
@@ -144,11 +154,11 @@ async def _refuse_unless_empty(connection: Any, restorer: Restorer) -> None:
             raise CannotRebuild(f"the database is not empty: there is something in {source.split()[-1]}")
 
 
-async def _restore(settings: KafkaSettings, restorer: Restorer, connection: Any) -> int:
+async def _restore(settings: KafkaSettings, restorer: Restorer, connection: Any, evidence: Evidence) -> int:
     count = 0
     keys = await drop_indexes(connection, "inbox")
     causes = Causes(restorer)
-    async with aclosing(read_told(settings, restorer.writes)) as batches:
+    async with aclosing(read_told(settings, restorer.writes, evidence.told)) as batches:
         async for events in batches:
             count += len(events)
             await copy_rows(connection, "inbox", COLUMNS, causes.rows(events))
@@ -170,11 +180,11 @@ async def _copy(
     restorer: Restorer,
     connection: Any,
     where: dict[str, dict[int, int]],
-    tokens: TokenVerifier,
+    believed: tuple[TokenVerifier, Evidence],
 ) -> int:
     """What the live service has handled: what lies before its place, and what one of its events names."""
     count = 0
-    async for read in _copies(settings, restorer, tokens):
+    async for read in _copies(settings, restorer, *believed):
         passed = [event for event in read if event.offset < where[event.topic][event.partition]]
         ahead = [event for event in read if event.offset >= where[event.topic][event.partition]]
         fresh = await _remember(connection, passed)
@@ -187,15 +197,15 @@ async def _copy(
 
 
 async def _copies(
-    settings: KafkaSettings, restorer: Restorer, tokens: TokenVerifier
+    settings: KafkaSettings, restorer: Restorer, tokens: TokenVerifier, evidence: Evidence
 ) -> AsyncIterator[list[Told]]:
     services = [topic for topic in restorer.copies if not are_peoples(topic)]
     if services:
-        async with aclosing(read_told(settings, services)) as batches:
+        async with aclosing(read_told(settings, services, evidence.told)) as batches:
             async for events in batches:
                 yield events
     people = People(tokens, broker_dates=not settings.embedded)
-    async for commands in read_commands(settings, [*filter(are_peoples, restorer.copies)], people):
+    async for commands in read_commands(settings, [*filter(are_peoples, restorer.copies)], people, evidence):
         yield commands
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -49,7 +50,11 @@ async def write(producer: AIOKafkaProducer, topic: Topic, bodies: dict[int, list
 async def read(settings: KafkaSettings, topic: Topic) -> dict[int, list[Told]]:
     """All that is there, by partition."""
     found: dict[int, list[Told]] = {}
-    async for events in read_told(settings, [topic]):
+
+    def take(at: TopicPartition, _: int, record: Any) -> Told:
+        return Told(at.topic, at.partition, record.offset, record.value, record.headers)
+
+    async for events in read_told(settings, [topic], take):
         assert events, "a list is never empty"
         for event in events:
             found.setdefault(event.partition, []).append(event)

@@ -8,12 +8,14 @@ from shared.contracts.envelope import seal, to_body, to_headers
 from shared.contracts.topics import PROJECT_EVENTS, RELEASE_EVENTS, VERSION_MAP_EVENTS
 from shared.contracts.values import Message
 from shared.messaging.topic_admin import create_topics
+from shared.replay.evidence import Evidence
 from shared.replay.rebuild import rebuild
 from shared.settings import KafkaSettings
 from shared.storage.messages import Outgoing
 from shared.storage.migrations import migrate_async
 from tests.conftest import NewDatabase
 from tests.notifier.notifier_world import NOON, Few, published, recorded, running
+from tests.support.proofs import PROOFS, signed, signer
 
 PROJECTS = tuple(f"portal-{number}" for number in range(7))
 READ = (RELEASE_EVENTS, PROJECT_EVENTS, VERSION_MAP_EVENTS)
@@ -22,7 +24,15 @@ READ = (RELEASE_EVENTS, PROJECT_EVENTS, VERSION_MAP_EVENTS)
 def wire(message: Message) -> Outgoing:
     """As the registry sends it."""
     envelope = seal(message, source="/upgrades/registry", now=NOON)
-    return message.topic.name, message.key().encode(), to_body(message), to_headers(envelope)
+    body = to_body(message)
+    headers = signed("registry", message.topic, body, to_headers(envelope))
+    return message.topic.name, message.key().encode(), body, headers
+
+
+def told(before: list[Outgoing]) -> list[Outgoing]:
+    """As the notifier's relay sends them: together."""
+    headers = signer("notifier").all_signed([(topic, body, own) for topic, _, body, own in before])
+    return [(*one[:3], own) for one, own in zip(before, headers, strict=True)]
 
 
 async def sent(settings: KafkaSettings, wires: list[Outgoing]) -> None:
@@ -61,9 +71,9 @@ async def test_who_was_not_told_before_the_loss_is_told_after_it(new_database: N
             await notifier.hear(*maps, release)
             before = await notifier.outbox()
         assert len(before) == Few.share
-        await sent(settings, [*map(wire, maps), wire(release), *before])
+        await sent(settings, [*map(wire, maps), wire(release), *told(before)])
         await all_read(settings)
-        await rebuild(settings, restorer("notifier", "memory:///"), target)
+        await rebuild(settings, restorer("notifier", "memory:///"), target, Evidence(PROOFS))
     async with running(target, Few, emptied=False) as notifier:
         await notifier.hear(*maps, release)
         assert await notifier.outbox() == [], "all of it was handled"

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from bench.histories import Wire, history
+from bench.histories import PROOFS, Wire, history, signed
 from local.broker import EmbeddedBroker
 from services.restorers import REBUILDABLE, restorer
 from shared.messaging.topic_admin import create_topics
 from shared.replay import bulk
+from shared.replay.evidence import Evidence
 from shared.replay.rebuild import Digest, digests, rebuild
 from shared.settings import KafkaSettings
 from tests.conftest import NewDatabase
@@ -23,7 +24,7 @@ async def sent(settings: KafkaSettings, wires: Sequence[Wire]) -> None:
 
 async def rebuilt(settings: KafkaSettings, service: str, url: str) -> tuple[dict[str, Digest], int, int]:
     restoring = restorer(service, "memory:///")
-    done = await rebuild(settings, restoring, url)
+    done = await rebuild(settings, restoring, url, Evidence(PROOFS))
     return await digests(url, restoring.parts), done.inbox, done.events
 
 
@@ -34,7 +35,7 @@ async def test_what_comes_twice_counts_once(
 ) -> None:
     """However often what is held was written in between."""
     monkeypatch.setattr(bulk, "HELD_BYTES_MAX", held_bytes)
-    wires = await history(service)
+    wires = signed(service, await history(service))
     async with EmbeddedBroker() as broker:
         settings = KafkaSettings(bootstrap_servers=broker.bootstrap_servers, embedded=True)
         await create_topics(settings)

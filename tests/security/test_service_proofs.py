@@ -263,7 +263,8 @@ def test_a_service_without_its_keys_says_what_to_do(tmp_path: Path) -> None:
             ServiceKeys.load(service, str(tmp_path / "nothing.pem"), public)
     with pytest.raises(UnusableKey, match=r"UPGRADES_SERVICE_PUBLIC_KEYS: .*private key"):
         ServiceKeys.load("planner", KEYS["planner"].pem(), '{"keys": [{"kty": "OKP", "d": "x"}]}')
-    assert ServiceKeys.load("notifier", None, public).signer is None, "it sends nothing that is signed"
+    with pytest.raises(UnusableKey, match=r"UPGRADES_SERVICE_KEY is not set.*--service notifier"):
+        ServiceKeys.load("notifier", None, public)
 
 
 def test_keys_come_as_text_as_files_and_from_a_folder(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tests.support.keys import token_headers
 
 PRINCIPALS = (
     "registry",
+    "notifier",
     "planner",
     "executor",
     "validator",
