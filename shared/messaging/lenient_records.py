@@ -7,12 +7,15 @@ Source of the format: https://kafka.apache.org/documentation/#recordbatch
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
+
+from shared.messaging.compressed_batches import Unread, expanded, is_compressed, plain_batch
 
 _LENGTH_AT, _OVERHEAD, _MAGIC_AT = 8, 12, 16
 """Of a batch: where the length of what follows its overhead stands, four bytes long, and its version."""
@@ -47,7 +50,7 @@ class Records:
 
 
 class _Batch:
-    """A batch of aiokafka's; what it cannot read is read from the `data` of the batch."""
+    """A batch of aiokafka's; what it cannot or must not read is read from the `data` of the batch."""
 
     def __init__(self, batch: Any, data: memoryview) -> None:
         self._batch = batch
@@ -57,18 +60,29 @@ class _Batch:
         return getattr(self._batch, name)
 
     def __next__(self) -> Any:
-        return next(self._batch)
+        return next(iter(self))
 
     def __iter__(self) -> Iterator[Any]:
-        read = 0
-        try:
-            for record in self._batch:
-                yield record
-                read += 1
-        except (CorruptRecordException, UnicodeDecodeError):
-            if self._data[_MAGIC_AT] < 2:
-                raise  # such a batch has no headers
-            yield from _all_records(bytes(self._data))[read:]
+        if not is_compressed(self._data):
+            yield from _records_of(self._batch, self._data)
+            return
+        plain = expanded(self._data)
+        if isinstance(plain, Unread):
+            yield plain
+        else:
+            yield from _records_of(plain_batch(plain), memoryview(plain))
+
+
+def _records_of(batch: Any, data: memoryview) -> Iterator[Any]:
+    read = 0
+    try:
+        for record in batch:
+            yield record
+            read += 1
+    except (CorruptRecordException, UnicodeDecodeError):
+        if data[_MAGIC_AT] < 2:
+            raise  # such a batch has no headers
+        yield from islice(_all_records(bytes(data)), read, None)
 
 
 @dataclass(frozen=True)
@@ -84,13 +98,13 @@ class _Record:
     checksum: None = None
 
 
-def _all_records(data: bytes) -> list[_Record]:
+def _all_records(data: bytes) -> Iterator[_Record]:
     """The records of one batch. Raises CorruptRecordException for what is no batch at all."""
     batch = _DefaultRecordBatchPy(data)
-    batch._maybe_uncompress()
     fields = _Fields(bytes(batch._buffer), batch._pos)
     try:
-        return [_record(batch, fields) for _ in range(batch._num_records)]
+        for _ in range(batch._num_records):
+            yield _record(batch, fields)
     except (IndexError, ValueError) as error:
         raise CorruptRecordException(f"the batch at offset {batch.base_offset}: {error}") from error
 

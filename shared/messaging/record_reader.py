@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from shared.contracts.envelope import Received, Unreadable, receive
 from shared.contracts.values import Command
 from shared.identity.proofs import Verifier
+from shared.messaging.compressed_batches import UNREAD
 from shared.messaging.inbox import Handlers
 from shared.messaging.people import People, Unproven
 from shared.messaging.record import Record
@@ -45,6 +46,9 @@ class RecordReader:
             return record, error
 
     def _receive(self, record: Record) -> Received:
+        for name, value in record.headers:
+            if name == UNREAD:
+                raise Unreadable((value or b"").decode(errors="replace"))
         received = receive(record.headers, record.value)
         if type(received.message) in self._handlers:
             return self._people.prove(record, self._proofs.check(received, record.topic))

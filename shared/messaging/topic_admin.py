@@ -187,6 +187,9 @@ def _settings(topic: Topic, replicas: int) -> dict[str, str]:
         "retention.ms": str(topic.retention_ms),
         "cleanup.policy": "delete",
         "max.message.bytes": str(bytes_max),
+        # With any other value the broker expands each record into its own heap, and a bomb is everybody's:
+        # so it looks at a batch without keeping it, and our readers bound what they expand.
+        "compression.type": "producer",
         # A sender whose clock is an hour ahead would be refused, and what one sends whose clock is a month
         # behind would be deleted at once: the broker's own clock is the only one that it asks.
         "message.timestamp.type": "LogAppendTime",

@@ -17,7 +17,6 @@ from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import READ_COMMITTED, OffsetResetStrategy, PartitionRecords
 from aiokafka.errors import (
-    CorruptRecordException,
     KafkaError,
     LeaderNotAvailableError,
     OffsetOutOfRangeError,
@@ -26,7 +25,6 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.record.memory_records import MemoryRecords
 
 from shared import background
 from shared.contracts.topics import Topic
@@ -167,11 +165,7 @@ class _Reader:
             raise for_code(code)(f"{at.topic}/{at.partition}")
         data, aborted = rest[-1] or b"", rest[2] if version >= 11 else rest[-2]
         begin = self._positions[at]
-        try:
-            events, position = self._read(at, MemoryRecords(data), aborted, begin)
-        except (CorruptRecordException, UnicodeDecodeError):
-            # Maybe by a header's name alone, which costs more to read.
-            events, position = self._read(at, Records(data), aborted, begin)
+        events, position = self._read(at, Records(data), aborted, begin)
         self._ends.setdefault(at, rest[0])
         self._positions[at] = position
         return events
