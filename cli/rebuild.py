@@ -73,19 +73,20 @@ def rebuild(
         raise typer.BadParameter(f"give --into, or set UPGRADES_{service.upper()}_DATABASE_URL")
     target = into or _beside(live_url or "")
     settings = broker_settings(bootstrap_servers)
-    proofs = _proofs()
-
-    async def work() -> tuple[Rebuilt, Digests, Digests | None]:
-        from shared.replay.evidence import Evidence
-
-        moment = None if unsigned_before is None else unsigned_before.replace(tzinfo=UTC)
-        believed = (_tokens(service), Evidence(proofs, moment))
-        return await _rebuild(settings, restorer(service, _content()), target, live_url, believed)
-
-    done, rebuilt, standing = with_broker(settings, work())
+    work = _rebuild(
+        settings, restorer(service, _content()), target, live_url, _believed(service, unsigned_before)
+    )
+    done, rebuilt, standing = with_broker(settings, work)
     same = _show(service, target, done, rebuilt, standing, restorer(service, _content()), as_json)
     if not same:
         raise typer.Exit(1)
+
+
+def _believed(service: str, unsigned_before: datetime | None) -> tuple[TokenVerifier, Evidence]:
+    from shared.replay.evidence import Evidence
+
+    moment = None if unsigned_before is None else unsigned_before.replace(tzinfo=UTC)
+    return _tokens(service), Evidence(_proofs(), moment)
 
 
 async def _rebuild(
