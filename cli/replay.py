@@ -129,7 +129,7 @@ def _moment(since: str) -> datetime:
     if ago is not None:
         return utc_now() - ago
     try:
-        moment = datetime.fromisoformat(since)
+        moment = datetime.fromisoformat(since.upper())
     except ValueError as error:
         raise typer.BadParameter(f"{since!r} is neither like 2h nor like 2026-03-01T12:00") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

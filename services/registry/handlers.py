@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from services.registry.domain import registration, version_maps
 from services.registry.store import RegistryTransaction
+from shared.contracts.envelope import release_trace
 from shared.contracts.projects import ProjectRegistered, RegisterProject
 from shared.contracts.releases import PublishRelease, ReleasePublished, ReleaseWithdrawn, WithdrawRelease
 from shared.contracts.values import Actor
@@ -89,7 +90,7 @@ async def withdraw_release(command: WithdrawRelease, tx: RegistryTransaction) ->
         revision=await tx.next_revision(command.system),
     )
     await tx.withdraw(event)
-    tx.send(event)
+    tx.send(event, traceparent=release_trace(command.system, command.version))
     return event
 
 

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from services.registry.domain.declared import defined_names, types_of
 from shared.clients.content import ContentStore
+from shared.clock import read_moment
 from shared.contracts.topics import (
     PROJECT_EVENTS,
     RELEASE_COMMANDS,
@@ -126,7 +127,7 @@ class RegistryRestorer(Restorer):
                 history[project, revision] = (
                     event.name,
                     event.body.decode(),
-                    datetime.fromisoformat(event.time),
+                    read_moment(event.time),
                 )
                 known = self._maps.get(project)
                 if known is None:
@@ -249,6 +250,6 @@ def _cause(event: Told) -> dict[str, Any]:
         "source": event.source,
         "type": event.type,
         "subject": event.subject,
-        "time": event.time,
+        "time": read_moment(event.time).isoformat(),
         "correlation_id": event.run,
     }

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from pydantic import ValidationError
 
+from shared.clock import read_moment
 from shared.contracts.catalogue import BY_TYPE
 from shared.contracts.header_names import TOKEN, is_text
 from shared.contracts.values import Actor, Message
@@ -199,7 +200,7 @@ def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> 
         raise Unreadable(f"the body has {len(body)} bytes, at most {BODY_BYTES_MAX} are read")
     try:
         message = model.read(body)
-        time = datetime.fromisoformat(texts.get("ce_time", ""))
+        time = read_moment(texts.get("ce_time", ""))
     except ValidationError as error:
         raise Unreadable(explain(error)) from error
     except ValueError as error:

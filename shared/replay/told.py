@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Iterable
-from datetime import datetime
 from functools import lru_cache
 
+from shared.clock import read_moment
 from shared.contracts.envelope import Envelope
 
 _REQUIRED = frozenset({"ce_id", "ce_source", "ce_type", "ce_subject", "ce_time"})
@@ -85,7 +85,7 @@ class Told:
         """As whoever handles it knows it, for what it causes."""
         trace = "ce_traceparent"
         return Envelope(
-            *(self.id, self.source, self.type, self.subject, datetime.fromisoformat(self.time), self.run),
+            *(self.id, self.source, self.type, self.subject, read_moment(self.time), self.run),
             traceparent=self._text(trace) if self._headers.get(trace) is not None else None,
             digest=hashlib.sha256(self.body).hexdigest(),
         )

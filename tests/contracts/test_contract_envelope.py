@@ -28,6 +28,28 @@ TEXT = st.text(
 )
 TIMES = st.datetimes(min_value=datetime(2020, 1, 1), timezones=st.just(UTC))
 
+TEN = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
+LAWFUL_TIMES = {
+    "2026-03-01T10:00:00z": TEN,
+    "2026-03-01t10:00:00Z": TEN,
+    "2026-03-01 10:00:00+00:00": TEN,
+    "2026-03-01T10:00:00-00:00": TEN,
+    "2026-03-01T15:30:00+05:30": TEN,
+    "2026-03-01T10:00:00.123456789Z": TEN.replace(microsecond=123456),
+    "2026-03-01T09:59:60Z": TEN,
+    "2016-12-31T23:59:60.5z": datetime(2017, 1, 1, tzinfo=UTC),
+}
+UNLAWFUL_TIMES = (
+    *(
+        "2026-03-01T10:00:00",
+        "2026-03-01",
+        "20260301T100000Z",
+        "2026-02-30T10:00:00Z",
+        "2026-03-01T10:00:61Z",
+    ),
+    *("2026-03-01T10:00Z", "2026-W09-7T10:00:00Z", "9999-12-31T23:59:60Z", "\u0662026-03-01T10:00:00Z"),
+)
+
 HeaderList = list[tuple[str, bytes | None]]
 
 
@@ -185,3 +207,14 @@ def test_what_concerns_a_run_says_which_whoever_sends_it_and_why() -> None:
         envelope = seal(message, source="/test", now=NOON)
         assert envelope.correlation_id is not None
         assert envelope.correlation_id in to_body(message).decode()
+
+
+def test_a_time_is_whatever_rfc_3339_allows_and_nothing_else() -> None:
+    """Others write small letters, nine digits and leap seconds; a time without a zone is no moment."""
+    headers, body = record()
+    rest = [header for header in headers if header[0] != "ce_time"]
+    for text, moment in LAWFUL_TIMES.items():
+        assert receive([*rest, ("ce_time", text.encode())], body).envelope.time == moment, text
+    for text in UNLAWFUL_TIMES:
+        with pytest.raises(Unreadable, match="RFC 3339"):
+            receive([*rest, ("ce_time", text.encode())], body)

@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from services.planner.store import PlannerTransaction
 from shared.contracts.envelope import release_trace
+from shared.messaging.reminder import Reminder
 from shared.storage.database import Database
 from shared.telemetry.traces import configure_tracing, stop_tracing
 from tests.support.planner_service import PlannerService
@@ -49,6 +50,20 @@ async def test_all_that_a_run_says_belongs_to_the_trace_of_its_release(planner: 
     said = (await planner.sent())[before:]
     assert len(said) >= 4
     assert {one.envelope.traceparent for one in said} == {release_trace(system, version)}
+
+
+async def test_what_is_sent_again_after_a_restart_keeps_its_trace_and_its_run(
+    planner: PlannerService,
+) -> None:
+    run = await planner.started()
+    before = len(await planner.sent())
+    await Reminder(planner.database, PlannerTransaction.open_messages).start()
+    again = [one.envelope for one in await planner.sent(after=before)]
+    (system, version), *_ = run.systems.items()
+    assert len(again) == 2
+    assert {(each.traceparent, each.correlation_id) for each in again} == {
+        (release_trace(system, version), run.id)
+    }
 
 
 async def test_spans_reach_the_collector(
