@@ -1,5 +1,6 @@
 """`upgradepath project …`: register a Project from its folder, and read what is registered."""
 
+import asyncio
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
@@ -12,9 +13,10 @@ from cli.asking import AsJson, ProjectArgument, asks
 from cli.client import Server
 from cli.output import line, note, say, show_json, table, text, when
 from cli.registering import register_project
+from cli.whole import lacking_in_folder
 from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.version_maps import VersionMap
-from shared.errors import invalid
+from shared.errors import Reject, invalid
 from shared.project_file import read_project_file, read_version_map
 
 app = typer.Typer(help="Register Projects, and read what is registered.")
@@ -40,6 +42,9 @@ def register(
     """Register the Project of this folder, or change its registration; its pins change by a Run only."""
     definition = read_project_file(_read(folder, PROJECT_FILE))
     pins = read_version_map(_read(folder, MAP_FILE))
+    branch = definition.environments.production.branch
+    if refusals := asyncio.run(lacking_in_folder(folder, branch)):
+        raise Reject(*refusals)
     document = register_project(server, definition, repository, approver, pins)
     if as_json:
         show_json(document)

@@ -10,6 +10,7 @@ from cli.adoption import bases
 from cli.adoption.bases import Base
 from cli.adoption.history import History, find_migrations
 from cli.adoption.schema import Schema, schema_files, take_apart
+from cli.whole import lacking
 from services.executor.clients import migrations
 from services.executor.clients.masking import unmasked
 from services.executor.clients.migration_files import FOLDER, read_migrations
@@ -72,7 +73,7 @@ async def look(
     _require_prisma(files, asked.repository)
 
     published = _by_system(releases)
-    refusals: list[Refusal] = []
+    refusals = await lacking(git, start)
     found: dict[SystemName, list[Base]] = {}
     settled: dict[SystemName, Package] = {}
     for system, versions in published.items():

@@ -9,8 +9,11 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from shared.clients.git_access import Access, WorkersAccess
+from shared.clients.git_attributes import as_committed
+from shared.clients.git_checkout import Lacking, export, lacking
 from shared.clients.git_command import REMOTE_DEADLINE_S, failed, git
 from shared.clients.git_merge import Labels, Merge, merge_commits, merge_trees
+from shared.clients.git_merge_ends import without_disputed_ends
 from shared.clients.git_objects import IDENTITY, NO_TREE, Listing, Objects
 from shared.clients.git_trees import Trees, is_harmless
 from shared.clients.git_values import Entry, Logged, Moved, RefUpdate
@@ -224,23 +227,25 @@ class Git:
 
     async def merge(self, base: str, ours: str, theirs: str, labels: Labels) -> Merge:
         """Merge the trees `ours` and `theirs` over the tree `base`."""
-        return await merge_trees(self.objects, base, ours, theirs, labels)
+        merge = await merge_trees(self.objects, base, ours, theirs, labels)
+        return await without_disputed_ends(self, merge, ours, labels)
 
     async def merge_commits(self, ours: Commit, theirs: Commit, labels: Labels) -> Merge:
         """Merge two commits over the base that their histories have in common."""
-        return await merge_commits(self.objects, ours, theirs, labels)
+        merge = await merge_commits(self.objects, ours, theirs, labels)
+        return await without_disputed_ends(self, merge, ours, labels)
 
     async def export(self, commit: str, folder: Path) -> None:
         """Write the files of a commit into `folder`, as a checkout would, without `.git`."""
-        index = _make(folder) / ".upgradepath-index"
-        variables = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(folder)}
-        work_tree = ("-c", "core.bare=false")
-        try:
-            await git(self.folder, *work_tree, "read-tree", commit, variables=variables)
-            arguments = ("checkout-index", "--all", "--force", "--quiet")
-            await git(self.folder, *work_tree, *arguments, variables=variables)
-        finally:
-            index.unlink(missing_ok=True)
+        await export(self.folder, commit, _make(folder))
+
+    async def lacking(self, commit: str) -> tuple[Lacking, ...]:
+        """What a clone of the commit has and a checkout would lack."""
+        return await lacking(self.objects, commit)
+
+    async def as_committed(self, tree: str, files: Mapping[str, bytes]) -> dict[str, str]:
+        """Blobs of files, by path, as `git add` would make them in a checkout of `tree`."""
+        return await as_committed(self.objects, tree, files)
 
     # --- writing to the remote -------------------------------------------------------------------
 

@@ -59,14 +59,20 @@ async def git(
     stdin: bytes | None = None,
     variables: Mapping[str, str] | None = None,
     accept: Sequence[int] = (0,),
+    work_tree: Path | None = None,
 ) -> Finished:
     """Run git on the bare repository `folder`; standard output and error come separately, as bytes.
+
+    With `work_tree` it works there, as in a checkout.
 
     Raises `Retry`, with Git's words, for an exit code that is not in `accept` and for a deadline.
     """
     environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ} | _OURS
     settings = [part for setting in _SETTINGS for part in ("-c", setting)]
-    argv = ["git", f"--git-dir={folder}", *settings, *arguments]
+    place = [] if work_tree is None else ["-C", str(work_tree), "-c", "core.bare=false"]
+    if work_tree is not None:
+        environment |= {"GIT_WORK_TREE": str(work_tree)}
+    argv = ["git", f"--git-dir={folder}", *settings, *place, *arguments]
     try:
         finished = await run_trusted(
             argv,

@@ -3,11 +3,13 @@
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared.clients.git_attributes import attributes_of
 from shared.clients.git_command import git
 from shared.clients.git_objects import Objects
+from shared.clients.git_values import Entry
 
 _HUNKS_CHARACTERS_MAX = 4000
 _MESSAGE = b"merge\n"
@@ -29,6 +31,8 @@ class Conflict:
     path: str
     kind: str
     hunk: str
+    stages: Mapping[int, Entry] = field(default_factory=dict, compare=False, repr=False)
+    """The file of base (1), ours (2) and theirs (3), as far as there is one."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,10 @@ class Merge:
     conflicts: tuple[Conflict, ...]
 
 
-async def merge_trees(objects: Objects, base: str, ours: str, theirs: str, labels: Labels) -> Merge:
-    """Merge two trees over a base tree."""
+async def merge_trees(
+    objects: Objects, base: str, ours: str, theirs: str, labels: Labels, *, attributes: str | None = None
+) -> Merge:
+    """Merge two trees over a base tree, with the attributes of ours unless another tree has them."""
     # Git 2.39 takes no base for a merge; it finds one in commits that exist for this alone.
     below = await objects.write_commit(base, (), _MESSAGE, when=0)
     return await merge_commits(
@@ -48,11 +54,14 @@ async def merge_trees(objects: Objects, base: str, ours: str, theirs: str, label
         await objects.write_commit(ours, (below,), _MESSAGE, when=0),
         await objects.write_commit(theirs, (below,), _MESSAGE, when=0),
         labels,
+        attributes=attributes or ours,
     )
 
 
-async def merge_commits(objects: Objects, ours: str, theirs: str, labels: Labels) -> Merge:
-    """Merge two commits over the base that their histories have in common."""
+async def merge_commits(
+    objects: Objects, ours: str, theirs: str, labels: Labels, *, attributes: str | None = None
+) -> Merge:
+    """Merge two commits over the base that their histories have in common, as in a checkout of ours."""
     with tempfile.TemporaryDirectory(prefix="upgradepath-merge-") as name:
         # Markers carry the names on the command line, so the two sides need refs. In a repository of
         # their own, over the same objects, merges at the same time do not see each other's.
@@ -60,6 +69,9 @@ async def merge_commits(objects: Objects, ours: str, theirs: str, labels: Labels
         shared = {"GIT_OBJECT_DIRECTORY": str(objects.folder / "objects")}
         (folder / "HEAD").write_text("ref: refs/heads/none\n")
         (folder / "objects").mkdir()
+        (folder / "info").mkdir()
+        # Whoever looks for markers must find them.
+        (folder / "info" / "attributes").write_text("* !conflict-marker-size\n")
         names = (_ref_name(labels.ours, "ours"), _ref_name(labels.theirs, "theirs"))
         if names[0] == names[1]:
             names = (names[0], f"{names[1]}-new")
@@ -67,9 +79,10 @@ async def merge_commits(objects: Objects, ours: str, theirs: str, labels: Labels
             file = folder / "refs" / "heads" / ref
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(f"{commit}\n")
-        arguments = ("merge-tree", "--write-tree", "-z", "--messages", "--name-only", *names)
-        finished = await git(folder, *arguments, variables=shared, accept=(0, 1))
-    tree, conflicts = _parse(finished.stdout)
+        arguments = ("merge-tree", "--write-tree", "-z", "--messages", *names)
+        async with attributes_of(objects, attributes or ours) as work_tree:
+            finished = await git(folder, *arguments, variables=shared, accept=(0, 1), work_tree=work_tree)
+    tree, stages, conflicts = _parse(finished.stdout)
     objects.know_trees(tree)
     if not conflicts:
         return Merge(tree, ())
@@ -77,7 +90,7 @@ async def merge_commits(objects: Objects, ours: str, theirs: str, labels: Labels
     return Merge(
         tree,
         tuple(
-            Conflict(path, kind, _shown(contents.get(path, b"")) or words)
+            Conflict(path, kind, shown(contents.get(path, b"")) or words, stages[path])
             for path, (kind, words) in conflicts.items()
         ),
     )
@@ -105,7 +118,8 @@ def hunks(content: bytes) -> str:
     )
 
 
-def _shown(content: bytes) -> str:
+def shown(content: bytes) -> str:
+    """The same, cut to what a person reads."""
     text = hunks(content)
     if len(text) <= _HUNKS_CHARACTERS_MAX:
         return text
@@ -117,19 +131,22 @@ def _ref_name(label: str, otherwise: str) -> str:
     return re.sub(r"\.{2,}|\.lock$", "-", name) or otherwise
 
 
-def _parse(output: bytes) -> tuple[str, Mapping[str, tuple[str, str]]]:
-    """The tree, and per conflicted path its kind and Git's words.
+def _parse(output: bytes) -> tuple[str, dict[str, dict[int, Entry]], Mapping[str, tuple[str, str]]]:
+    """The tree, and per conflicted path the files of its stages, its kind and Git's words.
 
-    The format: tree NUL (path NUL)* NUL (count NUL (path NUL){count} kind NUL text NUL)*.
+    The format: tree NUL (mode SP blob SP stage TAB path NUL)* NUL
+    (count NUL (path NUL){count} kind NUL text NUL)*.
     """
     fields = iter(output.decode(errors="surrogateescape").split("\0"))
     tree = next(fields)
-    paths: list[str] = []
-    for path in fields:
-        if not path:
+    stages: dict[str, dict[int, Entry]] = {}
+    for staged in fields:
+        if not staged:
             break
-        paths.append(path)
-    conflicts = dict.fromkeys(paths, ("conflict", ""))
+        said, path = staged.split("\t", 1)
+        mode, blob, stage = said.split(" ")
+        stages.setdefault(path, {})[int(stage)] = Entry(mode, blob)
+    conflicts = dict.fromkeys(stages, ("conflict", ""))
     for count in fields:
         if not count.strip():
             continue
@@ -141,7 +158,7 @@ def _parse(output: bytes) -> tuple[str, Mapping[str, tuple[str, str]]]:
         for path in about:
             if path in conflicts:
                 conflicts[path] = (short, words.strip())
-    return tree, conflicts
+    return tree, stages, conflicts
 
 
 async def _contents(repository: Path, tree: str, paths: list[str]) -> dict[str, bytes]:

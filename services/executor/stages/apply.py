@@ -11,7 +11,7 @@ from services.executor.stages.branch import (
     with_production,
 )
 from services.executor.stages.merging import MergedAll, file_changes, merge_all
-from services.executor.stages.project_tree import RUN_TRAILER, kept_ref
+from services.executor.stages.project_tree import RUN_TRAILER, kept_ref, require_whole
 from services.executor.stages.tools import Packages, Tools
 from services.executor.stages.unified_schema import SchemaFiles, require_one_schema
 from shared.clients.git import Git, RefUpdate
@@ -48,6 +48,7 @@ async def run(job: Job, task: ApplyTask, tools: Tools) -> ApplyFacts:
     if task.again:
         commit, base = await _renewed(job, git, task, commit)
         await _push(job, git, task.branch, commit, head)
+    await require_whole(git, commit)
     await require_untouched_files(git, job, task.branch, base, commit)
     cure = (
         f"git fetch && git switch {task.branch}, correct it, commit, push, then: "

@@ -16,6 +16,7 @@ from services.executor.stages.reading import read_in_child
 from services.executor.stages.tools import Packages
 from shared.clients.git import Entry, Git, Labels
 from shared.clients.git_merge import Conflict, Merge, hunks
+from shared.clients.line_ends import with_ends_of, with_unix_ends
 from shared.contracts.facts import ConfigChange, FileChange
 from shared.contracts.projects import PrismaPaths, ProjectDefinition
 from shared.contracts.stages import Finding
@@ -76,8 +77,8 @@ async def merge_system(git: Git, tree: str, packages: Packages, project: Project
     """Merge one System. Raises `Failure` for a configuration file that cannot be read."""
     system = packages.upgrade.system
     fragment = project.prisma.fragment(system)
-    old = await installed(git, packages.old, fragment)
-    new = await installed(git, packages.new, fragment)
+    old = await installed(git, tree, packages.old, fragment)
+    new = await installed(git, tree, packages.new, fragment)
     # What is never merged is the same on all three sides, so there is nothing to decide.
     imposed = {
         path: new.get(path)
@@ -111,30 +112,37 @@ async def _with_fragment(
 ) -> Merge:
     """The merge with the schema fragment merged field by field, where all three trees have a readable one."""
     sides = [await git.show(tree, path) for tree in trees]
-    try:
-        base, ours, theirs = (None if data is None else data.decode() for data in sides)
-    except UnicodeDecodeError:
-        return merge
+    base, ours, theirs = sides
     if base is None or ours is None or theirs is None:
         return merge
+    try:
+        texts = [with_unix_ends(data).decode() for data in (base, ours, theirs)]
+    except UnicodeDecodeError:
+        return merge
     sides_of = (labels.ours, labels.theirs)
-    fragment = await read_in_child(path, merge_fragment, base, ours, theirs, sides_of)
+    fragment = await read_in_child(path, merge_fragment, texts[0], texts[1], texts[2], sides_of)
     if fragment is None:
         return merge
-    data = fragment.text.encode()
+    data = with_ends_of(fragment.text.encode(), base, ours, theirs)
+    if data is None:
+        return merge
     others = tuple(conflict for conflict in merge.conflicts if conflict.path != path)
     disputed = Conflict(path, ", ".join(fragment.conflicts), hunks(data))
     conflicts = (*others, disputed) if fragment.conflicts else others
     return Merge(await git.tree_with(merge.tree, {path: data}), conflicts)
 
 
-async def installed(git: Git, package: Package, fragment: str) -> dict[str, Entry]:
-    """A package's pristine files as they would stand in a Project, its part of the schema at `fragment`."""
+async def installed(git: Git, tree: str, package: Package, fragment: str) -> dict[str, Entry]:
+    """A package's pristine files as the Project's own Git would commit them, kept in the clone.
+
+    Its part of the schema lies at `fragment`. The `.gitattributes` of `tree` say how: with which line ends,
+    for instance.
+    """
     files = {f"systems/{package.system}/{path}": file for path, file in package.files.items()}
     if package.schema:
         files[fragment] = ("100644", package.schema.encode())
-    blobs = await git.write([data for _, data in files.values()])
-    return {path: Entry(mode, blob) for (path, (mode, _)), blob in zip(files.items(), blobs, strict=True)}
+    blobs = await git.as_committed(tree, {path: data for path, (_, data) in files.items()})
+    return {path: Entry(mode, blobs[path]) for path, (mode, _) in files.items()}
 
 
 async def file_changes(
@@ -154,7 +162,7 @@ async def file_changes(
     prefixes: list[str] = []
     for packages in upgrades:
         system = packages.upgrade.system
-        pristine |= await installed(git, packages.old, prisma.fragment(system))
+        pristine |= await installed(git, before, packages.old, prisma.fragment(system))
         prefixes += [f"systems/{system}/", prisma.fragment(system)]
         text = await _text(git, before, config_path(system))
         if text is not None and await _values(config_path(system), text) != packages.old.manifest.config:

@@ -80,11 +80,31 @@ async def known_tables(git: Git, tree: str, prisma: PrismaPaths) -> Tables | Non
 
 
 @asynccontextmanager
-async def checkout(git: Git, commit: Commit, scratch: Path) -> AsyncIterator[Path]:
-    """A folder with the commit's files, gone afterwards: what lives on has made its own copy."""
+async def checkout(git: Git, commit: Commit, scratch: Path, *, whole: bool = True) -> AsyncIterator[Path]:
+    """A folder with the commit's files, gone afterwards: what lives on has made its own copy.
+
+    Raises `Failure` where it would lack what a clone has, unless it need not be `whole`.
+    """
+    if whole:
+        await require_whole(git, commit)
     with temporary_folder(scratch, "checkout") as folder:
         await git.export(commit, folder)
         yield folder
+
+
+async def require_whole(git: Git, tree: str) -> None:
+    """Raise `Failure` for files that a clone has otherwise than a checkout: submodules, LFS, filters."""
+    if found := await git.lacking(tree):
+        raise Failure(
+            "a checkout of the repository would not have what a clone has",
+            *(
+                Finding(
+                    kind="project-file", subject=each.paths[0], detail=f"{each.reason}: {each.named}",
+                    cure=f"{each.cure}; commit and push it, and try again",
+                )
+                for each in found
+            ),
+        )  # fmt: skip
 
 
 def unreadable(subject: str, detail: str, cure: str) -> Failure:

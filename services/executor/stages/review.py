@@ -15,7 +15,7 @@ from services.executor.stages.numbering import (
     plan_migrations,
 )
 from services.executor.stages.own_roles import require_own_roles
-from services.executor.stages.project_tree import files_below, known_tables, migrations_at
+from services.executor.stages.project_tree import files_below, known_tables, migrations_at, require_whole
 from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.reading import read_in_child
 from services.executor.stages.staging import production_url
@@ -43,11 +43,13 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
     head = await _production_head(git, definition.environments.production.branch)
     await require_registered(git, head, job.project)
     await require_pins(git, head, task.pins)
+    await require_whole(git, head)
     await require_own_roles(job, tools)
     upgrades = [await tools.packages(upgrade) for upgrade in task.upgrades]
     production = production_url(job, tools)
     production_schema = await schema_digest(production)
     merged = await merge_all(git, head, upgrades, definition)
+    await require_whole(git, merged.tree)
     disputes = {
         conflict.path: f"{system}: {conflict.kind}\n{conflict.hunk}" for system, conflict in merged.conflicts
     }

@@ -188,7 +188,10 @@ async def remove(job: Job, tools: Tools, git: Git, branch: str, commit: Commit |
     database = staging_database(job, tools)
     at = commit if commit is not None and await git.has(commit) else None
     if at is not None:
-        async with job.journal.effect("destroy-staging", at), checkout(git, at, tools.folder) as folder:
+        async with (
+            job.journal.effect("destroy-staging", at),
+            checkout(git, at, tools.folder, whole=False) as folder,
+        ):
             await _runner(job, tools).destroy(folder, at)
         removed.append("staging's app")
     async with job.journal.effect("drop-staging-database", database.name):
