@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from services.registry.domain.declared import defined_names, types_of
 from shared.clients.content import ContentStore
-from shared.clock import read_moment
+from shared.contracts.moments import read_moment
 from shared.contracts.topics import (
     PROJECT_EVENTS,
     RELEASE_COMMANDS,

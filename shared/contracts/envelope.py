@@ -12,9 +12,9 @@ from functools import lru_cache
 
 from pydantic import ValidationError
 
-from shared.clock import read_moment
 from shared.contracts.catalogue import BY_TYPE
 from shared.contracts.header_names import TOKEN, is_text
+from shared.contracts.moments import read_moment
 from shared.contracts.values import Actor, Message
 from shared.ids import derived_id
 

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterable
 from functools import lru_cache
 
-from shared.clock import read_moment
 from shared.contracts.envelope import Envelope
+from shared.contracts.moments import read_moment
 
 _REQUIRED = frozenset({"ce_id", "ce_source", "ce_type", "ce_subject", "ce_time"})
 
