@@ -23,11 +23,11 @@ async def plain_role(database_url: str, *, makes_databases: bool = False) -> str
 async def new_role(server_url: str, name: str, *, makes_databases: bool) -> str:
     """A role with a new password on that server; the URL with it and a database of its name.
 
-    With `makes_databases` it is fit for staging: it makes a database for each Run, and loads masked rows
-    without firing triggers.
+    It may make databases: production's for the trial of a backup. With `makes_databases` it is fit for
+    staging: it makes one for each Run, and loads masked rows without firing triggers.
     """
     role, password = quoted(name), token_hex(16)
-    rights = f"NOSUPERUSER NOCREATEROLE NOREPLICATION {'' if makes_databases else 'NO'}CREATEDB"
+    rights = "NOSUPERUSER NOCREATEROLE NOREPLICATION CREATEDB"
     async with session(server_url) as connection:
         known = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name)
         verb = "ALTER" if known else "CREATE"

@@ -4,18 +4,21 @@ from typing import TypeAlias
 
 import asyncpg
 
-from shared.sql.names import quoted
+from shared.sql.names import literal, quoted
 
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
-async def make_database(connection: _Connection, name: str) -> None:
+async def make_database(connection: _Connection, name: str, like: str = "", comment: str = "") -> None:
     """Makes an empty database, into which its owner alone may look.
 
-    Raises asyncpg's DuplicateDatabaseError when it is there.
+    `like` has more words of CREATE DATABASE; the comment stands before anybody can get in. Raises asyncpg's
+    DuplicateDatabaseError when it is there.
     """
     # PostgreSQL lets everybody into a new database: nobody gets in before that has changed.
-    await connection.execute(f"CREATE DATABASE {quoted(name)} ALLOW_CONNECTIONS false")
+    await connection.execute(f"CREATE DATABASE {quoted(name)} {like} ALLOW_CONNECTIONS false")
+    if comment:
+        await connection.execute(f"COMMENT ON DATABASE {quoted(name)} IS {literal(comment)}")
     await connection.execute(f"REVOKE CONNECT ON DATABASE {quoted(name)} FROM PUBLIC")
     await connection.execute(f"ALTER DATABASE {quoted(name)} ALLOW_CONNECTIONS true")
 

@@ -1,9 +1,6 @@
 """A backup comes back: with its owners and rights, into an older server, by a role that is no superuser."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from itertools import count
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -11,9 +8,8 @@ from local.postgres import EmbeddedPostgres, postgres_bin_folder
 from services.executor.clients.backup import Programs
 from services.executor.clients.postgres import schema_description, session
 from services.executor.clients.restore_plan import cannot_restore
-from tests.conftest import PostgresServer
+from tests.executor.conftest import Made
 
-_numbers = count(1)
 # Each object of a user's schema with its owner, rights and comment, also those that no description has.
 EVERYTHING = """
     SELECT found.type, found.identity, owner::regrole::text, acl::text, comment FROM (
@@ -29,42 +25,6 @@ EVERYTHING = """
 """
 UNTRUSTED = "pg_stat_statements"
 """An extension that only a superuser may create; it comes with PostgreSQL."""
-Made = Callable[..., Awaitable[tuple[str, str]]]
-
-
-@pytest.fixture(params=["18", "15"])
-async def made(
-    request: pytest.FixtureRequest,
-    postgres: PostgresServer,
-    postgres_15: EmbeddedPostgres,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Made]:
-    """Makes a database as the superuser; its URL for the superuser, and for a plain role that owns it."""
-    server: PostgresServer = postgres if request.param == "18" else postgres_15
-    monkeypatch.setenv("UPGRADES_POSTGRES_BIN", str(server.bin_folder))
-    roles: list[str] = []
-
-    async def make(script: str = "", extension: str = "") -> tuple[str, str]:
-        number = next(_numbers)
-        role, name = f"restore_role_{number}", f"restore_{number}"
-        server.create_database(name)
-        roles.append(role)
-        async with session(server.url()) as connection:
-            await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
-            await connection.execute(f"ALTER DATABASE {name} OWNER TO {role}")
-        async with session(server.url(name)) as connection:
-            available = await connection.fetch("SELECT name FROM pg_available_extensions")
-            if "{extension}" in script and extension not in {row["name"] for row in available}:
-                pytest.skip(f"{extension} is not among this server's extensions")
-            await connection.execute(script.format(role=role, extension=extension))
-        parts = urlsplit(server.url(name))
-        plain = urlunsplit(parts._replace(netloc=f"{role}:secret@{parts.hostname}:{parts.port}"))
-        return server.url(name), plain
-
-    yield make
-    async with session(server.url()) as connection:
-        for number in [role.rpartition("_")[2] for role in roles]:
-            await connection.execute(f"DROP DATABASE restore_{number} WITH (FORCE)")
 
 
 async def execute(url: str, sql: str) -> None:

@@ -51,6 +51,7 @@ WITHOUT = {
     "services/executor/clients/migration_table.py:keep_log": _IN_A_MIGRATION,
     "services/executor/clients/migration_table.py:roll_back": _IN_A_MIGRATION,
     "services/executor/clients/rehearsal.py:_go_up": _IN_SCRATCH,
+    "services/executor/clients/restore_drill.py:_make_extension": _IN_SCRATCH,
     "services/executor/clients/set_aside.py:_set_aside": _IN_ONE,
     "services/executor/clients/squawk.py:_run": "a program that reads a script and answers",
     "services/executor/clients/suspended_rules.py:suspend": "the effect of which it is a part has them",
@@ -62,6 +63,7 @@ WITHOUT = {
     "services/validator/checks/command.py:run": _IN_CHECKS,
     "services/validator/checks/log.py:run": _IN_CHECKS,
     "shared/clients/content.py:has": _LOOKS,
+    "shared/clients/databases.py:make_database": "whoever makes one has them",
     "shared/clients/git.py:_at_remote": "fetch and push have them; the others only look",
     "shared/clients/git.py:refs": _LOOKS,
     "shared/clients/git_command.py:git": "on a clone that may vanish; what reaches the remote has them",
@@ -73,7 +75,6 @@ WITHOUT = {
     "shared/messaging/dead_letters.py:first_time": _IN_ONE,
     "shared/messaging/vouchers.py:vouch": _IN_ONE,
     "shared/prisma/postgres.py:_sweep": _IN_SCRATCH,
-    "shared/prisma/postgres.py:connect_to_shadow": _IN_SCRATCH,
 }
 """Seams that have none of their own, and why."""
 

@@ -32,6 +32,14 @@ _INSTALLED = ("/usr/lib/postgresql/{version}/bin", "/usr/pgsql-{version}/bin")
 _SETTING = re.compile(r"SET (?P<name>\w+) = .*;\s*")
 
 
+class ProgramFailed(Retry):
+    """One of PostgreSQL's programs said no; `said` is what it said, without what may be a row's."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__(message)
+        self.said = said
+
+
 @dataclass(frozen=True)
 class Programs:
     """The folder with pg_dump, pg_restore and psql: `UPGRADES_POSTGRES_BIN`, or wherever PATH has them."""
@@ -57,11 +65,14 @@ class Programs:
                 return cls(folder)
         return cls.find(environ)
 
-    async def dump(self, url: str, file: Path, snapshot: str | None = None) -> int:
+    async def dump(
+        self, url: str, file: Path, snapshot: str | None = None, *, read_whole: bool = True
+    ) -> int:
         """Write the database as an archive to `file` and read it whole; the number of things in it.
 
         `snapshot` is one that a transaction exported and that is open. Our own schema stays out, as its fence
-        must never go back, and so do those of the hosting. Raises Retry when it cannot be done now.
+        must never go back, and so do those of the hosting. `read_whole` is for who does not restore it next.
+        Raises Retry when it cannot be done now.
         """
         await self._must_fit(url)
         async with session(url) as connection:
@@ -71,9 +82,10 @@ class Programs:
         options += [f"--snapshot={snapshot}"] if snapshot else []
         async with around("dump"):
             await self._run("pg_dump", *options, url=url)
-        entries = [line for line in await self._listing(url, file) if not line.startswith(";")]
-        # The list stands at the archive's beginning: only reading it to its end shows that it is whole.
-        await self._run("pg_restore", "--file=/dev/null", str(file), url=url)
+        entries = [line for line in await self.listing(url, file) if not line.startswith(";")]
+        if read_whole:
+            # The list stands at the archive's beginning: only reading it to its end shows that it is whole.
+            await self._run("pg_restore", "--file=/dev/null", str(file), url=url)
         return len(entries)
 
     async def restore(self, url: str, file: Path, token: FencingToken) -> None:
@@ -84,25 +96,48 @@ class Programs:
         """
         await self._must_fit(url)
         async with session(url) as connection:
-            plan = await plan_restore(connection, await self._listing(url, file))
-            settings = {row[0] for row in await connection.fetch("SELECT name FROM pg_settings")}
+            plan = await plan_restore(connection, await self.listing(url, file))
         scripts = [
-            await self._script(url, file, name, lines, settings)
+            await self.script(url, file, name, lines)
             for name, lines in (("schemas", plan.schemas), ("rest", plan.rest))
         ]
-        # Of errors psql says the line and the SQLSTATE alone: the server's words may quote a row.
-        commands = [part for line in plan.clear for part in ("-c", line)]
-        commands += [part for script in scripts for part in ("-f", str(script))]
-        told = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "--single-transaction")
         async with locked(url, token), around("restore"):
-            await self._run("psql", *told, *commands, url=url)
+            await self.run_scripts(url, scripts, first=plan.clear)
         for script in scripts:
             script.unlink()
 
-    async def _script(
-        self, url: str, file: Path, name: str, lines: Sequence[str], settings: Collection[str]
-    ) -> Path:
+    async def run_scripts(self, url: str, scripts: Sequence[Path], first: Sequence[str] = ()) -> None:
+        """Run the commands of `first`, then the scripts, all in one transaction. Raises ProgramFailed."""
+        commands = [part for line in first for part in ("-c", line)]
+        commands += [part for script in scripts for part in ("-f", str(script))]
+        # Of errors psql says the line and the SQLSTATE alone: the server's words may quote a row.
+        told = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "--single-transaction")
+        await self._run("psql", *told, *commands, url=url)
+
+    async def print_schema(self, url: str, file: Path) -> None:
+        """Write all that pg_dump prints but rows to `file`, without our schema and those of the hosting."""
+        async with session(url) as connection:
+            foreign = await foreign_schemas(connection)
+        options = ["--schema-only", "--exclude-schema=upgradepath", "--no-subscriptions", f"--file={file}"]
+        options += [f"--exclude-schema={quoted(schema)}" for schema in foreign]
+        await self._run("pg_dump", *options, url=url)
+
+    async def print_archive(self, url: str, file: Path, lines: Sequence[str]) -> Path:
+        """The same of these entries of an archive: the script's path."""
+        listing, script = file.with_suffix(".printed.list"), file.with_suffix(".printed.sql")
+        listing.write_text("\n".join(lines) + "\n")
+        options = ["--schema-only", "--no-subscriptions", f"--use-list={listing}", f"--file={script}"]
+        await self._run("pg_restore", *options, str(file), url=url)
+        return script
+
+    async def version(self, url: str) -> str:
+        """What pg_dump says of itself."""
+        return (await self._run("pg_dump", "--version", url=url)).output.strip()
+
+    async def script(self, url: str, file: Path, name: str, lines: Sequence[str]) -> Path:
         """These entries of the archive as a script that the server understands."""
+        async with session(url) as connection:
+            settings = {row[0] for row in await connection.fetch("SELECT name FROM pg_settings")}
         listing, script = file.with_suffix(f".{name}.list"), file.with_suffix(f".{name}.sql")
         listing.write_text("\n".join(lines) + "\n")
         # Through a script, as pg_restore --clean leaves what the archive does not know, and stumbles over it.
@@ -112,7 +147,7 @@ class Programs:
         _leave_out_settings(script, settings)
         return script
 
-    async def _listing(self, url: str, file: Path) -> list[str]:
+    async def listing(self, url: str, file: Path) -> list[str]:
         # Into a file: what a program prints is kept up to a bound, and here no line may be missing.
         listing = file.with_suffix(".list")
         await self._run("pg_restore", "--list", f"--file={listing}", str(file), url=url)
@@ -120,12 +155,12 @@ class Programs:
 
     async def _must_fit(self, url: str) -> None:
         """pg_dump reads no server newer than itself."""
-        printed = (await self._run("pg_dump", "--version", url=url)).output
+        printed = await self.version(url)
         numbers = re.search(r"(\d+)", printed)
         server = await server_version(url)
         if numbers is None or int(numbers[1]) < server:
             raise Retry(
-                f"{self.folder}/pg_dump is {printed.strip()}, but {place(url)} is PostgreSQL {server}:"
+                f"{self.folder}/pg_dump is {printed}, but {place(url)} is PostgreSQL {server}:"
                 f" set {BIN_FOLDER} to the bin folder of {server} or later"
             )
 
@@ -142,26 +177,28 @@ class Programs:
             raise Retry(f"{program} on {place(url)} did not end within {_DEADLINE_S:g} s") from error
         if finished.exit_code != 0:
             said = _without_rows(finished.output)
-            raise Retry(f"{program} on {place(url)} ended with {finished.exit_code}: {said}")
+            raise ProgramFailed(f"{program} on {place(url)} ended with {finished.exit_code}: {said}", said)
         return finished
 
 
 def _leave_out_settings(script: Path, known: Collection[str]) -> None:
-    """Take from the script's beginning each setting that the server does not have: newer programs name some.
+    """Make a comment of each setting in the script's beginning that the server does not have: newer programs
+    name some.
 
     Their statements stand before everything else; the rest is the archive's and stays as it is.
     """
-    aside = script.with_suffix(".older")
-    with script.open("rb") as read, aside.open("wb") as write:
-        for line in read:
+    with script.open("r+b") as file:
+        while line := file.readline():
             text = line.decode(errors="replace")
             found = _SETTING.fullmatch(text)
-            if found is None or found["name"] in known:
-                write.write(line)
+            if found is not None and found["name"] not in known:
+                end = file.tell()
+                file.seek(end - len(line))
+                # In place: a script may be as large as the database.
+                file.write(b"--")
+                file.seek(end)
             if found is None and text.startswith(("CREATE ", "ALTER ", "COPY ", "COMMENT ")):
                 break
-        shutil.copyfileobj(read, write)
-    aside.replace(script)
 
 
 def _without_rows(output: str) -> str:

@@ -24,11 +24,11 @@ _LOCK_TIMEOUT_S = 1.0
 # A killed worker's statement must not go on for hours with nobody there to see its end.
 _NOTICE_A_DEAD_WORKER = "SET client_connection_check_interval = '1s'"
 # A role's own deadlines would end the session that holds the locks while another program works.
-_NO_OTHER_DEADLINES = (
+NO_OTHER_DEADLINES = (
     "SELECT set_config(name, '0', false) FROM pg_settings WHERE setting <> '0' AND name IN"
     " ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"
 )
-_AS_CONNECTED = f"RESET SESSION AUTHORIZATION; RESET ALL; {_NO_OTHER_DEADLINES}"
+_AS_CONNECTED = f"RESET SESSION AUTHORIZATION; RESET ALL; {NO_OTHER_DEADLINES}"
 _OUR_TABLES = """
     CREATE SCHEMA IF NOT EXISTS upgradepath;
     CREATE TABLE IF NOT EXISTS upgradepath.fence (fence bigint, generation bigint);
@@ -240,7 +240,7 @@ async def locked(url: str, token: FencingToken) -> AsyncIterator[MigrationTable]
     """
     async with session(url, lock_timeout_s=_LOCK_TIMEOUT_S) as connection:
         taken = "somebody else is migrating this database: the advisory lock is taken"
-        await connection.execute(_NO_OTHER_DEADLINES)
+        await connection.execute(NO_OTHER_DEADLINES)
         await _take(connection, _ADVISORY_LOCK, taken)
         await _pass_fence(connection, token)
         yield MigrationTable(connection, schema_of(url), await _as_connected(connection))
@@ -263,7 +263,7 @@ async def guarded(url: str, token: FencingToken) -> AsyncIterator[None]:
     Raises Retry when an older one goes on for longer than 10 s, Stale when a newer token was here.
     """
     async with session(url) as connection:
-        await connection.execute(_NO_OTHER_DEADLINES)
+        await connection.execute(NO_OTHER_DEADLINES)
         # Not Prisma's: what is activated may migrate by itself.
         await _take(connection, _GUARD_LOCK, "somebody else is activating: the advisory lock is taken")
         await _pass_fence(connection, token)

@@ -66,10 +66,11 @@ _OUTSIDE = """
     ORDER BY place, command
 """
 _EXTENSIONS = """
-    SELECT e.extname AS name, pg_has_role(e.extowner, 'MEMBER') AS mine,
+    SELECT e.extname AS name, pg_has_role(e.extowner, 'MEMBER') AS mine, e.extversion AS version,
+        (SELECT n.nspname FROM pg_namespace n WHERE n.oid = e.extnamespace) AS schema,
         (SELECT array_agg(n.nspname || ' ' || c.relname) FROM pg_class c
             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY(e.extconfig)) AS tables
-    FROM pg_extension e WHERE e.extname <> 'plpgsql' ORDER BY 1
+    FROM pg_extension e WHERE e.extname <> 'plpgsql' ORDER BY e.oid
 """
 _FIRST = ("SCHEMA - ", "ACL - SCHEMA ")
 _ENTRY = re.compile(r"\d+; \d+ \d+ (?P<entry>.*)")
@@ -110,8 +111,7 @@ async def foreign_schemas(connection: Connection) -> list[str]:
 
 async def plan_restore(connection: Connection, listing: Sequence[str]) -> RestorePlan:
     """From the database as it stands and the lines of `pg_restore --list`."""
-    entries = {line: found["entry"] for line in listing if (found := _ENTRY.match(line))}
-    archived = {entry.split()[2] for entry in entries.values() if entry.startswith("EXTENSION - ")}
+    archived = {entry.split()[2] for entry in _entries(listing).values() if entry.startswith("EXTENSION - ")}
     clear = [row["command"] for row in await connection.fetch(_OUTSIDE)]
     kept_extensions: set[str] = set()
     skipped: set[str] = set()
@@ -143,13 +143,68 @@ async def plan_restore(connection: Connection, listing: Sequence[str]) -> Restor
         if not row["mine"]:
             skipped |= {f"ACL - SCHEMA {name}", f"COMMENT - SCHEMA {name}"}
     superuser = await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+    first, rest = _kept(listing, skipped, superuser=superuser)
+    return RestorePlan(tuple(clear), first, rest)
+
+
+def _entries(listing: Sequence[str]) -> dict[str, str]:
+    return {line: found["entry"] for line in listing if (found := _ENTRY.match(line))}
+
+
+def _kept(
+    listing: Sequence[str], skipped: Collection[str], *, superuser: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The lines to bring back: schemas with the rights on them, and the others."""
+    entries = _entries(listing)
     kept = [
         line
         for line in listing
         if (entry := entries.get(line)) is None or not _skipped(entry, skipped, superuser=superuser)
     ]
     first = [line for line in kept if entries.get(line, "").startswith(_FIRST)]
-    return RestorePlan(tuple(clear), tuple(first), tuple(line for line in kept if line not in set(first)))
+    return tuple(first), tuple(line for line in kept if line not in set(first))
+
+
+@dataclass(frozen=True)
+class Extension:
+    """An extension of a database, as it would have to be made in a copy of it."""
+
+    name: str
+    schema: str
+    version: str
+
+
+@dataclass(frozen=True)
+class CopyPlan:
+    """What an empty database needs to become a copy: schemas of others' to stand in for, extensions, and the
+    archive's lines. What a restore leaves where it is (`plan_restore`) is not among them."""
+
+    stand_ins: tuple[str, ...]
+    extensions: tuple[Extension, ...]
+    schemas: tuple[str, ...]
+    rest: tuple[str, ...]
+
+
+async def plan_copy(connection: Connection, listing: Sequence[str]) -> CopyPlan:
+    """From the database that was dumped and the lines of `pg_restore --list`.
+
+    Rights at other servers stay out: nothing in a copy may reach another server with them.
+    """
+    skipped = {"USER MAPPING - "}
+    extensions = []
+    for row in await connection.fetch(_EXTENSIONS):
+        extensions.append(Extension(row["name"], row["schema"], row["version"]))
+        skipped |= {f"EXTENSION - {row['name']}", f"COMMENT - EXTENSION {row['name']}"}
+        skipped |= {f"TABLE DATA {table}" for table in row["tables"] or ()}
+    stand_ins = []
+    for row in await connection.fetch(_SCHEMAS):
+        if not row["mine"]:
+            name = row["name"]
+            stand_ins.append(name)
+            skipped |= {f"SCHEMA - {name}", f"ACL - SCHEMA {name}", f"COMMENT - SCHEMA {name}"}
+    superuser = await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+    first, rest = _kept(listing, skipped, superuser=superuser)
+    return CopyPlan(tuple(stand_ins), tuple(extensions), first, rest)
 
 
 async def cannot_restore(url: str) -> list[Finding]:
@@ -190,6 +245,6 @@ def _word(kind: str) -> str:
 
 def _skipped(entry: str, skipped: Collection[str], *, superuser: bool) -> bool:
     """An entry ends in its owner, which the lines to leave out do not name."""
-    return any(entry == each or entry.startswith(f"{each} ") for each in skipped) or (
+    return any(entry == each or entry.startswith(f"{each.rstrip()} ") for each in skipped) or (
         not superuser and entry.startswith(("EVENT TRIGGER ", "FOREIGN DATA WRAPPER "))
     )

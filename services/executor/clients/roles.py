@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from services.executor.clients.postgres import quoted, session
+from services.executor.clients.scratch_database import SCRATCH_NAME
 from shared.clients.database_urls import database_of, with_database
 from shared.contracts.stages import Finding
 
@@ -128,7 +129,8 @@ def _enough(name: str, database: str, environment: str) -> str:
     if environment == "staging":
         return f"ALTER ROLE {role} CREATEDB; GRANT SET ON PARAMETER session_replication_role TO {role}"
     owned = f"ALTER DATABASE {quoted(database)} OWNER TO {role}"
-    return f"{owned}; and connected to {database}: ALTER SCHEMA public OWNER TO {role}"
+    made = f"ALTER ROLE {role} CREATEDB"
+    return f"{owned}; {made}; and connected to {database}: ALTER SCHEMA public OWNER TO {role}"
 
 
 def _new_role(row: Any, environment: str) -> str:
@@ -146,7 +148,8 @@ def _reached(
 ) -> Iterator[Finding]:
     for row in databases:
         name = row["name"]
-        of_a_run = environment == "staging" and row["owned"] and _RUNS_DATABASE.search(name) is not None
+        made = _RUNS_DATABASE if environment == "staging" else SCRATCH_NAME
+        of_a_run = row["owned"] and made.search(name) is not None
         if (name == _MAINTENANCE and name != production) or of_a_run or (name == own and name != production):
             continue
         what = "production's database" if name == production else "which is not its own"

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from services.executor.clients.losses import Tables, present
 from services.executor.clients.postgres import Connection, quoted
 
+ROW_SUM = 'COALESCE(sum(hashtextextended(ROW({row})::text COLLATE "C", 0)::numeric), 0)::text'
+"""A sum over rows that any other value of a column in `row` changes, in no order."""
+
 
 @dataclass(frozen=True)
 class RowDigest:
@@ -20,8 +23,7 @@ async def digests(connection: Connection, kept: Tables) -> dict[str, RowDigest]:
     for (schema, table), columns in sorted((await present(connection, kept)).items()):
         row = ", ".join(quoted(column) for column in sorted(columns))
         rows, total = await connection.fetchrow(
-            f"SELECT count(*), COALESCE(sum(hashtextextended(ROW({row})::text, 0)::numeric), 0)::text"
-            f" FROM {quoted(schema, table)}"
+            f"SELECT count(*), {ROW_SUM.format(row=row)} FROM {quoted(schema, table)}"
         )
         found[table if schema == "public" else f"{schema}.{table}"] = RowDigest(rows, total)
     return found

@@ -1,14 +1,15 @@
 """Deploy: bring exactly the approved candidate to production, or nothing of it."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from services.executor.clients import migrations
-from services.executor.clients.backup import Programs
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.misfits import not_permitted
 from services.executor.clients.postgres import schema_digest
-from services.executor.clients.written_since import beginning, keep
+from services.executor.clients.restore_drill import Backup, backed_up, drill
+from services.executor.clients.written_since import keep
 from services.executor.stages.approval import require_approved, require_proven_scripts
 from services.executor.stages.data_impact import would_fail
 from services.executor.stages.deploy_commit import merge_commit
@@ -140,15 +141,23 @@ async def _backup(job: Job, tools: Tools, url: str, steps: Steps) -> Digest:
             if await tools.content.has(earlier):
                 return earlier
     with temporary_folder(tools.folder, "backup") as folder:
-        file = folder / "production.dump"
-        said = "pg_dump --format=custom, read whole by pg_restore"
-        async with steps.reading("dump", said), beginning(url) as noted:
-            await (await Programs.for_server(url)).dump(url, file, noted.snapshot)
-        digest = await tools.content.put_file(file)
-    await keep(url, digest, noted)
+        async with steps.reading("dump", "pg_dump --format=custom"):
+            backup = await backed_up(url, folder / "production.dump")
+        await _require_restorable(url, backup, steps)
+        digest = await tools.content.put_file(backup.file)
+    await keep(url, digest, backup.noted)
     async with job.journal.effect(_BACKUP, digest):
         job.backup = digest
     return digest
+
+
+async def _require_restorable(url: str, backup: Backup, steps: Steps) -> None:
+    """Raise Failure when the backup was tried and does not come back."""
+    started = time.monotonic()
+    tried = await drill(url, backup)
+    if tried.findings and tried.tried:
+        raise Failure("the backup of production does not come back as it was", *tried.findings)
+    steps.told("backup tried", tried.words(), started)
 
 
 def backup_before_writing(effects: Sequence[Effect]) -> Digest | None:

@@ -26,15 +26,16 @@ class Steps:
         started = time.monotonic()
         async with self._job.journal.effect(name, detail, production=self._production):
             yield
-        self._add(name, detail, started)
+        self.told(name, detail, started)
 
     @asynccontextmanager
     async def reading(self, name: str, detail: str = "") -> AsyncIterator[None]:
         """One step that writes nothing, so the journal has no line for it."""
         started = time.monotonic()
         yield
-        self._add(name, detail, started)
+        self.told(name, detail, started)
 
-    def _add(self, name: str, detail: str, started: float) -> None:
+    def told(self, name: str, detail: str, started: float) -> None:
+        """One step that is done; `started` is of the monotonic clock."""
         duration_ms = round((time.monotonic() - started) * 1000)
         self._done.append(Step(name=name, detail=detail, duration_ms=duration_ms))

@@ -1,0 +1,103 @@
+"""A database beside production's, made like it, for one restore: closed to everybody else, gone afterwards.
+
+Its maker holds an advisory lock in production's database for as long as it lives: the lock, and no age, says
+whether one that is found is anybody's. It goes with the maker's session, also when the maker is killed.
+"""
+
+import re
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from services.executor.clients.migration_table import NO_OTHER_DEADLINES
+from services.executor.clients.postgres import Connection, drop_database, literal, quoted, session
+from shared.clients.database_urls import database_of, with_database
+from shared.clients.databases import make_database
+from shared.crash_points import around
+
+_LOCK = 4_711_006
+_NAME_BYTES_MAX = 63
+SCRATCH_NAME = re.compile(r"_drill_[0-9a-f]{12}\Z")
+"""What the name of such a database ends in."""
+_LIKE = """
+    SELECT pg_encoding_to_char(d.encoding) AS encoding, d.datcollate AS collate, d.datctype AS ctype,
+        coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') AS provider,
+        coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale,
+        to_jsonb(d) ->> 'daticurules' AS rules,
+        (SELECT t.spcname FROM pg_tablespace t WHERE t.oid = d.dattablespace
+            AND has_tablespace_privilege(t.oid, 'CREATE')) AS tablespace
+    FROM pg_database d WHERE d.datname = current_database()
+"""
+_LEFT = """
+    SELECT datname AS name FROM pg_database WHERE pg_has_role(datdba, 'MEMBER')
+    AND left(datname, $1) = $2 AND (NOT datallowconn OR shobj_description(oid, 'pg_database') = $3)
+"""
+
+
+@asynccontextmanager
+async def scratch_database(url: str) -> AsyncIterator[str]:
+    """The URL of an empty database on the same server, with the encoding and the locale of the one at `url`.
+
+    Raises asyncpg's error when the role may not make it, or the server has no room.
+    """
+    await sweep_scratch(url)
+    name = f"{_beginning(url)}{secrets.token_hex(6)}"
+    async with session(url, statement_timeout_s=0) as keeper:
+        await keeper.execute(NO_OTHER_DEADLINES)
+        await keeper.execute(f"SELECT pg_advisory_lock({_LOCK}, hashtext({literal(name)}))")
+        try:
+            await _create(keeper, url, name)
+            yield with_database(url, name)
+        finally:
+            await drop_database(url, name)
+
+
+async def sweep_scratch(url: str) -> list[str]:
+    """Drop the databases of makers that are gone; their names."""
+    beginning = _beginning(url)
+    gone: list[str] = []
+    async with session(url) as connection:
+        found = await connection.fetch(_LEFT, len(beginning), beginning, _whose(url))
+        for row in found:
+            name = row["name"]
+            if not SCRATCH_NAME.search(name):
+                continue
+            free = f"pg_try_advisory_lock({_LOCK}, hashtext({literal(name)}))"
+            if await connection.fetchval(f"SELECT {free}"):
+                await drop_database(url, name)
+                gone.append(name)
+    return gone
+
+
+async def _create(keeper: Connection, url: str, name: str) -> None:
+    like = await keeper.fetchrow(_LIKE)
+    async with around("create-scratch"):
+        await make_database(keeper, name, f"TEMPLATE template0 {_options(like)}", _whose(url))
+
+
+def _options(like: Any) -> str:
+    options = [
+        f"ENCODING {literal(like['encoding'])}",
+        f"LC_COLLATE {literal(like['collate'])} LC_CTYPE {literal(like['ctype'])}",
+    ]
+    if like["provider"] == "i":
+        options.append(f"LOCALE_PROVIDER icu ICU_LOCALE {literal(like['locale'])}")
+        options += [f"ICU_RULES {literal(like['rules'])}"] if like["rules"] else []
+    elif like["provider"] == "b":
+        options.append(f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {literal(like['locale'])}")
+    elif (like["locale"], like["provider"]) != (None, "c"):
+        options.append("LOCALE_PROVIDER libc")
+    if like["tablespace"] is not None:
+        options.append(f"TABLESPACE {quoted(like['tablespace'])}")
+    return " ".join(options)
+
+
+def _whose(url: str) -> str:
+    return f"upgradepath: a backup of {database_of(url)} is being tried"
+
+
+def _beginning(url: str) -> str:
+    suffix = "_drill_"
+    room = _NAME_BYTES_MAX - len(suffix) - 12
+    return database_of(url).encode()[:room].decode(errors="ignore") + suffix

@@ -1,0 +1,182 @@
+"""A backup is what has come back: restored beside production by its own role, and compared in everything."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.executor.clients.postgres import session
+from services.executor.clients.printed import Printed, other_prints
+from services.executor.clients.restore_drill import Drill, backed_up, drill, fingerprint
+from services.executor.clients.row_digests import RowDigest
+from services.executor.clients.scratch_database import scratch_database, sweep_scratch
+from shared.clients.database_urls import database_of
+from tests.executor.conftest import Made
+
+MAY_MAKE = "ALTER ROLE {role} CREATEDB; "
+# One thing of each kind that a restore has been seen to lose somewhere.
+RICH = """
+    CREATE ROLE app_{role}; CREATE ROLE reader_{role}; GRANT app_{role} TO {role};
+    GRANT ALL ON SCHEMA public TO {role}, app_{role}; CREATE SCHEMA own AUTHORIZATION {role};
+    GRANT USAGE ON SCHEMA own TO reader_{role}; SET ROLE {role};
+    CREATE TYPE own.mood AS ENUM ('sad', 'ok'); CREATE TYPE own.pair AS (a int, b text);
+    CREATE DOMAIN own.small AS int CHECK (VALUE < 100);
+    CREATE COLLATION own.plain FROM "C";
+    CREATE TABLE goods (
+        id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name varchar(20) CHECK (name IN ('a', 'b')),
+        m own.mood[], p own.pair, n own.small, t text COLLATE own.plain,
+        twice int GENERATED ALWAYS AS (1 + 1) STORED, at timestamptz DEFAULT now()
+    ) WITH (fillfactor = 70);
+    INSERT INTO goods (name, m, p, n, t)
+    SELECT 'a', ARRAY['sad'::own.mood], (1, 'x')::own.pair, g, 'T' || g FROM generate_series(1, 50) g;
+    ALTER TABLE goods ALTER COLUMN name SET STATISTICS 500;
+    CREATE TABLE ev (id bigserial, at date NOT NULL, CHECK (id > 0)) PARTITION BY RANGE (at);
+    CREATE TABLE ev1 PARTITION OF ev FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+    CREATE TABLE ev2 PARTITION OF ev DEFAULT; INSERT INTO ev (at) VALUES ('2020-05-01'), ('2022-01-01');
+    CREATE TABLE parent (a int, b text); CREATE TABLE child (c int) INHERITS (parent);
+    ALTER TABLE parent ADD COLUMN d int DEFAULT 4; INSERT INTO child VALUES (1, 'x', 2, 3);
+    CREATE INDEX ON goods (lower(name)) WHERE n > 3; CREATE STATISTICS st ON name, n FROM goods;
+    CREATE MATERIALIZED VIEW mv AS SELECT count(*) FROM goods;
+    CREATE VIEW v WITH (security_barrier) AS SELECT name FROM goods WHERE name IN ('a', 'c');
+    ALTER TABLE goods ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY pol ON goods TO reader_{role} USING (name IN ('a', 'b'));
+    GRANT SELECT (id, name) ON goods TO reader_{role};
+    ALTER DEFAULT PRIVILEGES IN SCHEMA own GRANT SELECT ON TABLES TO reader_{role};
+    COMMENT ON COLUMN goods.name IS 'it''s
+-- Name: x; Type: TABLE; Schema: y; Owner: z';
+    CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'it fires'; END $$;
+    CREATE TRIGGER tr BEFORE INSERT ON parent FOR EACH ROW EXECUTE FUNCTION f();
+    ALTER TABLE parent ENABLE ALWAYS TRIGGER tr;
+    CREATE SEQUENCE down INCREMENT -2 START -1; SELECT nextval('down'), nextval('down');
+    SELECT lo_from_bytea(0, 'abc');
+    ALTER TABLE goods OWNER TO app_{role};
+"""
+
+
+async def tried(url: str, folder: Path) -> Drill:
+    return await drill(url, await backed_up(url, folder / "production.dump"))
+
+
+async def databases(url: str) -> set[str]:
+    async with session(url) as connection:
+        return {row[0] for row in await connection.fetch("SELECT datname FROM pg_database")}
+
+
+async def execute(url: str, sql: str) -> None:
+    async with session(url) as connection:
+        await connection.execute(sql)
+
+
+async def test_everything_comes_back_and_nothing_is_left(made: Made, tmp_path: Path) -> None:
+    url, plain = await made(MAY_MAKE + RICH)
+    before = await databases(url)
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "superuser").mkdir()
+    for who, place in ((plain, tmp_path / "plain"), (url, tmp_path / "superuser")):
+        found = await tried(who, place)
+        assert found.findings == ()
+        assert (found.rows, found.tried) == (53, True)
+    assert await databases(url) == before
+    # What is added to production makes another backup; the rows do not.
+    first = await fingerprint(plain, tmp_path / "plain" / "production.dump")
+    await execute(plain, "INSERT INTO ev (at) VALUES ('2020-06-01')")
+    await backed_up(plain, tmp_path / "second.dump")
+    assert await fingerprint(plain, tmp_path / "second.dump") == first
+    await execute(plain, "GRANT SELECT ON ev TO PUBLIC")
+    await backed_up(plain, tmp_path / "third.dump")
+    assert await fingerprint(plain, tmp_path / "third.dump") != first
+
+
+LOOKS_AROUND = """
+    CREATE TABLE rates (id int PRIMARY KEY); INSERT INTO rates VALUES (1);
+    CREATE FUNCTION rated(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql SET search_path = public
+    AS $$ BEGIN RETURN EXISTS (SELECT FROM rates WHERE id >= $1); END $$;
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "subject"),
+    [
+        ("CREATE TABLE sold (id int CHECK (rated(id))); INSERT INTO sold VALUES (1)", "TABLE DATA"),
+        (
+            "CREATE TABLE goods (id int); INSERT INTO goods VALUES (1); CREATE INDEX i ON goods (rated(id))",
+            "INDEX public.i",
+        ),
+        ("CREATE MATERIALIZED VIEW goods AS SELECT rated(1)", "MATERIALIZED VIEW DATA public.goods"),
+    ],
+    ids=["check", "index", "materialized view"],
+)
+async def test_a_function_with_unqualified_names_is_found_where_it_stops_the_restore(
+    made: Made, tmp_path: Path, script: str, subject: str
+) -> None:
+    url, plain = await made(MAY_MAKE + "GRANT ALL ON SCHEMA public TO {role};")
+    await execute(plain, LOOKS_AROUND + script)
+    # From PostgreSQL 17 on an index is not even made over one that lacks it.
+    await execute(plain, "ALTER FUNCTION rated(int) RESET search_path")
+    (finding,) = (await tried(plain, tmp_path)).findings
+    assert finding.subject.startswith(subject)
+    assert "a relation is not found (42P01)" in finding.detail
+    assert "SET search_path" in finding.cure
+    # The cure is one.
+    await execute(plain, "ALTER FUNCTION rated(int) SET search_path = public")
+    (tmp_path / "again").mkdir()
+    assert (await tried(plain, tmp_path / "again")).findings == ()
+    assert database_of(url) in await databases(url)
+
+
+async def test_what_the_role_may_not_is_said_with_the_right_that_would_do(made: Made, tmp_path: Path) -> None:
+    _, plain = await made("GRANT ALL ON SCHEMA public TO {role};")
+    await execute(plain, "CREATE TABLE goods (id int)")
+    found = await tried(plain, tmp_path)
+    (finding,) = found.findings
+    assert not found.tried
+    assert finding.cure.startswith("ALTER ROLE")
+    assert finding.cure.endswith("CREATEDB")
+    assert finding.cure in found.words()
+
+
+async def test_other_rows_and_other_places_of_sequences_are_found(made: Made, tmp_path: Path) -> None:
+    url, _ = await made("CREATE TABLE goods (id serial, v text); INSERT INTO goods (v) VALUES ('a'), ('b')")
+    backup = await backed_up(url, tmp_path / "production.dump")
+    wanted = replace(
+        backup.wanted,
+        rows=backup.wanted.rows | {"goods": RowDigest(2, "1"), "gone": RowDigest(0, "0")},
+        sequences={"goods_id_seq": 7},
+        versions=backup.wanted.versions | {"extension plpgsql": "0.1"},
+    )
+    found = await drill(url, replace(backup, wanted=wanted, later={"goods_id_seq": 9}))
+    assert [each.subject for each in found.findings] == [
+        "table gone", "table goods", "sequence goods_id_seq", "extension plpgsql",
+    ]  # fmt: skip
+
+
+async def test_what_a_killed_worker_left_is_dropped_and_what_is_in_use_is_not(made: Made) -> None:
+    url, plain = await made(MAY_MAKE)
+    before = await databases(url)
+    async with scratch_database(plain) as scratch:
+        async with session(url) as connection:
+            (public,) = await connection.fetchrow(
+                "SELECT has_database_privilege('public', $1, 'CONNECT')", database_of(scratch)
+            )
+            assert not public
+        assert await sweep_scratch(plain) == []
+        assert database_of(scratch) in await databases(url)
+    async with session(url) as connection:
+        name = f"{database_of(plain)}_drill_0123456789ab"
+        await connection.execute(
+            f"CREATE DATABASE {name} OWNER {database_of(plain).replace('restore', 'restore_role')}"
+        )
+        # Without our word on it, it is somebody's of that name.
+        assert await sweep_scratch(plain) == []
+        said = f"upgradepath: a backup of {database_of(plain)} is being tried"
+        await connection.execute(f"COMMENT ON DATABASE {name} IS '{said}'")
+    assert await sweep_scratch(plain) == [name]
+    assert await databases(url) == before
+
+
+def test_casts_that_are_printed_elsewhere_are_no_difference() -> None:
+    one = Printed("TABLE t", "TABLE", "CHECK (((n)::text = ANY ((ARRAY['a'::character varying])::text[])))")
+    other = Printed("TABLE t", "TABLE", "CHECK (((n)::text = ANY (ARRAY[('a'::character varying)::text])))")
+    assert list(other_prints({"TABLE t": one}, {"TABLE t": other})) == []
+    changed = Printed("TABLE t", "TABLE", one.text.replace("'a'", "'b'"))
+    assert [what for what, _ in other_prints({"TABLE t": one}, {"TABLE t": changed})] == ["TABLE t"]
