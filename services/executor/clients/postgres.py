@@ -11,8 +11,10 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
+from services.executor.clients import catalogue_columns, catalogue_rows
 from services.executor.clients.catalogue import DESCRIPTION
 from services.executor.clients.pooler import is_poolers, pooled, refuse_declared_pooler, refuse_pooler
+from services.executor.domain.descriptions import structure
 from shared.clients.database_urls import place, schema_of, server_url, with_database
 from shared.clients.databases import make_database, remove_database
 from shared.clients.libpq import UnusableUrl
@@ -177,10 +179,11 @@ async def execute_script(connection: Connection, sql: str) -> None:
 
 
 async def schema_description(url: str) -> tuple[str, ...]:
-    """One line per thing in the user's schemas, sorted: the same for the same schema, however it was made.
+    """What there is in the user's schemas as sorted lines: the same for the same schema, however it was made.
 
-    It holds neither rows, owners and grants nor the order of columns, and leaves out the schema
-    `upgradepath` and the table `_prisma_migrations`. Raises Retry when the database cannot be asked.
+    `domain.descriptions` tells the two kinds of lines apart. Left out are rows, the order of a table's
+    columns, the schema `upgradepath` and the table `_prisma_migrations`. Raises Retry when the database
+    cannot be asked.
     """
     async with session(url) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         return await described(connection)
@@ -189,8 +192,12 @@ async def schema_description(url: str) -> tuple[str, ...]:
 async def described(connection: Connection) -> tuple[str, ...]:
     """The same over a connection of the caller's, inside its transaction if there is one."""
     async with names_qualified(connection):
-        rows = await connection.fetch(DESCRIPTION)
-    return tuple(sorted({row["line"] for row in rows}))
+        columns = await connection.fetch(catalogue_columns.COLUMNS)
+        known = await connection.fetchval(catalogue_columns.TELLS_REFERENCES)
+        references = await connection.fetch(catalogue_columns.REFERENCES) if known else None
+        found = await connection.fetch(DESCRIPTION)
+        found += await connection.fetch(catalogue_rows.query(columns, references))
+    return tuple(sorted({row["line"] for row in found}))
 
 
 @asynccontextmanager
@@ -221,6 +228,12 @@ async def _set_locally(connection: Connection, settings: Mapping[str, str]) -> N
 async def schema_digest(url: str) -> str:
     """The sha256, in hexadecimal, of the schema's description."""
     return description_digest(await schema_description(url))
+
+
+async def schema_is(url: str, digest: str) -> bool:
+    """Whether a digest, of this version of ours or an earlier one, is still the schema's."""
+    lines = await schema_description(url)
+    return digest in (description_digest(lines), description_digest(structure(lines)))
 
 
 def description_digest(lines: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ import asyncpg
 
 from services.executor.clients.postgres import Connection, described, execute_script, session, words
 from services.executor.clients.shape import shape
+from services.executor.domain.descriptions import differences
 from services.executor.domain.things import Shape, Thing
 from services.executor.domain.way_down import numbered, numberless, taken_away, undo
 from shared.sql.actions import (
@@ -169,8 +170,7 @@ async def _left(
     finally:
         if transaction is not None:
             await transaction.rollback()
-    differing = [f"left: {line}" for line in now if line not in lines]
-    differing += [f"missing: {line}" for line in lines if line not in now]
+    differing = differences(lines, now)
     again = await _go_up(connection, statements, None) if alone else None
     if again is not None and not differing:
         return (f"the migration does not run again after it: line {again[0]}: {again[1]}",)

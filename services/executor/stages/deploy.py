@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from services.executor.clients import migrations
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.misfits import not_permitted
-from services.executor.clients.postgres import schema_digest
+from services.executor.clients.postgres import schema_digest, schema_is
 from services.executor.clients.restore_drill import Backup, backed_up, drill
 from services.executor.clients.written_since import keep
 from services.executor.stages.approval import require_approved, require_proven_scripts
@@ -97,10 +97,10 @@ async def _require_unmoved(
         raise Failure("a migration must not run", *findings, *refused)
     # Once a migration of ours is in, the schema is on its way and is no longer the one that was seen.
     if not ours & set(await migrations.applied(url)):
-        digest = await schema_digest(url)
-        if digest != task.production_schema:
+        if not await schema_is(url, task.production_schema):
             detail = (
-                f"Its digest was {task.production_schema} when the candidate was proven, now it is {digest}."
+                f"Its digest was {task.production_schema} when the candidate was proven, now it is"
+                f" {await schema_digest(url)}."
             )
             findings.append(_drift("production's schema", detail, _APPROVE_AGAIN))
         else:

@@ -14,6 +14,7 @@ from services.executor.clients.migration_files import Migration
 from services.executor.clients.migration_table import FencingToken
 from services.executor.clients.postgres import Connection, described, execute_script, session, words
 from services.executor.clients.row_digests import RowDigest, digests
+from services.executor.domain.descriptions import differences, structure
 from shared.contracts.facts import Step
 from shared.contracts.stages import Finding
 from shared.errors import Failure
@@ -46,6 +47,11 @@ class Start:
     trying: str | None = None
     tried: str | None = None
     detail: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the rows of the catalogues are among its lines."""
+        return not self.schema or self.schema != structure(self.schema)
 
     def is_of_others(self, ours: Sequence[Migration]) -> bool:
         """Whether other ways down were taken here: they stopped half way, or the app wrote since."""
@@ -161,8 +167,9 @@ async def _note(url: str, **stand: str | None) -> None:
 
 async def _require_same(connection: Connection, ours: Sequence[Migration], start: Start) -> None:
     schema, rows = await described(connection), await digests(connection, start.kept)
-    differing = [f"left: {line}" for line in schema if line not in start.schema]
-    differing += [f"missing: {line}" for line in start.schema if line not in schema]
+    # A start that an earlier version of ours has written has the structure alone.
+    lines = schema if start.is_whole else structure(schema)
+    differing = list(differences(start.schema, lines))
     differing += [
         f"other rows than before: {name}" for name in start.rows if rows.get(name) != start.rows[name]
     ]

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from services.executor.clients.postgres import schema_digest
+from services.executor.clients.postgres import schema_digest, schema_is
 from services.executor.stages.deploy_commit import find_deployed
 from services.executor.stages.drift import described, trailer
 from services.executor.stages.live import LiveProduction
@@ -119,8 +119,8 @@ async def _listing(git: Git, tree: str) -> str:
 
 async def _schema(task: RollBackTask, url: str) -> Proof:
     assert task.production_schema is not None
-    now = await schema_digest(url)
-    same = now == task.production_schema
+    same = await schema_is(url, task.production_schema)
+    now = task.production_schema if same else await schema_digest(url)
     told = now
     if not same and not task.deploy_began:
         # Nothing of the Run was ever sent there, so this is somebody else's doing.

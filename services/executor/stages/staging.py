@@ -10,12 +10,12 @@ from services.executor.clients.masking import Copied, Progress, masked_copy
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import (
     create_database,
-    description_digest,
     drop_database,
     quoted,
     schema_description,
     session,
 )
+from services.executor.domain.descriptions import differences, structure
 from services.executor.stages.project_tree import checkout, kept_ref, models_at
 from services.executor.stages.readiness import require_ready
 from services.executor.stages.tools import Tools
@@ -156,13 +156,15 @@ async def _drop_orphans(job: Job, database: StagingDatabase) -> None:
 
 async def require_same_schema(
     one: str, other: str, reason: str, *, kind: str, cure: str, names: tuple[str, str] = ("-", "+")
-) -> str:
-    """The digest of both schemas; raises Failure with the lines that differ. `names` mark whose a line is."""
-    first, second = await schema_description(one), await schema_description(other)
-    if first == second:
-        return description_digest(first)
-    lines = [f"{names[0]} {line}" for line in first if line not in second]
-    lines += [f"{names[1]} {line}" for line in second if line not in first]
+) -> None:
+    """Raise Failure with the lines of the structure that differ. `names` mark whose a line is.
+
+    Owners, rights and the like are each database's own: a server's roles are not another's.
+    """
+    first, second = [structure(await schema_description(each)) for each in (one, other)]
+    lines = differences(first, second, names)
+    if not lines:
+        return
     shown = "\n".join(lines[:_DIFFERENCES_SHOWN])
     more = f"\n… and {len(lines) - _DIFFERENCES_SHOWN} more" if len(lines) > _DIFFERENCES_SHOWN else ""
     raise _no(kind, reason, "schema", shown + more, cure)

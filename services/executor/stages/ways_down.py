@@ -7,9 +7,10 @@ import asyncpg
 
 from services.executor.clients import migrations
 from services.executor.clients.migration_files import Migration
-from services.executor.clients.postgres import create_database, drop_database, schema_digest
+from services.executor.clients.postgres import create_database, drop_database, schema_description, schema_is
 from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
 from services.executor.clients.triggers import reach_of
+from services.executor.domain.descriptions import structure
 from services.executor.domain.marks import costs, mark
 from services.executor.domain.reach import Reach
 from services.executor.stages.data_impact import in_deploy_order
@@ -70,7 +71,7 @@ async def _rehearsed(
     production_schema: str,
 ) -> tuple[dict[str, Rehearsed], str]:
     """What came of going through them; why nothing did, if nothing did."""
-    database = staging_database(job, tools)
+    database, production = staging_database(job, tools), production_url(job, tools)
     steps = [Step(each.folder, read_statements(each.sql), each.down_sql) for each in ordered]
     await drop_database(database.server, database.proof)
     try:
@@ -79,8 +80,11 @@ async def _rehearsed(
             await migrations.apply(database.proof_url, history, job.fencing_token)
         except Failure as failure:
             return {}, f"the Project's own migrations do not run on an empty database: {failure}"
-        if await schema_digest(database.proof_url) != production_schema:
+        made, there = [structure(await schema_description(url)) for url in (database.proof_url, production)]
+        if made != there:
             return {}, "production's schema is not what the Project's migrations make"
+        if not await schema_is(production, production_schema):
+            return {}, "production's schema changed while the plan was made"
         return await rehearse(database.proof_url, steps), "a migration before it fails on an empty database"
     except asyncpg.DuplicateDatabaseError as error:
         raise Retry(f"another worker proves in {database.proof}") from error
