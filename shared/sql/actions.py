@@ -16,6 +16,11 @@ class CreateTable:
     constraints: tuple[Constraint, ...] = ()
     filled: bool = False
     """CREATE TABLE … AS."""
+    unless_there: bool = False
+    part_of: Table | None = None
+    """The table whose partition it is."""
+    query: Any = field(default=None, compare=False, repr=False)
+    """The parser's own node of what fills it; none when nothing does."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class RenameTable:
 class AddColumn:
     table: Table
     column: Column
+    unless_there: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ class CreateIndex:
     """Every part of the key as SQL text, whether column or expression."""
     where: str | None
     nulls_distinct: bool = True
+    unless_there: bool = False
+    method: str = "btree"
 
 
 @dataclass(frozen=True)
@@ -183,6 +191,10 @@ class Create:
     name: str
     table: Table | None = None
     replaces: bool = False
+    query: Any = field(default=None, compare=False, repr=False)
+    """The parser's own node of a materialized view's query."""
+    empty: bool = False
+    """WITH NO DATA."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +210,15 @@ class Rewrite:
 
     table: Table | None
     what: str
+    other: Table | None = None
+    """The table that becomes a partition."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A query is computed and nothing is kept of it; `node` is the parser's own."""
+
+    node: Any = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -263,6 +284,7 @@ Action: TypeAlias = (
     | Create
     | Drop
     | Rewrite
+    | Read
     | Setting
     | Rights
     | Renumber

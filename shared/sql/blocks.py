@@ -14,9 +14,19 @@ _TAG = "$upgradepath$"
 
 def statements_of_block(body: str) -> tuple[tuple[str, ...], bool]:
     """The statements in a DO block's body, and whether it runs others that only running it would tell."""
-    return statements_of_function(
-        f"CREATE FUNCTION block() RETURNS void LANGUAGE plpgsql AS {_TAG}{body}{_TAG}"
-    )
+    return statements_of_function(_function(body))
+
+
+def nodes_of_function(body: str) -> list[tuple[str, Any]]:
+    """Every named node of a block's tree, in the order of the text.
+
+    Raises postgast's PgQueryError, ValueError or RecursionError for what cannot be read.
+    """
+    return list(_nodes(postgast.parse_plpgsql(_function(body))))
+
+
+def _function(body: str) -> str:
+    return f"CREATE FUNCTION block() RETURNS void LANGUAGE plpgsql AS {_TAG}{body}{_TAG}"
 
 
 def statements_of_trigger(body: str) -> tuple[tuple[str, ...], bool]:

@@ -23,6 +23,7 @@ from shared.sql.actions import (
     DropNotNull,
     DropTable,
     Outside,
+    Read,
     RenameColumn,
     RenameConstraint,
     RenameIndex,
@@ -114,6 +115,8 @@ def _effect(action: Action, scene: Scene) -> _Effect:
             on = f" of {shown(table)}" if table else ""
             kind: MigrationClass = "blocking" if what in _LOCKING else "rewriting"
             return _Effect(kind, f"{what}{on} lets nobody in while it runs", "may fail")
+        case Read():
+            return _Effect("additive", "a query")
         case Setting(what=what) | Rights(what=what):
             return _Effect("additive", what)
         case Renumber(sequence=sequence):
@@ -124,7 +127,7 @@ def _effect(action: Action, scene: Scene) -> _Effect:
             return _Effect("backfill", f"{what}: what it does is decided when it runs", "may fail")
 
 
-_LOCKING = frozenset({"LOCK TABLE", "ATTACH PARTITION", "REINDEX", "REFRESH MAT VIEW"})
+_LOCKING = frozenset({"LOCK TABLE", "ATTACH PARTITION", "ENFORCED", "REINDEX", "REFRESH MAT VIEW"})
 
 
 def _taking_away(

@@ -25,6 +25,8 @@ class Constraint:
     using_index: str | None = None
     on_delete: str = "a"
     """Of a foreign key, as PostgreSQL has it: no action, restrict, cascade, set null, set default."""
+    deferrable: bool = False
+    """It may be looked at when the transaction ends, and hold then."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Column:
     volatile: bool = False
     fills: bool = False
     generated: str | None = None
+    stored: bool = True
+    """Of a generated column: its values are computed when it is made."""
     constraints: tuple[Constraint, ...] = ()
 
 

@@ -24,7 +24,7 @@ from shared.sql.actions import (
     Setting,
 )
 from shared.sql.alter import column_of, constraint_of
-from shared.sql.columns import shown
+from shared.sql.columns import Table, shown
 from shared.sql.tree import expression_sql, inner, kind, qualified, strings, table_of
 
 Reader = Callable[[Any, str], Iterator[Action]]
@@ -35,15 +35,29 @@ def _create_table(node: Any, schema: str) -> Iterator[Action]:
     elements = [inner(each) for each in node.table_elts]
     columns = tuple(column_of(each, schema) for each in elements if kind(each) == "ColumnDef")
     constraints = tuple(constraint_of(each, schema) for each in elements if kind(each) == "Constraint")
-    yield CreateTable(table, columns, tuple(each for each in constraints if each is not None))
+    part_of = table_of(inner(node.inh_relations[0]), schema) if node.HasField("partbound") else None
+    yield CreateTable(
+        table,
+        columns,
+        tuple(each for each in constraints if each is not None),
+        unless_there=node.if_not_exists,
+        part_of=part_of,
+    )
 
 
 def _create_as(node: Any, schema: str) -> Iterator[Action]:
     table = table_of(node.into.rel, schema)
     if node.objtype == pg_query_pb2.OBJECT_MATVIEW:
-        yield Create("materialized view", shown(table), table)
+        query, empty = inner(node.query), node.into.skip_data
+        yield Create("materialized view", shown(table), table, query=query, empty=empty)
     else:
-        yield CreateTable(table, (), filled=True)
+        yield made_by_query(node.into, inner(node.query), table, unless_there=node.if_not_exists)
+
+
+def made_by_query(into: Any, query: Any, table: Table, *, unless_there: bool = False) -> CreateTable:
+    """CREATE TABLE … AS and SELECT INTO; an EXECUTE has no query to read."""
+    known = query if kind(query) == "SelectStmt" and not into.skip_data else None
+    return CreateTable(table, (), filled=True, unless_there=unless_there, query=known)
 
 
 def _create_index(node: Any, schema: str) -> Iterator[Action]:
@@ -58,6 +72,8 @@ def _create_index(node: Any, schema: str) -> Iterator[Action]:
         keys=keys,
         where=expression_sql(node.where_clause) if node.HasField("where_clause") else None,
         nulls_distinct=not node.nulls_not_distinct,
+        unless_there=node.if_not_exists,
+        method=node.access_method or "btree",
     )
 
 

@@ -9,8 +9,8 @@ from shared.sql.actions import (
     Action,
     Code,
     Create,
-    CreateTable,
     Outside,
+    Read,
     Renumber,
     Rewrite,
     Rights,
@@ -20,7 +20,7 @@ from shared.sql.actions import (
 from shared.sql.alter import altered
 from shared.sql.blocks import statements_of_block
 from shared.sql.columns import Table, shown
-from shared.sql.objects import READERS, Reader, words
+from shared.sql.objects import READERS, Reader, made_by_query, words
 from shared.sql.outside import outside_of
 from shared.sql.parsing import Unreadable, parse
 from shared.sql.tree import below, expression_sql, inner, kind, strings, table_of
@@ -75,7 +75,10 @@ def _truncate(node: Any, schema: str) -> Iterator[Action]:
 
 def _select(node: Any, schema: str) -> Iterator[Action]:
     if node.HasField("into_clause"):
-        yield CreateTable(table_of(node.into_clause.rel, schema), (), filled=True)
+        read = type(node)()
+        read.CopyFrom(node)
+        read.ClearField("into_clause")
+        yield made_by_query(node.into_clause, read, table_of(node.into_clause.rel, schema))
     wrote = list(_nested(node, schema))
     yield from wrote
     renumbered = list(_renumbered(node, schema))
@@ -83,8 +86,8 @@ def _select(node: Any, schema: str) -> Iterator[Action]:
     called = {strings(each.funcname)[-1].lower() for each in below(node) if kind(each) == "FuncCall"}
     for name in sorted(called - _HARMLESS_FUNCTIONS):
         yield Code(f"calls {name}()")
-    if not wrote and not renumbered and called <= _HARMLESS_FUNCTIONS:
-        yield Setting("a query")
+    if not wrote and called <= _HARMLESS_FUNCTIONS and not node.HasField("into_clause"):
+        yield Read(node)
 
 
 def _renumbered(node: Any, schema: str) -> Iterator[Action]:
@@ -174,6 +177,14 @@ def _rewrite(node: Any, schema: str) -> Iterator[Action]:
         yield Rewrite(table_of(node.relation, schema), words(name).upper())
 
 
+def _explain(node: Any, schema: str) -> Iterator[Action]:
+    """ANALYZE runs the query, and keeps all that it writes."""
+    if any(inner(option).defname == "analyze" for option in node.options):
+        yield from actions_of(inner(node.query), schema)
+    else:
+        yield Setting("a query's plan")
+
+
 def _reindex(node: Any, schema: str) -> Iterator[Action]:
     if any(inner(option).defname == "concurrently" for option in node.params):
         yield Setting("an index is built anew beside the old one")
@@ -224,7 +235,6 @@ _SETTINGS = {
     "DiscardStmt": "a setting of the session",
     "DeallocateStmt": "a setting of the session",
     "ConstraintsSetStmt": "when constraints are looked at",
-    "ExplainStmt": "a query's plan",
     "CheckPointStmt": "a checkpoint",
 }
 # What they contain runs at another time, if at all.
@@ -249,4 +259,5 @@ _READERS: dict[str, Reader] = {
     "LockStmt": _rewrite,
     "ReindexStmt": _reindex,
     "CopyStmt": _copy,
+    "ExplainStmt": _explain,
 }

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 import asyncpg
 
 from services.executor.clients.postgres import Connection, quoted, session
+from services.executor.clients.schema_rules import asker_of
 from services.executor.domain.one_pass import Counted, one_pass, passes
-from services.executor.domain.questions import Asker, Question
+from services.executor.domain.question import Question
 from services.executor.domain.relation import Step
-from services.executor.domain.relations import Relations
-from services.executor.domain.standing import Rule, Standing
 from shared.clients.database_urls import schema_of
 from shared.contracts.impact import Probe
-from shared.sql.actions import AddConstraint, CreateIndex, SetNotNull
 from shared.sql.columns import Table, shown
-from shared.sql.script import Statement, read_statements
+from shared.sql.script import Statement
 
 QUESTION_S = 5.0
 ALL_S = 20.0
@@ -26,41 +24,8 @@ _SORTED_BY_ALL = """
     SET LOCAL work_mem = '32MB'; SET LOCAL enable_hashagg = off;
     SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0
 """
-_DATA_ERRORS = "22"
-_COLUMNS = """
-    SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type,
-        pg_get_expr(d.adbin, d.adrelid) AS default_sql,
-        COALESCE(a.attnum = ANY (k.conkey), false) AS is_key
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-    LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
-    WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'
-        AND n.nspname NOT IN ('information_schema', 'upgradepath')
-    ORDER BY n.nspname, c.relname, array_position(k.conkey, a.attnum), a.attnum
-"""
-_NOT_NULLS = """
-    SELECT n.nspname, c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull
-    WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-"""
-_TRIGGERED = """
-    SELECT DISTINCT n.nspname, c.relname FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
-    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT g.tgisinternal AND g.tgenabled <> 'D'
-"""
-_RULES = """
-    SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', k.conrelid::regclass, k.conname,
-        pg_get_constraintdef(k.oid)) AS statement
-    FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
-    WHERE k.contype IN ('c', 'u', 'p', 'f') AND k.conrelid > 0 AND n.nspname !~ '^pg_'
-        AND n.nspname NOT IN ('information_schema', 'upgradepath')
-    UNION ALL
-    SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE i.indisunique AND i.indisvalid AND n.nspname !~ '^pg_'
-        AND NOT EXISTS (SELECT FROM pg_constraint k
-            WHERE k.conindid = i.indexrelid AND k.contype IN ('u', 'p'))
-"""
+# Of a subquery with more than one row, of a value, of a rule of the value's domain.
+_DATA_ERRORS = ("21", "22", "23")
 
 
 @dataclass(frozen=True)
@@ -83,12 +48,11 @@ async def ask(
         session(url, statement_timeout_s=question_s) as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        asker = await _asker(connection, schema_of(url))
+        # Rows that a policy hides from the role would be missing in silence.
+        await connection.execute("SET LOCAL row_security = off")
+        asker = await asker_of(connection, schema_of(url))
         before = dict(asker.relations.tables)
-        questions = [
-            [question for action in statement.actions for question in asker.ask(action)]
-            for statement in statements
-        ]
+        questions = [asker.of(statement) for statement in statements]
         asking = _Asking(connection, question_s, time.monotonic() + all_s)
         every = [question for asked in questions for question in asked]
         answered = iter(await asking.answers(every, asker.relations.steps))
@@ -106,42 +70,16 @@ async def ask(
 def _worth_telling(answers: Sequence[tuple[Question, Probe]]) -> Iterator[Probe]:
     """What is worth a word: of the rules that stand already those that fail, and one that nobody can tell."""
     silent = False
+    fails = any(probe.verdict == "would fail" for _, probe in answers)
     for question, probe in answers:
+        if question.quiet and (probe.verdict == "fits" or (fails and probe.verdict == "unknown")):
+            continue
         if not question.implied or probe.verdict == "would fail":
             silent = silent or question.implied
             yield probe
         elif probe.verdict == "unknown" and not silent:
             silent = True
             yield probe
-
-
-async def _asker(connection: Connection, schema: str) -> Asker:
-    columns: dict[Table, dict[str, str]] = {}
-    defaults: dict[Table, dict[str, str]] = {}
-    keys: dict[Table, tuple[str, ...]] = {}
-    for row in await connection.fetch(_COLUMNS):
-        table = (row["nspname"], row["relname"])
-        columns.setdefault(table, {})[row["attname"]] = row["type"]
-        # What calls a function may give each row another value, or take a number from a sequence.
-        if row["default_sql"] is not None and "(" not in row["default_sql"]:
-            defaults.setdefault(table, {})[row["attname"]] = row["default_sql"]
-        if row["is_key"]:
-            keys[table] = (*keys.get(table, ()), row["attname"])
-    rules = Standing(await _rules(connection, schema))
-    triggered = {(row["nspname"], row["relname"]) for row in await connection.fetch(_TRIGGERED)}
-    return Asker(Relations.of(columns, defaults, schema), keys, rules, triggered)
-
-
-async def _rules(connection: Connection, schema: str) -> list[Rule]:
-    """What stands in the database, read from the statements that PostgreSQL itself prints for it."""
-    rules: list[Rule] = [
-        SetNotNull((row["nspname"], row["relname"]), row["attname"])
-        for row in await connection.fetch(_NOT_NULLS)
-    ]
-    for row in await connection.fetch(_RULES):
-        for statement in read_statements(row["statement"], schema):
-            rules += [each for each in statement.actions if isinstance(each, AddConstraint | CreateIndex)]
-    return rules
 
 
 class _Asking:
@@ -192,7 +130,7 @@ class _Asking:
         except asyncpg.PostgresError as error:
             # Only the kind of the error: its message may quote a row.
             kind = f"{type(error).__name__.removesuffix('Error')} ({error.sqlstate})"
-            if question.tries and str(error.sqlstate).startswith(_DATA_ERRORS):
+            if (question.tries or question.computes) and str(error.sqlstate).startswith(_DATA_ERRORS):
                 return Probe(question=question.text, verdict="would fail", detail=f"no: {kind}")
             return _unknown(question, f"it cannot be asked of the rows as they are now: {kind}")
         return _told(question, rows)
@@ -224,7 +162,7 @@ class _Asking:
 
 
 def _doubtful(question: Question) -> bool:
-    return question.doubt is not None and question.verdict in ("would fail", "loses")
+    return question.doubt is not None and question.verdict in ("would fail", "loses", "unknown")
 
 
 def _unknown(question: Question, why: str) -> Probe:
@@ -234,6 +172,8 @@ def _unknown(question: Question, why: str) -> Probe:
 def _told(question: Question, rows: int) -> Probe:
     if question.tries:
         return Probe(question=question.text, verdict="fits", detail=f"yes, all {rows:,}")
+    if rows and question.verdict == "unknown":
+        return _unknown(question, f"not known before it runs: {question.why} ({rows:,} rows)")
     return Probe(question=question.text, verdict=question.verdict if rows else "fits", rows=rows)
 
 
@@ -256,7 +196,12 @@ async def _rows(connection: Connection, tables: Iterable[Table]) -> dict[Table, 
             continue
         if estimate < _COUNTED_EXACTLY:
             first = f"SELECT FROM {quoted(schema, name)} LIMIT {_COUNTED_EXACTLY}"
-            counted = int(await connection.fetchval(f"SELECT count(*) FROM ({first}) AS first"))
+            try:
+                async with connection.transaction():
+                    counted = int(await connection.fetchval(f"SELECT count(*) FROM ({first}) AS first"))
+            except asyncpg.InsufficientPrivilegeError:
+                # A policy hides some of them: what remains would be a wrong number.
+                counted = max(estimate, 0)
             estimate = counted if counted < _COUNTED_EXACTLY else max(estimate, counted)
         found[schema, name] = int(estimate)
     return found

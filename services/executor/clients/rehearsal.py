@@ -21,6 +21,7 @@ from shared.sql.actions import (
     CreateTable,
     CreateType,
     DropIndex,
+    Read,
     Renumber,
     Rewrite,
     Rights,
@@ -33,7 +34,8 @@ from shared.sql.script import Statement, alone_in
 
 # What only adds can be undone together, whatever its order; all else is undone one by one.
 _ADDING = (
-    CreateTable, AddColumn, AddConstraint, CreateIndex, CreateType, Create, Setting, Rights, Renumber, Write,
+    CreateTable, AddColumn, AddConstraint, CreateIndex, CreateType, Create, Read, Setting, Rights, Renumber,
+    Write,
 )  # fmt: skip
 _DIFFERENCES_SHOWN = 5
 _INDEX = re.compile(r"\A((?:CREATE(?: UNIQUE)?|DROP) INDEX)\b")

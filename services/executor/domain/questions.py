@@ -1,13 +1,19 @@
 """What rows must be like for a statement to succeed, as queries that count those that are not. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from services.executor.domain.casting import BOUNDS, INTEGERS, LIMITED, cast, widens
+from services.executor.domain.new_column import new_column
 from services.executor.domain.one_pass import Counted
+from services.executor.domain.partitions import Partitions
+from services.executor.domain.queries import evaluated, is_worth_asking
+from services.executor.domain.question import Question, counting
 from services.executor.domain.relation import Relation, alias_of
 from services.executor.domain.relations import Relations
-from services.executor.domain.standing import Standing
+from services.executor.domain.row_rules import RowRules, softened
+from services.executor.domain.standing import Rule, Standing
+from services.executor.domain.type_change import keeps_values, type_change
 from shared.contracts.impact import Verdict
 from shared.sql.actions import (
     Action,
@@ -17,34 +23,22 @@ from shared.sql.actions import (
     Code,
     Create,
     CreateIndex,
+    CreateTable,
     CreateType,
     DropColumn,
     DropTable,
+    Read,
     RenameType,
+    Rewrite,
     SetNotNull,
     ValidateConstraint,
     Write,
 )
+from shared.sql.block_flow import STRAIGHT, Flow, flow_of
 from shared.sql.columns import Constraint, Table, shown
 from shared.sql.names import quoted
-
-
-@dataclass(frozen=True)
-class Question:
-    """`sql` counts rows, and `verdict` is what it means when there are any. `tries` means that running it at
-    all is the test: an error of the data is the verdict. Without SQL the answer is known to be not known."""
-
-    text: str
-    verdict: Verdict
-    sql: str | None
-    doubt: str | None = None
-    tries: bool = False
-    implied: bool = False
-    """It comes with a rule that stands already, so it is worth a word only when rows break it."""
-    counted: Counted | None = None
-    """The same for a pass over the table that answers several questions, where that can be."""
-    quick: str | None = None
-    """SQL that costs less and gives 0 only if `sql` does."""
+from shared.sql.raising import may_raise
+from shared.sql.script import Statement
 
 
 @dataclass
@@ -52,32 +46,103 @@ class Asker:
     """Asks of each action, in their order, what depends on rows; keeps the relations up to date."""
 
     relations: Relations
-    keys: Mapping[Table, tuple[str, ...]] = field(default_factory=dict)
+    keys: dict[Table, tuple[str, ...]] = field(default_factory=dict)
     """Each table's primary key."""
     standing: Standing = field(default_factory=Standing)
     triggered: set[Table] = field(default_factory=set)
-    """Tables with triggers of the user's, which may write what no statement says."""
+    """Tables with triggers or rules of the user's, which may write what no statement says."""
+    partitions: Partitions = field(default_factory=Partitions)
+    filled: dict[Table, Any] = field(default_factory=dict)
+    """Each materialized view's query, as the parser's node."""
     _labels: dict[Table, tuple[str, ...]] = field(default_factory=dict)
-    _unproven: dict[tuple[Table, str], Constraint] = field(default_factory=dict)
+    _flow: Flow = STRAIGHT
+
+    def of(self, statement: Statement) -> tuple[Question, ...]:
+        """The questions of a statement; the relations are those after it then."""
+        self._flow = flow_of(statement.node)
+        found = [question for action in statement.actions for question in self.ask(action)]
+        if self._flow.decides is not None:
+            found = [replace(each, doubt=each.doubt or self._flow.decides) for each in found]
+            for action in statement.actions:
+                self.relations.distrust(getattr(action, "table", None), self._flow.decides)
+        makes = any(isinstance(action, Code) for action in statement.actions)
+        if self._flow.raises is not None and not makes:
+            text = "does the DO block go through?"
+            found.append(Question(text, "would fail", None, f"it {self._flow.raises}"))
+        return tuple(found)
 
     def ask(self, action: Action) -> tuple[Question, ...]:
         """The questions of one action; the relations are those after it then."""
+        if self._is_there(action):
+            return ()
         questions = list(self._questions(action))
-        if isinstance(action, CreateType):
-            self._labels[action.name] = action.labels
-        if isinstance(action, RenameType) and action.name in self._labels:
-            self._labels[action.to] = self._labels.pop(action.name)
-        if isinstance(action, AddConstraint) and not action.constraint.validated and action.constraint.name:
-            self._unproven[action.table, action.constraint.name] = action.constraint
+        before = self.relations.tables.get(getattr(action, "table", None) or ("", ""))
+        self._learn(action)
         self.relations.advance(action)
-        if isinstance(action, Create) and action.kind == "trigger" and action.table is not None:
-            self.triggered.add(action.table)
-        if isinstance(action, Write) and action.table in self.triggered:
-            self.relations.distrust(action.table, "a trigger runs when its rows are written")
-        if isinstance(action, Write):
-            questions += [*self._computed(action), *self._broken_by(action)]
+        questions += self._afterwards(action, before)
         self.standing.keep_up(action)
         return tuple(questions)
+
+    def _afterwards(self, action: Action, before: Relation | None) -> Iterator[Question]:
+        """What is asked of the rows as the action leaves them; `before` is its table as it was."""
+        match action:
+            case Write(table=table):
+                if table in self.triggered:
+                    self.relations.distrust(table, "a trigger or rule runs when its rows are written")
+                yield from self._computed(action)
+                yield from self._broken_by(action)
+            case ChangeType(table=table, column=column) if before and not keeps_values(before, action):
+                # Every rule of the column is proven anew with its new values.
+                yield from self._broken_by(Write("update", table, (column,)))
+            case AddColumn(table=table, column=column) if before and (column.default or column.generated):
+                for constraint in column.constraints:
+                    if constraint.kind in ("check", "foreign key"):
+                        yield from self._rules.constraint(self.relations.tables[table], constraint)
+            case Rewrite(table=table, what="REFRESH MAT VIEW") if before is not None:
+                assert table is not None
+                for rule in self.standing.touched(Write("insert", table)):
+                    if isinstance(rule, CreateIndex):
+                        yield from self._rules.index(self.relations.tables[table], rule)
+            case _:
+                pass
+
+    def _is_there(self, action: Action) -> bool:
+        """Whether the statement passes over it, since a thing of its name is there already."""
+        skips = self._flow.skips
+        match action:
+            case CreateTable(table=table, unless_there=unless):
+                return (unless or skips) and table in self.relations.tables
+            case AddColumn(table=table, column=column, unless_there=unless):
+                relation = self.relations.tables.get(table)
+                return (unless or skips) and relation is not None and column.name in relation.columns
+            case CreateIndex(name=str(name), unless_there=unless):
+                return (unless or skips) and self.standing.has_index(name)
+            case AddConstraint(table=table, constraint=Constraint(name=str(name))):
+                return skips and self.standing.constraint(table, name) is not None
+            case _:
+                return False
+
+    def _learn(self, action: Action) -> None:
+        match action:
+            case CreateType(name=name, labels=labels):
+                self._labels[name] = labels
+            case RenameType(name=name, to=to) if name in self._labels:
+                self._labels[to] = self._labels.pop(name)
+            case Create(kind="trigger" | "rule", table=(schema, name)):
+                self.triggered.add((schema, name))
+            case Create(kind="materialized view", table=(schema, name), query=query):
+                self.filled[schema, name] = query
+            case CreateTable(table=table, columns=columns, constraints=constraints, part_of=part_of):
+                self.partitions.attach(part_of, table)
+                held = [*constraints, *(each for column in columns for each in column.constraints)]
+                for each in held:
+                    if each.kind == "primary key":
+                        self.keys[table] = each.columns
+            case AddConstraint(table=table, constraint=Constraint(kind="primary key", columns=columns)):
+                self.keys[table] = columns
+            case Rewrite(table=table, what="REFRESH MAT VIEW") if table in self.filled:
+                assert table is not None
+                self.relations.made_by(table, self.filled[table])
 
     def _computed(self, write: Write) -> Iterator[Question]:
         """Whether every value that it writes can be computed, be it a cast or a division."""
@@ -91,7 +156,7 @@ class Asker:
         values = f"concat({', '.join(f'{relation.alias}.{quoted(column)}' for column in columns)})"
         counted = Counted(relation.source, relation.alias, values, values=True)
         sql = self.relations.query(f"SELECT count({values}) FROM {relation.source} AS {relation.alias}")
-        doubt = self._doubt(relation)
+        doubt = self.relations.doubt or relation.doubt_of(values)
         if self.relations.casts_to_new(write.node):
             doubt = doubt or "a type of it has other values only then"
         text = f"can every {shown(write.table)}.{', '.join(columns)} be computed?"
@@ -102,170 +167,96 @@ class Asker:
         if write.verb in ("delete", "truncate"):
             for table in self.standing.cascades_to(write.table):
                 self.relations.distrust(table, f"rows of {shown(write.table)} take some of its own along")
-        # A foreign key counts as proven once its rows are; one that is not valid holds new rows all the same.
         for rule in self.standing.touched(write):
-            for question in self._questions(rule):
-                yield replace(question, text=f"{question.text} after it", implied=True)
+            constraint = rule.constraint if isinstance(rule, AddConstraint) else None
+            for question in self._of_rule(rule):
+                yield replace(softened(question, constraint), text=f"{question.text} after it", implied=True)
+        # Moving a row to another partition is an insert there.
+        if write.verb in ("insert", "update"):
+            yield from self.partitions.written(write)
+        returned = getattr(write.node, "returning_clause", None)
+        if returned is not None and may_raise(returned):
+            text = f"can what is returned of {shown(write.table)} be computed?"
+            yield Question(text, "would fail", None, "it computes values of its own")
+
+    @property
+    def _rules(self) -> RowRules:
+        return RowRules(self.relations, self.keys)
+
+    def _of_rule(self, rule: Rule) -> Iterator[Question]:
+        """All that a rule wants of rows, proven already or not."""
+        relation = self.relations.tables.get(rule.table)
+        if relation is None:
+            return
+        match rule:
+            case AddConstraint(constraint=constraint):
+                if not relation.is_own_key(constraint.kind, constraint.columns):
+                    yield from self._rules.constraint(relation, constraint)
+            case CreateIndex():
+                yield from self._rules.index(relation, rule)
+            case SetNotNull(column=column) if not relation.never_null(column):
+                yield from self._not_null(relation, column)
+
+    def _not_null(self, relation: Relation, column: str) -> Iterator[Question]:
+        if relation.has(column):
+            text = f"rows whose {shown(relation.table)}.{column} is null"
+            yield counting(self.relations, relation, text, f"{relation.alias}.{quoted(column)} IS NULL")
 
     def _questions(self, action: Action) -> Iterator[Question]:
         table = getattr(action, "table", None)
         relation = self.relations.tables.get(table) if table is not None else None
         if isinstance(action, Code):
             yield Question(f"{action.what}: what does it do to rows?", "writes", None, action.what)
+        yield from self._of_query(action)
+        yield from self.partitions.changed(action, self.relations, self.standing)
         if relation is None:
             return
         match action:
             case AddColumn():
-                yield from self._new_column(relation, action)
-            case SetNotNull(column=column) if column in relation.columns:
-                name = f"{shown(relation.table)}.{column}"
-                condition = f"{relation.alias}.{quoted(column)} IS NULL"
-                yield self._count(relation, f"rows whose {name} is null", condition)
-            case AddConstraint(constraint=constraint) if constraint.validated and not constraint.using_index:
-                yield from self._constraint(relation, constraint)
-            case ValidateConstraint(name=name) if (relation.table, name) in self._unproven:
-                yield from self._constraint(relation, self._unproven[relation.table, name])
-            case CreateIndex(unique=True, keys=keys, where=where, nulls_distinct=distinct):
-                yield self._duplicates(relation, keys, where, nulls_distinct=distinct)
+                yield from new_column(self.relations, relation, action, self._labels)
+            case SetNotNull(column=column):
+                yield from self._not_null(relation, column)
+            case AddConstraint(constraint=constraint) if constraint.using_index:
+                if constraint.kind == "primary key":
+                    columns = self.standing.columns_of_index(constraint.using_index)
+                    yield from self._rules.nulls(relation, columns)
+            case AddConstraint(constraint=constraint) if constraint.validated:
+                yield from self._rules.constraint(relation, constraint)
+            case ValidateConstraint(name=name):
+                found = self.standing.constraint(relation.table, name)
+                if found is not None and not found.validated:
+                    yield from self._rules.constraint(relation, found)
+            case CreateIndex():
+                yield from self._rules.index(relation, action)
             case ChangeType(column=column) if column in relation.columns:
-                yield from self._type(relation, action)
-            case DropColumn(column=column) if column in relation.columns:
+                yield from type_change(self.relations, relation, action, self._labels)
+            case DropColumn(column=column) if relation.has(column):
                 condition = f"{relation.alias}.{quoted(column)} IS NOT NULL"
                 text = f"values of {shown(relation.table)}.{column} that go"
-                yield self._count(relation, text, condition, "loses")
+                yield counting(self.relations, relation, text, condition, "loses")
             case DropTable():
-                yield self._count(relation, f"rows of {shown(relation.table)} that go", "true", "loses")
+                text = f"rows of {shown(relation.table)} that go"
+                yield counting(self.relations, relation, text, "true", "loses")
+            case Rewrite(what="SET EXPRESSION" | "ENFORCED" as what):
+                text = f"rows of {shown(relation.table)} that it is computed of or proven for"
+                why = f"{what} is not tried beforehand"
+                yield counting(self.relations, relation, text, "true", "unknown", why=why)
             case Write():
                 yield from self._write(relation, action)
 
-    def _count(
-        self, relation: Relation, text: str, condition: str, verdict: Verdict = "would fail", alias: str = ""
-    ) -> Question:
-        alias = alias or relation.alias
-        sql = f"SELECT count(*) FROM {relation.source} AS {alias} WHERE {condition}"
-        counted = Counted(relation.source, alias, condition)
-        return Question(text, verdict, self.relations.query(sql), self._doubt(relation), counted=counted)
-
-    def _doubt(self, relation: Relation) -> str | None:
-        return self.relations.doubt or relation.doubt
-
-    def _new_column(self, relation: Relation, action: AddColumn) -> Iterator[Question]:
-        column = action.column
-        name = f"{shown(relation.table)}.{column.name}"
-        if column.not_null and column.default is None and not column.fills and column.generated is None:
-            yield self._count(relation, f"rows that would have no value for {name}", "true")
-        unique = any(each.kind in ("unique", "primary key") for each in column.constraints)
-        if unique and column.default is not None and not column.volatile:
-            text = f"rows of {shown(relation.table)} beyond the first, all with the same {column.name}"
-            sql = f"SELECT greatest(count(*) - 1, 0) FROM {relation.source} AS {relation.alias}"
-            yield Question(text, "would fail", self.relations.query(sql), self._doubt(relation))
-
-    def _constraint(self, relation: Relation, constraint: Constraint) -> Iterator[Question]:
-        match constraint.kind:
-            case "check":
-                text = f"rows of {shown(relation.table)} that do not satisfy {constraint.expression}"
-                yield self._count(
-                    relation, text, f"NOT ({self.relations.readable(constraint.expression or '')})"
-                )
-            case "unique" | "primary key":
-                yield self._duplicates(relation, tuple(map(quoted, constraint.columns)), None)
-                if constraint.kind == "primary key":
-                    nulls = " OR ".join(f"{quoted(column)} IS NULL" for column in constraint.columns)
-                    text = f"rows of {shown(relation.table)} with a null in its primary key"
-                    yield self._count(relation, text, nulls)
-            case "foreign key":
-                yield from self._orphans(relation, constraint)
-            case "exclude":
-                text = f"rows of {shown(relation.table)} that exclude each other"
-                yield Question(text, "would fail", None, "an exclusion constraint is not tried beforehand")
-
-    def _duplicates(
-        self, relation: Relation, keys: tuple[str, ...], where: str | None, *, nulls_distinct: bool = True
-    ) -> Question:
-        conditions = [f"({self.relations.readable(where)})"] if where else []
-        if nulls_distinct:
-            conditions += [f"{key} IS NOT NULL" for key in keys]
-        grouped = ", ".join(keys)
-
-        def repeated(by: str) -> str:
-            counted = (
-                f"SELECT count(*) AS n FROM {relation.source} AS {relation.alias}"
-                f" WHERE {' AND '.join(conditions) or 'true'} GROUP BY {by} HAVING count(*) > 1"
-            )
-            sql = f"SELECT COALESCE(sum(n - 1), 0)::bigint FROM ({counted}) AS duplicates"
-            return self.relations.query(sql)
-
-        names = ", ".join(key.strip('"()') for key in keys)
-        text = f"rows of {shown(relation.table)} whose ({names}) another row has already"
-        # Equal values have equal hashes, which are small and sorted without a collation.
-        quick = repeated(f"hash_record_extended(ROW({grouped}), 0)")
-        return Question(text, "would fail", repeated(grouped), self._doubt(relation), quick=quick)
-
-    def _orphans(self, relation: Relation, constraint: Constraint) -> Iterator[Question]:
-        assert constraint.references is not None
-        parent = self.relations.tables.get(constraint.references)
-        there = constraint.referenced_columns or self.keys.get(constraint.references, ())
-        if parent is None or len(there) != len(constraint.columns):
-            return
-        pairs = zip(constraint.columns, there, strict=True)
-        matches = " AND ".join(f"parent.{quoted(b)} = child.{quoted(a)}" for a, b in pairs)
-        present = " AND ".join(f"child.{quoted(column)} IS NOT NULL" for column in constraint.columns)
-        sql = (
-            f"SELECT count(*) FROM {relation.source} AS child WHERE {present} AND NOT EXISTS"
-            f" (SELECT FROM {parent.source} AS parent WHERE {matches})"
-        )
-        names = ", ".join(constraint.columns)
-        text = f"rows of {shown(relation.table)} whose ({names}) is not in {shown(parent.table)}"
-        doubt = self._doubt(relation) or parent.doubt
-        yield Question(text, "would fail", self.relations.query(sql), doubt)
-
-    def _type(self, relation: Relation, action: ChangeType) -> Iterator[Question]:
-        name = f"{shown(relation.table)}.{action.column}"
-        old = relation.columns[action.column]
-        column = f"{relation.alias}.{quoted(action.column)}"
-        new, was = self.relations.castable(action.type), self.relations.castable(old)
-        value = self.relations.readable(action.using) if action.using else column
-        # USING may make other values of the same type.
-        if action.using is None and widens(old, action.type):
-            return
-        labels = self._labels_of(action.type)
-        if labels:
-            among = ", ".join("'" + label.replace("'", "''") + "'" for label in labels)
-            text = f"rows whose {name} is none of the values of {action.type}"
-            yield self._count(relation, text, f"({value})::text NOT IN ({among})")
-            if action.using:
-                text = f"values of {name} that become others"
-                yield self._count(relation, text, f"({value})::text IS DISTINCT FROM {column}::text", "loses")
-            return
-        if old in INTEGERS and action.type in INTEGERS and action.using is None:
-            yield self._count(
-                relation,
-                f"rows whose {name} is too big for {action.type}",
-                f"{column} NOT BETWEEN {BOUNDS[action.type]}",
-            )
-            return
-        longest = LIMITED.fullmatch(action.type)
-        if longest is not None and action.using is None:
-            # Without USING nothing is cut off, save spaces at the end.
-            text = f"rows whose {name} has more than {longest[1]} characters"
-            yield self._count(relation, text, f"length(rtrim({column}::text)) > {longest[1]}")
-        counted = Counted(relation.source, relation.alias, f"({value})::{new}", values=True)
-        tried = f"SELECT count(({value})::{new}) FROM {relation.source} AS {relation.alias}"
-        text = f"can every {name} become {action.type}?"
-        doubt = self._doubt(relation)
-        if self.relations.relabelled and (new, was) != (action.type, old):
-            doubt = doubt or "an enum of it gets other values first"
-        sql = self.relations.query(tried)
-        yield Question(text, "would fail", sql, doubt, tries=True, counted=counted)
-        back = cast(f"({value})::{new}", new, was)
-        changed = f"({back})::text IS DISTINCT FROM {column}::text"
-        lost = f"values of {name} that {action.type} does not hold as they are"
-        yield self._count(relation, lost, changed, "loses")
-
-    def _labels_of(self, type_name: str) -> tuple[str, ...]:
-        plain = type_name.replace('"', "").split(".")
-        name = (plain[0], plain[1]) if len(plain) > 1 else (self.relations.schema, plain[0])
-        return self._labels.get(name, ())
+    def _of_query(self, action: Action) -> Iterator[Question]:
+        match action:
+            case Read(node=node) if is_worth_asking(node):
+                yield evaluated(self.relations, node, "can the query be computed?")
+            case CreateTable(table=table, query=query) if query is not None:
+                yield evaluated(self.relations, query, f"can every row of {shown(table)} be computed?")
+            case Create(kind="materialized view", name=name, query=query, empty=False) if query is not None:
+                yield evaluated(self.relations, query, f"can every row of {name} be computed?")
+            case Rewrite(table=table, what="REFRESH MAT VIEW") if table is not None:
+                text = f"can every row of {shown(table)} be computed?"
+                query = self.filled.get(table)
+                unknown = Question(text, "would fail", None, "its query is not known")
+                yield unknown if query is None else evaluated(self.relations, query, text)
 
     def _write(self, relation: Relation, action: Write) -> Iterator[Question]:
         table = shown(relation.table)
@@ -274,9 +265,11 @@ class Asker:
         verdict: Verdict = "writes" if action.verb == "update" else "loses"
         text = f"rows of {table} that are {'written' if action.verb == 'update' else 'deleted'}"
         if action.everywhere or action.node is None:
-            yield self._count(relation, text, "true", verdict)
+            yield counting(self.relations, relation, text, "true", verdict)
         elif action.node.HasField("with_clause"):
             yield Question(text, verdict, None, "a query with parts that write")
         else:
             alias = alias_of(action.node, relation)
-            yield self._count(relation, text, self.relations.condition(action.node), verdict, alias)
+            yield counting(
+                self.relations, relation, text, self.relations.condition(action.node), verdict, alias=alias
+            )

@@ -5,19 +5,19 @@ production's own rows answer what a later statement would find, and not one of t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from postgast import pg_query_pb2
-
+from services.executor.domain.readings import Reading
 from services.executor.domain.relation import Relation, Step, alias_of
-from services.executor.domain.rewriting import Rewriting
+from services.executor.domain.written_rows import given_by, joined, with_inserted
 from shared.sql.actions import (
     Action,
     AddColumn,
     AddLabel,
     ChangeType,
     Code,
+    Create,
     CreateTable,
     CreateType,
     DropColumn,
@@ -31,7 +31,7 @@ from shared.sql.actions import (
 )
 from shared.sql.columns import Table, shown
 from shared.sql.names import quoted
-from shared.sql.tree import below, expression_sql, inner, kind, statement_sql, table_of
+from shared.sql.tree import expression_sql, inner, kind, statement_sql
 
 HIT = "upgradepath hit"
 # What a sequence gives to rows that are there: another number to each.
@@ -39,17 +39,8 @@ _NUMBERED = "row_number() OVER ()"
 
 
 @dataclass
-class Relations:
-    """All tables, kept up to date by `advance`. `doubt` says why nothing is certain any more."""
-
-    tables: dict[Table, Relation]
-    schema: str = "public"
-    doubt: str | None = None
-    relabelled: bool = False
-    """An enum has values that the database does not know yet."""
-    _made_types: set[Table] = field(default_factory=set)
-    steps: dict[str, Step | str] = field(default_factory=dict)
-    """What each source is that is no table: by its name, the last one last."""
+class Relations(Reading):
+    """All tables, kept up to date by `advance`."""
 
     @classmethod
     def of(
@@ -57,39 +48,31 @@ class Relations:
         columns: Mapping[Table, Mapping[str, str]],
         defaults: Mapping[Table, Mapping[str, str]],
         schema: str = "public",
+        own: Mapping[Table, Mapping[str, str]] | None = None,
+        views: frozenset[Table] = frozenset(),
     ) -> "Relations":
-        """As the database has them: per table, column to type, and column to default."""
+        """As the database has them: per table, column to type, to default, to what makes its own value."""
+        made = own or {}
         return cls(
             {
-                table: Relation(table, quoted(*table), dict(each), defaults.get(table, {}))
+                table: Relation(
+                    table, quoted(*table), dict(each), defaults.get(table, {}), own=made.get(table, {})
+                )
                 for table, each in columns.items()
             },
             schema,
+            views=views,
         )
-
-    def query(self, sql: str) -> str:
-        """`sql`, in which the sources of relations stand, as a query that can be run."""
-        needed: list[str] = []
-        wanted = sql
-        for name, step in reversed(self.steps.items()):
-            if name in wanted:
-                body = step if isinstance(step, str) else step.sql()
-                needed.append(f"{name} AS NOT MATERIALIZED ({body})")
-                wanted += body
-        return f"WITH {', '.join(reversed(needed))} {sql}" if needed else sql
 
     def advance(self, action: Action) -> None:
         """The relations after the action."""
         match action:
-            case CreateTable(table=table, columns=columns, filled=filled):
-                types = {each.name: each.type for each in columns}
-                nothing = ", ".join(
-                    f"NULL::{self.castable(each)} AS {quoted(name)}" for name, each in types.items()
-                )
-                doubt = "it is filled by a query" if filled else None
-                defaults = {each.name: each.default for each in columns if each.default and not each.volatile}
-                self.tables[table] = Relation(table, "", types, defaults, doubt)
-                self._next(table, f"SELECT {nothing} WHERE false")
+            case CreateTable(table=table, unless_there=True) if table in self.tables:
+                pass
+            case CreateTable():
+                self._create(action)
+            case Create(kind="materialized view", table=table, query=query, empty=empty) if table:
+                self.made_by(table, query, empty=empty)
             case DropTable(table=table):
                 self.tables.pop(table, None)
             case RenameTable(table=table, to=to) if table in self.tables:
@@ -109,11 +92,39 @@ class Relations:
             case _:
                 pass
 
+    def _create(self, action: CreateTable) -> None:
+        table, columns = action.table, action.columns
+        if action.filled:
+            self.made_by(table, action.query)
+            return
+        types = {each.name: each.type for each in columns}
+        nothing = ", ".join(f"NULL::{self.castable(each)} AS {quoted(name)}" for name, each in types.items())
+        defaults = {each.name: each.default for each in columns if each.default and not each.volatile}
+        own = {each.name: each.default or "" for each in columns if each.volatile or each.fills}
+        own |= {each.name: "" for each in columns if each.generated}
+        self.tables[table] = Relation(table, "", types, defaults, own=own)
+        self._next(table, f"SELECT {nothing} WHERE false")
+
+    def made_by(self, table: Table, query: Any, *, empty: bool = False) -> None:
+        """The rows of a query are the table's; none of them with `empty`."""
+        doubt = "it is filled by a query" if query is None else self.doubt_of(query)
+        there = self.tables.get(table)
+        made = replace(there, doubt=doubt) if there else Relation(table, "", {}, doubt=doubt, open=True)
+        self.tables[table] = made
+        if query is not None:
+            read = f"SELECT * FROM ({statement_sql(self.rewritten(query))}) AS {quoted('made')}"
+            self._next(table, f"{read} WHERE false" if empty else read)
+        else:
+            self._next(table, "SELECT WHERE false")
+
     def _change(
         self, action: AddColumn | DropColumn | RenameColumn | ChangeType | SetDefault | Write
     ) -> None:
         relation = self.tables[action.table]
         types = dict(relation.columns)
+        if relation.open:
+            self._doubt(relation, "a query made it, and it is changed since")
+            return
         match action:
             case AddColumn(column=column) if column.name not in types:
                 given = column.default or column.generated or (_NUMBERED if column.fills else "NULL")
@@ -121,24 +132,40 @@ class Relations:
                 self._select(relation, {column.name: value}, types | {column.name: column.type})
                 if column.default and not column.volatile:
                     self._set_default(action.table, column.name, column.default)
+                elif column.default or column.fills or column.generated:
+                    self._gets_own(action.table, column.name, column.default or "")
             case DropColumn(column=name):
                 types.pop(name, None)
                 self._select(relation, {}, types)
             case RenameColumn(column=name, to=to) if name in types:
                 renamed = {to if each == name else each: kind for each, kind in types.items()}
+                unsure = frozenset(to if each == name else each for each in relation.unsure)
+                own = {to if each == name else each: made for each, made in relation.own.items()}
+                defaults = {to if each == name else each: made for each, made in relation.defaults.items()}
+                relation = replace(relation, unsure=unsure, own=own, defaults=defaults)
                 self._select(relation, {to: f"{relation.alias}.{quoted(name)}"}, renamed)
             case ChangeType(column=name, type=new, using=using) if name in types:
                 value = self.readable(using) if using else f"{relation.alias}.{quoted(name)}"
                 self._select(relation, {name: f"({value})::{self.castable(new)}"}, types | {name: new})
             case SetDefault(column=name, default=default):
-                self._set_default(action.table, name, default)
+                if default is not None and "(" in default:
+                    self._gets_own(action.table, name, default)
+                else:
+                    self._set_default(action.table, name, default)
             case Write():
                 self._write(relation, action)
 
     def _set_default(self, table: Table, column: str, default: str | None) -> None:
         relation = self.tables[table]
         others = {name: value for name, value in relation.defaults.items() if name != column}
-        self.tables[table] = replace(relation, defaults=others | ({column: default} if default else {}))
+        own = {name: made for name, made in relation.own.items() if name != column}
+        given = others | ({column: default} if default else {})
+        self.tables[table] = replace(relation, defaults=given, own=own)
+
+    def _gets_own(self, table: Table, column: str, made: str) -> None:
+        self._set_default(table, column, None)
+        relation = self.tables[table]
+        self.tables[table] = replace(relation, own={**relation.own, column: made})
 
     def _select(
         self,
@@ -154,7 +181,10 @@ class Relations:
         chosen = ", ".join(
             f"{values.get(name, f'{alias}.{quoted(name)}')} AS {quoted(name)}" for name in columns
         )
-        self.tables[relation.table] = replace(relation, columns=dict(columns))
+        # What is made of an unsure value is unsure itself.
+        unsure = {name for name, value in values.items() if relation.doubt_of(f"{value} {rest}")}
+        kept_unsure = relation.unsure if not unsure or relation.doubt else relation.unsure | unsure
+        self.tables[relation.table] = replace(relation, columns=dict(columns), unsure=kept_unsure)
         kept = not rest.startswith("WHERE")
         self._next(relation.table, Step(chosen, relation.source, alias, rest, kept))
 
@@ -169,7 +199,7 @@ class Relations:
         node = action.node
         if action.verb == "truncate":
             self._select(relation, {}, relation.columns, "WHERE false")
-        elif node is None or node.HasField("with_clause") or not self._knows_all(node):
+        elif node is None or node.HasField("with_clause") or self.unread_in(node, relation.table):
             self._doubt(relation, f"a query {action.verb}s its rows that cannot be followed")
         elif action.verb == "delete":
             kept = f"WHERE NOT {self.condition(node)}"
@@ -186,7 +216,7 @@ class Relations:
             if not node.HasField("where_clause"):
                 return "true"
             return f"COALESCE(({expression_sql(self.rewritten(node.where_clause))}), false)"
-        return f"EXISTS ({self._joined(others, node, {})})"
+        return f"EXISTS ({joined(self, others, node, {})})"
 
     def _update(self, relation: Relation, node: Any) -> None:
         targets = [inner(each) for each in node.target_list]
@@ -203,8 +233,8 @@ class Relations:
         hit, rest = self.condition(node), ""
         if len(node.from_clause):
             names = {name: f"value {place}" for place, name in enumerate(chosen)}
-            joined = self._joined(node.from_clause, node, {names[name]: name for name in chosen})
-            rest = f"LEFT JOIN LATERAL ({joined} LIMIT 1) AS {quoted(HIT)} ON true"
+            found = joined(self, node.from_clause, node, {names[name]: name for name in chosen})
+            rest = f"LEFT JOIN LATERAL ({found} LIMIT 1) AS {quoted(HIT)} ON true"
             hit = f"{quoted(HIT)}.hit IS NOT NULL"
             chosen = {name: f"{quoted(HIT)}.{quoted(names[name])}" for name in chosen}
         values = {
@@ -214,46 +244,20 @@ class Relations:
         }
         self._select(relation, values, relation.columns, rest, alias=alias)
 
-    def _joined(self, others: Any, node: Any, values: Mapping[str, str]) -> str:
-        """A query over the other tables of an UPDATE … FROM or DELETE … USING, for one row of its own."""
-        select = pg_query_pb2.SelectStmt()
-        hit = select.target_list.add().res_target
-        hit.name = "hit"
-        hit.val.a_const.boolval.boolval = True
-        by_name = {inner(each).name: inner(each) for each in getattr(node, "target_list", ())}
-        for alias, column in values.items():
-            target = select.target_list.add().res_target
-            target.name = alias
-            target.val.CopyFrom(by_name[column].val)
-        for each in others:
-            select.from_clause.add().CopyFrom(each)
-        if node.HasField("where_clause"):
-            select.where_clause.CopyFrom(node.where_clause)
-        return statement_sql(self.rewritten(select))
-
     def _insert(self, relation: Relation, node: Any) -> None:
-        names = [inner(each).name for each in node.cols] or list(relation.columns)
-        if not node.HasField("select_stmt") or node.HasField("on_conflict_clause"):
+        names = [inner(each).name for each in node.cols] or list(relation.columns)[: given_by(node)]
+        if not node.HasField("select_stmt") or node.HasField("on_conflict_clause") or relation.open:
             self._doubt(relation, "rows are inserted in a way that cannot be followed")
             return
+        types = {name: self.castable(each) for name, each in relation.columns.items()}
         select = statement_sql(self.rewritten(inner(node.select_stmt)))
-        given = ", ".join(quoted(name) for name in names)
-        chosen = ", ".join(
-            f"{quoted('new')}.{quoted(name)}::{self.castable(each)}" if name in names
-            else f"({relation.defaults.get(name, 'NULL')})::{self.castable(each)}"
-            for name, each in relation.columns.items()
-        )  # fmt: skip
-        old = ", ".join(quoted(name) for name in relation.columns)
-        missing = [name for name in relation.columns if name not in names and name not in relation.defaults]
-        self._next(
-            relation.table,
-            f"SELECT {old} FROM {relation.source} UNION ALL"
-            f" SELECT {chosen} FROM ({select}) AS {quoted('new')} ({given})",
-        )
-        if missing:
-            self._doubt(self.tables[relation.table], f"inserted rows get their own {', '.join(missing)}")
+        missing = {name for name in relation.own if name not in names}
+        if relation.doubt_of(select):
+            missing |= set(names)
+        self.tables[relation.table] = replace(relation, unsure=relation.unsure | missing)
+        self._next(relation.table, with_inserted(relation, names, types, select))
 
-    def distrust(self, table: Table, why: str) -> None:
+    def distrust(self, table: Table | None, why: str) -> None:
         """From here on the table's rows are not known for certain."""
         if table in self.tables:
             self._doubt(self.tables[table], why)
@@ -263,37 +267,6 @@ class Relations:
             relation, doubt=relation.doubt or f"{shown(relation.table)}: {why}"
         )
 
-    # --- expressions -------------------------------------------------------------------------------
-
-    def _rewriting(self) -> Rewriting:
-        sources = {
-            table: each.source[1:-1].replace('""', '"')
-            for table, each in self.tables.items()
-            if each.source in self.steps
-        }
-        return Rewriting(self.schema, sources, self._made_types)
-
-    def casts_to_new(self, node: Any) -> bool:
-        """Whether anything in it becomes of a type that the database does not know as it is by then."""
-        return node is not None and self._rewriting().changes_types(node)
-
-    def castable(self, type_name: str) -> str:
-        """A type that the database knows now: an enum that the upgrade makes is text until then."""
-        return self._rewriting().type(type_name)
-
-    def readable(self, expression: str) -> str:
-        """An expression that the database can read now."""
-        return self._rewriting().expression(expression)
-
-    def rewritten(self, node: Any) -> Any:
-        """A copy in which every table is read as it would be by then."""
-        return self._rewriting().node(node)
-
     def _either(self, condition: str, value: str, other: str, type_name: str) -> str:
         castable = self.castable(type_name)
         return f"CASE WHEN {condition} THEN ({value})::{castable} ELSE ({other})::{castable} END"
-
-    def _knows_all(self, node: Any) -> bool:
-        """Whether every table that the statement reads is known without a doubt."""
-        read = {table_of(each, self.schema) for each in below(node) if kind(each) == "RangeVar"}
-        return all(table in self.tables and self.tables[table].doubt is None for table in read)

@@ -19,9 +19,10 @@ from shared.sql.actions import (
     RenameIndex,
     RenameTable,
     SetNotNull,
+    ValidateConstraint,
     Write,
 )
-from shared.sql.columns import Table
+from shared.sql.columns import Constraint, Table
 
 Rule: TypeAlias = AddConstraint | CreateIndex | SetNotNull
 _CASCADES = frozenset("cnd")
@@ -29,7 +30,7 @@ _CASCADES = frozenset("cnd")
 
 @dataclass
 class Standing:
-    """Every constraint, unique index and NOT NULL, as the statement that would make it."""
+    """Every constraint, index and NOT NULL, as the statement that would make it."""
 
     rules: list[Rule] = field(default_factory=list)
 
@@ -55,14 +56,43 @@ class Standing:
             and rule.constraint.on_delete in _CASCADES
         )
 
+    def is_referred_to(self, table: Table) -> bool:
+        """Whether a foreign key leads there."""
+        return any(self._refers(rule, table) for rule in self.rules)
+
+    def constraint(self, table: Table, name: str) -> Constraint | None:
+        """The table's constraint of that name."""
+        return next(
+            (
+                rule.constraint
+                for rule in self.rules
+                if isinstance(rule, AddConstraint) and rule.table == table and _name(rule) == name
+            ),
+            None,
+        )
+
+    def has_index(self, name: str) -> bool:
+        """Whether an index has that name, be it a constraint's."""
+        return any(_name(rule) == name for rule in self.rules)
+
+    def columns_of_index(self, name: str) -> tuple[str, ...]:
+        """The columns of the index of that name; none when it is not known."""
+        found = (rule for rule in self.rules if isinstance(rule, CreateIndex) and rule.name == name)
+        return next((rule.columns for rule in found), ())
+
     def _refers(self, rule: Rule, table: Table) -> bool:
         return isinstance(rule, AddConstraint) and rule.constraint.references == table
 
     def keep_up(self, action: Action) -> None:
         """The rules after the action; those of a column or table that is renamed or dropped are let go."""
         match action:
-            case AddConstraint() | CreateIndex(unique=True) | SetNotNull():
+            case AddConstraint() | CreateIndex() | SetNotNull():
                 self.rules.append(action)
+            case ValidateConstraint(table=table, name=name):
+                self.rules = [
+                    _validated(rule) if rule.table == table and _name(rule) == name else rule
+                    for rule in self.rules
+                ]
             case CreateTable(table=table, columns=columns, constraints=constraints):
                 self.rules += [SetNotNull(table, each.name) for each in columns if each.not_null]
                 self.rules += [AddConstraint(table, each) for each in constraints]
@@ -104,6 +134,12 @@ def columns_of(rule: Rule) -> tuple[str, ...]:
             return constraint.columns
         case CreateIndex(columns=columns):
             return columns
+
+
+def _validated(rule: Rule) -> Rule:
+    if not isinstance(rule, AddConstraint):
+        return rule
+    return replace(rule, constraint=replace(rule.constraint, validated=True))
 
 
 def _named(rule: Rule, name: str) -> Rule:
