@@ -27,8 +27,11 @@ _HIDDEN = "***"
 # Hiding every "1" or "on" would make a log unreadable and protect nobody.
 _HIDE_FROM_CHARACTERS = 4
 HIDDEN_MAX = 1000
-"""Values that were resolved last. Credentials that are made anew each hour would fill a process of years, and
-slow every answer; those of the jobs that are under way are far fewer."""
+"""Values of one scope that were resolved last. Credentials that are made anew each hour would fill a process
+of years, and slow every answer; those of the jobs that are under way are far fewer."""
+_SCOPES_MAX = 1000
+Seen = OrderedDict[str, set[str]]
+"""Each value that was resolved, the last one last, with the passwords of the URL that it may be."""
 
 
 class MissingSecret(Exception):
@@ -51,7 +54,8 @@ class Secrets:
     """The secrets that a worker can see; `of` gives those of one Project and environment.
 
     They lie in `<folder>/<project>/<environment>/<name>`, in variables of `environ`, and in `more` sources.
-    `scopes` are the environments that this worker acts for: nothing else is ever resolved.
+    `scopes` are the environments that this worker acts for: nothing else is ever resolved. `own` are the
+    worker's own secrets, which nobody's text may show.
     """
 
     def __init__(
@@ -61,13 +65,15 @@ class Secrets:
         *,
         more: Sequence[SecretSource] = (),
         scopes: Sequence[Scope] = SCOPES,
+        own: Sequence[str] = (),
     ) -> None:
         self._folder = folder
+        self._own: Seen = OrderedDict((value, _passwords_in(value)) for value in own)
         files = () if folder is None else (FolderSource(folder),)
         self._sources: tuple[SecretSource, ...] = (*files, VariableSource(environ), *more)
         self._scopes = frozenset(scopes)
-        self._seen: OrderedDict[str, set[str]] = OrderedDict()
-        """Each value that was resolved, the last one last, with the passwords of the URL that it may be."""
+        self._seen: OrderedDict[tuple[str, Scope], Seen] = OrderedDict()
+        """By Project and environment."""
 
     def __repr__(self) -> str:
         return f"Secrets(folder={str(self._folder)!r})"
@@ -98,29 +104,41 @@ class Secrets:
             if "\0" in value:
                 where = source.where(place)
                 raise UnusableSecret(f"the secret in {where} holds a NUL byte; write it anew, as text")
-            self._remember(value)
+            self._remember(place, value)
             return value
         old = (source.unscoped(place.name) for source in self._sources)
         looked_at = tuple(source.where(place) for source in self._sources)
         raise MissingSecret(place, looked_at, next(filter(None, old), None))
 
-    def redact(self, text: str) -> str:
-        """`text` with every value resolved so far, and every URL's password, replaced by `***`."""
+    def redact(self, project: str, text: str) -> str:
+        """`text`, which speaks of this Project, without the values of any of its environments."""
+        return self.redact_in([(project, scope) for scope in SCOPES], text)
+
+    def redact_in(self, scopes: Sequence[tuple[str, Scope]], text: str) -> str:
+        """`text` with every value resolved in these scopes, and every URL's password, replaced by `***`.
+
+        Nothing of another scope is hidden: who could see that his own words were would know what he guessed.
+        """
+        seen = [self._own, *(self._seen[scope] for scope in scopes if scope in self._seen)]
         # Longest first: one secret may be a part of another.
-        values = (value for value in self._seen if len(value) >= _HIDE_FROM_CHARACTERS)
+        values = (value for some in seen for value in some if len(value) >= _HIDE_FROM_CHARACTERS)
         for value in sorted(values, key=len, reverse=True):
             text = text.replace(value, _HIDDEN)
         # Most texts hold none: to look costs less than to compile an expression for each.
-        passwords = {one for found in self._seen.values() for one in found if one in text}
+        passwords = {one for some in seen for found in some.values() for one in found if one in text}
         for password in sorted(passwords, key=len, reverse=True):
             # Whole words only: a password that is a word would make every longer one unreadable.
             text = re.sub(rf"(?<!\w){re.escape(password)}(?!\w)", _HIDDEN, text)
         return without_passwords(text)
 
-    def _remember(self, value: str) -> None:
-        self._seen[value] = _passwords_in(value)
-        self._seen.move_to_end(value)
-        if len(self._seen) > HIDDEN_MAX:
+    def _remember(self, place: SecretPlace, value: str) -> None:
+        seen = self._seen.setdefault((place.project, place.environment), OrderedDict())
+        self._seen.move_to_end((place.project, place.environment))
+        seen[value] = _passwords_in(value)
+        seen.move_to_end(value)
+        if len(seen) > HIDDEN_MAX:
+            seen.popitem(last=False)
+        if len(self._seen) > _SCOPES_MAX:
             self._seen.popitem(last=False)
 
 
@@ -151,8 +169,8 @@ class ScopedSecrets:
         return self.resolve(text) if text.startswith(_PREFIX) else text
 
     def redact(self, text: str) -> str:
-        """As `Secrets.redact`: whatever was resolved by this worker is hidden."""
-        return self.secrets.redact(text)
+        """As `Secrets.redact_in`: whatever was resolved in this scope is hidden."""
+        return self.secrets.redact_in([(self.project, self.environment)], text)
 
 
 def named_by(project: Project) -> list[SecretPlace]:

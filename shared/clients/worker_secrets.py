@@ -1,6 +1,9 @@
 """A worker's secrets, as its settings say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
 
 from shared.clients.secret_sources import SCOPES, Scope, SecretSource
 from shared.clients.secrets import Secrets
@@ -17,4 +20,12 @@ def secrets_of(
         from shared.clients.vault import VaultSource
 
         more.append(VaultSource(settings.vault))
-    return Secrets(settings.secrets_folder, environ, more=more, scopes=scopes)
+    own = [*_secret_texts(settings), *_secret_texts(settings.kafka), *_secret_texts(settings.vault)]
+    return Secrets(settings.secrets_folder, environ, more=more, scopes=scopes, own=own)
+
+
+def _secret_texts(settings: BaseSettings) -> Iterator[str]:
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            yield value.get_secret_value()

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from shared import background
@@ -52,8 +53,9 @@ class Worker:
     """Runs the jobs of one service in this process, `slots` at a time.
 
     `run_stage(job, task)` returns the stage's facts; `Failure` is a verdict of no, any other exception
-    means that it could not be found out. `redact` takes secrets out of what is answered. `instance` names
-    this process and no other that runs at the same time; after a restart it takes its jobs up at once.
+    means that it could not be found out. `redact(project, text)` takes secrets out of what is answered.
+    `instance` names this process and no other that runs at the same time; after a restart it takes its
+    jobs up at once.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Worker:
         instance: str,
         slots: int,
         lease_s: float,
-        redact: Callable[[str], str],
+        redact: Callable[[str, str], str],
     ) -> None:
         self.database = database
         self.name = f"{database.service}@{instance}"
@@ -205,7 +207,9 @@ class Worker:
         )
         started_at = self.database.clock.reckoned()
         with span(self.database.service, f"{job.stage} attempt {job.attempt}", lease.cause):
-            outcome = without_secrets(await self._verdict(job, command), self._redact)
+            outcome = without_secrets(
+                await self._verdict(job, command), partial(self._redact, command.project_id)
+            )
         if not isinstance(outcome, Succeeded) and job.backup is not None:
             outcome = outcome.model_copy(update={"backup": job.backup})
         return StageFinished(
@@ -239,6 +243,6 @@ class Worker:
             if isinstance(error, TimeoutError) and deadline.expired():
                 late = f"the stage was not done within its deadline of {command.deadline_s:g} s"
                 return Errored(reason=late)
-            trace = self._redact("".join(traceback.format_exception(error)))
+            trace = self._redact(command.project_id, "".join(traceback.format_exception(error)))
             log.warning("%s %s errored\n%s", job.run_id, job.stage, trace)
             return Errored(reason=f"{type(error).__name__}: {error}")

@@ -37,7 +37,13 @@ async def _work(executor: str, told: Connection) -> None:
 
     database = Database("executor", executor, WorkerTransaction)
     worker = Worker(
-        database, stage, command=RunExecutorStage, instance="killed", slots=1, lease_s=60, redact=str
+        database,
+        stage,
+        command=RunExecutorStage,
+        instance="killed",
+        slots=1,
+        lease_s=60,
+        redact=lambda _, text: text,
     )
     await worker.start()
     await asyncio.Event().wait()

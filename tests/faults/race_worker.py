@@ -104,7 +104,7 @@ async def main(folder: Path, instance: str, url: str) -> None:
         instance=instance,
         slots=SLOTS,
         lease_s=LEASE_S,
-        redact=str,
+        redact=lambda _, text: text,
     )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -154,7 +154,7 @@ class World:
         *,
         instance: str = "one",
         lease_s: float = 60,
-        redact: Callable[[str], str] = str,
+        redact: Callable[[str, str], str] = lambda _, text: text,
     ) -> Worker:
         """A started worker, stopped with the test."""
         worker = Worker(

@@ -13,7 +13,7 @@ import pytest
 
 from shared.clients.environments import EnvironmentRunner
 from shared.clients.secret_sources import SCOPES, Scope, SecretPlace, UnusableSecret, variable_of
-from shared.clients.secrets import ForbiddenScope, MissingSecret, Secrets, named_by
+from shared.clients.secrets import HIDDEN_MAX, ForbiddenScope, MissingSecret, Secrets, named_by
 from tests.registry.registry_world import project
 
 BOLT = "postgresql://bolt:b0lt-s3cret@db/bolt"
@@ -201,3 +201,55 @@ def test_kubernetes_mounts_are_read_through_their_links(tmp_path: Path, at: str)
     (mounted / "..data").symlink_to("..2026_11_30")
     (mounted / inside.parts[0]).symlink_to(Path("..data") / inside.parts[0])
     assert Secrets(tmp_path, {}).of("mallory-portal", "staging").resolve("secret:own") == "value"
+
+
+# --- what is hidden in a text tells nobody what another's secret is ------------------------------
+
+
+def _oracle() -> Secrets:
+    secrets = Secrets(
+        None,
+        {
+            "UPGRADES_SECRET__ACME_PORTAL__STAGING__HOSTING": "hunter2-of-acme",
+            "UPGRADES_SECRET__ACME_PORTAL__PRODUCTION__DATABASE": "postgresql://app:pr0duction@db/acme",
+            "UPGRADES_SECRET__GLOBEX_PORTAL__STAGING__HOSTING": "own-of-globex",
+        },
+        own=("the-workers-own-key",),
+    )
+    secrets.of("acme-portal", "staging").resolve("secret:hosting")
+    secrets.of("acme-portal", "production").resolve("secret:database")
+    secrets.of("globex-portal", "staging").resolve("secret:hosting")
+    return secrets
+
+
+def test_a_project_does_not_learn_anothers_secret_by_guessing_in_what_it_prints() -> None:
+    """Each guess that became *** would be confirmed: a password of a word list falls in one report."""
+    secrets = _oracle()
+    guesses = "hunter2-of-acme pr0duction own-of-globex the-workers-own-key"
+    globex = "hunter2-of-acme pr0duction *** ***"
+    assert secrets.of("globex-portal", "staging").redact(guesses) == globex
+    assert secrets.redact("globex-portal", guesses) == globex
+    assert secrets.of("globex-portal", "production").redact(guesses) == guesses.replace(
+        "the-workers-own-key", "***"
+    )
+    assert secrets.redact("never-seen-portal", guesses).startswith("hunter2-of-acme pr0duction own-of-globex")
+
+
+def test_staging_does_not_learn_productions_secret_by_guessing() -> None:
+    """And what an answer says of the whole Project hides both."""
+    secrets = _oracle()
+    said = "hunter2-of-acme pr0duction"
+    assert secrets.of("acme-portal", "staging").redact(said) == "*** pr0duction"
+    assert secrets.of("acme-portal", "production").redact(said) == "hunter2-of-acme ***"
+    assert secrets.redact("acme-portal", said) == "*** ***"
+
+
+def test_many_secrets_of_one_project_do_not_make_anothers_forgotten(tmp_path: Path) -> None:
+    secrets = Secrets(tmp_path, {"UPGRADES_SECRET__ACME_PORTAL__STAGING__HOSTING": "hunter2-of-acme"})
+    secrets.of("acme-portal", "staging").resolve("secret:hosting")
+    file = tmp_path / "globex-portal" / "staging" / "hosting"
+    file.parent.mkdir(parents=True)
+    for number in range(HIDDEN_MAX + 10):
+        file.write_text(f"value-{number}")
+        secrets.of("globex-portal", "staging").resolve("secret:hosting")
+    assert secrets.of("acme-portal", "staging").redact("hunter2-of-acme") == "***"

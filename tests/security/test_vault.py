@@ -107,7 +107,7 @@ def test_a_name_is_looked_for_in_its_scope_alone(vault: _Vault) -> None:
     assert found.of("acme-portal", "staging").resolve("secret:database") == "of staging"
     with pytest.raises(MissingSecret, match="Vault's secret/mallory-portal/staging/database"):
         found.of("mallory-portal", "staging").resolve("secret:database")
-    assert found.redact("it is of staging") == "it is ***"
+    assert found.of("acme-portal", "staging").redact("it is of staging") == "it is ***"
 
 
 async def test_a_stage_reads_its_own_project_once_and_then_from_memory(vault: _Vault) -> None:
