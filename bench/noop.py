@@ -83,12 +83,12 @@ def main() -> None:
             from services.executor import app as executor
             from services.executor.settings import ExecutorSettings
 
-            service = executor.build(ExecutorSettings(), yes)
+            service = executor.build(ExecutorSettings(), lambda _: yes)
         case "validator":
             from services.validator import app as validator
             from services.validator.settings import ValidatorSettings
 
-            service = validator.build(ValidatorSettings(), yes)
+            service = validator.build(ValidatorSettings(), lambda _: yes)
         case _:
             service = build(name)
     uvloop.run(serve([service], "127.0.0.1", port))

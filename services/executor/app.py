@@ -1,6 +1,7 @@
 """The executor, wired."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 
 from services.executor.api import router
@@ -23,8 +24,8 @@ from shared.jobs.worker import RunStage, Worker
 from shared.storage.database import Database
 
 
-def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service:
-    """The service, not yet started. `stages` does other work than the real stages: for measurements."""
+def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | None = None) -> Service:
+    """The service, not yet started. `stages` makes what is done of the real ones: for measurements."""
     database = Database(
         "executor",
         settings.database_url,
@@ -43,9 +44,11 @@ def build(settings: ExecutorSettings, stages: RunStage | None = None) -> Service
         isolation=Isolation.of_server(settings.staging_networks),
         freeze=Freezer(database, partial(last_word, settings.kafka, settings.keys().verifier, settings.pool)),
     )
+    real = partial(run_stage, tools)
+    run_stages = real if stages is None else stages(real)
     worker = Worker(
         database,
-        serving(settings.pool, settings.pool_projects, stages or partial(run_stage, tools)),
+        serving(settings.pool, settings.pool_projects, run_stages),
         command=RunExecutorStage,
         instance=settings.instance,
         slots=settings.job_slots,

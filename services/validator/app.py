@@ -1,6 +1,7 @@
 """The validator, wired."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 
 from services.validator.api import router
@@ -21,8 +22,8 @@ from shared.jobs.worker import RunStage, Worker
 from shared.storage.database import Database
 
 
-def build(settings: ValidatorSettings, stages: RunStage | None = None) -> Service:
-    """The service, not yet started. `stages` does other work than the real stages: for measurements."""
+def build(settings: ValidatorSettings, stages: Callable[[RunStage], RunStage] | None = None) -> Service:
+    """The service, not yet started. `stages` makes what is done of the real ones: for measurements."""
     database = Database(
         "validator",
         settings.database_url,
@@ -43,9 +44,11 @@ def build(settings: ValidatorSettings, stages: RunStage | None = None) -> Servic
         networks=settings.staging_networks,
         isolation=Isolation.of_server(settings.staging_networks),
     )
+    real = partial(run_stage, tools)
+    run_stages = real if stages is None else stages(real)
     worker = Worker(
         database,
-        serving(settings.pool, settings.pool_projects, stages or partial(run_stage, tools)),
+        serving(settings.pool, settings.pool_projects, run_stages),
         command=RunValidatorStage,
         instance=settings.instance,
         slots=settings.job_slots,

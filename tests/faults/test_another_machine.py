@@ -32,10 +32,6 @@ ROWS = 300_000
 PUSHED = "executor.apply.git-push.after"
 
 
-@pytest.mark.skip(
-    reason="known fault: with executors begun one by one, an isolated `activate` finds no listener for the"
-    " hosting that it declares (connection refused), and the Run rolls back in migrate"
-)
 @pytest.mark.timeout(240)
 async def test_a_run_goes_on_on_another_machine_each_time_its_executor_is_gone() -> None:
     if reason := availability():
