@@ -4,8 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +21,15 @@ _SYSTEM_FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin")
 _ADDRESS = re.compile(r"^address=(https?://\S+)\s*$", re.MULTILINE)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TAIL_CHARACTERS = 2000
+_SHUT_CURE = "if it is to be asked, have the operator add its network to UPGRADES_STAGING_NETWORKS"
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What a command may reach, and a sentence for each variable whose address it may not."""
+
+    destinations: tuple[Destination, ...]
+    shut: tuple[str, ...] = ()
 
 
 class EnvironmentFailed(Exception):
@@ -80,9 +88,10 @@ class EnvironmentRunner:
             ours["UPGRADEPATH_ADDRESS"] = address
         return self._declared() | ours
 
-    async def destinations(self, network: Sequence[str], address: str | None = None) -> list[Destination]:
+    async def destinations(self, network: Sequence[str], address: str | None = None) -> Reached:
         """What a command with this `network` may reach. Raises `Unreachable`."""
         found: list[Destination | None] = []
+        shut: list[str] = []
         for reach in network:
             match reach:
                 case "address":
@@ -91,13 +100,15 @@ class EnvironmentRunner:
                     # We connect there ourselves.
                     found.append(Destination.of_url(self._database()))
                 case "variables":
-                    for value in self._declared().values():
-                        # Not every variable with a URL is meant to be asked.
-                        with suppress(Unreachable):
+                    for name, value in self._declared().items():
+                        try:
                             found.append(await self._allowed(Destination.of_url(value)))
+                        except Unreachable as reason:
+                            # Not every variable with a URL is meant to be asked.
+                            shut.append(f"{name} is shut to the command: {reason}; {_SHUT_CURE}")
                 case _:
                     found.append(await self._allowed(Destination.of_text(reach)))
-        return [each for each in found if each is not None]
+        return Reached(tuple(each for each in found if each is not None), tuple(shut))
 
     async def _allowed(self, wanted: Destination | None) -> Destination | None:
         """The same at the one address that was judged. Raises `Unreachable`."""
@@ -156,6 +167,7 @@ class EnvironmentRunner:
     async def _run(self, command: str, checkout: Path, commit: str) -> Finished:
         argv: tuple[str, ...] = getattr(self._environment, command)
         try:
+            reached = await self.destinations(self._environment.network)
             async with around(command):
                 finished = await run(
                     argv,
@@ -164,7 +176,7 @@ class EnvironmentRunner:
                     deadline_s=self._environment.deadline_s,
                     separate=True,
                     isolation=self._isolation,
-                    destinations=await self.destinations(self._environment.network),
+                    destinations=reached.destinations,
                 )
         except Unreachable as reason:
             raise EnvironmentFailed(
@@ -177,7 +189,8 @@ class EnvironmentRunner:
             said = self._secrets.redact(f"it {finished.exceeded}, and was stopped\n{finished.output}")
             raise EnvironmentFailed(command, finished.exit_code, said)
         if finished.exit_code != 0:
-            raise EnvironmentFailed(command, finished.exit_code, self._secrets.redact(finished.output))
+            said = "\n".join((finished.output.rstrip(), *reached.shut))
+            raise EnvironmentFailed(command, finished.exit_code, self._secrets.redact(said))
         return finished
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
 from shared.clients.secrets import Secrets
 from shared.contracts.projects import Environment
+from shared.isolation.choosing import Isolation
 from tests.support.isolation import UNISOLATED
 
 COMMIT = "c" * 40
@@ -17,11 +19,18 @@ DATABASE = "UPGRADES_SECRET__ACME__STAGING__DB"
 SECRETS = {
     DATABASE: "postgresql://app:s3cret@127.0.0.1/app",
     "UPGRADES_SECRET__ACME__STAGING__ROOT": "/srv/hosting",
+    "UPGRADES_SECRET__ACME__STAGING__INNER": "http://acme:k3y@127.0.0.1:4000/",
 }
 
 
 def runner(
-    *, activate: str = "true", observe: str = "true", logs: str = "true", deadline_s: float = 20
+    *,
+    activate: str = "true",
+    observe: str = "true",
+    logs: str = "true",
+    deadline_s: float = 20,
+    isolation: Isolation = UNISOLATED,
+    **variables: str,
 ) -> EnvironmentRunner:
     environment = Environment(
         database="secret:db",
@@ -31,10 +40,10 @@ def runner(
         destroy=("true",),
         logs=("sh", "-c", logs),
         deadline_s=deadline_s,
-        variables={"ROOT": "secret:root", "TITLE": "Acme"},
+        variables={"ROOT": "secret:root", "TITLE": "Acme", **variables},
     )
     secrets = Secrets(None, SECRETS).of("acme", "staging")
-    return EnvironmentRunner(environment, "staging", "run-0123456789ab", secrets, isolation=UNISOLATED)
+    return EnvironmentRunner(environment, "staging", "run-0123456789ab", secrets, isolation=isolation)
 
 
 def home_exists(home: str) -> bool:
@@ -91,3 +100,16 @@ async def test_a_command_that_fails_says_which_and_why(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFailed) as failed:
         await runner(observe="echo $DATABASE_URL; exit 1").observe(tmp_path)
     assert "s3cret" not in str(failed.value)
+
+
+async def test_a_variable_that_is_shut_is_named_when_the_command_fails(tmp_path: Path) -> None:
+    """Would catch a bare "connection refused" where the operator's settings shut a hosting."""
+    shut = replace(UNISOLATED, networks=())
+    with pytest.raises(EnvironmentFailed) as failed:
+        await runner(isolation=shut, HOSTING_URL="secret:inner").health(tmp_path)
+    said = str(failed.value)
+    assert "HOSTING_URL is shut to the command: 127.0.0.1" in said
+    assert "UPGRADES_STAGING_NETWORKS" in said
+    assert "k3y" not in said
+    with pytest.raises(EnvironmentFailed, match="it printed nothing"):
+        await runner(HOSTING_URL="secret:inner").health(tmp_path)

@@ -12,6 +12,7 @@ _OUTPUT_BYTES_MAX = 4 << 20
 async def run(check: CommandCheck, context: Context) -> Seen:
     """Run it in a copy of the checkout. All it prints is kept; its last lines say why it failed."""
     try:
+        reached = await context.staging.destinations(check.network, context.address)
         finished = await run_program(
             check.run,
             cwd=context.checkout,
@@ -19,7 +20,7 @@ async def run(check: CommandCheck, context: Context) -> Seen:
             deadline_s=check.deadline_s,
             output_bytes_max=_OUTPUT_BYTES_MAX,
             isolation=context.isolation,
-            destinations=await context.staging.destinations(check.network, context.address),
+            destinations=reached.destinations,
         )
     except DeadlineExceeded as exceeded:
         late = f"did not end within its deadline of {check.deadline_s:g} s, and was stopped"
@@ -32,7 +33,8 @@ async def run(check: CommandCheck, context: Context) -> Seen:
     ending = _ending(finished.exit_code)
     if finished.exit_code == 0:
         return Seen("passed", ending, log)
-    return Seen("failed", _said(ending, finished.output), log)
+    shut = "".join(f"\n{sentence}" for sentence in reached.shut)
+    return Seen("failed", _said(ending, finished.output) + shut, log)
 
 
 def _ending(exit_code: int) -> str:
