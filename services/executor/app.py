@@ -8,13 +8,13 @@ from services.executor.api import router
 from services.executor.freeze import Freezer, last_word
 from services.executor.handlers import HANDLERS, run_stage
 from services.executor.settings import ExecutorSettings
-from services.executor.stages.scratch import Sweeper
 from services.executor.stages.tools import Tools
 from shared.application import Service
 from shared.clients.content import ContentStore
 from shared.clients.worker_secrets import secrets_of
 from shared.contracts.stages import RunExecutorStage
 from shared.isolation.choosing import Isolation
+from shared.isolation.scratch import Sweeper
 from shared.jobs.gauges import open_jobs
 from shared.jobs.handlers import WorkerInbox
 from shared.jobs.pruning import RUNS_THAT_ARE_OVER

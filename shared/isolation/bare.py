@@ -13,12 +13,15 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from shared.isolation.cgroups import Cgroups
 from shared.isolation.child import Call, Finished, kill_group, run_child
 from shared.isolation.leftovers import end_leftovers, remove_tree
 from shared.isolation.limits import Limits, exceeded_by
 from shared.isolation.network import Destination, Gateway
 from shared.isolation.runner import Order, at_home, is_private, launcher_argv, read_status
+from shared.isolation.scratch import locked_folder, sweep
 
+_NAME = "upgradepath-command"
 _STOP_WITHIN_S = 5.0
 _OTHERS_PROCESSES = 8192
 """The kernel counts a user's processes over the whole machine, so the limit leaves room for all others."""
@@ -29,31 +32,39 @@ class Bare:
 
     name = "none"
 
+    def __init__(self, cgroups: Cgroups | None = None) -> None:
+        self._cgroups = Cgroups.find() if cgroups is None else cgroups
+        self.groups = "memory" in self._cgroups.parents
+        sweep(Path(tempfile.gettempdir()), f"{_NAME}-*", _clear)
+
     async def run(self, call: Call, limits: Limits, destinations: Sequence[Destination] = ()) -> Finished:
         """See `Runner`. The network is not limited."""
         if not call.cwd.is_dir():
             raise FileNotFoundError(2, os.strerror(2), str(call.cwd))
-        folder = Path(tempfile.mkdtemp(prefix="upgradepath-command-"))
-        # The launcher leaves nothing; where it was killed, what it started is looked for.
-        clear = _clear
-        try:
-            finished, in_order = await self._run(call, limits, folder)
-            clear = remove_tree if in_order else _clear
-            return finished
-        finally:
-            await asyncio.shield(asyncio.to_thread(clear, folder))
+        with locked_folder(Path(tempfile.gettempdir()), _NAME) as folder:
+            # The launcher leaves nothing; where it was killed, what it started is looked for.
+            clear = _clear
+            try:
+                finished, in_order = await self._run(call, limits, folder)
+                clear = remove_tree if in_order else _clear
+                return finished
+            finally:
+                await asyncio.shield(asyncio.to_thread(clear, folder))
 
     async def _run(self, call: Call, limits: Limits, folder: Path) -> tuple[Finished, bool]:
         with ExitStack() as stack:
+            group = stack.enter_context(self._cgroups.group(limits))
             status, status_writing = os.pipe()
             for descriptor in (status, status_writing):
                 stack.callback(os.close, descriptor)
             async with Gateway(()) as gateway:
-                order = _order(call, limits, folder).written(gateway, status_writing)
+                order = _order(call, limits, folder, counted="memory" in group.folders).written(
+                    gateway, status_writing
+                )
                 stack.callback(os.close, order)
                 outer = replace(
                     call,
-                    behind=launcher_argv(order),
+                    behind=(*group.prefix, *launcher_argv(order)),
                     cwd=folder,
                     environment={},
                     printed_bytes_max=limits.printed_bytes,
@@ -62,13 +73,14 @@ class Bare:
                 stack.callback(stop.over)
                 finished = await run_child(outer, pass_fds=(order, status_writing), kill=stop)
             told = read_status(status)
+            counts = group.counts()
         if told is None:
             return finished, False
-        exceeded = finished.exceeded or exceeded_by(limits, *told)
+        exceeded = finished.exceeded or exceeded_by(limits, told[0], told[1] | counts)
         return replace(finished, exit_code=told[0], exceeded=exceeded), True
 
 
-def _order(call: Call, limits: Limits, folder: Path) -> Order:
+def _order(call: Call, limits: Limits, folder: Path, *, counted: bool) -> Order:
     copied = not is_private(call.cwd)
     checkout, home, scratch = (str(folder / name) for name in ("checkout", "home", "tmp"))
     return Order(
@@ -77,10 +89,11 @@ def _order(call: Call, limits: Limits, folder: Path) -> Order:
         cwd=checkout if copied else scratch,
         copy=(str(call.cwd.resolve()), checkout) if copied else None,
         folders=(checkout, home, scratch),
-        rlimits=limits.rlimits(processes=limits.processes + _OTHERS_PROCESSES),
+        rlimits=limits.rlimits(counted=counted, processes=limits.processes + _OTHERS_PROCESSES),
         uid=None,
         disk=None,
         supervise=True,
+        watched_bytes=0 if counted else limits.memory_bytes,
     )
 
 

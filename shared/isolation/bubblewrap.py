@@ -3,20 +3,18 @@
 import asyncio
 import json
 import os
-import secrets
 import shutil
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from shared.isolation import system
 from shared.isolation.cgroups import Cgroups
 from shared.isolation.child import Call, Finished, kill_group, run_child
 from shared.isolation.limits import Limits, exceeded_by
-from shared.isolation.network import Destination, Gateway, hosts_file
+from shared.isolation.network import Destination, Gateway
 from shared.isolation.runner import (
-    LAUNCHER,
     CannotIsolate,
     Order,
     at_home,
@@ -27,19 +25,8 @@ from shared.isolation.runner import (
 )
 from shared.isolation.seccomp import seccomp_filter
 
-_CHECKOUT, _HOME, _SOURCE = "/tmp/checkout", "/tmp/home", "/source"
-_LAUNCHER = "/launcher.py"
-_SHARED_MEMORY_BYTES = 64 << 20
-_GONE_WITHIN_S = 10.0
-_USER = 1000
-"""Inside, where we are not root and have one user only."""
-_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_SYSTEM = ("/usr", "/etc/alternatives", "/etc/pki", "/etc/ssl/certs")
-# Copied, as a mount of each would cost more.
-_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/etc/ssl/openssl.cnf", "/etc/timezone")
-_OF_ROOT = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID")
 _NAMESPACES = ("pid", "net", "ipc", "uts", "cgroup-try")
-_USERS = range(1_000_000_000, 1_900_000_000)
+_GONE_WITHIN_S = 10.0
 
 
 class Bubblewrap:
@@ -51,17 +38,17 @@ class Bubblewrap:
 
     name = "bubblewrap"
 
-    def __init__(self, readable: Sequence[str] = ()) -> None:
+    def __init__(self, readable: Sequence[str] = (), cgroups: Cgroups | None = None) -> None:
         program = shutil.which("bwrap")
         if program is None:
             raise CannotIsolate("bubblewrap is not installed: apt-get install bubblewrap")
         self._program = program
         self._readable = tuple(readable)
-        self._filter = seccomp_filter()
         self._root = os.geteuid() == 0
-        self._cgroups = Cgroups.find()
-        files = {path: Path(path) for path in _FILES} | {_LAUNCHER: LAUNCHER}
-        self._files = {path: file.read_bytes() for path, file in files.items() if file.is_file()}
+        self._cgroups = Cgroups.find() if cgroups is None else cgroups
+        self.groups = "memory" in self._cgroups.parents
+        self._filters = {counted: seccomp_filter(memory_files=counted) for counted in (False, True)}
+        self._files = system.copied()
 
     async def run(self, call: Call, limits: Limits, destinations: Sequence[Destination] = ()) -> Finished:
         """See `Runner`."""
@@ -71,14 +58,14 @@ class Bubblewrap:
             async with Gateway(destinations) as gateway:
                 status, status_writing = _pipe(stack)
                 info, info_writing = _pipe(stack)
-                order = self._order(call, limits, gateway, counted="memory" in group.folders).written(
-                    gateway, status_writing
-                )
+                counted = "memory" in group.folders
+                order = self._order(call, limits, gateway, counted).written(gateway, status_writing)
                 stack.callback(os.close, order)
-                options, files = self._options(call, limits, gateway, info_writing)
+                options, files = self._options(call, limits, gateway, info_writing, self._filters[counted])
                 for descriptor in files:
                     stack.callback(os.close, descriptor)
-                argv = (*group.prefix, self._program, *options, "--", interpreter(), "-I", "-S", _LAUNCHER)
+                launcher = (interpreter(), "-I", "-S", system.LAUNCHER_INSIDE)
+                argv = (*group.prefix, self._program, *options, "--", *launcher)
                 ended = _Ended(info)
                 outer = replace(
                     call,
@@ -99,23 +86,24 @@ class Bubblewrap:
                     await asyncio.shield(ended.wait())
                 return _verdict(finished, read_status(status), limits, group.counts())
 
-    def _order(self, call: Call, limits: Limits, gateway: Gateway, *, counted: bool) -> Order:
+    def _order(self, call: Call, limits: Limits, gateway: Gateway, counted: bool) -> Order:
         copied = not is_private(call.cwd)
         return Order(
             argv=call.argv,
-            environment=at_home(call.environment, _HOME),
-            cwd=_CHECKOUT if copied else str(call.cwd),
-            copy=(_SOURCE, _CHECKOUT) if copied else None,
-            folders=(_CHECKOUT, _HOME),
+            environment=at_home(call.environment, system.HOME),
+            cwd=system.CHECKOUT if copied else str(call.cwd),
+            copy=(system.SOURCE, system.CHECKOUT) if copied else None,
+            folders=(system.CHECKOUT, system.HOME),
             rlimits=limits.rlimits(counted=counted),
-            uid=_free_user() if self._root else None,
+            uid=system.free_user() if self._root else None,
             disk="/tmp",
             supervise=False,
-            drop_rights=not self._root and bool(_for_network(gateway)),
+            watched_bytes=0 if counted else limits.memory_bytes,
+            drop_rights=not self._root and bool(system.rights_for_network(gateway)),
         )
 
     def _options(
-        self, call: Call, limits: Limits, gateway: Gateway, info: int
+        self, call: Call, limits: Limits, gateway: Gateway, info: int, denied: bytes | None
     ) -> tuple[list[str], list[int]]:
         """bubblewrap's options, and the descriptors that they name."""
         files: list[int] = []
@@ -124,8 +112,8 @@ class Bubblewrap:
             files.append(in_memory(content))
             return str(files[-1])
 
-        user = None if self._root else _USER
-        if user is not None and _for_network(gateway):
+        user = None if self._root else system.USER
+        if user is not None and system.rights_for_network(gateway):
             # Another name than root's would be given in a second namespace, which does not own the network.
             user = 0
         options = ["--die-with-parent", "--new-session", "--hostname", "check", "--info-fd", str(info)]
@@ -133,29 +121,34 @@ class Bubblewrap:
         if user is not None:
             options += ["--unshare-user", "--uid", str(user), "--gid", str(user)]
         options += ["--cap-drop", "ALL"]
-        capabilities = (*(_OF_ROOT if self._root else ()), *_for_network(gateway))
+        capabilities = (*(system.OF_ROOT if self._root else ()), *system.rights_for_network(gateway))
         options += [word for name in capabilities for word in ("--cap-add", f"CAP_{name}")]
         options += ["--proc", "/proc", "--dev", "/dev"]
-        options += ["--perms", "1777", "--size", str(_SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"]
+        options += ["--perms", "1777", "--size", str(system.SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"]
         options += ["--remount-ro", "/dev"]
         options += ["--perms", "1777", "--size", str(limits.disk_bytes), "--tmpfs", "/tmp"]
-        options += ["--symlink", "/tmp", "/var/tmp", "--dir", "/run"]
-        shown = (*_SYSTEM, *_pythons(), *self._readable)
+        shown = system.shown(self._readable)
         # bubblewrap would make the folders above for itself alone.
-        above = {str(folder) for path in shown for folder in Path(path).parents} - {"/", "/tmp"}
+        above = {str(folder) for path in (*shown, "/var/tmp") for folder in Path(path).parents} - {
+            "/",
+            "/tmp",
+        }
         for folder in sorted(above):
             options += ["--perms", "0755", "--dir", folder]
+        options += ["--symlink", "/tmp", "/var/tmp", "--dir", "/run"]
         for path in shown:
             options += ["--ro-bind-try", path, path]
-        for name in _LINKS:
+        for path in system.hidden(self._readable):
+            options += ["--perms", "0755", "--tmpfs", path, "--remount-ro", path]
+        for name in system.LINKS:
             options += _link(f"/{name}")
-        for path, content in (self._files | _etc(gateway)).items():
+        for path, content in (self._files | system.made(gateway)).items():
             options += ["--perms", "0644", "--file", held(content), path]
         if not is_private(call.cwd):
-            options += ["--ro-bind", str(call.cwd.resolve()), _SOURCE]
+            options += ["--ro-bind", str(call.cwd.resolve()), system.SOURCE]
         options += ["--remount-ro", "/", "--chdir", "/"]
-        if self._filter is not None:
-            options += ["--seccomp", held(self._filter)]
+        if denied is not None:
+            options += ["--seccomp", held(denied)]
         return options, files
 
 
@@ -214,33 +207,8 @@ def _pipe(stack: ExitStack) -> tuple[int, int]:
     return reading, writing
 
 
-def _for_network(gateway: Gateway) -> tuple[str, ...]:
-    low = any(each.port < 1024 for each in gateway.listening)
-    aliases = any(each.alias for each in gateway.listening)
-    return (("NET_BIND_SERVICE",) if low else ()) + (("NET_ADMIN",) if aliases else ())
-
-
-def _etc(gateway: Gateway) -> dict[str, bytes]:
-    return {
-        "/etc/hosts": hosts_file(gateway.names).encode(),
-        "/etc/passwd": f"check:x:{_USER}:{_USER}::{_HOME}:/bin/sh\n".encode(),
-        "/etc/group": f"check:x:{_USER}:\n".encode(),
-        "/etc/nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
-    }
-
-
 def _link(path: str) -> list[str]:
     """The same folder or link as outside."""
     if os.path.islink(path):
         return ["--symlink", os.readlink(path), path]
     return ["--ro-bind", path, path] if os.path.isdir(path) else []
-
-
-def _pythons() -> list[str]:
-    """Where this Python and what is installed beside it lie, as far as that is not the system's."""
-    return [path for path in dict.fromkeys((sys.base_prefix, sys.prefix)) if not path.startswith("/usr/")]
-
-
-def _free_user() -> int:
-    """A user id that nobody else has; by chance, as workers on one machine do not know of each other."""
-    return secrets.choice(_USERS)

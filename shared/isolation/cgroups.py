@@ -1,7 +1,8 @@
-"""A control group for one command, where we may make one: memory and processes of all of it together."""
+"""A control group for one command, where we may make one: memory, processes and CPU of all of it together."""
 
 import os
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,9 @@ from shared.isolation.limits import Limits
 
 _ROOT = Path("/sys/fs/cgroup")
 _REMOVED_WITHIN_S = 2.0
+_WANTED = {"memory", "pids", "cpu"}
+_CPU_WEIGHT = 25
+"""Of 100 that everybody has: however many processes a command starts, they have a quarter of one's part."""
 # Enters the groups before it becomes the program: nothing of it is ever outside of them.
 _ENTER = (
     'for group do shift; [ "$group" = -- ] && break;'
@@ -65,8 +69,8 @@ class Cgroups:
         with suppress(OSError):
             given = (unified / "cgroup.subtree_control").read_text().split()
             if {"memory", "pids"} <= set(given) and os.access(unified, os.W_OK):
-                return cls(2, {"memory": unified, "pids": unified})
-        parents = {name: _ROOT / name / ours.get(name, "").lstrip("/") for name in ("memory", "pids")}
+                return cls(2, dict.fromkeys(_WANTED & set(given), unified))
+        parents = {name: _ROOT / name / ours.get(name, "").lstrip("/") for name in _WANTED}
         usable = {
             name: folder
             for name, folder in parents.items()
@@ -85,6 +89,7 @@ class Cgroups:
             yield group
         finally:
             for folder in set(group.folders.values()):
+                _end(folder)
                 _remove(folder)
 
     def _make(self) -> dict[str, Path]:
@@ -100,10 +105,15 @@ class Cgroups:
     def _limit(self, name: str, folder: Path, limits: Limits) -> bool:
         # What is written to the folder in memory counts too.
         memory = str(limits.memory_bytes + limits.disk_bytes)
+        pids = {"pids.max": str(limits.processes)}
         files = {
             ("memory", 1): {"memory.limit_in_bytes": memory},
             ("memory", 2): {"memory.max": memory, "memory.swap.max": "0"},
-        }.get((name, self.version), {"pids.max": str(limits.processes)})
+            ("pids", 1): pids,
+            ("pids", 2): pids,
+            ("cpu", 1): {"cpu.shares": str(_CPU_WEIGHT * 1024 // 100)},
+            ("cpu", 2): {"cpu.weight": str(_CPU_WEIGHT)},
+        }[name, self.version]
         try:
             for file, value in files.items():
                 (folder / file).write_text(value)
@@ -119,6 +129,19 @@ def _value(file: Path, name: str) -> int:
             if key == name:
                 return int(value)
     return 0
+
+
+def _end(folder: Path) -> None:
+    """Kill what is left in a group: it has no other way out than by the hand of root."""
+    end = time.monotonic() + _REMOVED_WITHIN_S
+    while time.monotonic() < end:
+        left = (folder / "cgroup.procs").read_text().split()
+        if not left:
+            return
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        time.sleep(0.001)
 
 
 def _remove(folder: Path) -> None:

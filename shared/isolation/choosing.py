@@ -18,6 +18,7 @@ from shared.addresses import Network
 from shared.isolation.bare import Bare
 from shared.isolation.bubblewrap import Bubblewrap
 from shared.isolation.child import Call, DeadlineExceeded
+from shared.isolation.container import Container
 from shared.isolation.limits import Limits
 from shared.isolation.runner import CannotIsolate, Runner
 
@@ -31,12 +32,19 @@ class RunnerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="UPGRADES_", frozen=True, extra="ignore")
 
-    runner: Literal["auto", "bubblewrap", "none"] = "auto"
+    runner: Literal["auto", "bubblewrap", "container", "none"] = "auto"
     runner_allow_none: bool = Field(
         default=False, description="servers run commands without isolation where there is no other way"
     )
     runner_readable: str = Field(
         default="", description="folders that every command may read besides the system's, with : between"
+    )
+
+    runner_engine: str = Field(
+        default="", description="podman or docker, with the options that every call of it needs"
+    )
+    runner_image: str = Field(
+        default="", description="the containers' image; empty: this machine's own system, with podman"
     )
 
     @property
@@ -72,6 +80,15 @@ def choose(settings: RunnerSettings) -> Runner:
     return _chosen(settings, os.geteuid())
 
 
+def _warned(runner: Runner) -> Runner:
+    if not runner.groups:
+        log.warning(
+            "no control group limits the memory of a command's processes together: it is watched ten times a"
+            " second instead. Give the service a group of its own, in systemd by Delegate=memory pids cpu"
+        )
+    return runner
+
+
 def required(settings: RunnerSettings) -> Runner:
     """`choose` for a server: without isolation only by consent. Raises `CannotIsolate`."""
     runner = choose(settings)
@@ -93,17 +110,17 @@ def why_none(settings: RunnerSettings) -> str:
 def _chosen(settings: RunnerSettings, user: int) -> Runner:
     match settings.runner:
         case "none":
-            return Bare()
+            return _warned(Bare())
         case "auto":
             runner, reason = _first_that_works(settings, user)
             if reason:
                 log.warning("commands of Projects run without isolation: %s", reason)
-            return runner
+            return _warned(runner)
         case named:
             runner = _MAKERS[named](settings)
             if reason := _probe(runner):
                 raise CannotIsolate(f"the runner {named} does not work here: {reason}")
-            return runner
+            return _warned(runner)
 
 
 @lru_cache
@@ -146,4 +163,5 @@ def _in_a_thread(work: Callable[[], str]) -> str:
 
 _MAKERS: dict[str, Callable[[RunnerSettings], Runner]] = {
     "bubblewrap": lambda settings: Bubblewrap(settings.readable),
+    "container": lambda settings: Container(settings.runner_engine, settings.runner_image, settings.readable),
 }

@@ -1,10 +1,11 @@
 """The launcher: the first program of ours in a command's isolation, and its supervisor until it ends.
 
-Run as `python -I -S inside.py FD`, where FD holds the order in marshal's format. It imports nothing that is
-written in Python but `os`: whoever starts a check waits for it. It makes ready what needs rights, gives the
-rights up, starts the command, waits for it, ends what it left, and writes one line of numbers to the status
-descriptor: exit code (negative for a signal), whether the disk is full, CPU milliseconds, and the largest
-process in KiB.
+Run as `python -I -S inside.py FD`, where FD holds the order in marshal's format, or with the path of a socket
+from which that and the two other descriptors come. It imports nothing that is written in Python but `os`:
+whoever starts a check waits for it. It makes ready what needs rights, gives the rights up, starts the
+command, waits for it, ends what it left, and writes one line of numbers to the status descriptor: exit code
+(negative for a signal), whether the disk is full, CPU milliseconds, the largest process in KiB, and how often
+its control group ended a process for memory and refused to start one.
 """
 
 import _socket
@@ -12,7 +13,13 @@ import marshal
 import os
 import resource
 import sys
-from typing import Any
+
+# Known to whoever checks types; to import them would take longer than all the rest.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Order = dict[str, Any]
 
 _SCM_RIGHTS = 1
 _SIOCSIFADDR = 0x8916
@@ -20,16 +27,20 @@ _FULL_BELOW_BYTES = 1 << 16
 _PR_SET_PDEATHSIG = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_SECCOMP = 22
+_PR_SET_NO_NEW_PRIVS = 38
+_NICER = 5
+_OOM_SCORE = "/proc/self/oom_score_adj"
+_FIRST_WITHOUT_MEMORY = "500"
 
 
 def main() -> None:
-    descriptor = int(sys.argv[1])
-    with os.fdopen(descriptor, "rb") as order_file:
-        order = marshal.loads(order_file.read())
+    order = _order(sys.argv[1])
     os.set_inheritable(order["status"], False)
     if order["supervise"]:
         _supervise()
     os.umask(0o022)
+    _stand_back()
     _make_folders(order)
     _listen(order)
     if order["drop_rights"]:
@@ -37,16 +48,34 @@ def main() -> None:
     _limit(order["rlimits"])
     if order["uid"] is not None:
         _become(order["uid"])
+    watching = _watching(order)
     child = os.fork()
     if child == 0:
         _execute(order)
-    exit_code = _wait(child, order)
-    os.write(order["status"], _seen(exit_code, order).encode())
+    exit_code, kills, refusals = _wait(child, order, watching)
+    os.write(order["status"], _seen(exit_code, order, kills, refusals).encode())
     # The namespace ends with us, and everything in it. Not sys.exit: nothing of Python's is left to do.
     os._exit(0)
 
 
-def _make_folders(order: dict[str, Any]) -> None:
+def _order(place: str) -> "Order":
+    if place.isdecimal():
+        with os.fdopen(int(place), "rb") as order_file:
+            order = marshal.loads(order_file.read())
+        return {**order, "control": -1}
+    # In a container we inherit nothing, so the descriptors come over a socket, which stays open: its end is
+    # the end of whoever started us.
+    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    control.connect(place)
+    _, messages, _, _ = control.recvmsg(1, _socket.CMSG_SPACE(12))
+    numbers = messages[0][2]
+    written, status, socket = (int.from_bytes(numbers[at : at + 4], sys.byteorder) for at in (0, 4, 8))
+    with os.fdopen(written, "rb") as order_file:
+        order = marshal.loads(order_file.read())
+    return {**order, "status": status, "socket": socket, "control": control.detach()}
+
+
+def _make_folders(order: "Order") -> None:
     uid = order["uid"]
     for folder in order["folders"]:
         os.makedirs(folder, exist_ok=True)
@@ -64,7 +93,7 @@ def _make_folders(order: dict[str, Any]) -> None:
     _give_up(order, "the files of the checkout do not fit" if _disk_full(order) else "copying failed")
 
 
-def _listen(order: dict[str, Any]) -> None:
+def _listen(order: "Order") -> None:
     if not order["listen"]:
         return
     for number, address in enumerate(order["aliases"]):
@@ -113,13 +142,15 @@ def _limit(rlimits: list[tuple[int, int, int]]) -> None:
         resource.setrlimit(kind, (soft, hard))
 
 
-def _execute(order: dict[str, Any]) -> None:
+def _execute(order: "Order") -> None:
     """In the child: become the command. Does not return."""
     argv = order["argv"]
     code = 127
     try:
         os.closerange(3, 1 << 16)
         os.chdir(order["cwd"])
+        if order["filter"] is not None:
+            _filter(order["filter"])
         os.execvpe(argv[0], argv, order["environment"])
     except PermissionError as error:
         code, words = 126, error.strerror
@@ -129,32 +160,57 @@ def _execute(order: dict[str, Any]) -> None:
     os._exit(code)
 
 
-def _wait(child: int, order: dict[str, Any]) -> int:
-    while True:
-        pid, status = os.waitpid(-1, 0)
-        if pid == child:
-            break
+def _stand_back() -> None:
+    """Let the worker's loop run first, and the kernel look here first when memory runs out."""
+    os.nice(_NICER)
+    # Some engines show it to nobody.
+    if os.access(_OOM_SCORE, os.W_OK):
+        with open(_OOM_SCORE, "w") as score:
+            score.write(_FIRST_WITHOUT_MEMORY)
+
+
+def _watching(order: "Order") -> "Any":
+    """The module that waits where there is more to see than the end of the command; none elsewhere."""
+    if order["control"] < 0 and not order["watched_bytes"]:
+        return None
+    # At the end, where it hides nothing of Python's.
+    sys.path.append(os.path.dirname(__file__))
+    return __import__("watching")
+
+
+def _wait(child: int, order: "Order", watching: "Any") -> tuple[int, int, int]:
+    """Exit code, and what `watching.wait` counts."""
+    if watching is not None:
+        ended: tuple[int, int, int] = watching.wait(
+            child, order["control"], order["watched_bytes"], order["supervise"]
+        )
+    else:
+        while True:
+            pid, status = os.waitpid(-1, 0)
+            if pid == child:
+                break
+        ended = os.waitstatus_to_exitcode(status), 0, 0
     if order["supervise"]:
         _end_children()
-    return os.waitstatus_to_exitcode(status)
+    return ended
 
 
-def _seen(exit_code: int, order: dict[str, Any]) -> str:
+def _seen(exit_code: int, order: "Order", kills: int, refusals: int) -> str:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_ms = round((used.ru_utime + used.ru_stime) * 1000)
-    return f"{exit_code} {int(_disk_full(order))} {cpu_ms} {used.ru_maxrss}\n"
+    return f"{exit_code} {int(_disk_full(order))} {cpu_ms} {used.ru_maxrss} {kills} {refusals}\n"
 
 
-def _disk_full(order: dict[str, Any]) -> bool:
+def _disk_full(order: "Order") -> bool:
     if order["disk"] is None:
         return False
     disk = os.statvfs(order["disk"])
     return disk.f_bavail * disk.f_frsize < _FULL_BELOW_BYTES or disk.f_favail == 0
 
 
-def _give_up(order: dict[str, Any], words: str) -> None:
+def _give_up(order: "Order", words: str) -> None:
     os.write(2, f"{words}\n".encode())
-    os.write(order["status"], _seen(1, order).encode())
+    os.write(order["status"], _seen(1, order, 0, 0).encode())
     os._exit(0)
 
 
@@ -174,6 +230,18 @@ def _run(*argv: str, user: int | None = None) -> int:
         finally:
             os._exit(127)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _filter(program: bytes) -> None:
+    """The kernel's filter of system calls, which what is started inherits; in force once we return."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    held = ctypes.create_string_buffer(program, len(program))
+    # A `struct sock_fprog`: how many steps of eight bytes, and where.
+    steps = (ctypes.c_uint64 * 2)(len(program) // 8, ctypes.addressof(held))
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 or libc.prctl(_PR_SET_SECCOMP, 2, steps) != 0:
+        raise OSError(ctypes.get_errno(), "the filter of system calls cannot be set")
 
 
 # --- without a namespace of its own: everything that is started stays below us ------------------------------

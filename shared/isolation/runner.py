@@ -13,6 +13,7 @@ from shared.isolation.limits import Limits
 from shared.isolation.network import Destination, Gateway
 
 LAUNCHER = Path(__file__).with_name("inside.py")
+WATCHING = Path(__file__).with_name("watching.py")
 # Folders that every command has for itself: a copy of what lies in them would be neither wanted nor small.
 _PRIVATE = ("/", "/tmp", "/var/tmp")
 
@@ -29,6 +30,8 @@ class Runner(Protocol):
 
     name: str
     """bubblewrap, container or none."""
+    groups: bool
+    """Whether a control group limits the memory of all processes of a command together."""
 
     async def run(self, call: Call, limits: Limits, destinations: Sequence[Destination] = ()) -> Finished:
         """Run it; `destinations` are what it may reach. Raises `DeadlineExceeded` and `Unreachable`."""
@@ -49,6 +52,10 @@ class Order:
     disk: str | None
     supervise: bool
     drop_rights: bool = False
+    filter: bytes | None = None
+    """System calls that the launcher is to refuse; none where somebody else does."""
+    watched_bytes: int = 0
+    """How much memory all processes may have together, where the launcher is to see to that; 0 elsewhere."""
 
     def written(self, gateway: Gateway, status: int) -> int:
         """A descriptor from which the launcher reads the order."""
@@ -60,7 +67,7 @@ class Order:
             "listen": [(each.address, each.port) for each in gateway.listening],
             "aliases": sorted({each.address for each in gateway.listening if each.alias}),
         }
-        return in_memory(marshal.dumps(document))
+        return in_memory(marshal.dumps(document, 4))
 
 
 def launcher_argv(descriptor: int) -> tuple[str, ...]:
@@ -101,7 +108,13 @@ def read_status(descriptor: int) -> tuple[int, dict[str, int]] | None:
     except BlockingIOError:
         return None
     try:
-        exit_code, disk_full, cpu_ms, peak_kib = (int(word) for word in words)
+        exit_code, disk_full, cpu_ms, peak_kib, kills, refusals = (int(word) for word in words)
     except ValueError:
         return None
-    return exit_code, {"disk_full": disk_full, "cpu_ms": cpu_ms, "memory_peak": peak_kib << 10}
+    return exit_code, {
+        "disk_full": disk_full,
+        "cpu_ms": cpu_ms,
+        "memory_peak": peak_kib << 10,
+        "memory_kills": kills,
+        "process_refusals": refusals,
+    }

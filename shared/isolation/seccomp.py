@@ -16,6 +16,7 @@ _NUMBER, _ARCHITECTURE, _ARGUMENT_0, _ARGUMENT_1 = 0, 4, 16, 24
 _CLONE_NEWUSER = 0x10000000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _SOCKETS = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK; neither vsock nor AF_ALG nor packets
+_MEMFD_SECRET = 447
 _X32 = 0x40000000
 
 
@@ -26,6 +27,7 @@ class _Numbers(NamedTuple):
     clone: int
     clone3: int
     ioctl: int
+    memfd_create: int
     socket: int
     denied: tuple[int, ...]
 
@@ -34,7 +36,7 @@ class _Numbers(NamedTuple):
 _NEW = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442)  # io_uring, mounts by descriptor, pidfd_getfd
 _MACHINES = {
     "x86_64": _Numbers(
-        0xC000003E, clone=56, clone3=435, ioctl=16, socket=41,
+        0xC000003E, clone=56, clone3=435, ioctl=16, memfd_create=319, socket=41,
         denied=(
             101, 103, 153, 155, 159, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173, 175, 176,
             179, 212, 227, 246, 248, 249, 250, 272, 298, 303, 304, 305, 308, 310, 311, 312, 313, 320, 321,
@@ -42,7 +44,7 @@ _MACHINES = {
         ),
     ),
     "aarch64": _Numbers(
-        0xC00000B7, clone=220, clone3=435, ioctl=29, socket=198,
+        0xC00000B7, clone=220, clone3=435, ioctl=29, memfd_create=279, socket=198,
         denied=(
             39, 40, 41, 51, 58, 60, 89, 97, 104, 105, 106, 112, 116, 117, 142, 161, 162, 170, 171, 217, 218,
             219, 224, 225, 241, 264, 265, 266, 268, 270, 271, 272, 273, 280, 282, 294, *_NEW,
@@ -52,8 +54,11 @@ _MACHINES = {
 # fmt: on
 
 
-def seccomp_filter(machine: str | None = None) -> bytes | None:
-    """The filter's instructions; none for a machine whose numbers we do not have."""
+def seccomp_filter(machine: str | None = None, *, memory_files: bool = True) -> bytes | None:
+    """The filter's instructions; none for a machine whose numbers we do not have.
+
+    Without `memory_files` there are none: where nobody counts, memory that no process has would be endless.
+    """
     numbers = _MACHINES.get(machine or platform.machine())
     if numbers is None:
         return None
@@ -69,6 +74,8 @@ def seccomp_filter(machine: str | None = None) -> bytes | None:
         program += [_step(_EQUAL, number, 0, 1), _refuse(errno.EPERM)]
     # Its flags lie in memory, where a filter cannot look; every C library then takes the older call.
     program += [_step(_EQUAL, numbers.clone3, 0, 1), _refuse(errno.ENOSYS)]
+    for number in () if memory_files else (numbers.memfd_create, _MEMFD_SECRET):
+        program += [_step(_EQUAL, number, 0, 1), _refuse(errno.ENOSYS)]
     program += [
         _step(_EQUAL, numbers.clone, 0, 4),
         _step(_LOAD, _ARGUMENT_0),

@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from services.executor.stages.scratch import Sweeper, sweep, temporary_folder
+from shared.isolation.scratch import Sweeper, sweep, temporary_folder
 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from services.executor.stages.scratch import temporary_folder
+from shared.isolation.scratch import temporary_folder
 with temporary_folder(Path(sys.argv[1]), "backup") as folder:
     (folder / "production.dump").write_text("everybody's address")
     print(folder, flush=True)

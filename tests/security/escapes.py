@@ -160,6 +160,47 @@ except OSError as error:
 """,
     "the kernel's settings": _tries("open('/proc/sys/kernel/core_pattern', 'w').write('|/tmp/x')"),
     "the kernel's keyboard": _tries("open('/proc/sysrq-trigger', 'w').write('b')"),
+    "more memory by its control group": """
+import glob, os
+files = glob.glob("/sys/fs/cgroup/**/memory*limit_in_bytes", recursive=True)
+files += glob.glob("/sys/fs/cgroup/**/memory.max", recursive=True)
+opened = []
+for path in files:
+    try:
+        open(path, "w").write("-1")
+        opened.append(path)
+    except OSError:
+        pass
+print("ESCAPED" if opened else "held", opened, len(files))
+""",
+    "another's control group": """
+import glob, os
+files = glob.glob("/sys/fs/cgroup/**/cgroup.procs", recursive=True)
+seen = [line for path in files for line in open(path).read().split()]
+# A process that is not in its own namespace is shown as 0.
+print("ESCAPED" if "0" in seen else "held", seen)
+""",
+    "the first process' environment": _tries("open('/proc/1/environ', 'rb').read(1)[0]"),
+    "the first process' memory": _tries("open('/proc/1/mem', 'rb').read(1)"),
+    "the worker's line": _tries("socket.socket(socket.AF_UNIX).connect('/worker.socket')"),
+    "the machine's settings": """
+import glob
+found = glob.glob("/usr/local/etc/*") + glob.glob("/usr/etc/*") + glob.glob("/etc/pki/tls/private")
+print("ESCAPED" if found else "held", found)
+""",
+    "private keys": """
+import os
+found = []
+for top in ("/etc", "/usr/local/share", "/usr/lib/ssl", "/var"):
+    for folder, _, names in os.walk(top, followlinks=True):
+        for name in names:
+            try:
+                if b"PRIVATE KEY-----" in open(os.path.join(folder, name), "rb").read(1 << 16):
+                    found.append(os.path.join(folder, name))
+            except OSError:
+                pass
+print("ESCAPED" if found else "held", found)
+""",
     "its own control group": _tries("os.listdir('/sys/fs/cgroup')"),
     "descriptors of the worker": """
 import os
@@ -186,6 +227,9 @@ except (OSError, ValueError) as error:
     print("ESCAPED" if left else "held", error)
 """,
 }
+
+SHOWN_IN_A_CONTAINER = ("its own control group",)
+"""A container's own is mounted read-only in it: its limits can be read there and not be changed."""
 
 HELD_WITHOUT_ISOLATION = (
     "the parent's environment",

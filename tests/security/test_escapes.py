@@ -3,97 +3,38 @@
 import asyncio
 import os
 import secrets
-import shutil
-import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from shared.clients.processes import DeadlineExceeded, Finished, run
+from shared.clients.processes import DeadlineExceeded, run
 from shared.isolation.bare import Bare
 from shared.isolation.bubblewrap import Bubblewrap
 from shared.isolation.choosing import Isolation
+from shared.isolation.container import Container
 from shared.isolation.leftovers import remove_tree
-from shared.isolation.limits import Limits
 from shared.isolation.network import Destination
-from tests.security.escapes import ESCAPES, HELD_WITHOUT_ISOLATION
-
-PATH = os.pathsep.join((str(Path(sys.executable).parent), "/usr/bin", "/bin"))
-SMALL = Limits(memory_mib=256, disk_mib=32, processes=64, cpu_s=2, printed_mib=2)
-RUNNERS = ("bubblewrap", "none")
+from tests.security.escapes import ESCAPES, HELD_WITHOUT_ISOLATION, SHOWN_IN_A_CONTAINER
+from tests.security.runners import PATH, SMALL, attack, attack_together, processes_with
 
 
-@pytest.fixture(scope="session")
-def bubblewrap() -> Bubblewrap:
-    if shutil.which("bwrap") is None and "CI" not in os.environ:
-        pytest.skip("bubblewrap is not installed")
-    return Bubblewrap()
+@pytest.fixture(scope="module")
+def said_in_a_container(
+    container: Container, machine: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """What each attack printed; they share a container, as each is a process of its own."""
+    programs = {name: program.format(**machine) for name, program in ESCAPES.items()}
+    return attack_together(container, tmp_path_factory.mktemp("checkout"), programs)
 
 
-@pytest.fixture(params=RUNNERS)
-def isolation(request: pytest.FixtureRequest) -> Isolation:
-    runner = Bare() if request.param == "none" else request.getfixturevalue("bubblewrap")
-    return Isolation(runner, SMALL)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-    (folder / "greeting.txt").write_text("hello\n")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
-    """What of the worker's a check might reach."""
-    folder = tmp_path_factory.mktemp("worker")
-    (folder / "secret").write_text("s3cret")
-    (folder / "neighbour").mkdir()
-    (folder / "neighbour" / "greeting.txt").write_text("theirs")
-    outside = folder / "outside"
-    outside.mkdir()
-    outside.chmod(0o777)
-    victim = subprocess.Popen(["sleep", "600"], env={"WORKERS_SECRET": "k" * 40})
-    abstract = f"upgradepath-{secrets.token_hex(4)}"
-    listeners = [socket.create_server(("127.0.0.1", 0))]
-    for address in (f"\0{abstract}", str(folder / "s")):
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(address)
-        listener.listen()
-        listeners.append(listener)
-    yield {
-        "secrets": folder / "secret",
-        "neighbour": folder / "neighbour",
-        "outside": outside,
-        "victim": victim.pid,
-        "port": listeners[0].getsockname()[1],
-        "abstract": abstract,
-        "socket": folder / "s",
-    }
-    assert victim.poll() is None, "a check has ended a process of the worker's"
-    assert not list(outside.iterdir())
-    victim.kill()
-    victim.wait()
-    for listener in listeners:
-        listener.close()
-
-
-async def attack(
-    isolation: Isolation, checkout: Path, program: str, *more: Destination, deadline_s: float = 60
-) -> Finished:
-    return await run(
-        [sys.executable, "-S", "-c", program],
-        cwd=checkout,
-        environment={"PATH": PATH, "HOME": "/"},
-        deadline_s=deadline_s,
-        isolation=isolation,
-        destinations=more,
-    )
+@pytest.mark.parametrize("name", [name for name in ESCAPES if name not in SHOWN_IN_A_CONTAINER])
+def test_a_check_in_a_container_reaches_nothing_of_the_worker(
+    name: str, said_in_a_container: dict[str, str]
+) -> None:
+    assert "ESCAPED" not in said_in_a_container[name]
+    assert "held" in said_in_a_container[name], "the attack itself must have run"
 
 
 @pytest.mark.parametrize("name", ESCAPES)
@@ -151,76 +92,26 @@ for host, port in {places}:
 
 
 async def test_what_is_declared_is_reached_under_its_own_name_and_nothing_else(
-    bubblewrap: Bubblewrap, checkout: Path, greeter: int, machine: dict[str, object]
+    isolating: Isolation, checkout: Path, greeter: int, machine: dict[str, object]
 ) -> None:
     names = ("127.0.0.1", "localhost", "portal.acme.example", "192.0.2.7")
     declared = [Destination(name, greeter, at="127.0.0.1") for name in names]
     places = [(name, greeter) for name in names] + [("127.0.0.1", machine["port"]), ("192.0.2.8", greeter)]
     program = GREETED.format(places=places)
-    finished = await attack(Isolation(bubblewrap, SMALL), checkout, program, *declared)
+    finished = await attack(isolating, checkout, program, *declared)
     assert finished.output.count("b'good day'") == len(names), finished.output
     assert finished.output.count("held") == 2
 
 
 async def test_a_low_port_is_reached_without_any_right_left(
-    bubblewrap: Bubblewrap, checkout: Path, greeter: int
+    isolating: Isolation, checkout: Path, greeter: int
 ) -> None:
     declared = Destination("api.hosting.example", 443, at="127.0.0.1")
     program = ESCAPES["rights by a program of root's"].format()
     program += "\nimport socket; socket.create_connection(('api.hosting.example', 443), 5)"
-    finished = await attack(Isolation(bubblewrap, SMALL), checkout, program, declared)
+    finished = await attack(isolating, checkout, program, declared)
     assert "held" in finished.output
     assert finished.exit_code == 0, finished.output
-
-
-# --- limits --------------------------------------------------------------------------------------
-
-HOGS = {
-    "memory": ("b = []\nwhile True: b.append(bytearray(16 << 20))", "256 MiB of memory"),
-    "disk": (
-        "for n in range(99):\n    with open(f'fill{n}', 'wb') as file: file.write(bytes(8 << 20))",
-        "wrote more than 32 MiB",
-    ),
-    "CPU time": ("while True: pass", "more than 2 s of CPU time"),
-    "output": ("while True: print('x' * 1000)", "printed more than 2 MiB"),
-}
-
-
-@pytest.mark.parametrize("hog", HOGS)
-async def test_a_hog_is_ended_and_the_verdict_says_of_what(
-    hog: str, bubblewrap: Bubblewrap, checkout: Path
-) -> None:
-    program, words = HOGS[hog]
-    finished = await attack(Isolation(bubblewrap, SMALL), checkout, program)
-    assert finished.exceeded is not None, finished
-    assert words in finished.exceeded
-
-
-@pytest.mark.parametrize("hog", ["CPU time", "output"])
-async def test_a_hog_is_ended_without_isolation(hog: str, checkout: Path) -> None:
-    program, words = HOGS[hog]
-    finished = await attack(Isolation(Bare(), SMALL), checkout, program)
-    assert finished.exceeded is not None
-    assert words in finished.exceeded
-
-
-async def test_a_fork_bomb_is_bounded_and_leaves_nothing(bubblewrap: Bubblewrap, checkout: Path) -> None:
-    mark = f"bomb-{secrets.token_hex(6)}"
-    program = f"""
-import os, time
-mark, started = {mark!r}, 0
-try:
-    while True:
-        if os.fork() == 0:
-            time.sleep(600)
-        started += 1
-except OSError:
-    print("started", started)
-    raise SystemExit(1)
-"""
-    finished = await attack(Isolation(bubblewrap, SMALL), checkout, program)
-    assert int(finished.output.split()[1]) < SMALL.processes, finished.output
-    assert not processes_with(mark)
 
 
 # --- the end -------------------------------------------------------------------------------------
@@ -245,14 +136,6 @@ else:
 """
 
 
-def processes_with(mark: str) -> list[int]:
-    return [
-        each.pid
-        for each in psutil.process_iter(["cmdline"])
-        if any(mark in word for word in each.info["cmdline"] or ()) and each.status() != psutil.STATUS_ZOMBIE
-    ]
-
-
 async def test_what_detached_itself_with_another_home_ends_with_the_command(
     isolation: Isolation, checkout: Path
 ) -> None:
@@ -271,10 +154,10 @@ async def test_a_deadline_ends_what_detached_itself(isolation: Isolation, checko
 
 
 async def test_signals_to_everybody_meet_nobody_of_the_worker(
-    bubblewrap: Bubblewrap, checkout: Path, machine: dict[str, object]
+    isolating: Isolation, checkout: Path, machine: dict[str, object]
 ) -> None:
     program = "import os, signal\nsignal.signal(15, signal.SIG_IGN)\nos.killpg(0, 15)\nos.kill(-1, 9)"
-    await attack(Isolation(bubblewrap, SMALL), checkout, program)
+    await attack(isolating, checkout, program)
     assert psutil.pid_exists(int(str(machine["victim"])))
 
 

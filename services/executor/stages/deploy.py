@@ -17,7 +17,6 @@ from services.executor.stages.drift import moved_finding
 from services.executor.stages.live import LiveProduction
 from services.executor.stages.project_tree import kept_ref, migrations_at
 from services.executor.stages.readiness import unready
-from services.executor.stages.scratch import temporary_folder
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
 from services.executor.stages.tools import Tools
@@ -27,6 +26,7 @@ from shared.contracts.stages import Finding
 from shared.contracts.tasks import DeployTask
 from shared.contracts.values import Commit, Digest
 from shared.errors import Failure, Retry
+from shared.isolation.scratch import temporary_folder
 from shared.jobs.job import Effect, Job
 
 _BACKUP = "backup"

@@ -7,12 +7,12 @@ from pathlib import Path
 from services.executor.clients.losses import Tables
 from services.executor.clients.migration_files import Migration, read_migrations
 from services.executor.clients.prisma import Model, read_models
-from services.executor.stages.scratch import temporary_folder
 from shared.clients.git import LINKS_AND_FOLDERS, Git
 from shared.contracts.projects import PrismaPaths
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure
+from shared.isolation.scratch import temporary_folder
 
 RUN_TRAILER = "Upgradepath-Run"
 SCHEMA_CURE = "correct the schema file; prisma validate helps"

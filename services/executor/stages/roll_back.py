@@ -12,7 +12,6 @@ from services.executor.stages.drift import moved_finding
 from services.executor.stages.live import LiveProduction
 from services.executor.stages.project_tree import kept_ref, migrations_at, tables_at
 from services.executor.stages.rollback_proof import prove, unproven
-from services.executor.stages.scratch import temporary_folder
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
 from services.executor.stages.tools import Tools
@@ -22,6 +21,7 @@ from shared.contracts.stages import Finding
 from shared.contracts.tasks import RollBackTask
 from shared.contracts.values import Commit
 from shared.errors import Failure, Retry
+from shared.isolation.scratch import temporary_folder
 from shared.jobs.job import Job
 
 _RESTORE_CURE = "run roll-back --restore-backup: it brings back the backup and loses what was written since"

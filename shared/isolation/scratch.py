@@ -7,7 +7,8 @@ locked for as long as its owner lives: the lock, and no age or name, says whethe
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -22,26 +23,38 @@ def temporary_folder(scratch: Path, name: str) -> Iterator[Path]:
     """An empty folder below `scratch`, which is made if it has vanished; nobody else may look into it."""
     scratch.mkdir(parents=True, exist_ok=True)
     sweep(scratch)
+    with locked_folder(scratch, name) as folder:
+        try:
+            yield folder
+        finally:
+            remove_tree(folder)
+
+
+@contextmanager
+def locked_folder(scratch: Path, name: str) -> Iterator[Path]:
+    """A new folder that nobody sweeps away while the block lasts. The block removes it, or a later sweep."""
     folder = scratch / f"{name}-{secrets.token_hex(6)}"
     with _held(folder.with_suffix(_LOCK)):
         folder.mkdir(mode=0o700)
         try:
             yield folder
         finally:
-            remove_tree(folder)
-            folder.with_suffix(_LOCK).unlink(missing_ok=True)
+            if not os.path.lexists(folder):
+                folder.with_suffix(_LOCK).unlink(missing_ok=True)
 
 
-def sweep(scratch: Path) -> list[str]:
-    """Remove the folders whose owners are gone; their names."""
+def sweep(scratch: Path, name: str = "*", clear: Callable[[Path], None] = remove_tree) -> list[str]:
+    """Remove the folders whose owners are gone; their names. `scratch` may be a folder that others share."""
     gone: list[str] = []
-    for path in sorted(scratch.glob(f"*{_LOCK}")):
+    for path in sorted(scratch.glob(f"{name}{_LOCK}")):
+        if not _is_ours(path):
+            continue
         with path.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            remove_tree(path.with_suffix(""))
+            clear(path.with_suffix(""))
             path.unlink(missing_ok=True)
             gone.append(path.stem)
     return gone
@@ -76,3 +89,12 @@ def _is_still(file: IO[str], path: Path) -> bool:
         return os.fstat(file.fileno()).st_ino == path.stat().st_ino
     except FileNotFoundError:
         return False
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether we made it: in a shared folder, another user's link would lead us anywhere."""
+    try:
+        seen = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(seen.st_mode) and seen.st_uid == os.geteuid()

@@ -1,0 +1,131 @@
+"""How the launcher waits where it has to see more than the end of its command.
+
+It lies beside the launcher and is loaded by it alone, so it imports as little. In a container it sees the end
+of the worker, and what the control group has counted. Where no control group counts, it sums up the memory of
+all processes and ends them when they have more than they may. It looks ten times a second, and a program that
+is made for it can hide memory from it.
+"""
+
+import os
+import select
+import signal
+
+_LOOKS_EVERY_MS = 100
+_MEMORY_EVENTS = ("memory.events", "memory/memory.oom_control")
+_PROCESS_EVENTS = ("pids.events", "pids/pids.events")
+_NOBODY_ATTACHED = "0"
+
+
+def wait(child: int, control: int, most_bytes: int, supervisor: bool) -> tuple[int, int, int]:
+    """Until the child ends: its exit code, how often something was ended for memory, or refused to start.
+
+    When `control` (none: -1) says anything or ends, everything here does, as this is its first process.
+    `most_bytes` of 0 is not watched. A `supervisor` sees processes of others too.
+    """
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writing)
+    poll = select.poll()
+    poll.register(reading, select.POLLIN)
+    if control >= 0:
+        poll.register(control, select.POLLIN | select.POLLHUP)
+    kills = 0
+    # The child may have ended before we listened for it.
+    while (ended := _ended(child)) is None:
+        ready = [descriptor for descriptor, _ in poll.poll(_LOOKS_EVERY_MS if most_bytes else None)]
+        if control in ready:
+            os._exit(1)
+        if reading in ready:
+            os.read(reading, 512)
+        # Twice, as a share grows when another process ends while we read.
+        if most_bytes and all(_has_more(most_bytes, supervisor) for _ in range(2)):
+            kills += 1
+            for pid in _members(supervisor):
+                _kill(pid)
+    if os.getpid() == 1:
+        # A container's first process: the group that it sees is the container's.
+        return ended, kills + _counted(_MEMORY_EVENTS, "oom_kill"), _counted(_PROCESS_EVENTS, "max")
+    return ended, kills, 0
+
+
+def _counted(files: tuple[str, ...], name: str) -> int:
+    """An event's count in a control group of either version."""
+    found = [0]
+    for file in files:
+        words = _read(f"/sys/fs/cgroup/{file}").split()
+        if name in words:
+            found.append(int(words[words.index(name) + 1]))
+    return max(found)
+
+
+def _ended(child: int) -> int | None:
+    """The child's exit code if it has ended; orphans that came to us are waited for on the way."""
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == child:
+            return os.waitstatus_to_exitcode(status)
+        if pid == 0:
+            return None
+
+
+def _members(supervisor: bool) -> list[int]:
+    """Everybody else in our namespace, or whoever descends from us."""
+    ours = os.getpid()
+    everybody = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    if not supervisor:
+        return [pid for pid in everybody if pid not in (1, ours)]
+    children: dict[int, list[int]] = {}
+    for pid in everybody:
+        # The program's name stands in brackets, and may hold anything.
+        words = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        if words:
+            children.setdefault(int(words[1]), []).append(pid)
+    found, left = [], [ours]
+    while left:
+        below = children.get(left.pop(), [])
+        found += below
+        left += below
+    return found
+
+
+def _has_more(most_bytes: int, supervisor: bool) -> bool:
+    """Whether all together have more memory: what processes share counts once where that is the question."""
+    members = _members(supervisor)
+    page = os.sysconf("SC_PAGE_SIZE")
+    own = {pid: int((_read(f"/proc/{pid}/statm").split() or "00")[1]) * page for pid in members}
+    total = sum(own.values())
+    if total > most_bytes:
+        total = sum(_share(pid, own[pid]) for pid in members)
+    return total + (0 if supervisor else _left_in_segments()) > most_bytes
+
+
+def _share(pid: int, resident: int) -> int:
+    """A process' share of the memory that it has; all of it where the kernel does not say."""
+    for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) << 10
+    return resident
+
+
+def _left_in_segments() -> int:
+    """System V's shared memory that no process has attached: it is nobody's, and it stays."""
+    lines = [line.split() for line in _read("/proc/sysvipc/shm").splitlines()]
+    if not lines:
+        return 0
+    attached, resident = lines[0].index("nattch"), lines[0].index("rss")
+    return sum(int(line[resident]) for line in lines[1:] if line[attached] == _NOBODY_ATTACHED)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return  # it has ended, or has another user's rights
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

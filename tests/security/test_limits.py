@@ -1,0 +1,119 @@
+"""What one command may use, alone and with all that it starts, in each runner."""
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from shared.isolation.bare import Bare
+from shared.isolation.bubblewrap import Bubblewrap
+from shared.isolation.cgroups import Cgroups
+from shared.isolation.choosing import Isolation
+from tests.security.runners import SMALL, attack, processes_with
+
+NOTHING_COUNTS = Cgroups(2, {})
+HOGS = {
+    "memory": ("b = []\nwhile True: b.append(bytearray(16 << 20))", "256 MiB of memory"),
+    "disk": (
+        "for n in range(99):\n    with open(f'fill{n}', 'wb') as file: file.write(bytes(8 << 20))",
+        "wrote more than 32 MiB",
+    ),
+    "CPU time": ("while True: pass", "more than 2 s of CPU time"),
+    "output": ("while True: print('x' * 1000)", "printed more than 2 MiB"),
+}
+
+
+@pytest.mark.parametrize("hog", HOGS)
+async def test_a_hog_is_ended_and_the_verdict_says_of_what(
+    hog: str, isolating: Isolation, checkout: Path
+) -> None:
+    program, words = HOGS[hog]
+    finished = await attack(isolating, checkout, program)
+    assert finished.exceeded is not None, finished
+    assert words in finished.exceeded
+
+
+@pytest.mark.parametrize("hog", ["CPU time", "output"])
+async def test_a_hog_is_ended_without_isolation(hog: str, checkout: Path) -> None:
+    program, words = HOGS[hog]
+    finished = await attack(Isolation(Bare(), SMALL), checkout, program)
+    assert finished.exceeded is not None
+    assert words in finished.exceeded
+
+
+async def test_a_fork_bomb_is_bounded_and_leaves_nothing(isolating: Isolation, checkout: Path) -> None:
+    mark = f"bomb-{secrets.token_hex(6)}"
+    program = f"""
+import os, time
+mark, started = {mark!r}, 0
+try:
+    while True:
+        if os.fork() == 0:
+            time.sleep(600)
+        started += 1
+except OSError:
+    print("started", started)
+    raise SystemExit(1)
+"""
+    finished = await attack(isolating, checkout, program)
+    assert int(finished.output.split()[1]) < SMALL.processes, finished.output
+    assert not processes_with(mark)
+
+
+# Eight processes that stay below the limit of one, and what no process has any more.
+TOGETHER = """
+import mmap, os, sys, time
+for _ in range(8):
+    if os.fork() == 0:
+        memory = mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        for at in range(0, 64 << 20, 4096):
+            memory[at] = 1
+        time.sleep(600)
+raise SystemExit(os.wait()[1] != 0)
+"""
+SHARED = """
+import mmap, os, time
+memory = mmap.mmap(-1, 128 << 20)
+for at in range(0, 128 << 20, 4096):
+    memory[at] = 1
+for _ in range(8):
+    if os.fork() == 0:
+        for at in range(0, 128 << 20, 4096):
+            memory[at]
+        os._exit(0)
+for _ in range(8):
+    assert os.wait()[1] == 0
+"""
+
+
+async def test_the_memory_of_all_processes_together_is_limited(isolation: Isolation, checkout: Path) -> None:
+    await _ends_for_memory(isolation, checkout)
+
+
+async def test_where_no_group_counts_the_memory_of_all_processes_is_watched(
+    bubblewrap: Bubblewrap, checkout: Path
+) -> None:
+    del bubblewrap
+    for runner in (Bubblewrap(cgroups=NOTHING_COUNTS), Bare(NOTHING_COUNTS)):
+        isolation = Isolation(runner, SMALL)
+        await _ends_for_memory(isolation, checkout)
+        shared = await attack(isolation, checkout, SHARED)
+        assert shared.exit_code == 0, "what processes share counts once"
+        if runner.name == "bubblewrap":
+            hidden = await attack(isolation, checkout, "import os; os.memfd_create('x')")
+            assert "Function not implemented" in hidden.output
+
+
+async def _ends_for_memory(isolation: Isolation, checkout: Path) -> None:
+    mark = f"hogs-{secrets.token_hex(6)}"
+    finished = await attack(isolation, checkout, f"mark = {mark!r}\n{TOGETHER}", deadline_s=40)
+    assert finished.exceeded == "used more than 256 MiB of memory"
+    assert not processes_with(mark)
+
+
+async def test_a_command_stands_back_behind_the_worker(isolation: Isolation, checkout: Path) -> None:
+    program = "import os; print(os.nice(0), open('/proc/self/oom_score_adj').read())"
+    nice, score = (await attack(isolation, checkout, program)).output.split()
+    assert int(nice) > os.nice(0)
+    assert int(score) == 500
