@@ -39,6 +39,8 @@ def parse_toml(text: str, *, file: str, bytes_max: int = FILE_BYTES_MAX, nul: bo
 
     `nul`: text may hold NUL characters, because it goes into no database.
     """
+    # Editors on Windows begin files so.
+    text = text.removeprefix("\ufeff")
     try:
         bound_toml(text, bytes_max=bytes_max)
         values = tomllib.loads(text)

@@ -13,6 +13,7 @@ from tests.executor.merge_world import BRANCH, LINES, NEW, OLD, USER, MergeWorld
 from tests.packages.package_files import packed
 
 SIGNIN = "systems/auth-system/signin.py"
+CONFIG = "config/auth-system.toml"
 SCHEMA = "prisma/schema/auth-system.prisma"
 WINDOWS = LINES.replace("\n", "\r\n")
 
@@ -22,9 +23,10 @@ async def shown(world: MergeWorld, path: str) -> bytes | None:
 
 
 async def test_files_saved_on_windows_merge_and_stay_so(tmp_path: Path) -> None:
-    """Code and schema: an edit here, an edit there, and nobody has touched the same line."""
+    """Code, schema and configuration: an edit here, an edit there, and nobody has touched the same line."""
     files = {
         SIGNIN: WINDOWS.replace("one", "ONE"),
+        CONFIG: "\ufeffminutes = 45  # ours\r\ncookie = 'a'\r\n",
         SCHEMA: USER.replace("}", "  name String?\n}").replace("\n", "\r\n"),
     }
     world = await make_merge_world(tmp_path, files)
@@ -35,6 +37,8 @@ async def test_files_saved_on_windows_merge_and_stay_so(tmp_path: Path) -> None:
     assert schema is not None
     assert schema.count(b"\r\n") == schema.count(b"\n") == 5
     assert b"name String?" in schema
+    config = await shown(world, CONFIG)
+    assert config == "\ufeffminutes = 45  # ours\r\ncookie = 'a'\r\ndays = 90\r\n".encode()
     assert b"status String?" in schema
 
 

@@ -1,31 +1,31 @@
 """A System's configuration defaults merged into the Project's `config/<system>.toml`, key by key.
 
 A key that the Project set itself stays. One that still has the old default gets the new one, and goes when
-the default goes. One that the Project took out stays out. Comments and order stay. Pure.
+the default goes. One that the Project took out stays out. Every byte of what does not change stays. Pure.
 """
 
+import copy
 import json
 import tomllib
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import tomlkit
 from pydantic import JsonValue
-from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import InlineTable
 
+from services.executor.stages.toml_edit import edited
+from services.executor.stages.toml_layout import Key
 from shared.bounds import OutOfBounds
 from shared.contracts.facts import ConfigChange
 from shared.contracts.values import SystemName
 from shared.toml_bounds import bound_toml
 
-Key: TypeAlias = tuple[str, ...]
-"""A key's parts from the root: `[mail] from = …` is ("mail", "from")."""
+_BYTE_ORDER_MARK = "\ufeff"
 
 
 class UnreadableConfig(Exception):
-    """The Project's file is no TOML."""
+    """The Project's file is not TOML."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,39 @@ class MergedConfig:
     changes: tuple[ConfigChange, ...]
 
 
+@dataclass(frozen=True)
+class _Value:
+    """A value, to be told from no value at all: TOML has no null, but a mapping's `get` has."""
+
+    value: Any
+
+    @property
+    def plain(self) -> JsonValue:
+        """As JSON has it: dates are text there."""
+        told: JsonValue = json.loads(json.dumps(self.value, default=str))
+        return told
+
+
+@dataclass
+class _Document:
+    """What the Project's file says, and what of it changes."""
+
+    values: dict[str, Any]
+    removed: list[Key] = field(default_factory=list)
+    replaced: dict[Key, JsonValue] = field(default_factory=dict)
+    added: dict[Key, JsonValue] = field(default_factory=dict)
+
+
 def merge_config(
     system: SystemName, text: str | None, old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]
 ) -> MergedConfig:
     """Merge the defaults' way from `old` to `new` into `text`. Raises `UnreadableConfig`."""
+    mark = _BYTE_ORDER_MARK if text is not None and text.startswith(_BYTE_ORDER_MARK) else ""
+    body = (text or "")[len(mark) :]
     try:
-        bound_toml(text or "")
-        document = tomlkit.parse(text or "")
-    except (TOMLKitError, OutOfBounds, ValueError, RecursionError) as error:
+        bound_toml(body)
+        document = _Document(tomllib.loads(body))
+    except (OutOfBounds, ValueError, RecursionError) as error:
         raise UnreadableConfig(str(error)) from None
     before, after = _leaves(old), _leaves(new)
     moved = [key for key in before | after if not _same(before.get(key), after.get(key))]
@@ -53,40 +78,35 @@ def merge_config(
     told = tuple(change for change in changes if change is not None)
     if all(change.kept for change in told):
         return MergedConfig(text, told)
-    return MergedConfig(_written(document, {key[0] for key in moved}), told)
+    return MergedConfig(mark + _written(body, document), told)
 
 
-def _written(document: tomlkit.TOMLDocument, touched: set[str]) -> str:
-    """The document's text, which says what the document means.
-
-    tomlkit writes a table's header into the midst of its parent's dotted keys, and what follows would then
-    belong to that table. Where that happens, the touched tables are written out plainly, at the end; and
-    if even that reads otherwise, the whole file is, which costs its comments but no value.
-    """
-    meant = document.unwrap()
-    text = tomlkit.dumps(document)
-    if _says(text, meant):
-        return text
-    for name in touched & document.keys():
-        if isinstance(meant[name], dict):
-            del document[name]
-            document[name] = tomlkit.item(meant[name])
-    text = tomlkit.dumps(document)
-    return text if _says(text, meant) else tomlkit.dumps(meant)
+def _written(text: str, document: _Document) -> str:
+    """The text with what changes; the whole file anew, which costs its comments, if that said otherwise."""
+    try:
+        found = edited(text, document.removed, document.replaced, document.added)
+        if _says(found, document.values):
+            return found
+    except (ValueError, RecursionError):
+        # The layout is not one that we can change in place.
+        found = ""
+    found = tomlkit.dumps(document.values)
+    if not _says(found, document.values):
+        keys = ", ".join(".".join(key) for key in (*document.removed, *document.replaced, *document.added))
+        raise UnreadableConfig(f"these keys cannot be changed in it, change them by hand: {keys}")
+    return found
 
 
 def _says(text: str, meant: Mapping[str, Any]) -> bool:
     try:
-        return tomllib.loads(text) == meant
+        return _spelled(tomllib.loads(text)) == _spelled(meant)
     except tomllib.TOMLDecodeError:
         return False
 
 
-@dataclass(frozen=True)
-class _Value:
-    """A value, to be told from no value at all: TOML has no null, but a mapping's `get` has."""
-
-    value: JsonValue
+def _spelled(values: Any) -> str:
+    # For Python 1, 1.0 and true are equal and nan is not; for who reads the file it is the other way round.
+    return json.dumps(values, sort_keys=True, default=lambda value: f"\0{type(value).__name__} {value}")
 
 
 def _leaves(values: Mapping[str, Any], above: Key = ()) -> dict[Key, _Value]:
@@ -103,8 +123,7 @@ def _leaves(values: Mapping[str, Any], above: Key = ()) -> dict[Key, _Value]:
 def _same(one: _Value | None, other: _Value | None) -> bool:
     if one is None or other is None:
         return one is other
-    # For Python 1, 1.0 and true are equal; for who reads the file they are not.
-    return json.dumps(one.value, sort_keys=True) == json.dumps(other.value, sort_keys=True)
+    return _spelled(one.value) == _spelled(other.value)
 
 
 def _found(document: Mapping[str, Any], key: Key) -> _Value | None:
@@ -114,41 +133,38 @@ def _found(document: Mapping[str, Any], key: Key) -> _Value | None:
         if not isinstance(value, Mapping) or part not in value:
             return None
         value = value[part]
-    plain = value.unwrap() if hasattr(value, "unwrap") else value
-    return _Value(json.loads(json.dumps(plain, default=str)))
+    return _Value(value)
 
 
-def _remove(system: str, document: tomlkit.TOMLDocument, key: Key, default: _Value) -> ConfigChange | None:
-    there = _found(document, key)
+def _remove(system: SystemName, document: _Document, key: Key, default: _Value) -> ConfigChange | None:
+    there = _found(document.values, key)
     if there is None:
         return None
     if not _same(there, default):
         return _told(system, key, there, None, there, kept=True)
-    parents = [document, *(_table(document, key[:depth]) for depth in range(1, len(key)))]
+    parents = [_table(document.values, key[:depth]) for depth in range(len(key))]
     del parents[-1][key[-1]]
+    gone = len(key)
     # A table that the defaults made goes with its last key.
-    for depth in range(len(key) - 1, 0, -1):
-        if not parents[depth]:
-            del parents[depth - 1][key[depth - 1]]
+    while gone > 1 and not parents[gone - 1]:
+        gone -= 1
+        del parents[gone - 1][key[gone - 1]]
+    document.removed.append(key[:gone])
     return _told(system, key, there, None, None, kept=False)
 
 
 def _put(
-    system: str, document: tomlkit.TOMLDocument, key: Key, old: _Value | None, new: _Value
+    system: SystemName, document: _Document, key: Key, old: _Value | None, new: _Value
 ) -> ConfigChange | None:
-    there = _found(document, key)
+    there = _found(document.values, key)
     untouched = there is not None and _same(there, old)
     if there is not None and _same(there, new):
         return None
     taken_out = there is None and old is not None
-    if (there is not None and not untouched) or taken_out or _blocked(document, key):
+    if (there is not None and not untouched) or taken_out or _blocked(document.values, key):
         return _told(system, key, there, new, there, kept=True)
-    table: MutableMapping[str, Any] = document
-    for part in key[:-1]:
-        if part not in table:
-            table[part] = tomlkit.inline_table() if isinstance(table, InlineTable) else tomlkit.table()
-        table = table[part]
-    table[key[-1]] = new.value
+    _table(document.values, key[:-1], make=True)[key[-1]] = copy.deepcopy(new.value)
+    (document.added if there is None else document.replaced)[key] = new.value
     return _told(system, key, there, new, new, kept=False)
 
 
@@ -160,10 +176,10 @@ def _blocked(document: Mapping[str, Any], key: Key) -> bool:
     )
 
 
-def _table(document: MutableMapping[str, Any], key: Key) -> Any:
-    table: Any = document
+def _table(document: dict[str, Any], key: Key, *, make: bool = False) -> dict[str, Any]:
+    table = document
     for part in key:
-        table = table[part]
+        table = table.setdefault(part, {}) if make else table[part]
     return table
 
 
@@ -173,8 +189,8 @@ def _told(
     return ConfigChange(
         system=system,
         key=".".join(key),
-        before=before.value if before else None,
-        default=default.value if default else None,
-        after=after.value if after else None,
+        before=before.plain if before else None,
+        default=default.plain if default else None,
+        after=after.plain if after else None,
         kept=kept,
     )
