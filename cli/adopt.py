@@ -2,17 +2,20 @@
 
 import asyncio
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.adoption_page import show_adoption
 from cli.asking import AsJson
 from cli.client import Server
-from cli.output import line, note, refuse, say, show_json, text
+from cli.output import say, show_json
 from cli.registering import register_project
 from shared.contracts.projects import ProjectDefinition
 from shared.contracts.releases import Release
@@ -21,6 +24,7 @@ from shared.packages.package import Package, read_package
 from shared.project_file import PROJECT_FILE, read_project_file
 
 if TYPE_CHECKING:
+    from cli.adoption.masks import Proposal
     from cli.adoption.outcome import Adoption
     from cli.adoption.survey import Asked
 
@@ -34,8 +38,31 @@ _Database = Annotated[
         help="Production's database, only read; the variable keeps its password out of the process list.",
     ),
 ]
-_PIN = re.compile(r"([a-z][a-z0-9-]*)=(\S+)")
-_FILES_SHOWN = 10
+_Id = Annotated[
+    str | None, typer.Option("--id", help="The Project's id; the repository's name if not given.")
+]
+_Pin = Annotated[
+    list[str] | None,
+    typer.Option("--pin", metavar="SYSTEM=VERSION", help="Confirm a base that has drifted; repeatable."),
+]
+_Applied = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--applied", metavar="SYSTEM/MIGRATION", help="Production has it though no folder shows it."
+    ),
+]
+_Prisma = Annotated[
+    str | None,
+    typer.Option("--prisma", metavar="PATH", help="Where Prisma's files are, if that cannot be found."),
+]
+_Without = Annotated[
+    list[str] | None,
+    typer.Option("--without", metavar="SYSTEM", help="It is not installed, whatever looks like it."),
+]
+_Yes = Annotated[
+    bool, typer.Option("--yes", help="The proposed mask rules are right; without it, you are asked.")
+]
+_NAMED = re.compile(r"([a-z][a-z0-9-]*)=(\S+)")
 
 
 def adopt(
@@ -44,19 +71,12 @@ def adopt(
     approver: Annotated[list[str], typer.Option("--approver", help="Who may approve; repeatable.")],
     database: _Database = None,
     branch: Annotated[str, typer.Option("--branch", help="What production runs from.")] = "main",
-    project: Annotated[
-        str | None, typer.Option("--id", help="The Project's id; the repository's name if not given.")
-    ] = None,
-    pin: Annotated[
-        list[str] | None,
-        typer.Option("--pin", metavar="SYSTEM=VERSION", help="Confirm a base that has drifted; repeatable."),
-    ] = None,
-    applied: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--applied", metavar="SYSTEM/MIGRATION", help="Production has it though no folder shows it."
-        ),
-    ] = None,
+    project: _Id = None,
+    pin: _Pin = None,
+    applied: _Applied = None,
+    prisma: _Prisma = None,
+    without: _Without = None,
+    yes: _Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -67,7 +87,9 @@ def adopt(
     """
     from cli.adoption.survey import Asked
 
-    asked = Asked(_remote(repository), branch, _pins(pin or ()), applied or (), database)
+    asked = Asked(
+        _remote(repository), branch, _pins(pin or ()), applied or (), database, prisma, without or ()
+    )
     releases = [Release.model_validate(each) for each in server.read_all("registry", "releases")]
 
     def package(release: Release) -> Package:
@@ -75,8 +97,9 @@ def adopt(
         return read_package(server.read_bytes(*at))
 
     try:
+        confirm = partial(_confirmed, yes=yes, quiet=dry_run or as_json)
         found, definition = asyncio.run(
-            _adopt(asked, releases, package, project or _named(repository), dry_run)
+            _adopt(asked, releases, package, project or _named(repository), confirm, dry_run)
         )
     except Retry as error:
         cure = "check the repository's and the database's URL, and your access"
@@ -87,7 +110,7 @@ def adopt(
     if as_json:
         show_json(found.model_dump(mode="json"))
     else:
-        _show(found, branch)
+        show_adoption(found, branch)
     if found.registered is None and not (dry_run and not found.refusals):
         raise typer.Exit(1)
 
@@ -97,11 +120,12 @@ async def _adopt(
     releases: Sequence[Release],
     package: Callable[[Release], Package],
     project: str,
+    confirm: Callable[[Sequence["Proposal"]], bool],
     dry_run: bool,
 ) -> "tuple[Adoption, ProjectDefinition]":
     """What was found, with the proposal pushed if it may be; and what the Project declares."""
     from cli.adoption import proposal
-    from cli.adoption.outcome import Adoption, BaseFound, MigrationFound
+    from cli.adoption.outcome import adoption_of
     from cli.adoption.survey import look
     from shared.clients.git import Git
     from shared.clients.git_access import PersonsAccess
@@ -109,69 +133,29 @@ async def _adopt(
     with tempfile.TemporaryDirectory(prefix="upgradepath-adopt-") as folder:
         git = await Git.open(asked.repository, Path(folder) / "clone", PersonsAccess())
         survey = await look(git, asked, releases, package)
-        changes = proposal.changes(survey, project, asked.branch)
+        masking = await proposal.masking(survey, asked.database, confirm)
+        changes = proposal.changes(survey, project, asked.branch, masking.text)
         declared = changes.get(PROJECT_FILE) or survey.files[PROJECT_FILE].decode()
         definition = read_project_file(declared)
         commit = None
         if not dry_run and not survey.refusals:
             commit = await proposal.push(git, survey, changes, int(time.time()))
-    found = Adoption(
-        project=definition.id,
-        pins=survey.pins,
-        systems={name: tuple(map(BaseFound.of, bases)) for name, bases in survey.candidates.items()},
-        migrations=tuple(
-            MigrationFound(migration=each.migration, how=each.how)
-            for history in survey.histories.values()
-            for each in history.found
-        ),
-        changed=tuple(sorted(changes)),
-        missing_commands=tuple(proposal.unmade_commands(definition, survey.files)),
-        unmasked=tuple(survey.unmasked),
-        refusals=tuple(survey.refusals),
-        proposal=commit,
-    )
-    return found, definition
+    return adoption_of(survey, definition, changes, masking, commit), definition
 
 
-def _show(found: "Adoption", branch: str) -> None:
-    from cli.adoption.survey import BRANCH
-
-    for system, bases in found.systems.items():
-        pinned = found.pins.get(system)
-        base = next((each for each in bases if each.version == pinned), bases[0])
-        settled = text("pinned  ", "green") if pinned else text("open    ", "yellow")
-        say(line(settled, base.said))
-        for what, paths in (("edited by you", base.edited), ("missing", base.missing), ("yours", base.added)):
-            say(*(f"          {what}: {path}" for path in paths[:_FILES_SHOWN]))
-            if len(paths) > _FILES_SHOWN:
-                say(f"          {what}: {len(paths) - _FILES_SHOWN} more")
-    for each in found.migrations:
-        where = each.migration.folder or "nowhere"
-        say(f"applied   {each.migration.system}/{each.migration.name}: {where} ({each.how})")
-    for path in found.changed:
-        say(f"proposes  {path}")
-    refuse(found.refusals)
-    if found.unmasked:
-        note("Before the first Run, unless staging has a seed file:")
-        for finding in found.unmasked:
-            say(f"to do     {finding.subject}: {finding.cure}")
-    if found.proposal is None:
-        return
-    for path in found.missing_commands:
-        say(
-            line(text("to do     ", "yellow"), f"{path} is named in {PROJECT_FILE} and not in the repository")
-        )
-    if found.registered is None:
-        note(f"not registered yet: complete the branch {BRANCH}, push it, and type the same command again")
-        return
-    say(line(text("registered ", "bold green"), found.project))
-    note(f"next: merge {BRANCH} into {branch} and push; tell Prisma where its schema is (prisma/schema)")
+def _confirmed(proposals: Sequence["Proposal"], *, yes: bool, quiet: bool) -> bool:
+    """Whether a person says that these rules are right; asked on a terminal alone."""
+    if yes or quiet or not proposals or not sys.stdin.isatty():
+        return yes
+    for each in proposals:
+        say(f"mask      {each.model}.{each.field}: {each.rule} ({each.why})")
+    return typer.confirm(f"Are these {len(proposals)} mask rules right?", default=False, err=True)
 
 
 def _pins(given: Sequence[str]) -> dict[str, str]:
     pins: dict[str, str] = {}
     for each in given:
-        named = _PIN.fullmatch(each)
+        named = _NAMED.fullmatch(each)
         if named is None:
             cure = "write --pin auth-system=1.2.0"
             raise invalid("this is no SYSTEM=VERSION", field="--pin", value=each, cure=cure)

@@ -15,6 +15,7 @@ from cli.asking import AsJson
 from cli.output import line, note, raw, say, show_json, table, text
 from cli.world import NoAnswer
 from shared.errors import Reject
+from shared.project_file import PROJECT_FILE, read_project_file
 
 if TYPE_CHECKING:
     from shared.prisma.ownership import Conflict
@@ -110,14 +111,20 @@ def diff(before: Folder, after: Folder) -> None:
 
 def _read(folder: Path) -> dict[str, str]:
     """The schema files of a Project or package, by their paths from the folder."""
-    root = folder / "prisma" if (folder / "prisma").is_dir() else folder
-    found = {
-        str(path.relative_to(folder)): path.read_text(encoding="utf-8")
-        for path in sorted(root.rglob("*.prisma"))
-    }
+    found = {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in _paths(folder)}
     if not found:
-        raise typer.BadParameter(f"there is no .prisma file in {root}", param_hint="FOLDER")
+        raise typer.BadParameter(f"there is no .prisma file in {folder}", param_hint="FOLDER")
     return found
+
+
+def _paths(folder: Path) -> list[Path]:
+    declared = folder / PROJECT_FILE
+    if not declared.is_file():
+        root = folder / "prisma" if (folder / "prisma").is_dir() else folder
+        return sorted(root.rglob("*.prisma"))
+    prisma = read_project_file(declared.read_text(encoding="utf-8")).prisma
+    single = folder / prisma.single
+    return [*sorted((folder / prisma.schemas).rglob("*.prisma")), *([single] if single.is_file() else [])]
 
 
 def _asked(question: Coroutine[None, None, _T]) -> _T:

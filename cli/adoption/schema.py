@@ -3,40 +3,26 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from shared.contracts.projects import PrismaPaths
 from shared.contracts.values import SystemName
 from shared.prisma.blocks import Block, Fragment, read_fragment
-
-FOLDER = "prisma/schema/"
-SINGLE = "prisma/schema.prisma"
-MAIN = f"{FOLDER}main.prisma"
 
 Schema = Mapping[str, str]
 """Texts by path."""
 
 
-def fragment_of(system: SystemName) -> str:
-    """Where a System's part of the schema stands."""
-    return f"{FOLDER}{system}.prisma"
-
-
-def schema_files(files: Mapping[str, bytes]) -> dict[str, str]:
-    """The schema's files: of the folder when there is one, else the single file. May be empty."""
-    found = {path for path in files if path.startswith(FOLDER) and path.endswith(".prisma")}
-    if not found and SINGLE in files:
-        found = {SINGLE}
-    return {path: files[path].decode() for path in sorted(found)}
-
-
-def take_apart(schema: Schema, published: Mapping[SystemName, str]) -> dict[str, str]:
+def take_apart(
+    schema: Schema, published: Mapping[SystemName, str], prisma: PrismaPaths = PrismaPaths()
+) -> dict[str, str]:
     """The schema as it shall be, all of its files.
 
     `published` is each System's part as its release has it: what it defines moves to that System's file, with
     all that the partner wrote into it, and so do the fields that it adds to another System's model. The rest
     stays where it is, a single file as `main.prisma`. Raises ValueError for a file that cannot be read.
     """
-    parts = _Parts()
+    parts = _Parts(prisma)
     for system, text in published.items():
-        for place, block in enumerate(read_fragment(fragment_of(system), text).blocks):
+        for place, block in enumerate(read_fragment(prisma.fragment(system), text).blocks):
             parts.places[system, block.name] = place
             if block.extends is None:
                 parts.owners[block.name] = system
@@ -44,7 +30,7 @@ def take_apart(schema: Schema, published: Mapping[SystemName, str]) -> dict[str,
                 members = {member.key: (system, block.extends) for member in block.members}
                 parts.added.setdefault(block.name, {}).update(members)
     for path, text in schema.items():
-        parts.divide(read_fragment(path, text), MAIN if path == SINGLE else path)
+        parts.divide(read_fragment(path, text), prisma.main if path == prisma.single else path)
     return parts.files()
 
 
@@ -52,6 +38,7 @@ def take_apart(schema: Schema, published: Mapping[SystemName, str]) -> dict[str,
 class _Parts:
     """What goes where."""
 
+    prisma: PrismaPaths
     texts: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     """By path, each with its place among the others."""
     owners: dict[str, SystemName] = field(default_factory=dict)
@@ -85,10 +72,10 @@ class _Parts:
             (moving.setdefault(adds, []) if adds else kept).extend(fragment.lines[at : member.line + 1])
             at = member.line + 1
         rest = fragment.lines[at : block.end + 1]
-        self._put(fragment_of(owner), [*kept, *rest], self.places[owner, block.name])
+        self._put(self.prisma.fragment(owner), [*kept, *rest], self.places[owner, block.name])
         for (system, extended), moved in moving.items():
             reopened = [f"/// @extends {extended}", f"{block.kind} {block.name} {{", *moved, "}"]
-            self._put(fragment_of(system), reopened, self.places[system, block.name])
+            self._put(self.prisma.fragment(system), reopened, self.places[system, block.name])
 
     def _put(self, path: str, lines: Sequence[str], place: int = 0) -> None:
         if text := "\n".join(lines).strip("\n"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cli.adoption.bases import candidates, certain, compare, elsewhere
 from cli.adoption.history import find_migrations
 from cli.adoption.proposal import changes, project_file, push, unmade_commands
-from cli.adoption.schema import FOLDER, SINGLE, take_apart
+from cli.adoption.schema import take_apart
 from cli.adoption.survey import BRANCH, Asked, Survey, look
 from local.example import EXAMPLES, package_folder
 from shared.adopted import Adopted, read_adopted, write_adopted
@@ -28,6 +28,7 @@ from shared.project_file import read_project_file
 from tests.packages.package_files import a_package, packed
 from tests.support.scopes import LOCAL
 
+FOLDER, SINGLE = "prisma/schema/", PrismaPaths().single
 OLD, NEW = ("auth-system", "1.2.4"), ("auth-system", "1.3.0")
 PINNED = (OLD, ("notifications-system", "0.3.2"), ("onboarding-system", "0.5.4"), ("quote-engine", "0.9.1"))
 INIT = "prisma/migrations/20240101000000_init/migration.sql"
@@ -139,17 +140,18 @@ def test_a_system_in_another_folder_is_found_there() -> None:
 def test_a_migration_is_known_by_its_statements(sql: str, how: str | None) -> None:
     first, *rest = package(*OLD).migrations
     folders = {"1_mine": sql.format(first.sql)} | {each.name: each.sql for each in rest}
-    history = find_migrations(package(*OLD), folders, ())
+    history = find_migrations([package(*OLD)], folders, ())["auth-system"]
     assert [each.how for each in history.found] == [*([how] if how else []), *["same file" for _ in rest]]
     assert [each.name for each in history.missing] == ([] if how else [first.name])
-    confirmed = find_migrations(package(*OLD), folders, [f"auth-system/{first.name}"])
+    confirmed = find_migrations([package(*OLD)], folders, [f"auth-system/{first.name}"])["auth-system"]
     assert confirmed.missing == ()
 
 
 def test_a_migration_without_statements_is_missed_nowhere() -> None:
     name = "20260101000000_later_perhaps"
     files = a_package(more={f"prisma/migrations/{name}/migration.sql": "-- not yet\n"})
-    history = find_migrations(read_package(packed(files)), {"1_mine": "CREATE TABLE users (id int)"}, ())
+    later = read_package(packed(files))
+    history = find_migrations([later], {"1_mine": "CREATE TABLE users (id int)"}, ())[later.system]
     assert [(each.migration.name, each.migration.folder) for each in history.found] == [(name, "")]
     assert history.missing == ()
 

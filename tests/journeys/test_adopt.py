@@ -19,7 +19,8 @@ from tests.journeys.conftest import Portals
 from tests.support.portal import NEW_PINS, OLD_PINS, Portal, connected
 from tests.support.system import Embedded
 
-SINGLE = "prisma/schema.prisma"
+PRISMA = "packages/db/prisma"
+SINGLE = f"{PRISMA}/schema.prisma"
 INIT, LATER = "20250701000000_init", "20250702000000_people_can_be_suspended"
 SUSPENDED = "20250701080400_auth-system_user_suspended_at"
 
@@ -45,7 +46,8 @@ async def test_a_plain_prisma_project_is_adopted_and_upgraded(
     assert "to do     hosting/activate is named in upgradepath.toml" in proposed.stdout
     assert f"applied   auth-system/20250110090000_init: {INIT} (within)" in proposed.stdout
     assert f"applied   auth-system/20250602090000_user_suspended_at: {LATER} (same file)" in proposed.stdout
-    assert "to do     User.email: in prisma/schema/auth-system.prisma" in proposed.stdout
+    assert f"prisma    {PRISMA}/schema, {PRISMA}/migrations" in proposed.stdout
+    assert f"to do     User.email: in {PRISMA}/schema/auth-system.prisma" in proposed.stdout
     assert portal.head() == before
     complete(plain)
 
@@ -63,7 +65,7 @@ async def test_a_plain_prisma_project_is_adopted_and_upgraded(
     assert done.status == "succeeded"
     assert await portal.mira.pins() == NEW_PINS
     assert portal.head() == done.deployed_commit == await portal.live_commit()
-    assert "model SessionEvent" in portal.file("prisma/schema/auth-system.prisma")
+    assert "model SessionEvent" in portal.file(f"{PRISMA}/schema/auth-system.prisma")
     rows = "select string_agg(migration_name, ' ' order by started_at) from _prisma_migrations"
     applied = (await portal.ask(rows)).split()
     assert applied[:2] == [INIT, LATER]
@@ -82,11 +84,13 @@ async def make_plain(portal: Portal, folder: Path) -> Path:
         (clone / ours).unlink()
     unified = merge({path.name: path.read_text() for path in (clone / "prisma/schema").glob("*.prisma")})
     assert isinstance(unified, Unified)
+    (clone / "packages/db").mkdir(parents=True)
+    shutil.move(clone / "prisma", clone / PRISMA)
     lines = "\n".join(unified.files.values()).splitlines(keepends=True)
     (clone / SINGLE).write_text("".join(line for line in lines if "@mask" not in line))
-    shutil.rmtree(clone / "prisma/schema")
+    shutil.rmtree(clone / PRISMA / "schema")
 
-    history = clone / "prisma/migrations"
+    history = clone / PRISMA / "migrations"
     scripts = {path.parent.name: path.read_text() for path in sorted(history.glob("*/migration.sql"))}
     later = scripts.pop(SUSPENDED)
     for path in history.iterdir():
@@ -123,9 +127,11 @@ def complete(clone: Path) -> None:
         ("secret:acme-", "secret:saltworks-"),
     ):
         declared = declared.replace(old, new)
-    (clone / "upgradepath.toml").write_text(declared)
+    where = f'\n[prisma]\nschemas = "{PRISMA}/schema"\nmigrations = "{PRISMA}/migrations"\n'
+    assert where in (clone / "upgradepath.toml").read_text()
+    (clone / "upgradepath.toml").write_text(declared + where)
     for path in (example.EXAMPLES / "project" / "prisma" / "schema").glob("*.prisma"):
-        proposed = clone / "prisma" / "schema" / path.name
+        proposed = clone / PRISMA / "schema" / path.name
         assert read_without_rules(proposed) == read_without_rules(path)
         shutil.copyfile(path, proposed)
     example.git(clone, "commit", "-q", "-a", "-m", "How we host it")

@@ -181,7 +181,8 @@ class Onward:
         assert survey.pins == {SYSTEM: OLD}
         how = [each.how for history in survey.histories.values() for each in history.found]
         changed = proposal.changes(survey, "theirs", "main")
-        self.said.append(f"adopted: {survey.pins}, migrations {how}, {len(survey.unmasked)} columns to mask")
+        columns = len(survey.production.proposals)
+        self.said.append(f"adopted: {survey.pins}, migrations {how}, {columns} columns to mask")
         files = {path: None if text is None else text.encode() for path, text in changed.items()}
         world.base = await world.commit("main", files, "Adopt upgradepath")
         await world.execute(world.production, "SELECT 1")

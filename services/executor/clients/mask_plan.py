@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from services.executor.clients.mask_file import MASKING_FILE
 from services.executor.clients.mask_likeness import Key, Reference, likenesses, too_narrow
 from services.executor.clients.mask_rules import Column, Likeness, expression
 from services.executor.clients.postgres import Connection, quoted
@@ -91,12 +92,10 @@ async def plan_copy(source: Connection, models: Sequence[Model], salt: str) -> l
         for each in model.fields
         if each.column is not None
     }
-    columns = [Column(**dict(record)) for record in await source.fetch(_COLUMNS)]
+    columns = await columns_of(source)
     findings = [finding for column in columns for finding in _problems(column, known.get(column.key))]
     rules = {key: each.mask for key, (_, each) in known.items()}
-    references = [
-        Reference(row[0], tuple(row)[1:4], tuple(row)[4:]) for row in await source.fetch(_REFERENCES)
-    ]
+    references = await references_of(source)
     findings += [_parted(each, rules) for each in references if _differ(each, rules)]
     by_key = {column.key: column for column in columns}
     likeness = likenesses(by_key, references, rules)
@@ -110,6 +109,16 @@ async def plan_copy(source: Connection, models: Sequence[Model], salt: str) -> l
         _table(schema, table, found, rules, likeness, salt)
         for (schema, table), found in sorted(tables.items())
     ]
+
+
+async def columns_of(source: Connection) -> list[Column]:
+    """Every column of every table that the migrations made."""
+    return [Column(**dict(record)) for record in await source.fetch(_COLUMNS)]
+
+
+async def references_of(source: Connection) -> list[Reference]:
+    """Every column that refers to another, by each of its constraints."""
+    return [Reference(row[0], tuple(row)[1:4], tuple(row)[4:]) for row in await source.fetch(_REFERENCES)]
 
 
 def _table(
@@ -158,7 +167,14 @@ def _problems(column: Column, known: tuple[Model, FieldOf] | None) -> list[Findi
             _finding(
                 name,
                 f"It is {column.type} and has no mask rule, so the copy to staging stops here.",
-                f"in {model.file}, model {model.name}, write above {each.name}: /// @mask {_fitting(column)}",
+                f"in {model.file}, model {model.name}, write above {each.name}: /// @mask {_listed(column)}",
+            )
+            if each.proposed is None
+            else _finding(
+                name,
+                f"It is {column.type}; {MASKING_FILE} proposes {each.proposed}, and nobody has confirmed it.",
+                f"in {MASKING_FILE}, [{model.name}], take the question mark away: {each.name} ="
+                f' "{each.proposed}"; or write another of {"|".join(fitting(column))}',
             )
         ]
     if each.mask == "null" and column.required:
@@ -172,16 +188,19 @@ def _problems(column: Column, known: tuple[Model, FieldOf] | None) -> list[Findi
             _finding(
                 name,
                 f"Its rule is {each.mask}, but {column.type} cannot hold one.",
-                f"use {_fitting(column)} in {model.file}",
+                f"use {_listed(column)} in {model.file}",
             )
         ]
     return []
 
 
-def _fitting(column: Column) -> str:
-    """The rules that the column takes, as the line to write has them."""
-    rules = [rule for rule in RULES if column.takes(rule) and not (rule == "null" and column.required)]
-    return "|".join(rules)
+def _listed(column: Column) -> str:
+    return "|".join(fitting(column))
+
+
+def fitting(column: Column) -> list[MaskRule]:
+    """The rules that the column takes."""
+    return [rule for rule in RULES if column.takes(rule) and not (rule == "null" and column.required)]
 
 
 def _differ(reference: Reference, rules: Mapping[Key, MaskRule | None]) -> bool:

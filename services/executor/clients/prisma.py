@@ -7,14 +7,23 @@ hold people's data too.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from types import MappingProxyType
 
+from services.executor.clients.mask_file import (
+    MASKING_FILE,
+    PROPOSED,
+    RULES,
+    MaskRule,
+    Masks,
+    UnfitMasks,
+    rule_of,
+)
 from shared.prisma.blocks import SCALARS, Block, Member, read_fragment
 from shared.prisma.fragments import merge
 from shared.prisma.ownership import Conflicts, Unified
 
-MaskRule = Literal["email", "name", "phone", "hash", "json", "null", "keep"]
-RULES: tuple[MaskRule, ...] = get_args(MaskRule)
+__all__ = ["RULES", "FieldOf", "MaskRule", "Model", "read_models"]
+
 _NAME = re.compile(r"\w+")
 
 
@@ -29,6 +38,10 @@ class FieldOf:
     many: bool = False
     is_id: bool = False
     relation: str | None = None
+    proposed: MaskRule | None = None
+    """A rule that nobody has confirmed yet: it masks nothing."""
+    line: str = ""
+    """The file and line where it stands."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +55,23 @@ class Model:
     fields: tuple[FieldOf, ...] = field(default=())
 
 
-def read_models(files: Mapping[str, str], default_schema: str = "public") -> tuple[Model, ...]:
+def read_models(
+    files: Mapping[str, str], default_schema: str = "public", masks: Masks = MappingProxyType({})
+) -> tuple[Model, ...]:
     """The models of all the files (path to text), with a model for each implicit many-to-many table.
 
-    A field that a file adds to another's model is that model's. Raises ValueError, naming file and line, for
-    what is not understood or in dispute.
+    A field that a file adds to another's model is that model's. `masks` are the rules of a file of their own.
+    Raises ValueError, naming file and line, for what is not understood or in dispute; UnfitMasks for `masks`
+    that name what is not there or disagree with the schema.
     """
     match merge(files):
         case Conflicts(conflicts):
             raise ValueError("; ".join(map(str, conflicts)))
         case merged:
-            return _models(merged, default_schema)
+            return _models(merged, default_schema, masks)
 
 
-def _models(merged: Unified, default_schema: str) -> tuple[Model, ...]:
+def _models(merged: Unified, default_schema: str, masks: Masks) -> tuple[Model, ...]:
     read = [read_fragment(path, text) for path, text in merged.files.items()]
     blocks = [(fragment.path, block) for fragment in read for block in fragment.blocks]
     names = {block.name for _, block in blocks if block.kind in ("model", "view")}
@@ -68,7 +84,35 @@ def _models(merged: Unified, default_schema: str) -> tuple[Model, ...]:
                 file, line = merged.origins[path][member.line]
                 fields.append(_field(member, f"{file}:{line}", names, stored))
             models.append(_model(block, path, tuple(fields), default_schema))
+    if masks:
+        models = _with_masks(models, masks)
     return (*models, *_joins(models))
+
+
+def _with_masks(models: list[Model], masks: Masks) -> list[Model]:
+    left, wrong = dict(masks), []
+    masked = []
+    for model in models:
+        fields = []
+        for each in model.fields:
+            word = left.pop((model.name, each.name), None)
+            if word is not None and each.column is None:
+                wrong.append(f"{model.name}.{each.name} is a relation, which no table has")
+            elif word is not None and each.mask not in (None, rule_of(word)) and PROPOSED not in word:
+                wrong.append(f"{model.name}.{each.name} is {word} there and {each.mask} in {each.line}")
+            fields.append(each if word is None else _masked(each, word))
+        masked.append(replace(model, fields=tuple(fields)))
+    wrong += [f"{model}.{name} is in no schema file" for model, name in left]
+    if wrong:
+        raise UnfitMasks(f"{MASKING_FILE}: {'; '.join(wrong)}")
+    return masked
+
+
+def _masked(field: FieldOf, word: str) -> FieldOf:
+    proposed = rule_of(word.removesuffix(PROPOSED))
+    if word.endswith(PROPOSED):
+        return replace(field, proposed=proposed if field.mask is None else None)
+    return replace(field, mask=proposed)
 
 
 def _model(block: Block, path: str, fields: tuple[FieldOf, ...], default_schema: str) -> Model:
@@ -90,6 +134,7 @@ def _field(member: Member, place: str, models: set[str], stored: frozenset[str])
         many=member.is_list,
         is_id=member.has("@id"),
         relation=member.argument("@relation"),
+        line=place,
     )
 
 

@@ -1,20 +1,23 @@
 """What a commit of a Project's repository holds for the database, and a checkout to run commands in."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from services.executor.clients.losses import Tables
+from services.executor.clients.mask_file import MASKING_FILE, Masks, UnfitMasks, read_masks
 from services.executor.clients.migration_files import Migration, read_migrations
 from services.executor.clients.prisma import Model, read_models
 from shared.clients.git import LINKS_AND_FOLDERS, Git
 from shared.contracts.projects import PrismaPaths
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
-from shared.errors import Failure
+from shared.errors import Failure, Reject
 from shared.isolation.scratch import temporary_folder
+from shared.reading.twice import read_twice
 
 RUN_TRAILER = "Upgradepath-Run"
+MASKING_CURE = f"correct {MASKING_FILE} on production's branch: a rule stands there or in the schema"
 SCHEMA_CURE = "correct the schema file; prisma validate helps"
 
 
@@ -54,11 +57,31 @@ async def schema_files(git: Git, tree: str, prisma: PrismaPaths) -> dict[str, st
 
 
 async def models_at(git: Git, tree: str, prisma: PrismaPaths) -> tuple[Model, ...]:
-    """The models of every schema file. Raises Failure for one that cannot be read."""
+    """The models of every schema file with their mask rules. Raises Failure for what cannot be read."""
+    return _read(await schema_files(git, tree, prisma), await _masks_at(git, tree), prisma)
+
+
+def _read(files: Mapping[str, str], masks: Masks, prisma: PrismaPaths) -> tuple[Model, ...]:
     try:
-        return read_models(await schema_files(git, tree, prisma))
+        return read_models(files, masks=masks)
+    except UnfitMasks as error:
+        raise unreadable(MASKING_FILE, str(error), MASKING_CURE) from error
     except ValueError as error:
         raise unreadable(prisma.schemas, str(error), SCHEMA_CURE) from error
+
+
+async def _masks_at(git: Git, tree: str) -> Masks:
+    """The rules that the Project keeps in a file of their own; none without it."""
+    data = await git.show(tree, MASKING_FILE)
+    if data is None:
+        return {}
+    try:
+        return await read_twice(MASKING_FILE, read_masks, data.decode())
+    except UnicodeDecodeError as error:
+        raise unreadable(MASKING_FILE, str(error), f"save {MASKING_FILE} as UTF-8") from error
+    except Reject as rejected:
+        detail = "; ".join(f"{each.field}: {each.reason}" for each in rejected.refusals)
+        raise unreadable(MASKING_FILE, detail, rejected.refusals[0].cure) from rejected
 
 
 async def tables_at(git: Git, tree: str, prisma: PrismaPaths) -> Tables:
@@ -67,7 +90,7 @@ async def tables_at(git: Git, tree: str, prisma: PrismaPaths) -> Tables:
         (model.schema, model.table): frozenset(
             each.column for each in model.fields if each.column is not None
         )
-        for model in await models_at(git, tree, prisma)
+        for model in _read(await schema_files(git, tree, prisma), {}, prisma)
     }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from services.executor.clients import migrations, preflight
 from services.executor.clients.migration_files import Migration
+from services.executor.clients.prisma_8 import ledger_of
 from services.executor.clients.restore_plan import cannot_restore
 from shared.clients.git import Git
 from shared.contracts.projects import PrismaPaths
@@ -20,7 +21,9 @@ async def unready(url: str, history: Sequence[Migration], run: Collection[str]) 
 
     `history` is the whole folder, with what the Run brings. Raises Retry when the database cannot be asked.
     """
-    found = await migrations.unfit(url, history, run)
+    ledger = await ledger_of(url)
+    found = [] if ledger is None else [ledger]
+    found += await migrations.unfit(url, history, run)
     done = await migrations.applied(url)
     pending = [each for each in history if each.folder in run and each.folder not in done]
     found += await preflight.lacking(url, pending)
@@ -35,10 +38,15 @@ async def require_ready(url: str, history: Sequence[Migration], run: Collection[
         raise Failure(f"{where} cannot take the upgrade's migrations", *found)
 
 
+def is_postgresql(lock: bytes) -> bool:
+    """Whether Prisma's lock file says that the migrations are for PostgreSQL."""
+    return _POSTGRESQL.search(lock) is not None
+
+
 async def require_postgresql(git: Git, commit: Commit, prisma: PrismaPaths) -> None:
     """Raise Failure when Prisma keeps these migrations for another database (P3019)."""
     lock = await git.show(commit, prisma.lock_file)
-    if lock is not None and _POSTGRESQL.search(lock) is None:
+    if lock is not None and not is_postgresql(lock):
         raise Failure(
             "the Project's migrations are not for PostgreSQL (P3019)",
             Finding(

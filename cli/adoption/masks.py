@@ -1,0 +1,163 @@
+"""Which mask rule each open column may want: proposed from its name, its type and counts over its rows. Pure.
+
+A proposal is a person's to confirm. What is not plainly harmless is proposed to be hashed.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import tomlkit
+
+from services.executor.clients.mask_file import PROPOSED, MaskRule
+from services.executor.clients.mask_likeness import Key, Reference
+from services.executor.clients.mask_plan import fitting
+from services.executor.clients.mask_rules import JSON_KINDS, Column
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_MAIL = {"email", "emails", "mail"}
+_PHONE = {"phone", "mobile", "tel", "telephone", "fax", "sms", "msisdn", "whatsapp"}
+_NAME = {"firstname", "lastname", "surname", "forename", "fullname", "nickname", "username", "realname"}
+_NOT_A_PERSONS = {"file", "table", "host", "domain", "field", "column", "event", "class", "job"}
+_HARMLESS = {
+    *("id", "uuid", "cuid", "type", "kind", "status", "state", "role", "currency", "locale", "language"),
+    *("lang", "timezone", "tz", "version", "mode", "level", "unit", "format", "mime", "algorithm", "slug"),
+}
+_SECRET = {"password", "secret", "token", "hash", "key", "salt", "signature", "ssn", "iban", "card", "otp"}
+_SAMPLED_MIN = 20
+_FEW_VALUES = 12
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Counts over some rows of one column; no value leaves the database."""
+
+    values: int = 0
+    distinct: int = 0
+    like_email: int = 0
+    like_phone: int = 0
+    like_id: int = 0
+
+
+@dataclass(frozen=True)
+class OpenColumn:
+    """A column without a rule, and the model's field that stands for it."""
+
+    model: str
+    field: str
+    column: Column
+    is_id: bool
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A rule for one field, and why."""
+
+    model: str
+    field: str
+    rule: MaskRule
+    why: str
+
+
+def propose(
+    columns: Sequence[OpenColumn],
+    samples: Mapping[Key, Sample],
+    references: Sequence[Reference],
+    rules: Mapping[Key, MaskRule],
+) -> list[Proposal]:
+    """A proposal for each column. What refers to another column gets that one's rule, so that joins hold.
+
+    `rules` are those that stand already.
+    """
+    chosen = {each.column.key: _choose(each, samples.get(each.column.key, Sample())) for each in columns}
+    # A chain of references has as many links as there are columns at the most.
+    for _ in columns:
+        changed = False
+        for own, theirs in ((each.own, each.theirs) for each in references):
+            rule = rules.get(theirs) or (chosen[theirs][0] if theirs in chosen else None)
+            if own in chosen and rule is not None and chosen[own][0] != rule:
+                chosen[own] = (rule, f"as {theirs[1]}.{theirs[2]}, to which it refers")
+                changed = True
+            # A column with a rule draws in the one that it refers to.
+            if theirs in chosen and own in rules and chosen[theirs][0] != rules[own] != "null":
+                chosen[theirs] = (rules[own], f"as {own[1]}.{own[2]}, which refers to it")
+                changed = True
+        if not changed:
+            break
+    return [Proposal(each.model, each.field, *chosen[each.column.key]) for each in columns]
+
+
+def _choose(open_column: OpenColumn, sample: Sample) -> tuple[MaskRule, str]:
+    takes = fitting(open_column.column)
+    for rule, why in _wishes(open_column, sample):
+        if rule in takes:
+            return rule, why
+    if "null" in takes:
+        return "null", f"nothing else fits {open_column.column.type}"
+    return "keep", f"nothing else fits {open_column.column.type}: mind what it holds"
+
+
+def _wishes(open_column: OpenColumn, sample: Sample) -> list[tuple[MaskRule, str]]:
+    """The best first."""
+    column = open_column.column
+    words = {word.lower() for word in _WORD.findall(f"{open_column.field} {column.column}")}
+    enough = sample.values >= _SAMPLED_MIN
+    if column.kind in JSON_KINDS:
+        return [("json", "a document")]
+    if sample.like_email * 2 > sample.values:
+        return [("email", _seen(sample.like_email, sample, "like addresses of mail")), ("hash", "")]
+    if words & _SECRET:
+        return [("hash", "its name speaks of a secret")]
+    if words & _MAIL:
+        return [("email", "its name"), ("hash", "its name")]
+    if words & _PHONE:
+        return [("phone", "its name"), ("hash", "its name")]
+    if _names_a_person(words):
+        return [("name", "its name"), ("hash", "its name")]
+    if enough and sample.like_phone * 10 > sample.values * 9 and not words & _HARMLESS:
+        return [("phone", _seen(sample.like_phone, sample, "like telephone numbers")), ("hash", "")]
+    is_id = open_column.is_id or "id" in words
+    if is_id and (not sample.values or sample.like_id * 10 > sample.values * 9):
+        return [("keep", "a made-up id")]
+    if words & _HARMLESS and not sample.values:
+        return [("keep", "its name; it has no rows to look at")]
+    if enough and sample.distinct <= _FEW_VALUES and sample.distinct * 5 <= sample.values:
+        return [("keep", f"{sample.distinct} different values in {sample.values} rows")]
+    return [("hash", "it may hold anything")]
+
+
+def _names_a_person(words: set[str]) -> bool:
+    return bool(words & _NAME) or ("name" in words and not words & _NOT_A_PERSONS)
+
+
+def _seen(count: int, sample: Sample, what: str) -> str:
+    return f"{count} of {sample.values} sampled look {what}"
+
+
+def masking_text(before: str | None, proposals: Sequence[Proposal], *, confirmed: bool) -> str:
+    """The text of `masking.toml` with the proposals, what stood there kept; `confirmed` by a person."""
+    document = tomlkit.parse(before) if before is not None else _new()
+    if confirmed:
+        for table in document.values():
+            for field, rule in table.items():
+                if str(rule).endswith(PROPOSED):
+                    table[field] = str(rule).removesuffix(PROPOSED)
+    for each in sorted(proposals, key=lambda each: (each.model, each.field)):
+        if each.model not in document:
+            document[each.model] = tomlkit.table()
+        word = tomlkit.item(each.rule if confirmed else f"{each.rule}{PROPOSED}")
+        word.comment(each.why)
+        document[each.model][each.field] = word
+    return tomlkit.dumps(document)
+
+
+def _new() -> tomlkit.TOMLDocument:
+    document = tomlkit.document()
+    for line in (
+        "How each column is masked on its way from production to staging: a table for each model, and",
+        "email, name, phone, hash, json, null or keep for each field. A rule with a question mark is a",
+        "proposal, made from the column's name, its type and counts over its rows. Read each, and take",
+        "the question mark away; until then no row is copied.",
+    ):
+        document.add(tomlkit.comment(line))
+    return document

@@ -1,0 +1,85 @@
+"""The open columns of production, with counts that its server makes of some of their rows; only read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from cli.adoption.masks import OpenColumn, Proposal, Sample, propose
+from services.executor.clients.mask_file import MaskRule
+from services.executor.clients.mask_likeness import Key
+from services.executor.clients.mask_plan import columns_of, references_of
+from services.executor.clients.postgres import Connection, quoted, session
+from services.executor.clients.prisma import Model
+
+_ROWS = 1000
+_WITHIN_S = 10.0
+_EMAIL = r"^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:]]+$"
+_PHONE = r"^\+?[0-9][0-9 ()./-]{6,18}$"
+# What a program makes up: a UUID, a cuid, a ULID, a nanoid.
+_ID = r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[a-z]+_)?[A-Za-z0-9_-]*[0-9][A-Za-z0-9_-]*$"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Those without a rule, and the rules that stand."""
+
+    open: Sequence[OpenColumn]
+    rules: Mapping[Key, MaskRule]
+
+
+async def propose_masks(database: str, models: Sequence[Model]) -> list[Proposal]:
+    """A proposal for each column that has neither a rule nor a proposal. Raises Retry as `session` does."""
+    async with (
+        session(database, statement_timeout_s=_WITHIN_S) as source,
+        source.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        found = await _columns(source, models)
+        if not found.open:
+            return []
+        samples: dict[Key, Sample] = {}
+        tables: dict[tuple[str, str], list[OpenColumn]] = {}
+        for each in found.open:
+            if each.column.category == "S" and not each.column.many:
+                tables.setdefault((each.column.schema, each.column.table), []).append(each)
+        for table, columns in tables.items():
+            samples |= await _counted(source, table, columns)
+        return propose(found.open, samples, await references_of(source), found.rules)
+
+
+async def _columns(source: Connection, models: Sequence[Model]) -> Columns:
+    known = {
+        (model.schema, model.table, each.column): (model, each)
+        for model in models
+        for each in model.fields
+        if each.column is not None
+    }
+    # The table behind a list on both sides is masked as what it refers to.
+    joins = {model.name for model in models if model.name == model.table and model.name.startswith("_")}
+    found: list[OpenColumn] = []
+    for column in await columns_of(source):
+        if column.key not in known or column.generated or not column.personal:
+            continue
+        model, each = known[column.key]
+        if each.mask is None and each.proposed is None and model.name not in joins:
+            found.append(OpenColumn(model.name, each.name, column, each.is_id))
+    return Columns(found, {key: each.mask for key, (_, each) in known.items() if each.mask is not None})
+
+
+async def _counted(
+    source: Connection, table: tuple[str, str], columns: Sequence[OpenColumn]
+) -> Mapping[Key, Sample]:
+    counts: list[str] = []
+    for each in columns:
+        name = f"{quoted(each.column.column)}::text"
+        matching = (f"count(*) FILTER (WHERE {name} ~ '{like}')" for like in (_EMAIL, _PHONE, _ID))
+        counts += [f"count({name})", f"count(DISTINCT {name})", *matching]
+    chosen = ", ".join(quoted(each.column.column) for each in columns)
+    query = f"SELECT {', '.join(counts)} FROM (SELECT {chosen} FROM {quoted(*table)} LIMIT {_ROWS}) s"
+    try:
+        async with source.transaction():
+            row = tuple(await source.fetchrow(query))
+    except asyncpg.PostgresError:
+        # A role that may not read the table, or one that is too slow: names and types are left.
+        return {}
+    return {each.column.key: Sample(*row[place * 5 : place * 5 + 5]) for place, each in enumerate(columns)}
