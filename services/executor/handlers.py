@@ -20,6 +20,7 @@ from shared.crash_points import inside
 from shared.jobs.handlers import accept_stage, cancel_stage
 from shared.jobs.job import Job
 from shared.messaging.inbox import Handlers
+from shared.reading.twice import reading_for
 
 HANDLERS: Handlers = {
     RunExecutorStage: accept_stage,
@@ -31,6 +32,7 @@ HANDLERS: Handlers = {
 async def run_stage(tools: Tools, job: Job, task: Task) -> Facts:
     """Do the stage that the task is for. Raises `Failure` for a verdict of no."""
     await tools.secrets.prepare(job.project)
+    reading_for(f"project {job.project.id}")
     with inside(task.stage):
         return await _stage(tools, job, task)
 

@@ -9,6 +9,7 @@ from shared.prisma.blocks import Unreadable, read_fragment
 from shared.prisma.parser import InvalidSchema, PrismaSchema
 from shared.prisma.unified import unify
 from shared.reading.readers import ReaderEnded, readers
+from shared.reading.twice import GivenUp, read_twice
 
 
 class SchemaCheck:
@@ -50,7 +51,7 @@ class SchemaCheck:
         waiting = [own]
         while waiting:
             path = waiting.pop()
-            for system in sorted(_referred(path, fragments[path], library)):
+            for system in await _referred(path, fragments[path], library):
                 other = f"{system}.prisma"
                 if other not in fragments:
                     data = await self._content.get(library.packages[system])
@@ -72,12 +73,17 @@ def read_schema(data: bytes) -> str:
     return read_package(data).schema
 
 
-def _referred(path: str, schema: str, library: Library) -> set[str]:
+async def _referred(path: str, schema: str, library: Library) -> list[str]:
     try:
-        blocks = read_fragment(path, schema).blocks
-    except Unreadable:
+        named = await read_twice(path, read_names, path, schema)
+    except (Unreadable, GivenUp):
         # What cannot be read refers to nothing; the check itself says where.
-        return set()
+        return []
+    return sorted({library.owners[name] for name in named if name in library.owners})
+
+
+def read_names(path: str, schema: str) -> set[str]:
+    """The names that a fragment uses as types or reopens: a child calls it. Raises `Unreadable`."""
+    blocks = read_fragment(path, schema).blocks
     named = {member.type for block in blocks for member in block.fields}
-    named |= {block.name for block in blocks if block.extends is not None}
-    return {library.owners[name] for name in named if name in library.owners}
+    return named | {block.name for block in blocks if block.extends is not None}

@@ -9,17 +9,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from shared.bounds import DEPTH_MAX, OutOfBounds, bounded_size
+from shared.reading.progress import now_reading
+
 Kind = Literal["model", "view", "enum", "type", "datasource", "generator"]
 SCALARS = frozenset(
     {"String", "Boolean", "Int", "BigInt", "Float", "Decimal", "DateTime", "Json", "Bytes", "Unsupported"}
 )
 _OPENING = re.compile(rf"(?P<kind>{'|'.join(get_args(Kind))})\s+(?P<name>\w+)\s*\{{$")
-_STRING = r'"(?:\\.|[^"\\\n])*"'
-_COMMENT = re.compile(rf"{_STRING}|(?P<doc>///[^\n]*)|(?P<comment>//[^\n]*|/\*.*?\*/)", re.DOTALL)
+# Each takes what it begins to its end, also where that is missing: so that no text is gone through twice.
+_STRING = r'"(?:\\[^\n]|[^"\\\n])*+"?'
+_COMMENT = re.compile(rf"{_STRING}|(?P<doc>///[^\n]*)|(?P<comment>//[^\n]*|/\*.*?(?:\*/|\Z))", re.DOTALL)
 _TOKEN = re.compile(rf"{_STRING}|[\w@.]+|\S")
 _EXTENDS = re.compile(r"@extends\s+(?P<owner>\S+)")
 # Of these a block has one; of other attributes it may have several.
 _SINGLE = frozenset({"@@map", "@@schema", "@@id", "@@ignore"})
+
+
+LINE_CHARACTERS_MAX = 8_000
+_BRACKET = re.compile(r"[\[\](){}]")
 
 
 class Unreadable(ValueError):
@@ -28,6 +36,9 @@ class Unreadable(ValueError):
     def __init__(self, path: str, line: int, message: str) -> None:
         super().__init__(f"{path}:{line}: {message}")
         self.path, self.line, self.message = path, line, message
+
+    def __reduce__(self) -> tuple[type["Unreadable"], tuple[str, int, str]]:
+        return type(self), (self.path, self.line, self.message)
 
 
 @dataclass(frozen=True)
@@ -132,16 +143,44 @@ class _Line:
 
 def read_fragment(path: str, text: str) -> Fragment:
     """Take a file apart. What stands outside of blocks is kept as lines. Raises `Unreadable`."""
+    now_reading(path)
+    _bound(path, text)
     lines = tuple(text.split("\n"))
     return Fragment(path, lines, tuple(_blocks(path, _read_lines(text))))
 
 
+def _bound(path: str, text: str) -> None:
+    """Raises `Unreadable` for what is larger, wider or deeper than Prisma's parser can be given."""
+    try:
+        bounded_size(text)
+    except OutOfBounds as error:
+        raise Unreadable(path, 1, str(error)) from None
+    depth = 0
+    for number, line in enumerate(_COMMENT.sub(_without_comment, text).split("\n"), start=1):
+        if len(line) > LINE_CHARACTERS_MAX:
+            raise Unreadable(path, number, f"a line has more than {LINE_CHARACTERS_MAX} characters")
+        for sign in _BRACKET.findall(line):
+            depth = depth + 1 if sign in "([{" else max(0, depth - 1)
+            if depth > DEPTH_MAX:
+                raise Unreadable(path, number, f"brackets are nested more than {DEPTH_MAX} deep")
+
+
+def _without_comment(found: re.Match[str]) -> str:
+    """Neither words of comments nor of texts: a text may hold brackets."""
+    if found["doc"] is not None or found["comment"] is not None:
+        return "\n" * found[0].count("\n")
+    return '"' + "_" * (len(found[0]) - 1)
+
+
 def _read_lines(text: str) -> list[_Line]:
     docs: dict[int, list[str]] = {}
+    number, counted = 0, 0
 
     def uncomment(found: re.Match[str]) -> str:
+        nonlocal number, counted
         if found["doc"] is not None:
-            number = text.count("\n", 0, found.start())
+            number += text.count("\n", counted, found.start())
+            counted = found.start()
             docs.setdefault(number, []).append(found["doc"][3:].strip())
             return ""
         return found[0] if found["comment"] is None else "\n" * found[0].count("\n")
@@ -154,12 +193,13 @@ def _read_lines(text: str) -> list[_Line]:
 
 
 def _blocks(path: str, lines: list[_Line]) -> Iterator[Block]:
-    number, lead = 0, 0
+    number, lead, documented = 0, 0, False
     while number < len(lines):
         opening = _OPENING.match(lines[number].code)
+        documented = documented or bool(lines[number].docs)
         if opening is None:
-            if lines[number].code or (lines[number].bare and not _docs(lines[lead : number + 1])):
-                lead = number + 1
+            if lines[number].code or (lines[number].bare and not documented):
+                lead, documented = number + 1, False
             number += 1
             continue
         end = next((at for at in range(number + 1, len(lines)) if lines[at].code == "}"), None)
@@ -175,6 +215,7 @@ def _blocks(path: str, lines: list[_Line]) -> Iterator[Block]:
             end=end,
         )
         number = lead = end + 1
+        documented = False
 
 
 def _members(lines: list[_Line], start: int, end: int) -> Iterator[Member]:

@@ -12,6 +12,8 @@ from shared.prisma.wasm import Instance, Panicked, load, on_thread
 Files = Mapping[str, str]
 """Schema files: path to text."""
 
+_PROBLEMS_MAX = 200
+_MESSAGE_CHARACTERS_MAX = 2000
 _DATASOURCE = re.compile(r"^\s*datasource\s+\w+\s*\{")
 _URL = re.compile(r"^\s*(url|directUrl|shadowDatabaseUrl)\s*=")
 
@@ -42,6 +44,9 @@ class InvalidSchema(ValueError):
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
 
+    def __reduce__(self) -> tuple[type["InvalidSchema"], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
 
 class PrismaSchema:
     """The official parser in this process. Each call raises `Reject` when the parser cannot be had."""
@@ -58,9 +63,13 @@ class PrismaSchema:
 
     async def lint(self, files: Files) -> tuple[Problem, ...]:
         """Everything that is wrong or worth a warning, in the order of the files."""
-        given = dict(_pairs(files))
-        found = await on_thread(self._call, "lint", list(given.items()))
-        order = {path: number for number, path in enumerate(files)}
+        return await on_thread(self._linted, dict(_pairs(files)))
+
+    def _linted(self, given: Files) -> tuple[Problem, ...]:
+        found = self._call("lint", list(given.items()))
+        # There may be one for each character, and nobody reads them all: errors first.
+        found.sort(key=lambda each: (bool(each["is_warning"]), each["file_name"], each["start"]))
+        order = {path: number for number, path in enumerate(given)}
         problems = [
             Problem(
                 file=each["file_name"],
@@ -68,7 +77,7 @@ class PrismaSchema:
                 message=_sentence(each["text"]),
                 severity="warning" if each["is_warning"] else "error",
             )
-            for each in found
+            for each in found[:_PROBLEMS_MAX]
         ]
         return tuple(sorted(set(problems), key=lambda each: (order[each.file], each.line, each.message)))
 
@@ -164,4 +173,5 @@ def _line(text: str, offset: int) -> int:
 
 
 def _sentence(text: str) -> str:
-    return " ".join(text.removeprefix("Error validating: ").split())
+    said = " ".join(text.removeprefix("Error validating: ").split())
+    return said if len(said) <= _MESSAGE_CHARACTERS_MAX else said[:_MESSAGE_CHARACTERS_MAX] + " …"

@@ -3,10 +3,14 @@
 wasmtime itself comes with the first of them: a service that has had no schema yet does without its memory.
 
 One thread for all of them, because wasmtime keeps the error of a callback in one place for the whole process.
+
+A module is a wall by itself: what breaks down in it is an error here and nothing else, so that people's schemas
+need no child of their own. It has bounds of memory and of time.
 """
 
 import asyncio
 import atexit
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,8 +26,15 @@ if TYPE_CHECKING:
 
 _THREAD = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prisma")
 _ADDRESS = 0xFFFFFFFF
+CALL_S_MAX = 20.0
+"""Of one call, from the first instruction to the last: others wait for it."""
+_MEMORY_BYTES_MAX = 1 << 30
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+_engines: list["wasmtime.Engine"] = []
+"""Those of the modules that were loaded."""
 
 
 class Undefined:
@@ -40,13 +51,34 @@ class Panicked(RuntimeError):
     """The module broke down: its instance is of no use any more, and another one is."""
 
 
+class TookTooLong(Panicked):
+    """The module did not answer in time."""
+
+
 class PinMoved(RuntimeError):
     """The module wants other imports than those that were written for the pinned version."""
 
 
 async def on_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Call what runs WebAssembly without blocking the event loop."""
-    return await asyncio.get_running_loop().run_in_executor(_THREAD, partial(function, *args, **kwargs))
+    """Call what runs WebAssembly without blocking the event loop. A call of a module ends in `CALL_S_MAX`."""
+    job = partial(_within_time, partial(function, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, job)
+
+
+def _within_time(function: Callable[[], _T]) -> _T:
+    timer = threading.Timer(CALL_S_MAX, _interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        return function()
+    finally:
+        timer.cancel()
+
+
+def _interrupt() -> None:
+    """End the call that is under way: there is one at the most."""
+    for engine in _engines:
+        engine.increment_epoch()
 
 
 @dataclass(frozen=True)
@@ -78,7 +110,9 @@ def load(archive: Archive) -> Compiled:
     config = wasmtime.Config()
     config.wasm_reference_types = True
     config.cache = str(settings)
+    config.epoch_interruption = True
     engine = wasmtime.Engine(config)
+    _engines.append(engine)
     module = wasmtime.Module(engine, data)
     # Left to the interpreter's end, they find wasmtime itself half gone, and say so.
     for each in (engine, module):
@@ -106,6 +140,9 @@ class Instance:
             )
         self.broken = False
         self._store = wasmtime.Store(compiled.engine)
+        self._store.set_limits(memory_size=_MEMORY_BYTES_MAX)
+        # Its start is a call too.
+        self._store.set_epoch_deadline(1)
         linker = wasmtime.Linker(compiled.engine)
         for each in compiled.module.imports:
             assert isinstance(each.type, wasmtime.FuncType)
@@ -120,10 +157,13 @@ class Instance:
         """Call an export. Raises `Panicked`, after which the instance must not be used again."""
         if self.broken:
             raise Panicked("this instance broke down before")
+        self._store.set_epoch_deadline(1)
         try:
             return self._exports[name](self._store, *arguments)
         except Exception as error:
             self.broken = True
+            if _was_interrupted(error):
+                raise TookTooLong(f"it took more than {CALL_S_MAX:g} s") from error
             raise error if isinstance(error, Panicked) else Panicked(str(error)) from error
 
     def close(self) -> None:
@@ -175,3 +215,9 @@ class Instance:
         self._table.set(self._store, 0, UNDEFINED)
         for offset, value in enumerate((UNDEFINED, None, True, False)):
             self._table.set(self._store, first + offset, value)
+
+
+def _was_interrupted(error: Exception) -> bool:
+    import wasmtime
+
+    return isinstance(error, wasmtime.Trap) and error.trap_code == wasmtime.TrapCode.INTERRUPT

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 
 SCRIPT_BYTES_MAX = 1 << 20
+MARK = "\ufeff"
+"""What editors put at the beginning of a file; it is no SQL."""
 DEPTH_MAX = 50
 """Of brackets, and of comments inside each other."""
 CHAIN_TOKENS_MAX = 5_000
@@ -104,3 +106,18 @@ def _behind_comment(text: str, at: int) -> int:
         if depth > DEPTH_MAX:
             raise TooMuch(f"comments are nested more than {DEPTH_MAX} deep", mark.start())
     return at
+
+
+def is_empty(text: str) -> bool:
+    """Whether there is nothing to run in it: comments, layout and semicolons at the most."""
+    at = 1 if text.startswith(MARK) else 0
+    try:
+        while (token := _TOKENS.match(text, at)) is not None:
+            at = token.end()
+            if token.lastgroup == "comment":
+                at = _behind_comment(text, at)
+            elif token.lastgroup not in ("gap", "end"):
+                return False
+    except TooMuch:
+        return False
+    return True

@@ -11,11 +11,9 @@ import postgast
 from google.protobuf.message import DecodeError
 from postgast import pg_query_pb2
 
-from shared.sql.bounds import TooMuch, bound_sql
+from shared.sql.bounds import MARK, TooMuch, bound_sql
 from shared.sql.tree import inner
 
-MARK = "\ufeff"
-"""What editors put at the beginning of a file; it is no SQL."""
 _COPIES = re.compile(r"\bCOPY\b", re.IGNORECASE)
 _FROM_STDIN = re.compile(r"\bFROM\s++STDIN\b", re.IGNORECASE)
 
@@ -35,6 +33,9 @@ class Unreadable(ValueError):
     def __init__(self, fault: Fault) -> None:
         super().__init__(f"line {fault.line}: {fault.reason}")
         self.fault = fault
+
+    def __reduce__(self) -> tuple[type["Unreadable"], tuple[Fault]]:
+        return type(self), (self.fault,)
 
 
 NO_ROWS_FROM_STDIN = ("COPY … FROM STDIN has nobody who sends the rows", "write INSERT … VALUES")

@@ -9,12 +9,15 @@ from typing import Any
 from postgast import pg_query_pb2
 
 from shared.sql.actions import Action
+from shared.sql.bounds import MARK
 from shared.sql.names import quoted
-from shared.sql.parsing import MARK, NO_ROWS_FROM_STDIN, Fault, Unreadable, parse
+from shared.sql.parsing import NO_ROWS_FROM_STDIN, Fault, Unreadable, parse
 from shared.sql.reading import actions_of
 from shared.sql.tree import inner, kind, strings
 
 DEFAULT_SCHEMA = "public"
+_WORDS = 3
+"""Of a statement: as many as anybody asks for."""
 _ENDS_TRANSACTION = re.compile(r"\b(COMMIT|ROLLBACK)\b(?!\s+(DROP|DELETE|PRESERVE)\b)", re.IGNORECASE)
 _NEVER_IN_TRANSACTION = frozenset(
     {"AlterSystemStmt", "CreatedbStmt", "DropdbStmt", "CreateTableSpaceStmt", "DropTableSpaceStmt"}
@@ -54,7 +57,7 @@ class Statement:
     schema: str
     node: Any = field(compare=False, repr=False)
     tokens: tuple[str, ...] = field(repr=False)
-    """Words and plain names in capitals; a string is `''`."""
+    """The first words, of names and strings too: words and plain names in capitals; a string is `''`."""
 
     @cached_property
     def actions(self) -> tuple[Action, ...]:
@@ -213,7 +216,7 @@ def read_statements(sql: str, schema: str = DEFAULT_SCHEMA) -> tuple[Statement, 
     for each in parse(sql):
         line += sql.count("\n", counted, each.start)
         counted = each.start
-        words = tuple(_word(sql[token.start : token.end]) for token in each.tokens)
+        words = tuple(_word(sql[token.start : token.end]) for token in each.tokens[:_WORDS])
         text = sql[each.start : each.end]
         statements.append(Statement(line, text, each.start, each.after, schema, each.node, words))
     return tuple(statements)
@@ -237,14 +240,6 @@ def parts_of(sql: str) -> tuple[Part, ...]:
         return read_script(sql).parts()
     except Unreadable:
         return (Part(sql, 0),)
-
-
-def is_empty(sql: str) -> bool:
-    """Whether there is nothing to run in it, comments at the most."""
-    try:
-        return not parse(sql)
-    except Unreadable:
-        return False
 
 
 def faults_of(sql: str) -> tuple[Fault, ...]:

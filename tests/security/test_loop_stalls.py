@@ -12,9 +12,9 @@ from functools import partial
 
 import pytest
 
+from services.executor.clients.reading import read_in_child
 from services.executor.stages.config_merge import UnreadableConfig, merge_config
 from services.executor.stages.impact import read_rules
-from services.executor.stages.reading import read_in_child
 from services.registry.domain.gate import Library
 from services.registry.reading import judge_package, read_outline
 from shared.declarations import parse_toml

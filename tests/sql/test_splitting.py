@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.sql.bounds import is_empty
 from shared.sql.parsing import Unreadable
-from shared.sql.script import IndexBuild, alone_in, faults_of, is_empty, parts_of, read_script
+from shared.sql.script import IndexBuild, alone_in, faults_of, parts_of, read_script
 
 PIECES = (
     "SELECT 1",

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 import asyncpg
 
 from services.executor.clients import index_builds
-from services.executor.clients.migration_files import Migration
+from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.migration_table import FencingToken, MigrationTable, Row, locked, reading
 from services.executor.clients.misfits import finding, misfits, script_faults
 from services.executor.clients.postgres import LOCKED, TRANSIENT, words
+from services.executor.clients.reading import read_in_child
+from services.executor.clients.scripts import outline_of
 from shared.contracts.facts import AppliedMigration
 from shared.contracts.stages import Finding
 from shared.crash_points import around
 from shared.errors import Failure, Retry
 from shared.messaging.backoff import delays_s
-from shared.sql.script import Part, Statement, alone_in, parts_of
+from shared.sql.script import Part, Statement
 
 # It waits for others' transactions and nobody waits for it, so it may take its time.
 ALONE = "SET lock_timeout = '600s'; SET statement_timeout = 0"
@@ -93,7 +95,7 @@ async def _unfit(
     run: Collection[str],
     judged: Collection[str],
 ) -> list[Finding]:
-    found = misfits(rows, by_folder, run)
+    found = await _misfits(rows, by_folder, run)
     if not rows and not await table.is_there() and await table.user_tables():
         cure = "baseline it: prisma migrate resolve --applied <each migration that it has>"
         found = [
@@ -101,14 +103,25 @@ async def _unfit(
         ]
     done = {row.name for row in rows if row.applied}
     pending = [each for name, each in by_folder.items() if name in judged and name not in done]
-    # Long scripts take seconds to judge, and leases go on meanwhile.
-    return found + await asyncio.to_thread(script_faults, pending)
+    for each in pending:
+        found += await read_in_child(each.path, script_faults, [each])
+    return found
+
+
+async def _misfits(
+    rows: Sequence[Row], by_folder: Mapping[str, Migration], run: Collection[str]
+) -> list[Finding]:
+    if any(row.unfinished for row in rows):
+        # Then scripts are read.
+        return await read_in_child(FOLDER, misfits, rows, by_folder, run)
+    return misfits(rows, by_folder, run)
 
 
 async def _apply_one(
     table: MigrationTable, migration: Migration, begun: Row | None, patience: Patience
 ) -> None:
-    alone, parts = alone_in(migration.sql), parts_of(migration.sql)
+    outline = await outline_of(f"{migration.path}/migration.sql", migration.sql)
+    alone, parts = outline.alone, outline.parts
     if alone is not None:
         await _apply_alone(table, migration, alone, begun, patience)
     elif len(parts) == 1:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.migration_table import Row
 from shared.contracts.stages import Finding
-from shared.sql.concerns import grouped
+from shared.reading.progress import now_reading
+from shared.sql.concerns import Concern, grouped
 from shared.sql.permitted import refused_in
 from shared.sql.script import alone_in, faults_of, read_statements
 
@@ -41,6 +42,7 @@ def script_faults(migrations: Collection[Migration]) -> list[Finding]:
     found: list[Finding] = []
     for each in migrations:
         path = each.path
+        now_reading(f"{path}/migration.sql")
         if len(each.folder.encode()) > _NAME_BYTES_MAX:
             found.append(finding(path, "Prisma keeps no name longer than 255 bytes.", "shorten the name"))
         for fault in faults_of(each.sql):
@@ -60,7 +62,7 @@ def not_permitted(migrations: Iterable[Migration]) -> list[Finding]:
         (f"{each.path}/{name}", concern)
         for each in migrations
         for name, sql in (("migration.sql", each.sql), ("down.sql", each.down_sql or ""))
-        for concern in refused_in(sql)
+        for concern in _refused_in(f"{each.path}/{name}", sql)
     ]
     # What cannot be read at all is told by its line, with the other faults of a script.
     return [
@@ -69,7 +71,13 @@ def not_permitted(migrations: Iterable[Migration]) -> list[Finding]:
     ]
 
 
+def _refused_in(path: str, sql: str) -> tuple[Concern, ...]:
+    now_reading(path)
+    return refused_in(sql)
+
+
 def _down_faults(path: str, sql: str) -> Iterator[Finding]:
+    now_reading(path)
     faults = faults_of(sql)
     for fault in faults:
         yield finding(f"{path}:{fault.line}", f"{fault.reason}.", fault.cure)

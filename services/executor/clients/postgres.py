@@ -3,6 +3,7 @@
 A URL may carry Prisma's own parameters (`?schema=…`, `connection_limit=…`); PostgreSQL knows none of them.
 """
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -21,6 +22,7 @@ from shared.clients.libpq import UnusableUrl
 from shared.clients.postgres import connect
 from shared.crash_points import around
 from shared.errors import Retry
+from shared.sql.bounds import is_empty
 from shared.sql.names import literal as literal
 from shared.sql.names import quoted as quoted
 
@@ -170,11 +172,8 @@ async def _close(connection: Connection) -> None:
 
 async def execute_script(connection: Connection, sql: str) -> None:
     """Run a script as one simple query; one of comments alone does nothing."""
-    # PostgreSQL's parser takes a tenth of the executor's memory: it comes with the first script.
-    from shared.sql.script import is_empty
-
     # asyncpg fails on the server's answer that there was nothing to run.
-    if not is_empty(sql):
+    if not await asyncio.to_thread(is_empty, sql):
         await connection.execute(sql)
 
 

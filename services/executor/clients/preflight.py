@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from services.executor.clients.migration_files import Migration
+from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.misfits import finding
 from services.executor.clients.postgres import Connection, session
+from services.executor.clients.reading import read_in_child
 from services.executor.clients.script_needs import Extension, Needs, Provided, needs_of
 from services.executor.clients.surroundings import CONNECTIONS
 from shared.clients.database_urls import schema_of
@@ -79,7 +80,7 @@ async def lacking(url: str, pending: Sequence[Migration]) -> list[Finding]:
     if not pending:
         return []
     schema = schema_of(url)
-    needs = needs_of(pending, schema)
+    needs = await read_in_child(FOLDER, needs_of, pending, schema)
     async with session(url) as connection:
         server = await connection.fetchrow(_SERVER, schema, _ADMINISTRATORS)
         return [

@@ -1,5 +1,6 @@
 """Ask a database's rows what an upgrade will find there: reads only, in one snapshot, in bounded time."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -52,7 +53,8 @@ async def ask(
         await connection.execute("SET LOCAL row_security = off")
         asker = await asker_of(connection, schema_of(url))
         before = dict(asker.relations.tables)
-        questions = [asker.of(statement) for statement in statements]
+        # Expressions are written out for it: much work for many statements.
+        questions = await asyncio.to_thread(_questions, asker, statements)
         asking = _Asking(connection, question_s, time.monotonic() + all_s)
         every = [question for asked in questions for question in asked]
         answered = iter(await asking.answers(every, asker.relations.steps))
@@ -65,6 +67,11 @@ async def ask(
         }
         counted = await _rows(connection, sorted(touched))
         return Answers(tuple(found), {shown(table): rows for table, rows in counted.items()})
+
+
+def _questions(asker: Asker, statements: Sequence[Statement]) -> list[list[Question]]:
+    """Each statement's questions, in their order."""
+    return [asker.of(statement) for statement in statements]
 
 
 def _worth_telling(answers: Sequence[tuple[Question, Probe]]) -> Iterator[Probe]:

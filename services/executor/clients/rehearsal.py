@@ -1,6 +1,5 @@
 """Migrations and their ways down, gone through in a database without rows that has production's schema."""
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,6 +7,8 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from services.executor.clients.postgres import Connection, described, execute_script, session, words
+from services.executor.clients.reading import read_in_child
+from services.executor.clients.scripts import path_of, refusals_of
 from services.executor.clients.shape import shape
 from services.executor.domain.descriptions import differences
 from services.executor.domain.things import Shape, Thing
@@ -28,7 +29,6 @@ from shared.sql.actions import (
     Setting,
     Write,
 )
-from shared.sql.permitted import refused_in
 from shared.sql.reading import BORDER
 from shared.sql.script import Statement, alone_in
 
@@ -108,10 +108,10 @@ async def _rehearse(connection: Connection, step: Step) -> Rehearsed:
     made = undoing.script() if build is None else _concurrently(undoing.script())
     down_sql = step.down_sql if step.down_sql is not None else made
     # What is made from the Project's own objects may be what no Release may bring: it is not tried either.
-    refused = await asyncio.to_thread(refused_in, down_sql)
+    refused = await refusals_of(path_of(step.folder, "down.sql"), down_sql)
     left = tuple(f"line {each.line} must not run: {each.reason}" for each in refused)
     if not left:
-        left = await _left(connection, step.statements, down_sql, lines)
+        left = await _left(connection, step, down_sql, lines)
     return Rehearsed(
         down_sql, left=left[:_DIFFERENCES_SHOWN], gone=tuple(each for each in undoing.gone if each in start)
     )
@@ -156,11 +156,9 @@ async def _go_up(
     return None
 
 
-async def _left(
-    connection: Connection, statements: Sequence[Statement], down_sql: str, lines: tuple[str, ...]
-) -> tuple[str, ...]:
+async def _left(connection: Connection, step: Step, down_sql: str, lines: tuple[str, ...]) -> tuple[str, ...]:
     """What differs from before once the way down was taken; it is taken back afterwards."""
-    alone = alone_in(down_sql) is not None
+    alone = await read_in_child(path_of(step.folder, "down.sql"), alone_in, down_sql) is not None
     transaction = None if alone else connection.transaction()
     if transaction is not None:
         await transaction.start()
@@ -173,7 +171,7 @@ async def _left(
         if transaction is not None:
             await transaction.rollback()
     differing = differences(lines, now)
-    again = await _go_up(connection, statements, None) if alone else None
+    again = await _go_up(connection, step.statements, None) if alone else None
     if again is not None and not differing:
         return (f"the migration does not run again after it: line {again[0]}: {again[1]}",)
     return tuple(differing[:_DIFFERENCES_SHOWN])

@@ -1,8 +1,7 @@
 """Undo migrations by their down.sql, newest first, where no row is lost by it."""
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
@@ -14,9 +13,11 @@ from services.executor.clients.migration_table import FencingToken, MigrationTab
 from services.executor.clients.migrations import ALONE, patiently
 from services.executor.clients.misfits import finding, not_permitted
 from services.executor.clients.postgres import TRANSIENT, Connection, execute_script, words
+from services.executor.clients.reading import read_in_child
+from services.executor.clients.scripts import alone_of
 from shared.contracts.stages import Finding
 from shared.errors import Failure
-from shared.sql.script import IndexBuild, alone_in
+from shared.sql.script import Statement
 
 _RESTORE = "run roll-back --restore-backup"
 
@@ -38,15 +39,19 @@ async def revert(
                 await _settle(table, row, by_folder[row.name])
         undoing = [row for row in reversed(await table.rows()) if row.applied and row.name in by_folder]
         _require_down([by_folder[row.name] for row in undoing])
-        await asyncio.to_thread(_require_permitted, [by_folder[row.name] for row in undoing])
-        downs = [(row, by_folder[row.name].down_sql or "") for row in undoing]
-        for alone, group in groupby(downs, key=lambda down: alone_in(down[1]) is not None):
+        await _require_permitted([by_folder[row.name] for row in undoing])
+        # Read before rows are locked: whoever waits for a reader must not keep others waiting.
+        downs = [
+            _Down(row, by_folder[row.name].down_sql or "", await alone_of(by_folder[row.name]))
+            for row in undoing
+        ]
+        for alone, group in groupby(downs, key=lambda down: down.alone is not None):
             batch = list(group)
             if not alone:
                 await patiently(table, _names(batch), partial(_revert_batch, table, batch, kept))
                 continue
-            for row, down_sql in batch:
-                await patiently(table, row.name, partial(_revert_alone, table, row, down_sql))
+            for down in batch:
+                await patiently(table, down.row.name, partial(_revert_alone, table, down))
     return [row.name for row in undoing]
 
 
@@ -60,20 +65,28 @@ def _require_down(migrations: Sequence[Migration]) -> None:
         )
 
 
-def _require_permitted(migrations: Sequence[Migration]) -> None:
+async def _require_permitted(migrations: Sequence[Migration]) -> None:
     """The branch may have changed since the ways down were judged and tried."""
-    found = not_permitted([replace(migration, sql="") for migration in migrations])
+    found = [
+        finding
+        for each in migrations
+        for finding in await read_in_child(f"{each.path}/down.sql", not_permitted, [replace(each, sql="")])
+    ]
     if found:
         raise Failure("a down.sql must not run", *found)
 
 
-def _names(batch: Sequence[tuple[Row, str]]) -> str:
-    return ", ".join(row.name for row, _ in batch)
+@dataclass(frozen=True)
+class _Down:
+    """A way down; `alone` is the statement for which it runs outside of a transaction."""
+
+    row: Row
+    sql: str
+    alone: Statement | None
 
 
-def _alone(down_sql: str) -> IndexBuild | None:
-    statement = alone_in(down_sql)
-    return None if statement is None else statement.index_build
+def _names(batch: Sequence[_Down]) -> str:
+    return ", ".join(down.row.name for down in batch)
 
 
 def _require_whole(rows: Sequence[Row]) -> None:
@@ -94,7 +107,7 @@ def _require_whole(rows: Sequence[Row]) -> None:
 
 async def _settle(table: MigrationTable, row: Row, migration: Migration) -> None:
     """A try that ended in a crash: what it did outside a transaction is applied, or taken away."""
-    statement = alone_in(migration.sql)
+    statement = await alone_of(migration, "migration.sql")
     build = None if statement is None else statement.index_build
     if not row.ours:
         await table.roll_back(row.id)
@@ -104,13 +117,14 @@ async def _settle(table: MigrationTable, row: Row, migration: Migration) -> None
         await table.forget(row.id)
 
 
-async def _revert_batch(table: MigrationTable, batch: Sequence[tuple[Row, str]], kept: losses.Tables) -> None:
+async def _revert_batch(table: MigrationTable, batch: Sequence[_Down], kept: losses.Tables) -> None:
     connection = table.connection
     async with connection.transaction():
         await losses.freeze(connection, kept)
         before = await losses.count(connection, kept)
-        for row, down_sql in batch:
-            await _execute(connection, row, down_sql)
+        for down in batch:
+            row = down.row
+            await _execute(connection, row, down.sql)
             await connection.execute(table.noting(row.name))
             # After each, so that the finding names the one that loses.
             lost = losses.losses(before, await losses.count(connection, kept))
@@ -122,14 +136,15 @@ async def _revert_batch(table: MigrationTable, batch: Sequence[tuple[Row, str]],
             await table.forget(row.id)
 
 
-async def _revert_alone(table: MigrationTable, row: Row, down_sql: str) -> None:
-    build, connection = _alone(down_sql), table.connection
+async def _revert_alone(table: MigrationTable, down: _Down) -> None:
+    row, connection = down.row, table.connection
+    build = None if down.alone is None else down.alone.index_build
     await connection.execute(ALONE)
     if build is None or not await index_builds.is_done(connection, build):
         if build is not None and build.creates:
             await index_builds.drop_invalid(connection, build)
         try:
-            await _execute(connection, row, down_sql)
+            await _execute(connection, row, down.sql)
         except Failure:
             if build is not None and build.creates:
                 await index_builds.drop_invalid(connection, build)

@@ -1,8 +1,10 @@
 """A database's tables, rules and views as foretelling starts from them; reads catalogues only."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.executor.clients.postgres import Connection
+from services.executor.clients.reading import read_in_child
 from services.executor.domain.partitions import Partitions
 from services.executor.domain.questions import Asker
 from services.executor.domain.relations import Relations
@@ -86,13 +88,14 @@ async def asker_of(connection: Connection, schema: str) -> Asker:
             keys[table] = (*keys.get(table, ()), column)
     views = {(row["nspname"], row["relname"]): row for row in await connection.fetch(_VIEWS)}
     plain = frozenset(table for table, row in views.items() if not row["filled"])
+    filled = {table: row["query"] for table, row in views.items() if row["filled"]}
     return Asker(
         Relations.of(columns, defaults, schema, own, plain),
         keys,
         Standing(await _rules(connection, schema)),
         {(row["nspname"], row["relname"]) for row in await connection.fetch(_TRIGGERED)},
         await _partitions(connection),
-        {table: _query(row["query"]) for table, row in views.items() if row["filled"]},
+        await read_in_child("the database's views", read_queries, filled),
     )
 
 
@@ -102,10 +105,19 @@ async def _rules(connection: Connection, schema: str) -> list[Rule]:
         SetNotNull((row["nspname"], row["relname"]), row["attname"])
         for row in await connection.fetch(_NOT_NULLS)
     ]
-    for row in await connection.fetch(_RULES):
-        for statement in read_statements(row["statement"], schema):
-            rules += [each for each in statement.actions if isinstance(each, AddConstraint | CreateIndex)]
-    return rules
+    printed = [row["statement"] for row in await connection.fetch(_RULES)]
+    return rules + await read_in_child("the database's rules", read_rules, printed, schema)
+
+
+def read_rules(printed: Sequence[str], schema: str) -> list[Rule]:
+    """The rules that these statements make: a child calls it."""
+    return [
+        action
+        for each in printed
+        for statement in read_statements(each, schema)
+        for action in statement.actions
+        if isinstance(action, AddConstraint | CreateIndex)
+    ]
 
 
 async def _partitions(connection: Connection) -> Partitions:
@@ -119,6 +131,11 @@ async def _partitions(connection: Connection) -> Partitions:
         if row["default_name"] is not None:
             found.defaults[table] = (row["default_schema"], row["default_name"])
     return found
+
+
+def read_queries(views: Mapping[Table, str]) -> dict[Table, Any]:
+    """The parser's node of each view's query: a child calls it."""
+    return {table: _query(definition) for table, definition in views.items()}
 
 
 def _query(definition: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from postgast import pg_query_pb2
 
 from services.executor.clients.migration_files import Migration
+from shared.reading.progress import now_reading
 from shared.sql.actions import (
     Action,
     AddColumn,
@@ -97,6 +98,7 @@ def needs_of(migrations: Sequence[Migration], schema: str = DEFAULT_SCHEMA) -> N
     """
     needs = Needs()
     for migration in migrations:
+        now_reading(f"{migration.path}/migration.sql")
         try:
             statements = read_statements(migration.sql, schema)
         except Unreadable:

@@ -1,8 +1,12 @@
 """What a database's triggers, rules and functions set off, as its catalogues have them."""
 
+from collections.abc import Sequence
+
 from services.executor.clients.catalogue import NOT_OURS, not_extension
 from services.executor.clients.postgres import Connection, session
+from services.executor.clients.reading import read_in_child
 from services.executor.domain.reach import Body, Reach
+from shared.reading.progress import now_reading
 from shared.sql.columns import shown
 
 _FUNCTIONS = f"""
@@ -44,11 +48,21 @@ async def reach_of(url: str) -> Reach:
 async def reach(connection: Connection) -> Reach:
     """The same over a connection of the caller's."""
     found = Reach()
-    for row in await connection.fetch(_FUNCTIONS):
-        found.add(row["name"], Body.of(row["definition"]))
+    functions = [(row["name"], row["definition"]) for row in await connection.fetch(_FUNCTIONS)]
+    for name, body in await read_in_child("the database's functions", read_bodies, functions):
+        found.add(name, body)
     for row in await connection.fetch(_FIRED):
         table = (row["schema"], row["table"])
         found.fired[table] = (*found.fired.get(table, ()), row["function"])
     found.foreign = {(row["schema"], row["table"]) for row in await connection.fetch(_FOREIGN)}
     found.owned = {shown((row["schema"], row["name"])) for row in await connection.fetch(_OWNED)}
+    return found
+
+
+def read_bodies(functions: Sequence[tuple[str, str]]) -> list[tuple[str, Body]]:
+    """Each function's name and body, of its name and definition: a child calls it."""
+    found = []
+    for name, definition in functions:
+        now_reading(f"function {name}")
+        found.append((name, Body.of(definition)))
     return found

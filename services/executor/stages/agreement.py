@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.executor.stages.reading import read_in_child
+from services.executor.clients.reading import read_in_child
 from shared.clients.git import Git
 from shared.contracts.projects import Project
 from shared.contracts.refusals import Refusal

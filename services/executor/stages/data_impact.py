@@ -7,6 +7,8 @@ from pathlib import Path
 from services.executor.clients import probes, squawk
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import server_version
+from services.executor.clients.reading import read_in_child
+from services.executor.clients.scripts import path_of, statements_of
 from services.executor.clients.surroundings import room_in, surroundings
 from shared.contracts.facts import PlannedMigration
 from shared.contracts.impact import MigrationImpact, SqlRisk, StatementImpact
@@ -17,7 +19,7 @@ from shared.sql.columns import shown
 from shared.sql.parsing import Unreadable
 from shared.sql.permitted import concerns_of
 from shared.sql.scene import Known, Scene
-from shared.sql.script import Statement, read_statements
+from shared.sql.script import Statement
 
 _CONTRACT_CURE = (
     "ask who publishes the System for a release that lists the migration under [migrations] contract in"
@@ -38,16 +40,18 @@ async def foresee(
     if not migrations:
         return ()
     ordered = in_deploy_order(migrations)
-    scripts = {each.folder: _read(each) for each in ordered}
+    scripts = {each.folder: await _read(each) for each in ordered}
     scene = Scene(known)
-    classed = {folder: classify(statements, scene) for folder, statements in scripts.items()}
+    classed = {
+        folder: await asyncio.to_thread(classify, statements, scene) for folder, statements in scripts.items()
+    }
     _refuse_broken(ordered, classed)
     version = await server_version(url)
     lints = await squawk.lint({each.folder: each.sql for each in ordered}, server_version=version)
     around = await surroundings(url, scripts, classed, room_bytes=room_in(scratch))
     answers = await probes.ask(url, [each for statements in scripts.values() for each in statements])
     found = iter(answers.probes)
-    risks = {each.folder: await asyncio.to_thread(_risks, each) for each in ordered}
+    risks = {each.folder: await read_in_child(path_of(each.folder), risks_of, each) for each in ordered}
     impacts: dict[str, MigrationImpact] = {}
     for folder, statements in classed.items():
         told = tuple(each.model_copy(update={"probes": next(found)}) for each in statements)
@@ -64,7 +68,11 @@ async def foresee(
 
 async def would_fail(url: str, migrations: Sequence[Migration]) -> list[Finding]:
     """A finding for each statement that the rows of now would make fail; `migrations` as they will run."""
-    placed = [(each, statement) for each in migrations for statement in read_statements(each.sql)]
+    placed = [
+        (each, statement)
+        for each in migrations
+        for statement in await statements_of(f"{each.path}/migration.sql", each.sql)
+    ]
     answers = await probes.ask(url, [statement for _, statement in placed])
     return [
         Finding(
@@ -84,9 +92,10 @@ def in_deploy_order(migrations: Sequence[PlannedMigration]) -> list[PlannedMigra
     return sorted(migrations, key=lambda each: each.contracting)
 
 
-def _read(migration: PlannedMigration) -> tuple[Statement, ...]:
+async def _read(migration: PlannedMigration) -> tuple[Statement, ...]:
+    path = path_of(migration.folder)
     try:
-        return read_statements(migration.sql)
+        return await statements_of(path, migration.sql)
     except Unreadable as error:
         finding = Finding(
             kind="migration",
@@ -102,7 +111,8 @@ def _touched(statements: Sequence[Statement]) -> set[str]:
     return {shown(table) for table in tables if table is not None}
 
 
-def _risks(migration: PlannedMigration) -> tuple[SqlRisk, ...]:
+def risks_of(migration: PlannedMigration) -> tuple[SqlRisk, ...]:
+    """What its scripts bring that a person should know of. Raises `Unreadable`."""
     found: list[SqlRisk] = []
     for script, sql in (("migration.sql", migration.sql), ("down.sql", migration.down_sql or "")):
         for each in concerns_of(sql):

@@ -1,6 +1,5 @@
 """Deploy: bring exactly the approved candidate to production, or nothing of it."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -8,6 +7,7 @@ from services.executor.clients import migrations
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.misfits import not_permitted
 from services.executor.clients.postgres import schema_digest, schema_is
+from services.executor.clients.reading import read_in_child
 from services.executor.clients.restore_drill import Backup, backed_up, drill
 from services.executor.clients.written_since import keep
 from services.executor.stages.approval import require_approved, require_proven_scripts
@@ -92,7 +92,12 @@ async def _require_unmoved(
     ]
     ours = {each.folder for each in task.migrations}
     # Before their conditions are asked of the rows.
-    refused = await asyncio.to_thread(not_permitted, [each for each in history if each.folder in ours])
+    refused = [
+        finding
+        for each in history
+        if each.folder in ours
+        for finding in await read_in_child(each.path, not_permitted, [each])
+    ]
     if refused:
         raise Failure("a migration must not run", *findings, *refused)
     # Once a migration of ours is in, the schema is on its way and is no longer the one that was seen.

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from services.executor.clients.reading import read_in_child
 from services.executor.stages.config_merge import UnreadableConfig, merge_config
-from services.executor.stages.reading import read_in_child
 from services.executor.stages.tools import Packages
 from shared.clients.git import Entry, Git, Labels
 from shared.clients.git_merge import Conflict, Merge, hunks

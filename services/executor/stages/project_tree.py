@@ -8,6 +8,7 @@ from services.executor.clients.losses import Tables
 from services.executor.clients.mask_file import MASKING_FILE, Masks, UnfitMasks, read_masks
 from services.executor.clients.migration_files import Migration, read_migrations
 from services.executor.clients.prisma import Model, read_models
+from services.executor.clients.reading import read_in_child, unreadable
 from shared.clients.git import LINKS_AND_FOLDERS, Git
 from shared.contracts.projects import PrismaPaths
 from shared.contracts.stages import Finding
@@ -58,12 +59,12 @@ async def schema_files(git: Git, tree: str, prisma: PrismaPaths) -> dict[str, st
 
 async def models_at(git: Git, tree: str, prisma: PrismaPaths) -> tuple[Model, ...]:
     """The models of every schema file with their mask rules. Raises Failure for what cannot be read."""
-    return _read(await schema_files(git, tree, prisma), await _masks_at(git, tree), prisma)
+    return await _read(await schema_files(git, tree, prisma), await _masks_at(git, tree), prisma)
 
 
-def _read(files: Mapping[str, str], masks: Masks, prisma: PrismaPaths) -> tuple[Model, ...]:
+async def _read(files: Mapping[str, str], masks: Masks, prisma: PrismaPaths) -> tuple[Model, ...]:
     try:
-        return read_models(files, masks=masks)
+        return await read_in_child(prisma.schemas, read_models, files, masks=masks)
     except UnfitMasks as error:
         raise unreadable(MASKING_FILE, str(error), MASKING_CURE) from error
     except ValueError as error:
@@ -90,7 +91,7 @@ async def tables_at(git: Git, tree: str, prisma: PrismaPaths) -> Tables:
         (model.schema, model.table): frozenset(
             each.column for each in model.fields if each.column is not None
         )
-        for model in _read(await schema_files(git, tree, prisma), {}, prisma)
+        for model in await _read(await schema_files(git, tree, prisma), {}, prisma)
     }
 
 
@@ -128,9 +129,3 @@ async def require_whole(git: Git, tree: str) -> None:
                 for each in found
             ),
         )  # fmt: skip
-
-
-def unreadable(subject: str, detail: str, cure: str) -> Failure:
-    """The failure of a file of the Project's that cannot be read."""
-    finding = Finding(kind="project-file", subject=subject, detail=detail, cure=cure)
-    return Failure(f"{subject} cannot be read: {detail}", finding)

@@ -14,11 +14,11 @@ from services.executor.clients.migration_files import Migration
 from services.executor.clients.migration_table import FencingToken
 from services.executor.clients.postgres import Connection, described, execute_script, session, words
 from services.executor.clients.row_digests import RowDigest, digests
+from services.executor.clients.scripts import alone_of
 from services.executor.domain.descriptions import differences, structure
 from shared.contracts.facts import Step
 from shared.contracts.stages import Finding
 from shared.errors import Failure
-from shared.sql.script import alone_in
 
 _DIFFERENCES_SHOWN = 20
 
@@ -108,7 +108,7 @@ async def go_down(
     if start.tried == name_of(ours) and start.detail is not None:
         return Step(name="way down tried", detail=start.detail, duration_ms=0)
     started = time.monotonic()
-    alone = any(alone_in(down or "") is not None for down in downs)
+    alone = any([await alone_of(each) is not None for each in ours])
     if alone:
         await _for_good(url, history, ours, start, token)
     else:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import schema_digest
+from services.executor.clients.reading import read_in_child
 from services.executor.stages.agreement import require_pins, require_registered
 from services.executor.stages.data_impact import foresee
 from services.executor.stages.impact import impacts, read_rules
@@ -17,7 +18,6 @@ from services.executor.stages.numbering import (
 from services.executor.stages.own_roles import require_own_roles
 from services.executor.stages.project_tree import files_below, known_tables, migrations_at, require_whole
 from services.executor.stages.readiness import require_postgresql, require_ready
-from services.executor.stages.reading import read_in_child
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Packages, Tools
 from services.executor.stages.unified_schema import SchemaFiles, new_problems

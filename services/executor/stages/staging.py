@@ -11,10 +11,12 @@ from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import (
     create_database,
     drop_database,
+    execute_script,
     quoted,
     schema_description,
     session,
 )
+from services.executor.clients.scripts import refusals_of
 from services.executor.domain.descriptions import differences, structure
 from services.executor.stages.project_tree import checkout, kept_ref, models_at
 from services.executor.stages.readiness import require_ready
@@ -29,8 +31,6 @@ from shared.contracts.values import Commit
 from shared.errors import Failure
 from shared.jobs.job import Job, Say
 from shared.sql.concerns import grouped
-from shared.sql.permitted import refused_in
-from shared.sql.script import is_empty
 
 _DIFFERENCES_SHOWN = 20
 _TELL_S = 2.0
@@ -231,12 +231,10 @@ async def _seed(url: str, git: Git, commit: Commit, path: str) -> Copied:
     if script is None:
         cure = "commit the file, or correct staging.seed in upgradepath.toml"
         raise _no("project-file", f"the seed file {path} is missing", path, f"not in {commit}", cure)
-    await asyncio.to_thread(_require_permitted, path, script)
+    await _require_permitted(path, script)
     async with session(url, statement_timeout_s=0) as connection:
         try:
-            # asyncpg stumbles over a script of comments alone.
-            if not is_empty(text := script.decode()):
-                await connection.execute(text)
+            await execute_script(connection, script.decode())
         except (UnicodeDecodeError, asyncpg.PostgresError) as error:
             cure = "correct the seed file"
             raise _no("project-file", f"the seed file {path} failed", path, str(error), cure) from error
@@ -253,9 +251,9 @@ async def _seed(url: str, git: Git, commit: Commit, path: str) -> Copied:
     return Copied(rows, 0)
 
 
-def _require_permitted(path: str, script: bytes) -> None:
+async def _require_permitted(path: str, script: bytes) -> None:
     """The seed runs with the rights of staging's role: it is held to what a Release is held to."""
-    found = [(path, concern) for concern in refused_in(script.decode(errors="replace"))]
+    found = [(path, concern) for concern in await refusals_of(path, script.decode(errors="replace"))]
     if found:
         findings = [
             Finding(kind="project-file", subject=path, detail=f"{each.sentence}.", cure=each.cure)

@@ -4,7 +4,9 @@ import logging
 from dataclasses import dataclass
 
 from services.executor.clients.migration_files import Migration
-from services.executor.stages.project_tree import SCHEMA_CURE, schema_files, unreadable
+from services.executor.clients.reading import unreadable
+from services.executor.clients.scripts import statements_of
+from services.executor.stages.project_tree import SCHEMA_CURE, schema_files
 from services.executor.stages.tools import Tools
 from shared.clients.git import Git
 from shared.contracts.projects import PrismaPaths
@@ -16,7 +18,7 @@ from shared.prisma.migrating import diff_from_database, diff_from_migrations
 from shared.prisma.ownership import Unified
 from shared.prisma.parser import InvalidSchema, Problem
 from shared.prisma.unified import unify
-from shared.sql.script import read_statements
+from shared.prisma.wasm import Panicked
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +78,12 @@ async def require_made_by_migrations(job: Job, proof: Proof, replayed_url: str) 
         return
     if unified is None:
         return
-    missing = _statements(await diff_from_database(replayed_url, unified.files))
+    try:
+        missing = await _statements(await diff_from_database(replayed_url, unified.files))
+    except Panicked as panicked:
+        raise unreadable(
+            "prisma/schema", f"Prisma's engine broke down: {panicked}", SCHEMA_CURE
+        ) from panicked
     if not missing:
         return
     known = set() if head is None else await _known_before(proof, head, replayed_url)
@@ -123,9 +130,9 @@ async def _known_before(proof: Proof, head: Commit, server: str) -> set[str]:
     if unified is None:
         return set()
     migrations = {each.folder: each.sql for each in proof.before}
-    return {*_statements(await diff_from_migrations(server, migrations, unified.files))}
+    return {*await _statements(await diff_from_migrations(server, migrations, unified.files))}
 
 
-def _statements(sql: str) -> list[str]:
+async def _statements(sql: str) -> list[str]:
     """Without comments and layout, so that the same statement is the same wherever it stands."""
-    return [f"{each.text};" for each in read_statements(sql)]
+    return [f"{each.text};" for each in await statements_of("prisma/schema", sql)]

@@ -1,14 +1,16 @@
 """How each migration of an upgrade is undone: its author's way or one that we make, tried beforehand."""
 
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import asyncpg
 
 from services.executor.clients import migrations
-from services.executor.clients.migration_files import Migration
+from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.postgres import create_database, drop_database, schema_description, schema_is
+from services.executor.clients.reading import read_in_child
 from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
+from services.executor.clients.scripts import path_of, statements_of
 from services.executor.clients.triggers import reach_of
 from services.executor.domain.descriptions import structure
 from services.executor.domain.marks import costs, mark
@@ -20,6 +22,7 @@ from shared.contracts.facts import PlannedMigration
 from shared.contracts.impact import Probe, WayDown, WayDownMark
 from shared.errors import Failure, Retry
 from shared.jobs.job import Job
+from shared.reading.progress import now_reading
 from shared.sql.scene import Known, Scene
 from shared.sql.script import read_statements
 
@@ -42,24 +45,45 @@ async def find_ways_down(
     if not planned:
         return ()
     ordered = in_deploy_order(planned)
-    scene, reach = Scene(known), await reach_of(production_url(job, tools))
-    inside = _inside(ordered, deepcopy(reach))
+    reach = await reach_of(production_url(job, tools))
+    # In children, because bodies of functions are read for it, too.
+    inside = ordered[: await read_in_child(FOLDER, count_inside, ordered, reach)]
     rehearsed, why = await _rehearsed(job, tools, history, inside, production_schema)
     if len(inside) < len(ordered):
         why = "the database is not all that changes from here on"
-    found = {each.folder: _with_way(each, rehearsed.get(each.folder), why, scene, reach) for each in ordered}
+    found = await read_in_child(FOLDER, with_ways, ordered, Rehearsals(rehearsed, why), known, reach)
     return tuple(found[each.folder] for each in planned)
 
 
-def _inside(ordered: Sequence[PlannedMigration], reach: Reach) -> list[PlannedMigration]:
-    """Those before the first that reaches beyond the database: to try that one would be to do it."""
-    found: list[PlannedMigration] = []
-    for each in ordered:
+@dataclass(frozen=True)
+class Rehearsals:
+    """What came of going through each migration, by folder, and why nothing did for the others."""
+
+    found: Mapping[str, Rehearsed]
+    why_not: str
+
+
+def count_inside(ordered: Sequence[PlannedMigration], reach: Reach) -> int:
+    """How many come before the first that reaches beyond the database: to try that one would be to do it."""
+    for number, each in enumerate(ordered):
+        now_reading(path_of(each.folder))
         for statement in read_statements(each.sql):
             if any(reach.outside(statement)):
-                return found
+                return number
             reach.keep_up(statement)
-        found.append(each)
+    return len(ordered)
+
+
+def with_ways(
+    ordered: Sequence[PlannedMigration], rehearsals: Rehearsals, known: Known | None, reach: Reach
+) -> dict[str, PlannedMigration]:
+    """Each migration, by folder, with how it is undone."""
+    scene = Scene(known)
+    found: dict[str, PlannedMigration] = {}
+    for each in ordered:
+        now_reading(path_of(each.folder))
+        rehearsed = rehearsals.found.get(each.folder)
+        found[each.folder] = _with_way(each, rehearsed, rehearsals.why_not, scene, reach)
     return found
 
 
@@ -72,7 +96,10 @@ async def _rehearsed(
 ) -> tuple[dict[str, Rehearsed], str]:
     """What came of going through them; why nothing did, if nothing did."""
     database, production = staging_database(job, tools), production_url(job, tools)
-    steps = [Step(each.folder, read_statements(each.sql), each.down_sql) for each in ordered]
+    steps = [
+        Step(each.folder, await statements_of(path_of(each.folder), each.sql), each.down_sql)
+        for each in ordered
+    ]
     await drop_database(database.server, database.proof)
     try:
         await create_database(database.server, database.proof)
