@@ -4,8 +4,8 @@ wasmtime itself comes with the first of them: a service that has had no schema y
 
 One thread for all of them, because wasmtime keeps the error of a callback in one place for the whole process.
 
-A module is a wall by itself: what breaks down in it is an error here and nothing else, so that people's schemas
-need no child of their own. It has bounds of memory and of time.
+A module is a wall by itself: what breaks down in it is an error here and nothing else, so that people's
+schemas need no child of their own for it. It has bounds of memory and of time.
 """
 
 import asyncio
