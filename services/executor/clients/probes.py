@@ -12,6 +12,7 @@ from services.executor.clients.postgres import Connection, quoted, session
 from services.executor.clients.schema_rules import asker_of
 from services.executor.domain.one_pass import Counted, one_pass, passes
 from services.executor.domain.question import Question
+from services.executor.domain.questions import Asker
 from services.executor.domain.relation import Step
 from shared.clients.database_urls import schema_of
 from shared.contracts.impact import Probe
