@@ -70,7 +70,7 @@ async def ask(
         return Answers(tuple(found), {shown(table): rows for table, rows in counted.items()})
 
 
-def _questions(asker: Asker, statements: Sequence[Statement]) -> list[list[Question]]:
+def _questions(asker: Asker, statements: Sequence[Statement]) -> list[tuple[Question, ...]]:
     """Each statement's questions, in their order."""
     return [asker.of(statement) for statement in statements]
 
