@@ -80,8 +80,10 @@ _PARTS = (
     WHERE {_RELATION}
     """,
     f"""
-    SELECT format('%s %I.%I %s', CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END,
-        n.nspname, c.relname, pg_get_viewdef(c.oid))
+    SELECT format('%s %I.%I%s %s', CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END,
+        n.nspname, c.relname,
+        ' with (' || (SELECT string_agg(o, ', ' ORDER BY o) FROM unnest(c.reloptions) o) || ')',
+        pg_get_viewdef(c.oid))
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('v', 'm') AND {_RELATION}
     """,

@@ -69,7 +69,7 @@ _SCOPES = {
     "pg_description": ("", "{0}"),
     "pg_seclabel": ("", "{0}"),
 }  # fmt: skip
-_OF_USERS = (
+OF_USERS = (
     f"(x.objoid >= {FIRST_OF_USERS} OR x.objoid = 'public'::regnamespace AND x.classoid ="
     " 'pg_namespace'::regclass) AND NOT EXISTS (SELECT FROM members e WHERE e.class = x.classoid AND e.oid ="
     " x.objoid) AND (x.classoid <> 'pg_class'::regclass OR x.objoid IN (SELECT oid FROM relations)) AND"
@@ -101,7 +101,7 @@ _CALLED = {
     "pg_description": "'comment on ' || " + _NAMED.format("x.classoid", "x.objoid", "x.objsubid"),
     "pg_seclabel": "'label on ' || " + _NAMED.format("x.classoid", "x.objoid", "x.objsubid"),
 }
-_BEGIN = f"""
+BEGIN = f"""
     WITH base AS MATERIALIZED (
         SELECT b.datdba AS owner FROM pg_database b WHERE b.datname = current_database()
     ), members AS MATERIALIZED (
@@ -134,7 +134,7 @@ class Catalogue:
     def part(self) -> str:
         """The query that gives a line for each of its rows."""
         scope, where = _SCOPES.get(self.name, ("", "true"))
-        where = where.format(_OF_USERS)
+        where = where.format(OF_USERS)
         if self.name not in _SCOPES or not scope:
             where = " AND ".join([f"({where})", *self._own()])
         called = _CALLED.get(self.name, _NAMED.format(f"'{self.name}'::regclass", "x.oid", "0"))
@@ -231,7 +231,7 @@ def query(columns: Sequence[Mapping[str, str]], references: Sequence[Mapping[str
         catalogue = found.setdefault(name, Catalogue(name, references=of))
         catalogue.types[each["name"]] = each["type"]
     parts = [each.part() for each in found.values() if _may_be_read(each)]
-    return _BEGIN + "\nUNION ALL\n".join(parts)
+    return BEGIN + "\nUNION ALL\n".join(parts)
 
 
 def _may_be_read(catalogue: Catalogue) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import asyncpg
 
+from services.executor.clients.dressing import dress, dressing
 from services.executor.clients.mask_plan import TablePlan, plan_copy
 from services.executor.clients.postgres import Connection, quoted, schema_description, session, words
 from services.executor.clients.prisma import Model
@@ -83,6 +84,7 @@ async def masked_copy(
         progress.total_bytes = sum(plan.bytes for plan in plans)
         before = await schema_description(staging)
         async with _writing(staging) as target:
+            worn = await dressing(target)
             await _empty(target, plans)
             rules = await suspend(target)
             large = [plan for plan in plans if plan.bytes >= _LARGE_BYTES]
@@ -96,6 +98,9 @@ async def masked_copy(
             await resume(target, rules)
             await _set_sequences(source, target)
             await _refresh_views(source, target)
+            if any(each.own for each in aside.values()):
+                # Made again, they lack their comments, and nothing is clustered or replicated by them.
+                await dress(target, worn)
     if rules.back or any(each.own for each in aside.values()):
         await _require_as_before(staging, before)
     return Copied(dict(sorted(rows.items())), sum(plan.masked for plan in plans))

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from services.executor.clients.dressing import dressing, roles
 from services.executor.clients.postgres import Connection, described, execute_script, session, words
 from services.executor.clients.reading import read_in_child
 from services.executor.clients.scripts import path_of, refusals_of
 from services.executor.clients.shape import shape
 from services.executor.domain.descriptions import differences
-from services.executor.domain.things import Shape, Thing
+from services.executor.domain.dressing import Dressing, fixes, of_absent_roles, remade
+from services.executor.domain.things import REMADE, Shape, Thing
 from services.executor.domain.way_down import numbered, numberless, taken_away, undo
 from shared.sql.actions import (
     Action,
@@ -60,15 +62,17 @@ class Rehearsed:
     gone: tuple[Thing, ...] = ()
 
 
-async def rehearse(url: str, steps: Sequence[Step]) -> dict[str, Rehearsed]:
+async def rehearse(url: str, steps: Sequence[Step], worn: Dressing | None = None) -> dict[str, Rehearsed]:
     """Go through the steps, each up, down (taken back) and up again; stops at one that fails.
 
-    The database is the caller's own, and is changed. Raises Retry when it cannot be used now.
+    `worn` is what production's things wear: made again on the way down, they get it back. Without it they are
+    among `gone`, of kind `REMADE`. The database is the caller's own, and is changed. Raises Retry when it
+    cannot be used now.
     """
     found: dict[str, Rehearsed] = {}
     async with session(url) as connection:
         for step in steps:
-            found[step.folder] = await _rehearse(connection, step)
+            found[step.folder] = await _rehearse(connection, step, worn)
             if found[step.folder].error is not None:
                 break
     return found
@@ -97,24 +101,26 @@ class _Undoing:
         return "\n".join((*reversed(self.downs), *numbered(self.unnumbered, self.start)))
 
 
-async def _rehearse(connection: Connection, step: Step) -> Rehearsed:
+async def _rehearse(connection: Connection, step: Step, worn: Dressing | None) -> Rehearsed:
     lines = await described(connection)
-    start = await shape(connection)
+    start, dressed = await shape(connection), await dressing(connection)
     undoing = _Undoing(start, start)
     failed = await _go_up(connection, step.statements, undoing)
     if failed is not None:
         return Rehearsed("", error=failed)
     build = step.statements[0].index_build if len(step.statements) == 1 else None
     made = undoing.script() if build is None else _concurrently(undoing.script())
-    down_sql = step.down_sql if step.down_sql is not None else made
-    # What is made from the Project's own objects may be what no Release may bring: it is not tried either.
-    refused = await refusals_of(path_of(step.folder, "down.sql"), down_sql)
-    left = tuple(f"line {each.line} must not run: {each.reason}" for each in refused)
-    if not left:
-        left = await _left(connection, step, down_sql, lines)
-    return Rehearsed(
-        down_sql, left=left[:_DIFFERENCES_SHOWN], gone=tuple(each for each in undoing.gone if each in start)
-    )
+    trial = _Trial(step, lines, dressed, worn, step.down_sql is None)
+    down_sql, left = await trial.left(connection, step.down_sql if step.down_sql is not None else made)
+    if step.down_sql is None and trial.fixes and not left:
+        # Nothing else may stand in one file with what runs concurrently.
+        down_sql = "\n".join((undoing.script(), *(f"{each};" for each in trial.fixes)))
+        trial.dresses = False
+        down_sql, left = await trial.left(connection, down_sql)
+    gone = [each for each in undoing.gone if each in start]
+    if worn is None:
+        gone += [Thing(REMADE, "", "", each) for each in sorted(trial.remade)]
+    return Rehearsed(down_sql, left=left[:_DIFFERENCES_SHOWN], gone=tuple(gone))
 
 
 def _concurrently(down_sql: str) -> str:
@@ -156,25 +162,62 @@ async def _go_up(
     return None
 
 
-async def _left(connection: Connection, step: Step, down_sql: str, lines: tuple[str, ...]) -> tuple[str, ...]:
-    """What differs from before once the way down was taken; it is taken back afterwards."""
-    alone = await read_in_child(path_of(step.folder, "down.sql"), alone_in, down_sql) is not None
-    transaction = None if alone else connection.transaction()
-    if transaction is not None:
-        await transaction.start()
-    try:
-        await execute_script(connection, down_sql)
-        now = await described(connection)
-    except asyncpg.PostgresError as error:
-        return (f"it fails: {words(error, down_sql)}",)
-    finally:
+@dataclass
+class _Trial:
+    """A way down as it is tried: from where the statements led, back to these lines and this dressing.
+
+    `dresses`: what is missing on things is put on. `fixes` and `remade` are found on the way: what must be
+    put on again, and the things made anew.
+    """
+
+    step: Step
+    lines: tuple[str, ...]
+    dressed: Dressing
+    worn: Dressing | None
+    dresses: bool
+    fixes: tuple[str, ...] = ()
+    remade: frozenset[str] = frozenset()
+
+    async def left(self, connection: Connection, down_sql: str) -> tuple[str, tuple[str, ...]]:
+        """The script, and what differs from before once it was taken; it is taken back afterwards."""
+        # Of the Project's own objects may be made what no Release may bring: it is not tried either.
+        path = path_of(self.step.folder, "down.sql")
+        if refused := await refusals_of(path, down_sql):
+            return down_sql, tuple(f"line {each.line} must not run: {each.reason}" for each in refused)
+        alone = await read_in_child(path, alone_in, down_sql) is not None
+        transaction = None if alone else connection.transaction()
         if transaction is not None:
-            await transaction.rollback()
-    differing = differences(lines, now)
-    again = await _go_up(connection, step.statements, None) if alone else None
-    if again is not None and not differing:
-        return (f"the migration does not run again after it: line {again[0]}: {again[1]}",)
-    return tuple(differing[:_DIFFERENCES_SHOWN])
+            await transaction.start()
+        try:
+            await execute_script(connection, down_sql)
+            absent = await self._dress(connection)
+            now = await described(connection)
+        except asyncpg.PostgresError as error:
+            return down_sql, (f"it fails: {words(error, down_sql)}",)
+        finally:
+            if transaction is not None:
+                await transaction.rollback()
+        differing = differences(self.lines, now)
+        differing += tuple(f"missing: {each}" for each in absent if each not in down_sql)
+        again = await _go_up(connection, self.step.statements, None) if alone else None
+        if again is not None and not differing:
+            differing = (f"the migration does not run again after it: line {again[0]}: {again[1]}",)
+        return down_sql, differing[:_DIFFERENCES_SHOWN]
+
+    async def _dress(self, connection: Connection) -> tuple[str, ...]:
+        """What the things made anew lack that production gave to roles which are not on this server."""
+        now = await dressing(connection)
+        self.remade = remade(self.dressed, now)
+        absent: tuple[str, ...] = ()
+        if self.worn is not None:
+            absent = of_absent_roles(self.worn, self.remade, await roles(connection))
+        if not self.dresses:
+            return absent
+        found = fixes(now, self.dressed)
+        for statement in found:
+            await connection.execute(statement)
+        self.fixes = (*found, *absent)
+        return ()
 
 
 def _alone(action: Action) -> bool:

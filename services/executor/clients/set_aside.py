@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from services.executor.clients.dressing import dress, dressing
 from services.executor.clients.postgres import Connection, described, quoted
 
 _MEMORY = "SET maintenance_work_mem = '128MB'"
@@ -55,8 +56,10 @@ async def _come_back(target: Connection, schema: str, table: str) -> bool:
     await trial.start()
     try:
         before = await described(target)
+        worn = await dressing(target)
         aside = await _set_aside(target, schema, table)
         await put_back(target, (*aside.own, *aside.references))
+        await dress(target, worn)
         return await described(target) == before
     except asyncpg.PostgresError:
         return False

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from services.executor.clients.catalogue import NOT_OURS, not_extension
+from services.executor.clients.dressing import dressing
 from services.executor.clients.postgres import Connection, session
 from services.executor.clients.reading import read_in_child
 from services.executor.domain.reach import Body, Reach
@@ -47,7 +48,7 @@ async def reach_of(url: str) -> Reach:
 
 async def reach(connection: Connection) -> Reach:
     """The same over a connection of the caller's."""
-    found = Reach()
+    found = Reach(worn=await dressing(connection))
     functions = [(row["name"], row["definition"]) for row in await connection.fetch(_FUNCTIONS)]
     for name, body in await read_in_child("the database's functions", read_bodies, functions):
         found.add(name, body)

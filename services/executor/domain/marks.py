@@ -11,8 +11,9 @@ and what was written since is lost.
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
+from services.executor.domain.dressing import strangers
 from services.executor.domain.reach import Reach
-from services.executor.domain.things import Thing
+from services.executor.domain.things import REMADE, Thing
 from shared.contracts.impact import StatementImpact, WayDownMark
 from shared.sql.actions import (
     Action,
@@ -50,7 +51,8 @@ def mark(
 ) -> tuple[WayDownMark, tuple[str, ...]]:
     """What going down brings back of one migration's work on rows, and why not all; keeps scene and reach up.
 
-    `gone` are the tables and columns that the schema before has and the schema after has not.
+    `gone` are the tables and columns that the schema before has and the schema after has not, and the things
+    that are made anew on the way back.
     """
     lost: list[str] = []
     outside: list[str] = []
@@ -63,7 +65,10 @@ def mark(
             named.add((getattr(action, "table", ("", "")), getattr(action, "column", None)))
             scene.keep_up(action)
         reach.keep_up(statement)
-    lost += _swept_away(gone, named, scene)
+    lost += _swept_away([each for each in gone if each.kind != REMADE], named, scene)
+    for each in gone:
+        if each.kind == REMADE and (who := sorted(strangers(reach.worn, each.name))):
+            lost.append(f"{each.name} is made anew, without the rights of {', '.join(who)}")
     if outside:
         return "point of no return", tuple(dict.fromkeys(outside))
     return ("restore only" if lost else "reversible"), tuple(dict.fromkeys(lost))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from services.executor.domain.dressing import Dressing
 from shared.sql.actions import Outside, Write
 from shared.sql.blocks import statements_of_function, statements_of_trigger
 from shared.sql.columns import Table, shown
@@ -63,6 +64,8 @@ class Reach:
     fired: dict[Table, tuple[str, ...]] = field(default_factory=dict)
     """Per table, the functions that its triggers call; an empty name stands for a rule."""
     foreign: set[Table] = field(default_factory=set)
+    worn: Dressing = field(default_factory=dict)
+    """What its things wear."""
     owned: set[str] = field(default_factory=set)
     """The sequences that are a column's, as people write them: made again, they go on behind its numbers."""
 

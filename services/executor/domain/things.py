@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+REMADE = "remade"
+"""The kind of a thing, named as SQL names it, that goes and comes back as another one."""
+
 
 class Thing(NamedTuple):
     """One thing of a schema; `table` is whose it is, `arguments` tell functions of one name apart."""

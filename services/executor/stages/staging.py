@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from services.executor.clients import migrations
+from services.executor.clients.dressing import dress, dressing
 from services.executor.clients.masking import Copied, Progress, masked_copy
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import (
@@ -103,6 +104,7 @@ async def rebuild(
             kind="drift",
             cure="bring the change into a migration of the Project, or undo it in production",
         )
+        await _dress(production, database.url)
         definition = job.project.definition.staging
         if definition.seed is not None and definition.data == "seed":
             return database, await _seed(database.url, git, commit, definition.seed)
@@ -118,6 +120,14 @@ async def rebuild(
             f"{sum(copied.rows.values())} rows of {len(copied.rows)} tables, {progress.bytes >> 20} MiB"
         )
     return database, copied
+
+
+async def _dress(production: str, staging: str) -> None:
+    """Owners, rights, comments and options as production has them; roles that are missing are left out."""
+    async with session(production) as source:
+        worn = await dressing(source)
+    async with session(staging) as target:
+        await dress(target, worn)
 
 
 async def _tell(progress: Progress, say: Say) -> None:

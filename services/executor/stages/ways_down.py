@@ -6,13 +6,21 @@ from dataclasses import dataclass
 import asyncpg
 
 from services.executor.clients import migrations
+from services.executor.clients.dressing import dress
 from services.executor.clients.migration_files import FOLDER, Migration
-from services.executor.clients.postgres import create_database, drop_database, schema_description, schema_is
+from services.executor.clients.postgres import (
+    create_database,
+    drop_database,
+    schema_description,
+    schema_is,
+    session,
+)
 from services.executor.clients.reading import read_in_child
 from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
 from services.executor.clients.scripts import path_of, statements_of
 from services.executor.clients.triggers import reach_of
 from services.executor.domain.descriptions import structure
+from services.executor.domain.dressing import Dressing
 from services.executor.domain.marks import costs, mark
 from services.executor.domain.reach import Reach
 from services.executor.stages.data_impact import in_deploy_order
@@ -48,7 +56,7 @@ async def find_ways_down(
     reach = await reach_of(production_url(job, tools))
     # In children, because bodies of functions are read for it, too.
     inside = ordered[: await read_in_child(FOLDER, count_inside, ordered, reach)]
-    rehearsed, why = await _rehearsed(job, tools, history, inside, production_schema)
+    rehearsed, why = await _rehearsed(job, tools, history, inside, production_schema, reach.worn)
     if len(inside) < len(ordered):
         why = "the database is not all that changes from here on"
     found = await read_in_child(FOLDER, with_ways, ordered, Rehearsals(rehearsed, why), known, reach)
@@ -93,6 +101,7 @@ async def _rehearsed(
     history: Sequence[Migration],
     ordered: Sequence[PlannedMigration],
     production_schema: str,
+    worn: Dressing,
 ) -> tuple[dict[str, Rehearsed], str]:
     """What came of going through them; why nothing did, if nothing did."""
     database, production = staging_database(job, tools), production_url(job, tools)
@@ -112,7 +121,11 @@ async def _rehearsed(
             return {}, "production's schema is not what the Project's migrations make"
         if not await schema_is(production, production_schema):
             return {}, "production's schema changed while the plan was made"
-        return await rehearse(database.proof_url, steps), "a migration before it fails on an empty database"
+        async with session(database.proof_url) as connection:
+            await dress(connection, worn)
+        return await rehearse(
+            database.proof_url, steps, worn
+        ), "a migration before it fails on an empty database"
     except asyncpg.DuplicateDatabaseError as error:
         raise Retry(f"another worker proves in {database.proof}") from error
     finally:
