@@ -24,6 +24,7 @@ from shared.contracts.tasks import (
     DeployTask,
     MigrateTask,
     PrepareTask,
+    ProveBackupTask,
     RecordTask,
     ReviewTask,
     RollBackTask,
@@ -65,6 +66,8 @@ async def yes(_: Job, task: Task) -> Facts:
         case ChecksTask():
             passed = CheckResult(name="nothing", kind="command", verdict="passed", detail="", duration_ms=0)
             return ChecksFacts(stage=task.stage, commit=COMMIT, results=(passed,))
+        case ProveBackupTask():
+            return ChecksFacts(stage=task.stage, commit=COMMIT, results=())
         case DeployTask():
             return DeployFacts(commit=COMMIT, production_schema=DIGEST, backup=None, address=None, steps=())
         case RecordTask():

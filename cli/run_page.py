@@ -1,4 +1,4 @@
-"""A Run as people read it: its eight stages, what it waits for, and the commands that help."""
+"""A Run as people read it: its stages, what it waits for, and the commands that help."""
 
 from datetime import datetime
 from typing import get_args
@@ -108,7 +108,7 @@ def _stage_rows(run: RunView, now: datetime) -> list[tuple[Text, ...]]:
     for stage in STAGES:
         record = records.get(stage)
         if record is None:
-            if stage != "roll-back":
+            if stage not in {"prove-backup", "roll-back"}:
                 rows.append((text(stage, "dim"), text("-", "dim"), Text(), Text(), Text()))
             continue
         end = record.finished_at or now

@@ -62,7 +62,8 @@ def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | N
         database,
         inbox,
         router(database),
-        [Sweeper(tools.folder), worker],
+        # Stopped in the opposite order: a trial that a stage waits for ends after the stage.
+        [Sweeper(tools.folder), tools.trials, worker],
         [open_jobs(database)],
         own_prunes=[RUNS_THAT_ARE_OVER],
     )

@@ -11,6 +11,7 @@ from shared.contracts.tasks import (
     DeployTask,
     MigrateTask,
     PrepareTask,
+    ProveBackupTask,
     RecordTask,
     ReviewTask,
     RollBackTask,
@@ -39,7 +40,16 @@ async def run_stage(tools: Tools, job: Job, task: Task) -> Facts:
 
 async def _stage(tools: Tools, job: Job, task: Task) -> Facts:
     # Parsers of SQL and schemas take a tenth of the executor's memory: they come with the first stage.
-    from services.executor.stages import apply, deploy, migrate, prepare, record, review, roll_back
+    from services.executor.stages import (
+        apply,
+        deploy,
+        migrate,
+        prepare,
+        prove_backup,
+        record,
+        review,
+        roll_back,
+    )
 
     match task:
         case ReviewTask():
@@ -50,6 +60,8 @@ async def _stage(tools: Tools, job: Job, task: Task) -> Facts:
             return await apply.run(job, task, tools)
         case MigrateTask():
             return await migrate.run(job, task, tools)
+        case ProveBackupTask():
+            return await prove_backup.run(job, task, tools)
         case DeployTask():
             return await deploy.run(job, task, tools)
         case RecordTask():

@@ -29,7 +29,9 @@ from shared.contracts.values import Actor, RunId, StageName
 from shared.contracts.version_maps import Pins, VersionMap
 from shared.errors import Reject, conflict, forbidden, invalid
 
-_FIXABLE = frozenset({"apply", "migrate", "validate", "check-workflows", "deploy"})
+_APPROVED_AFTER = frozenset({"check-workflows", "prove-backup"})
+"""The last stages before a deploy; the second is not in every Run."""
+_FIXABLE = frozenset({"apply", "migrate", "validate", "check-workflows", "prove-backup", "deploy"})
 
 
 def request_plan(
@@ -113,8 +115,9 @@ def unproven(run: Run, stage: StageName) -> Run:
     match stage:
         case "prepare" | "apply" | "migrate":
             return run.with_(candidate=None, approval=None, sign_offs=(), checked=(), migrated=None)
-        case "validate" | "check-workflows":
-            kept = () if stage == "validate" else ("validate",)
+        case "validate" | "check-workflows" | "prove-backup":
+            checks = ("validate", "check-workflows", "prove-backup")
+            kept = checks[: checks.index(stage)]
             return run.with_(
                 candidate=None,
                 approval=None,
@@ -239,7 +242,7 @@ def _only_approvers(run: Run, actor: Actor) -> None:
 
 def _awaits_approval(run: Run, verb: str) -> None:
     waits = run.blocked_by is not None and run.blocked_by.who == "approver" and run.status == "waiting"
-    if not waits or run.candidate is None or run.stage != "check-workflows":
+    if not waits or run.candidate is None or run.stage not in _APPROVED_AFTER:
         raise wrong_state(run, verb, "there is no candidate that awaits an approval")
 
 

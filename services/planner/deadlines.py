@@ -23,6 +23,7 @@ DEADLINES_S: Final[dict[StageName, float]] = {
     "migrate": 3600,
     "validate": 1800,
     "check-workflows": 1800,
+    "prove-backup": 3600,
     "deploy": 3600,
     "record": 300,
     "roll-back": 3600,

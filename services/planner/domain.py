@@ -2,8 +2,8 @@
 
 A Run begins when a maintainer asks for a plan. `review` brings the facts, the plan is shown, and
 nothing more happens until somebody opts in. Then the stages follow one another, each proven before the
-next: prepare, apply, migrate, validate, check-workflows. What was proven is the candidate, and only an
-approver's word for exactly that candidate lets it into production: deploy, record, the end.
+next: prepare, apply, migrate, validate, check-workflows, prove-backup. What was proven is the candidate,
+and only an approver's word for exactly that one lets it into production: deploy, record, the end.
 
 A verdict of no (`Failed`) waits for the maintainer. What could not be found out (`Errored`) is tried
 again, and then waits for an SRE. Whatever production has seen of a deploy that did not succeed is
@@ -141,6 +141,8 @@ def go_on_after_checks(run: Run, now: datetime, fence: int) -> Decision:
         return Decision(run.waiting_for("approver", f"sign-off of {', '.join(missing)}", *cures))
     if run.stage == "validate":
         return enter(run, after("validate"), now, fence)
+    if run.stage == "check-workflows" and run.migrated is not None and run.migrated.backup_tried:
+        return enter(run, "prove-backup", now, fence)
     proven = run.with_(candidate=build_candidate(run).content_digest())
     cures = (f"upgradepath run approve {run.id}", f"upgradepath run reject {run.id} --reason …")
     return Decision(proven.waiting_for("approver", "approval of the candidate, to deploy it", *cures))

@@ -116,7 +116,7 @@ async def _decide(run: Run, command: OnRun, tx: PlannerTransaction) -> Decision:
 
 async def _freeze(run: Run, tx: PlannerTransaction) -> Freeze | None:
     """What forbids a deploy to start; asked only where one might."""
-    return (await tx.fleet()).freeze if run.stage in {"check-workflows", "deploy"} else None
+    return (await tx.fleet()).freeze if run.stage in {"check-workflows", "prove-backup", "deploy"} else None
 
 
 async def on_fleet_command(

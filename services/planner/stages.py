@@ -1,4 +1,4 @@
-"""The eight stages in their order, who works on each, and what each is told."""
+"""The stages in their order, who works on each, and what each is told."""
 
 from typing import Final
 
@@ -19,6 +19,7 @@ from shared.contracts.tasks import (
     InstalledMigration,
     MigrateTask,
     PrepareTask,
+    ProveBackupTask,
     RecordTask,
     ReviewTask,
     RollBackTask,
@@ -34,6 +35,7 @@ STAGES: Final[tuple[StageName, ...]] = (
     "migrate",
     "validate",
     "check-workflows",
+    "prove-backup",
     "deploy",
     "record",
 )
@@ -115,6 +117,9 @@ def _task(run: Run, stage: StageName) -> Task:
                 address=run.migrated.address,
                 checks=dict(checks.validate_ if stage == "validate" else checks.check_workflows),
             )
+        case "prove-backup":
+            assert run.migrated is not None
+            return ProveBackupTask(commit=run.migrated.commit)
         case "deploy":
             return _deploy(run)
         case "record":

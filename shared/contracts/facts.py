@@ -1,5 +1,6 @@
 """What a worker brings back from a stage that succeeded."""
 
+from operator import not_
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
@@ -125,6 +126,11 @@ class MigrateFacts(Contract):
         description="how long each took, and the way down as tried",
         exclude_if=lambda steps: not steps,
     )
+    backup_tried: bool = Field(
+        default=False,
+        description="a backup of production is being tried meanwhile; `prove-backup` says how it went",
+        exclude_if=not_,
+    )
 
 
 class CheckResult(Contract):
@@ -141,7 +147,7 @@ class CheckResult(Contract):
 class ChecksFacts(Contract):
     """Every check passed, or needs only a person's word."""
 
-    stage: Literal["validate", "check-workflows"]
+    stage: Literal["validate", "check-workflows", "prove-backup"]
     commit: Commit
     results: tuple[CheckResult, ...]
 

@@ -87,6 +87,13 @@ class ChecksTask(Contract):
     checks: dict[str, Check]
 
 
+class ProveBackupTask(Contract):
+    """Say whether a backup of production has come back, in a scratch database on its server."""
+
+    stage: Literal["prove-backup"] = "prove-backup"
+    commit: Commit = Field(description="what the candidate is")
+
+
 class DeployTask(Contract):
     """Bring the approved candidate to production; everything named here must still be so."""
 
@@ -134,6 +141,14 @@ class RollBackTask(Contract):
 
 
 Task = Annotated[
-    ReviewTask | PrepareTask | ApplyTask | MigrateTask | ChecksTask | DeployTask | RecordTask | RollBackTask,
+    ReviewTask
+    | PrepareTask
+    | ApplyTask
+    | MigrateTask
+    | ChecksTask
+    | ProveBackupTask
+    | DeployTask
+    | RecordTask
+    | RollBackTask,
     Field(discriminator="stage"),
 ]

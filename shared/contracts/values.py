@@ -21,7 +21,16 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="sha256 in 
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="a Git object's name")]
 Timestamp = Annotated[datetime, Field(description="UTC, RFC 3339")]
 StageName = Literal[
-    "review", "prepare", "apply", "migrate", "validate", "check-workflows", "deploy", "record", "roll-back"
+    "review",
+    "prepare",
+    "apply",
+    "migrate",
+    "validate",
+    "check-workflows",
+    "prove-backup",
+    "deploy",
+    "record",
+    "roll-back",
 ]
 
 

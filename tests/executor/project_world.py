@@ -179,7 +179,8 @@ class World:
         )
         return MigrateTask(branch=BRANCH, commit=commit, migrations=self.installed, upgrades=(upgrade,))
 
-    def deploy_task(self, facts: MigrateFacts) -> DeployTask:
+    def deploy_task(self, facts: MigrateFacts, *, without_backup: bool = True) -> DeployTask:
+        """`without_backup`: as if it were accepted that the backup may not come back, which takes no time."""
         task = DeployTask(
             branch=BRANCH,
             candidate="c" * 64,
@@ -193,7 +194,7 @@ class World:
             title="Upgrade auth-system to 1.3.0",
             approved_by="mira@acme.example",
         )
-        return approved(task, RUN, self.project.id, facts.migrations)
+        return approved(task, RUN, self.project.id, facts.migrations, without_backup=without_backup)
 
     def record_task(self, commit: str) -> RecordTask:
         return RecordTask(branch=BRANCH, commit=commit)
@@ -332,8 +333,11 @@ async def _package(
     return digest, installed
 
 
-async def proven(world: World) -> MigrateFacts:
-    """Prepare, a merge as `apply` would make it, and migrate: the candidate stands in staging."""
+async def proven(world: World, *, keep_trial: bool = False) -> MigrateFacts:
+    """Prepare, a merge as `apply` would make it, and migrate: the candidate stands in staging.
+
+    The trial of a backup that migrate begins goes on with `keep_trial`.
+    """
     await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     merged = await world.commit(
         BRANCH,
@@ -344,4 +348,7 @@ async def proven(world: World) -> MigrateFacts:
         },
         f"Merge auth-system 1.3.0\n\nUpgradepath-Run: {RUN}",
     )
-    return await migrate.run(world.job("migrate"), world.migrate_task(merged), world.tools)
+    facts = await migrate.run(world.job("migrate"), world.migrate_task(merged), world.tools)
+    if not keep_trial:
+        await world.tools.trials.end(RUN)
+    return facts

@@ -36,7 +36,7 @@ async def test_production_gets_the_candidate_and_staging_goes(
     assert await world.tools.content.has(facts.backup)
     assert await world.value(world.production, "SELECT count(email) FROM users") == PEOPLE
     names = [step.name for step in facts.steps]
-    assert names == ["dump", "backup tried", "expand", "push", "activate", "health", "contract", "health"]
+    assert names == ["dump", "expand", "push", "activate", "health", "contract", "health"]
     written = [effect.name for effect in world.journal.effects if effect.production]
     assert written == ["expand", "push", "activate", "contract"]
 

@@ -69,13 +69,22 @@ async def execute(url: str, sql: str) -> None:
 
 async def test_everything_comes_back_and_nothing_is_left(made: Made, tmp_path: Path) -> None:
     url, plain = await made(MAY_MAKE + RICH)
+    # What a function reads of the database's own settings is there when its rows come.
+    name = database_of(url)
+    await execute(
+        url, f"ALTER DATABASE {name} SET app.\"Zone\" = 'it''s'; ALTER DATABASE {name} SET work_mem = '5MB'"
+    )
+    await execute(url, f"ALTER DATABASE {name} SET search_path = public, own")
+    await execute(plain, "CREATE FUNCTION zoned(int) RETURNS boolean LANGUAGE sql AS"
+                  " $$ SELECT current_setting('app.Zone') = 'it''s' $$")  # fmt: skip
+    await execute(plain, "ALTER TABLE ev ADD CHECK (zoned(1))")
     before = await databases(url)
     (tmp_path / "plain").mkdir()
     (tmp_path / "superuser").mkdir()
     for who, place in ((plain, tmp_path / "plain"), (url, tmp_path / "superuser")):
         found = await tried(who, place)
         assert found.findings == ()
-        assert (found.rows, found.tried) == (53, True)
+        assert found.rows == 53
     assert await databases(url) == before
     # What is added to production makes another backup; the rows do not.
     first = await fingerprint(plain, tmp_path / "plain" / "production.dump")
@@ -127,12 +136,9 @@ async def test_a_function_with_unqualified_names_is_found_where_it_stops_the_res
 async def test_what_the_role_may_not_is_said_with_the_right_that_would_do(made: Made, tmp_path: Path) -> None:
     _, plain = await made("GRANT ALL ON SCHEMA public TO {role};")
     await execute(plain, "CREATE TABLE goods (id int)")
-    found = await tried(plain, tmp_path)
-    (finding,) = found.findings
-    assert not found.tried
+    (finding,) = (await tried(plain, tmp_path)).findings
     assert finding.cure.startswith("ALTER ROLE")
     assert finding.cure.endswith("CREATEDB")
-    assert finding.cure in found.words()
 
 
 async def test_other_rows_and_other_places_of_sequences_are_found(made: Made, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ async def _only_this_candidate(portal: Portal, proven: RunView) -> None:
 async def _deployed(portal: Portal, done: RunView, base: str, users: int) -> None:
     deploy = next(stage for stage in done.stages if stage.stage == "deploy")
     names = [step.name for step in deploy.steps]
-    assert names == ["dump", "expand", "push", "activate", "health", "contract", "health"]
+    assert names == ["dump", "backup proven", "expand", "push", "activate", "health", "contract", "health"]
     head = portal.head()
     assert head == done.deployed_commit == await portal.live_commit()
     assert portal.git("rev-parse", f"{head}^1") == base

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from shared.contracts.facts import CheckResult, ChecksFacts, MigrateFacts
 from shared.contracts.runs import (
     ApproveCandidate,
     CancelRun,
@@ -14,11 +15,11 @@ from shared.contracts.runs import (
     SignOff,
     StartRun,
 )
-from shared.contracts.stages import CancelExecutorStage, Failed, RunExecutorStage, StageFinished
-from shared.contracts.tasks import ApplyTask, RollBackTask
+from shared.contracts.stages import CancelExecutorStage, Failed, RunExecutorStage, StageFinished, Succeeded
+from shared.contracts.tasks import ApplyTask, DeployTask, ProveBackupTask, RollBackTask
 from shared.contracts.version_maps import HoldVersionMap, RecordVersionMap, ReleaseVersionMap
 from shared.errors import Reject
-from tests.support.planner_examples import MIRA, OTTO, PINS, PROJECT, digest, project
+from tests.support.planner_examples import MIRA, OTTO, PINS, PROJECT, StageCommand, digest, facts, project
 from tests.support.planner_world import World
 
 
@@ -34,10 +35,17 @@ class Road:
     def run(self) -> Any:
         return self.world.run(self.id)
 
+    @property
+    def command(self) -> StageCommand:
+        """The one that a worker has not answered."""
+        command = self.world.stage_command(self.id)
+        assert command is not None
+        return command
+
     def say(self, command: type[Any], **given: Any) -> None:
         self.world.tell(command(**{"actor": MIRA, "project": PROJECT, "run_id": self.id, **given}))
 
-    def answers(self, times: int = 1, outcome: Failed | None = None) -> "Road":
+    def answers(self, times: int = 1, outcome: Failed | Succeeded | None = None) -> "Road":
         for _ in range(times):
             command = self.world.stage_command(self.id)
             if command is not None:
@@ -222,3 +230,40 @@ def test_a_late_success_of_a_stopped_attempt_is_old_news() -> None:
     late_result: StageFinished = road.world.result(late)
     road.world.tell(late_result)
     assert road.run == before
+
+
+def test_a_backup_that_does_not_come_back_is_accepted_by_an_approver_before_the_approval() -> None:
+    """Would catch an approval that is asked for before the backup is known to come back, or given unaware."""
+    road = Road().started().answers(2)
+    migrated = facts(road.command)
+    assert isinstance(migrated, MigrateFacts)
+    road.answers(1, Succeeded(facts=migrated.with_(backup_tried=True))).answers(2)
+    road.say(SignOff, check="partner-sign-off")
+    assert (road.run.stage, road.run.status, road.run.candidate) == ("prove-backup", "running", None)
+    assert isinstance(road.sent(RunExecutorStage)[-1].task, ProveBackupTask)
+    lost = CheckResult(
+        name="backup", kind="restore", verdict="needs-sign-off", detail="a table is lost", duration_ms=1
+    )
+    found = ChecksFacts(stage="prove-backup", commit=migrated.commit, results=(lost,))
+    road.answers(1, Succeeded(facts=found))
+    assert road.refused(ApproveCandidate, candidate="c" * 64).kind == "conflict"
+    assert road.run.blocked_by is not None
+    assert road.run.blocked_by.what == "sign-off of backup"
+    road.say(SignOff, check="backup", remark="we have another one")
+    road.say(ApproveCandidate, candidate=road.run.candidate)
+    road.answers(1)
+    task = road.sent(RunExecutorStage)[-1].task
+    assert isinstance(task, DeployTask)
+    assert task.approval is not None
+    assert ("prove-backup", "backup", "needs-sign-off") in task.approval.candidate.checks
+
+
+def test_a_backup_that_came_back_waits_for_nobody_but_the_approver() -> None:
+    road = Road().started().answers(2)
+    migrated = facts(road.command)
+    assert isinstance(migrated, MigrateFacts)
+    road.answers(1, Succeeded(facts=migrated.with_(backup_tried=True))).answers(2)
+    road.say(SignOff, check="partner-sign-off")
+    road.answers(1)
+    road.say(ApproveCandidate, candidate=road.run.candidate)
+    assert road.answers(4).run.status == "succeeded"

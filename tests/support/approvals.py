@@ -11,16 +11,25 @@ from tests.support.planner_examples import NOON
 
 
 def approved(
-    task: DeployTask, run_id: str, project: str, migrations: Iterable[AppliedMigration]
+    task: DeployTask,
+    run_id: str,
+    project: str,
+    migrations: Iterable[AppliedMigration],
+    *,
+    without_backup: bool = False,
 ) -> DeployTask:
-    """The task, approved by whom it names; `migrations` are what staging has run."""
+    """The task, approved by whom it names; `migrations` are what staging has run.
+
+    `without_backup`: it was accepted that the backup may not come back.
+    """
+    accepted = (("prove-backup", "backup", "needs-sign-off"),) if without_backup else ()
     candidate = Candidate(
         plan="b" * 64,
         base=task.base,
         tree=task.tree,
         commit=task.commit,
         migrations=tuple((migration.folder, migration.checksum) for migration in migrations),
-        checks=(("validate", "answers", "passed"),),
+        checks=(*accepted, ("validate", "answers", "passed")),
         packages=task.packages,
         production_schema=task.production_schema,
     )

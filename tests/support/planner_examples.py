@@ -40,6 +40,7 @@ from shared.contracts.tasks import (
     DeployTask,
     MigrateTask,
     PrepareTask,
+    ProveBackupTask,
     RecordTask,
     ReviewTask,
     RollBackTask,
@@ -181,6 +182,8 @@ def facts(command: StageCommand) -> Facts:
         case ChecksTask() as task:
             results = tuple(_passed(name, check.kind) for name, check in task.checks.items())
             return ChecksFacts(stage=task.stage, commit=task.commit, results=results)
+        case ProveBackupTask() as task:
+            return ChecksFacts(stage=task.stage, commit=task.commit, results=(_passed("backup", "restore"),))
         case DeployTask():
             return DeployFacts(
                 commit=commit(f"merged {mark}"),

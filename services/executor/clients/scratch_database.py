@@ -6,14 +6,16 @@ whether one that is found is anybody's. It goes with the maker's session, also w
 
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from services.executor.clients.migration_table import NO_OTHER_DEADLINES
 from services.executor.clients.postgres import Connection, drop_database, literal, quoted, session
 from shared.clients.database_urls import database_of, with_database
 from shared.clients.databases import make_database
+from shared.clients.libpq import query_of
 from shared.crash_points import around
 
 _LOCK = 4_711_006
@@ -28,6 +30,15 @@ _LIKE = """
         (SELECT t.spcname FROM pg_tablespace t WHERE t.oid = d.dattablespace
             AND has_tablespace_privilege(t.oid, 'CREATE')) AS tablespace
     FROM pg_database d WHERE d.datname = current_database()
+"""
+# Functions may read them while rows come back. A path is set by the programs themselves.
+_SETTINGS = """
+    SELECT split_part(setting, '=', 1) AS name, substr(setting, strpos(setting, '=') + 1) AS value
+    FROM pg_db_role_setting s, unnest(s.setconfig) AS setting
+    WHERE s.setrole = 0 AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND split_part(setting, '=', 1) <> 'search_path'
+    AND coalesce((SELECT p.context = 'user' FROM pg_settings p
+        WHERE lower(p.name) = lower(split_part(setting, '=', 1))), true)
 """
 _LEFT = """
     SELECT datname AS name FROM pg_database WHERE pg_has_role(datdba, 'MEMBER')
@@ -48,7 +59,7 @@ async def scratch_database(url: str) -> AsyncIterator[str]:
         await keeper.execute(f"SELECT pg_advisory_lock({_LOCK}, hashtext({literal(name)}))")
         try:
             await _create(keeper, url, name)
-            yield with_database(url, name)
+            yield _with_settings(with_database(url, name), await keeper.fetch(_SETTINGS))
         finally:
             await drop_database(url, name)
 
@@ -74,6 +85,20 @@ async def _create(keeper: Connection, url: str, name: str) -> None:
     like = await keeper.fetchrow(_LIKE)
     async with around("create-scratch"):
         await make_database(keeper, name, f"TEMPLATE template0 {_options(like)}", _whose(url))
+
+
+def _with_settings(url: str, settings: Sequence[tuple[str, str]]) -> str:
+    """The URL with these settings for each session: a plain role may set its own, and none of a database."""
+    words = [url_options] if (url_options := query_of(url).get("options")) else []
+    words += [f"-c {name}={_escaped(value)}" for name, value in settings]
+    if not words:
+        return url
+    query = urlencode({**query_of(url), "options": " ".join(words)}, quote_via=quote)
+    return urlunsplit(urlsplit(url)._replace(query=query))
+
+
+def _escaped(value: str) -> str:
+    return re.sub(r"([\\\s])", r"\\\1", value)
 
 
 def _options(like: Any) -> str:

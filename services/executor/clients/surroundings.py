@@ -29,7 +29,9 @@ _SERVER = """
         (SELECT array_agg(slot_name::text ORDER BY slot_name) FROM pg_replication_slots
             WHERE slot_type = 'logical' AND database = current_database()) AS slots,
         (SELECT array_agg(subname::text ORDER BY subname) FROM pg_subscription s JOIN pg_database b
-            ON b.oid = s.subdbid WHERE b.datname = current_database()) AS subscriptions
+            ON b.oid = s.subdbid WHERE b.datname = current_database()) AS subscriptions,
+        current_user AS role,
+        (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user) AS makes_databases
 """
 _TABLES = """
     SELECT w.name, c.oid, pg_total_relation_size(c.oid) AS bytes,
@@ -103,6 +105,13 @@ def _of_server(server: Mapping[str, object], free: int) -> Iterator[Lint]:
             "connections",
             f"The server has {server['free']} connections left, and an upgrade takes up to {CONNECTIONS}.",
             "raise max_connections, or let fewer clients connect meanwhile",
+        )
+    if not server["makes_databases"]:
+        yield _lint(
+            1,
+            "backup-not-tried",
+            "Production's role may not make a database, so whether a backup comes back cannot be tried.",
+            f'ALTER ROLE "{server["role"]}" CREATEDB',
         )
     for rule, names, what, cure in (
         ("event-triggers", server["triggers"], "fire on what migrations do",

@@ -62,6 +62,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
         steps += [tried] if tried is not None else []
     async with job.journal.effect("activate-staging", commit):
         address = await staging.activate(job, tools, git, commit)
+    await tools.trials.begin(job.run_id, production_url(job, tools), tools.folder)
     return MigrateFacts(
         commit=commit,
         tree=await git.tree(commit),
@@ -70,6 +71,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
         production_schema=await schema_digest(production_url(job, tools)),
         address=address,
         steps=tuple(steps),
+        backup_tried=True,
     )
 
 

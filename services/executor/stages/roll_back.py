@@ -31,6 +31,7 @@ async def run(job: Job, task: RollBackTask, tools: Tools) -> RollBackFacts:
     """Safe to repeat. Raises Failure when a row would be lost, or when the proof does not hold."""
     git = await tools.git(job)
     steps = Steps(job, production=True)
+    await tools.trials.end(job.run_id)
     if task.deploy_began:
         await _undo(job, task, tools, git, steps)
     if task.branch is not None:

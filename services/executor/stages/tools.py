@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.executor.clients.fenced_git import FencedGit
+from services.executor.stages.backup_trials import BackupTrials
 from shared.clients.content import ContentStore
 from shared.clients.git import Git
 from shared.clients.project_repository import access_for, clone_name, repository_taken
@@ -53,6 +54,7 @@ class Tools:
     repositories: RepositoryRules = PUBLIC_ONLY
     known_hosts: Path = KNOWN_HOSTS
     isolation: Isolation = field(default_factory=Isolation.here)
+    trials: BackupTrials = field(default_factory=BackupTrials)
 
     async def git(self, job: Job) -> Git:
         """The Project's clone, up to date with its remote; who held this stage before pushes no more."""
