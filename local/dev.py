@@ -10,6 +10,7 @@ from pathlib import Path
 from local.broker import EmbeddedBroker
 from local.hosting import hosting
 from local.postgres import EmbeddedPostgres
+from local.roles import new_role
 from local.world import HOST, TOKENS_VALID_FOR, World
 from services.processes import build, kept_serving
 from shared import background
@@ -38,6 +39,8 @@ async def running(folder: Path) -> AsyncIterator[Dev]:
         databases = await asyncio.to_thread(service_databases, postgres)
         async with EmbeddedBroker() as broker, hosting(world):
             os.environ.update(world.environment(broker.bootstrap_servers, databases, embedded=True))
+            scratch = await new_role(postgres.url(), "upgrades_scratch", makes_databases=False)
+            os.environ.setdefault("UPGRADES_SCRATCH_DATABASE_URL", scratch)
             os.environ.setdefault("UPGRADES_POSTGRES_BIN", str(postgres.bin_folder))
             await create_topics(KafkaSettings(), world.pools)
             async with kept_serving(_build_all, HOST, world.port):

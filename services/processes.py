@@ -39,7 +39,8 @@ def build(name: str) -> Service:
             from services.registry.app import build as build_registry
             from services.registry.settings import RegistrySettings
 
-            return build_registry(RegistrySettings())
+            settings = RegistrySettings()
+            return build_registry(settings, _order_trial(settings.scratch_database_url))
         case "notifier":
             from services.notifier.app import build as build_notifier
             from services.notifier.settings import NotifierSettings
@@ -62,6 +63,20 @@ def build(name: str) -> Service:
             return build_validator(ValidatorSettings())
         case _:
             raise ValueError(f"there is no service {name!r}; there are {', '.join(SERVICES)}")
+
+
+def _order_trial(server_url: str | None) -> "Callable[[Any], Coroutine[Any, Any, str | None]] | None":
+    """How the registry has orders of migrations tried: as the executor applies them, on that server."""
+    if server_url is None:
+        return None
+
+    async def difference(orders: Any) -> str | None:
+        # Most registries never need it, and it takes memory.
+        from services.executor.clients.order_trial import difference_of
+
+        return await difference_of(server_url, orders)
+
+    return difference
 
 
 def _spare_what_fastapi_looks_for() -> None:

@@ -1,7 +1,7 @@
 """The registry, wired."""
 
 from services.registry.api import BYTE_BODIES, router
-from services.registry.checking import PackageGate
+from services.registry.checking import DifferenceOf, PackageGate
 from services.registry.handlers import handlers
 from services.registry.settings import RegistrySettings
 from services.registry.store import CHECKS, RegistryTransaction
@@ -12,8 +12,11 @@ from shared.messaging.reminder import Reminder
 from shared.storage.database import Database
 
 
-def build(settings: RegistrySettings) -> Service:
-    """The registry as `settings` say. Nothing is started yet."""
+def build(settings: RegistrySettings, difference_of: DifferenceOf | None = None) -> Service:
+    """The registry as `settings` say. Nothing is started yet.
+
+    `difference_of` tries orders of migrations; without it a late one is refused.
+    """
     database = Database(
         "registry",
         settings.database_url,
@@ -22,7 +25,7 @@ def build(settings: RegistrySettings) -> Service:
         answer_within_s=settings.database_answer_within_s,
     )
     content = ContentStore(settings.content_url)
-    gate = PackageGate(database, content)
+    gate = PackageGate(database, content, difference_of)
     inbox = Inbox(database, handlers(gate.wake, settings.repository_rules))
     parts: list[Part] = [gate]
     if settings.kafka.embedded:

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from services.registry.domain.gate import Judgement, Library, misnamed
 from services.registry.domain.history import package_migrations
@@ -30,6 +31,10 @@ _ATTEMPTS_MAX = 5
 _DELAY_MAX_S = 60.0
 
 
+DifferenceOf: TypeAlias = Callable[[Sequence[Sequence[tuple[str, str]]]], Awaitable[str | None]]
+"""Whether orders of migrations, names with their SQL, make the same schema: none, or why not."""
+
+
 @dataclass(frozen=True)
 class ReadPackage:
     """A package without its files' contents, and the whole verdict on it, given what was published before."""
@@ -41,11 +46,17 @@ class ReadPackage:
 class PackageGate:
     """Works off the `package_checks`. A crash leaves its row queued; checking again is harmless."""
 
-    def __init__(self, database: Database[RegistryTransaction], content: ContentStore) -> None:
+    def __init__(
+        self,
+        database: Database[RegistryTransaction],
+        content: ContentStore,
+        difference_of: DifferenceOf | None = None,
+    ) -> None:
         self.database = database
         self.content = content
         self.schemas = SchemaCheck(content)
         self.packages = PackageReader(database)
+        self._difference_of = difference_of
         self._wake = asyncio.Event()
         self._finished = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -55,7 +66,7 @@ class PackageGate:
         outline = await self.packages.outline(actor, digest, data)
 
         async def judged(library: Library) -> Judgement:
-            judgement = await self.packages.judge(actor, digest, data, library)
+            judgement = await self._tried(outline, await self.packages.judge(actor, digest, data, library))
             # A fragment that is in dispute already is not looked at again.
             if any(refusal.field == SCHEMA for refusal in judgement.refusals):
                 return judgement
@@ -63,6 +74,18 @@ class PackageGate:
             return replace(judgement, refusals=(*judgement.refusals, *found))
 
         return ReadPackage(outline, judged)
+
+    async def _tried(self, package: Package, judgement: Judgement) -> Judgement:
+        """The judgement with late migrations tried, once nothing else is wrong with them."""
+        others = tuple(each for each in judgement.refusals if each not in judgement.late)
+        if not judgement.late or others or self._difference_of is None:
+            return judgement
+        sql = {migration.name: migration.sql for migration in package.migrations}
+        said = await self._difference_of([[(name, sql[name]) for name in each] for each in judgement.orders])
+        if said is None:
+            return replace(judgement, refusals=())
+        told = [each.model_copy(update={"reason": f"{each.reason}; {said}"}) for each in judgement.late]
+        return replace(judgement, refusals=tuple(told))
 
     def wake(self) -> None:
         self._wake.set()

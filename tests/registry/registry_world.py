@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from sqlalchemy import select, text
 
 from services.registry.api import router
-from services.registry.checking import PackageGate
+from services.registry.checking import DifferenceOf, PackageGate
 from services.registry.handlers import handlers
 from services.registry.store import RegistryTransaction
 from shared.clients.content import ContentStore
@@ -183,14 +183,14 @@ class Registry:
 
 
 @asynccontextmanager
-async def running(url: str) -> AsyncIterator[Registry]:
+async def running(url: str, difference_of: DifferenceOf | None = None) -> AsyncIterator[Registry]:
     """A registry on an empty database; the gate runs only when it is told to."""
     database = Database("registry", url, RegistryTransaction)
     async with database.transaction() as tx:
         for table in TABLES_IN_ORDER:
             await tx.session.execute(text(f"delete from {table}"))
     content = ContentStore("memory:///")
-    gate = PackageGate(database, content)
+    gate = PackageGate(database, content, difference_of)
     inbox = Inbox(database, handlers(gate.wake, RepositoryRules(local=True)))
     world = Registry(database, inbox, gate, content)
     async with world.door() as world.http:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from services.executor.stages.tools import Packages
 from shared.contracts.facts import PlannedMigration
+from shared.contracts.folding import folded_findings
 from shared.contracts.stages import Finding
 from shared.contracts.values import Digest, SystemName
 from shared.errors import Failure
@@ -69,7 +70,8 @@ def plan_migrations(
                 )
             )
     if differing:
-        raise Failure("a migration is installed otherwise than the package has it", *differing)
+        what = "a migration is installed otherwise than the package has it"
+        raise Failure(what, *folded_findings(differing))
     return tuple(planned)
 
 
@@ -121,7 +123,8 @@ def _differing(installed: Sequence[Source], package: Package) -> Iterator[Findin
             told = "has it no more" if twin is None else f"calls it {twin}, and would apply it again"
             yield _finding(source.folder, f"The new package {told}: it was {source.name}.", ask)
     for name in has:
-        if name not in names and name < last:
+        # Where the package has what is installed, its publisher has tried that the late one may come late.
+        if name not in names and name < last and last not in has:
             detail = f"{name} of the new package stands before {last}, which is installed already."
             yield _finding(name, detail, f"{ask}: it needs a later timestamp")
 

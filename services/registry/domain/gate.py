@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from services.registry.domain.declared import configuration, defined_names, matches_any, types_of
-from services.registry.domain.history import changed_history
+from services.registry.domain.history import changed_history, late_migrations, orders_of
+from shared.contracts.folding import folded
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.packages.package import CHANGELOG, MANIFEST, NOTES, SCHEMA, Package
@@ -36,6 +37,8 @@ class Library:
     """By model, the other System whose newest Release defines it."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """By other System, the digest of its newest Release's package."""
+    carried: frozenset[str] = frozenset()
+    """The versions of this System that some Project pins."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class Judgement:
 
     change: Change
     refusals: tuple[Refusal, ...]
+    late: tuple[Refusal, ...] = ()
+    """The refusals that fall if applying the late migrations late makes the same schema."""
+    orders: tuple[tuple[str, ...], ...] = ()
+    """The package's migrations in each order in which some Project would get them, its own order first."""
 
 
 def misnamed(package: Package, system: str, version: str) -> tuple[Refusal, ...]:
@@ -63,26 +70,33 @@ def misnamed(package: Package, system: str, version: str) -> tuple[Refusal, ...]
 
 
 def judge(package: Package, library: Library) -> Judgement:
-    """Everything for which this package would be refused now, and how much it changes."""
+    """Everything for which this package would be refused now, and how much it changes.
+
+    What was withdrawn and is pinned by nobody binds nobody: the next Release may correct it.
+    """
     # PostgreSQL's parser takes a tenth of the registry's memory: it comes with the first package.
     from services.registry.domain.steps import unsafe_steps
 
     earlier = _earlier(package.manifest.version, library)
-    stable = next((one for one in earlier if not precedence(one.version).prerelease), None)
+    standing = [one for one in earlier if one.withdrawn is None or one.version in library.carried]
+    before = standing[0] if standing else None
+    stable = next((one for one in standing if not precedence(one.version).prerelease), None)
     change: Change = "first" if stable is None else change_type(stable.version, package.manifest.version)
     refusals = (
         *_order(package.manifest.version, library),
         *_breaking(package, change, stable),
         *_changelog(package, earlier),
-        *changed_history(package, earlier[0] if earlier else None, stable if change == "patch" else None),
-        *unsafe_steps(package, earlier[0] if earlier else None),
-        *_defaults(package, library, earlier),
+        *changed_history(package, before, stable if change == "patch" else None),
+        *unsafe_steps(package, before),
+        *_defaults(package, library, before),
         *_requires(package, library),
         *_overwrite(package),
         *_models(package, library),
     )
     # A script that cannot be read is told by whoever reads it, in the same words.
-    return Judgement(change, tuple(dict.fromkeys(refusals)))
+    late = late_migrations(package, before)
+    orders = orders_of(package, standing) if late else ()
+    return Judgement(change, folded(dict.fromkeys(refusals)), late, orders)
 
 
 def _earlier(version: str, library: Library) -> list[Release]:
@@ -154,16 +168,16 @@ def _changelog(package: Package, earlier: list[Release]) -> Iterator[Refusal]:
             )  # fmt: skip
 
 
-def _defaults(package: Package, library: Library, earlier: list[Release]) -> Iterator[Refusal]:
-    if not earlier or package.manifest.breaking:
+def _defaults(package: Package, library: Library, before: Release | None) -> Iterator[Refusal]:
+    if before is None or package.manifest.breaking:
         return
-    before = next(one for one in library.releases if one.release is earlier[0])
+    defaults = next(one.defaults for one in library.releases if one.release is before)
     for key, kind in types_of(package.manifest.config).items():
-        known = before.defaults.get(key, kind)
+        known = defaults.get(key, kind)
         if known != kind:
             yield _refusal(
-                f"the default of {key} was of type {known} in {earlier[0].version} and is {kind} now",
-                f"{MANIFEST}: config.{key}", kind,
+                f"the default of {key} was of type {known} in {before.version} and is {kind} now",
+                f"{MANIFEST}: config.{key}", key,
                 "keep its type, or take a new key, or say in `breaking` that it changes",
             )  # fmt: skip
 

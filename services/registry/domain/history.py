@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from shared.contracts.folding import folded
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import PackageMigration, Release
 from shared.packages.package import MIGRATIONS, Migration, Package
@@ -59,13 +60,34 @@ def _kept(checksums: dict[str, str], before: Release) -> Iterator[Refusal]:
             yield _refusal(reason, migration.name, cure)
 
 
-def _appended(names: list[str], before: Release) -> Iterator[Refusal]:
+def _appended(names: Iterable[str], before: Release) -> Iterator[Refusal]:
+    last = max((migration.name for migration in before.migrations), default="")
+    for name in _late(names, before):
+        reason = f"this new migration stands before {last} of {before.version}, which is applied already"
+        yield _refusal(reason, name, "give it a later timestamp")
+
+
+def _late(names: Iterable[str], before: Release) -> list[str]:
+    """The new migrations that stand before one that was published."""
     known = {migration.name for migration in before.migrations}
     last = max(known, default="")
-    for name in names:
-        if name not in known and name < last:
-            reason = f"this new migration stands before {last} of {before.version}, which is applied already"
-            yield _refusal(reason, name, "give it a later timestamp")
+    return [name for name in names if name not in known and name < last]
+
+
+def late_migrations(package: Package, before: Release | None) -> tuple[Refusal, ...]:
+    """What `changed_history` says of new migrations with an earlier timestamp than a published one."""
+    names = [migration.name for migration in package.migrations]
+    return () if before is None else folded(_appended(names, before))
+
+
+def orders_of(package: Package, earlier: Iterable[Release]) -> tuple[tuple[str, ...], ...]:
+    """The package's own order, and each other one in which a Project of an earlier Release gets it."""
+    names = [migration.name for migration in package.migrations]
+    orders: dict[tuple[str, ...], None] = {tuple(names): None}
+    for release in earlier:
+        had = {migration.name for migration in release.migrations}
+        orders[*(name for name in names if name in had), *(name for name in names if name not in had)] = None
+    return tuple(orders)
 
 
 def _readable(migration: Migration) -> Iterator[Refusal]:

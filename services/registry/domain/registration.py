@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
+from shared.contracts.folding import folded
 from shared.contracts.projects import Environment, Project
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
@@ -38,7 +39,7 @@ def taken_repository() -> Refusal:
 
 def unfit_pins(pins: Pins, releases: Releases) -> tuple[Refusal, ...]:
     """What is wrong with a Project's first pins: unknown versions, constraints that they do not satisfy."""
-    return (*_unpublished(pins, releases), *_unsatisfied(pins, releases))
+    return folded([*_unpublished(pins, releases), *_unsatisfied(pins, releases)])
 
 
 def moved_pins(pins: Pins, recorded: Pins) -> tuple[Refusal, ...]:

@@ -14,6 +14,8 @@ from shared.sql.permitted import concerns_of
 from shared.sql.scene import Scene
 from shared.sql.script import read_statements
 
+_NAMED_MAX = 100
+
 
 def unsafe_steps(package: Package, before: Release | None) -> Iterator[Refusal]:
     """Scripts that reach beyond a Project's schemas, and destructive statements while the old code runs.
@@ -52,6 +54,7 @@ def _outward(package: Package, new: list[Migration]) -> Iterator[Refusal]:
 def _breaking(package: Package, new: list[Migration]) -> Iterator[Refusal]:
     # Some Project comes from a release whose code uses it still: so everything counts as used.
     scene = Scene(None)
+    found: list[tuple[str, int, str]] = []
     for migration in sorted(new, key=package.contracting):
         now_reading(f"{MIGRATIONS}{migration.name}/migration.sql")
         try:
@@ -62,13 +65,23 @@ def _breaking(package: Package, new: list[Migration]) -> Iterator[Refusal]:
         if package.contracting(migration):
             continue
         for impact in broken(impacts):
-            version, because = package.manifest.version, "; ".join(impact.because)
-            yield Refusal(
-                kind="invalid",
-                reason=f"line {impact.line} is destructive, and code before {version} does not survive it:"
-                f" {because}",
-                field=f"{MIGRATIONS}{migration.name}/migration.sql",
-                value=migration.name,
-                cure=f"give it a migration of its own and list that in {MANIFEST}: [migrations]"
-                " contract = [...], so that it runs after the activation",
-            )
+            found.append((migration.name, impact.line, "; ".join(impact.because)))
+    yield from _destructive(found, package.manifest.version)
+
+
+def _destructive(found: list[tuple[str, int, str]], version: str) -> Iterator[Refusal]:
+    """One refusal for all; `found` are migrations, lines and reasons."""
+    if not found:
+        return
+    (name, line, because), *others = found
+    more = "; ".join(f"{other}/migration.sql line {at}: {why}" for other, at, why in others[:_NAMED_MAX])
+    left = f"; and {len(others) - _NAMED_MAX} more" if len(others) > _NAMED_MAX else ""
+    yield Refusal(
+        kind="invalid",
+        reason=f"line {line} is destructive, and code before {version} does not survive it: {because}"
+        + (f"; nor this: {more}{left}" if more else ""),
+        field=f"{MIGRATIONS}{name}/migration.sql",
+        value=name,
+        cure=f"give it a migration of its own and list that in {MANIFEST}: [migrations]"
+        " contract = [...], so that it runs after the activation",
+    )

@@ -75,7 +75,19 @@ class RegistryTransaction(PackageChecks):
             systems=frozenset(systems),
             owners={model: name for name, (defines, _) in newest.items() for model in defines},
             packages={name: package for name, (_, package) in newest.items()},
+            carried=frozenset(await self._pinned_versions(system)),
         )
+
+    async def _pinned_versions(self, system: str) -> list[str]:
+        """The versions of a System that version maps have now."""
+        pinned = await self.session.execute(
+            text(
+                "select distinct event->'version_map'->'pins'->>:system from version_maps"
+                " where event->'version_map'->'pins'->>:system is not null"
+            ),
+            {"system": system},
+        )
+        return [row[0] for row in pinned]
 
     async def _release_rows(self, systems: list[str] | None) -> list[ReleaseRow]:
         query = select(ReleaseRow).execution_options(populate_existing=True)
