@@ -19,7 +19,7 @@ from cli.output import say, show_json
 from cli.registering import register_project
 from shared.contracts.projects import ProjectDefinition
 from shared.contracts.releases import Release
-from shared.errors import Retry, invalid
+from shared.errors import Failure, Retry, invalid
 from shared.packages.package import Package, read_package
 from shared.project_file import PROJECT_FILE, read_project_file
 
@@ -101,7 +101,7 @@ def adopt(
         found, definition = asyncio.run(
             _adopt(asked, releases, package, project or _named(repository), confirm, dry_run)
         )
-    except Retry as error:
+    except (Failure, Retry) as error:
         cure = "check the repository's and the database's URL, and your access"
         raise invalid(str(error), field="repository", value=repository, cure=cure) from error
     if found.proposal is not None and not found.missing_commands:

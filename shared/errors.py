@@ -23,7 +23,18 @@ class Reject(Exception):
 
 
 class Retry(Exception):
-    """It could not be found out now; the same again may succeed."""
+    """It could not be found out now; the same again may succeed.
+
+    When it did not after every try, whoever `findings` are about is asked: the Project's maintainer. Without
+    them it is nobody's fault but ours, and an SRE is asked.
+    """
+
+    def __init__(self, reason: str, *findings: Finding) -> None:
+        super().__init__(reason)
+        self.findings = findings
+
+    def __reduce__(self) -> "tuple[type[Retry], tuple[object, ...]]":
+        return type(self), (*self.args, *self.findings)
 
 
 class Failure(Exception):
@@ -39,6 +50,14 @@ class Failure(Exception):
 
 def _failure(outcome: Failed) -> Failure:
     return Failure(outcome.reason, *outcome.findings, results=outcome.results)
+
+
+def told(error: BaseException) -> str:
+    """What an error says; one without words says what kind it is."""
+    said = str(error).strip()
+    if said:
+        return said
+    return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
 
 
 class Stale(Exception):

@@ -1,5 +1,7 @@
 """What the executor does with its messages, and which stage each task is for."""
 
+import asyncpg
+
 from services.executor.freeze import hold_deploys
 from services.executor.stages.tools import Tools
 from shared.contracts.facts import Facts
@@ -34,8 +36,16 @@ async def run_stage(tools: Tools, job: Job, task: Task) -> Facts:
     """Do the stage that the task is for. Raises `Failure` for a verdict of no."""
     await tools.secrets.prepare(job.project)
     reading_for(f"project {job.project.id}")
-    with inside(task.stage):
-        return await _stage(tools, job, task)
+    try:
+        with inside(task.stage):
+            return await _stage(tools, job, task)
+    except asyncpg.PostgresError as error:
+        from services.executor.clients.database_errors import answer
+
+        answered = answer(error, task.stage)
+        if answered is None:
+            raise
+        raise answered from error
 
 
 async def _stage(tools: Tools, job: Job, task: Task) -> Facts:

@@ -1,10 +1,10 @@
 """What would let a Run that waits go on: commands that are accepted as they stand."""
 
 from services.planner.run import Run
-from shared.contracts.stages import Failed
+from shared.contracts.stages import Errored, Failed
 
 
-def cures(run: Run, outcome: Failed) -> tuple[str, ...]:
+def cures(run: Run, outcome: Failed | Errored) -> tuple[str, ...]:
     """What the worker advises, and what may be done anyway."""
     return tuple(dict.fromkeys((*(finding.cure for finding in outcome.findings), *ways_on(run))))
 

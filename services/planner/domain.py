@@ -6,15 +6,15 @@ next: prepare, apply, migrate, validate, check-workflows, prove-backup. What was
 and only an approver's word for exactly that one lets it into production: deploy, record, the end.
 
 A verdict of no (`Failed`) waits for the maintainer. What could not be found out (`Errored`) is tried
-again, and then waits for an SRE. Whatever production has seen of a deploy that did not succeed is
-rolled back at once. Every function here takes a Run and what happened, and returns a `Decision`: the
-Run as it is then, and the messages that this causes. `fence` is the next number that the Run's Project
-has free: whoever sends a command takes it, and whatever carries an older one is old news.
+again, and then waits for the maintainer if it names a finding, for an SRE if not. Whatever production
+has seen of a deploy that did not succeed is rolled back at once. Every function here takes a Run and
+what happened, and returns a `Decision`: the Run as it is then, and the messages that this causes.
+`fence` is the next number that the Run's Project has free: whoever sends a command takes it.
 """
 
 from datetime import datetime, timedelta
 
-from services.planner.cures import cures, resume, ways_on
+from services.planner.cures import cures, resume
 from services.planner.deadlines import (
     ATTEMPTS_MAX,
     answer_within_s,
@@ -89,7 +89,7 @@ def advance(run: Run, result: StageFinished, now: datetime, fence: int, releases
         case Errored() if run.tries < ATTEMPTS_MAX:
             return _retry_later(run, outcome, now)
         case Errored():
-            return _park(run, outcome.reason)
+            return _park(run, outcome)
 
 
 def _go_on(run: Run, facts: Facts, now: datetime, fence: int, releases: Releases) -> Decision:
@@ -269,9 +269,11 @@ def _retry_later(run: Run, outcome: Errored, now: datetime) -> Decision:
     return Decision(run.with_record(waiting, wake_at=now + retry_delay(run)))
 
 
-def _park(run: Run, reason: str) -> Decision:
-    what = f"{run.stage} errored {run.tries} times: {reason}"
-    return Decision(run.waiting_for("sre", what, *ways_on(run)))
+def _park(run: Run, outcome: Errored) -> Decision:
+    """Tried often enough: who can act on it is asked, an SRE where nothing says who."""
+    what = f"{run.stage} errored {run.tries} times: {outcome.reason}"
+    who = "maintainer" if outcome.findings else "sre"
+    return Decision(run.waiting_for(who, what, *cures(run, outcome)))
 
 
 def on_timer(run: Run, now: datetime, fence: int, freeze: Freeze | None) -> Decision:
@@ -294,7 +296,5 @@ def on_timer(run: Run, now: datetime, fence: int, freeze: Freeze | None) -> Deci
     if run.stage == "deploy":
         # Silence says nothing about production: look at the world and undo what is there.
         return begin_roll_back(recorded, f"deploy: {silent.reason}", now, fence)
-    decision = (
-        _retry_later(recorded, silent, now) if run.tries < ATTEMPTS_MAX else _park(recorded, silent.reason)
-    )
+    decision = _retry_later(recorded, silent, now) if run.tries < ATTEMPTS_MAX else _park(recorded, silent)
     return Decision(decision.run, (cancel_command(run), *decision.sends))

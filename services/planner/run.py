@@ -88,7 +88,7 @@ class Run(RunView, RunWork, RunOrigin):
                     "results": outcome.results,
                 }
             case Errored():
-                changes |= {"detail": outcome.reason}
+                changes |= {"detail": outcome.reason, "findings": outcome.findings}
         # Whoever it waited for, somebody has come.
         return self.with_record(record.with_(**changes), blocked_by=None)
 

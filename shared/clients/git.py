@@ -40,7 +40,8 @@ _locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 class Git:
     """One remote's bare clone in `folder`, a cache that may vanish between two uses.
 
-    `access` reaches the remote. Every method raises `Retry`, with Git's words, when Git cannot do it now, and
+    `access` reaches the remote. Every method raises `Retry`, with Git's words, when Git cannot do it now,
+    one that goes to the remote `Failure` when only its keeper can allow it, and
     one that goes to the remote `BadRepository` when that is not taken. Commits, trees and blobs are
     named by 40 hexadecimal digits; where a tree is asked for, a commit does as well.
     """

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from shared.addresses import Address, AddressRefused, Network, is_local_name, reachable
-from shared.errors import Retry
+from shared.clients.git_verdicts import answer
+from shared.errors import told
 from shared.repository_urls import (
     KNOWN_HOSTS,
     PUBLIC_ONLY,
@@ -115,7 +116,8 @@ class WorkersAccess:
                 "use a public host, or ask the operator to name it in UPGRADES_REPOSITORY_HOSTS",
             ) from None
         except (OSError, TimeoutError) as error:
-            raise Retry(f"the repository's host {host} has no address now: {error}") from None
+            said = f"the repository's host {host} has no address now: {told(error)}"
+            raise answer(said, "could not resolve") from None
 
     @contextmanager
     def _key(self) -> Iterator[Path | None]:

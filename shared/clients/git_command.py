@@ -4,15 +4,17 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from shared.clients.git_verdicts import answer
 from shared.clients.processes import DeadlineExceeded, Finished, run_trusted
 from shared.clients.secrets import without_passwords
-from shared.errors import Retry
+from shared.errors import Failure, Retry
 
 LOCAL_DEADLINE_S = 120.0
 REMOTE_DEADLINE_S = 300.0
 _OUTPUT_BYTES_MAX = 256 << 20
 _WORDS_CHARACTERS = 2000
 _HANDED_ON = ("PATH",)
+_REMOTE = frozenset({"fetch", "ls-remote", "push"})
 _OURS = {
     # Nothing of the worker's user is read: `git_access` gives what reaches a remote.
     "HOME": "/nonexistent",
@@ -65,7 +67,8 @@ async def git(
 
     With `work_tree` it works there, as in a checkout.
 
-    Raises `Retry`, with Git's words, for an exit code that is not in `accept` and for a deadline.
+    Raises `Retry`, with Git's words, for an exit code that is not in `accept` and for a deadline; `Failure`
+    when the remote refuses what only its keeper can allow.
     """
     environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ} | _OURS
     settings = [part for setting in _SETTINGS for part in ("-c", setting)]
@@ -84,7 +87,8 @@ async def git(
             separate=True,
         )
     except DeadlineExceeded as exceeded:
-        raise Retry(f"git {arguments[0]} did not end within {exceeded.deadline_s:g} s") from None
+        late = f"git {arguments[0]} did not end within {exceeded.deadline_s:g} s"
+        raise (answer(late, "timed out") if arguments[0] in _REMOTE else Retry(late)) from None
     if finished.exit_code not in accept:
         raise failed(arguments[0], finished)
     if finished.truncated:
@@ -92,14 +96,13 @@ async def git(
     return finished
 
 
-def failed(command: str, finished: Finished) -> Retry:
-    """The error for a call of git that did not do its work."""
-    words = finished.output.strip()
+def failed(command: str, finished: Finished) -> Failure | Retry:
+    """The error for a call of git that did not do its work; of the remote, whom it concerns."""
+    words = finished.output.strip() or "it said nothing"
     if command == "push":
         words = _without_hooks(words)
-    return Retry(
-        f"git {command} ended with {finished.exit_code}: {without_passwords(words[-_WORDS_CHARACTERS:])}"
-    )
+    said = f"git {command} ended with {finished.exit_code}: {without_passwords(words[-_WORDS_CHARACTERS:])}"
+    return answer(said, finished.output) if command in _REMOTE else Retry(said)
 
 
 def _without_hooks(words: str) -> str:

@@ -186,6 +186,11 @@ class Errored(Contract):
 
     kind: Literal["errored"] = "errored"
     reason: str
+    findings: tuple[Finding, ...] = Field(
+        default=(),
+        description="what the maintainer is asked about after the last try; without them an SRE is asked",
+        exclude_if=lambda findings: not findings,
+    )
     touched_production: bool = False
     backup: Digest | None = None
 

@@ -19,7 +19,7 @@ from shared.contracts.stages import (
     StageFinished,
     Succeeded,
 )
-from shared.errors import Failure, Stale
+from shared.errors import Failure, Retry, Stale, told
 from shared.jobs.answers import Answers, Ended
 from shared.jobs.batch import Command
 from shared.jobs.heartbeats import Heartbeats, Held
@@ -245,4 +245,6 @@ class Worker:
                 return Errored(reason=late)
             trace = self._redact(command.project_id, "".join(traceback.format_exception(error)))
             log.warning("%s %s errored\n%s", job.run_id, job.stage, trace)
-            return Errored(reason=f"{type(error).__name__}: {error}")
+            if isinstance(error, Retry):
+                return Errored(reason=f"Retry: {told(error)}", findings=error.findings)
+            return Errored(reason=f"{type(error).__name__}: {told(error)}")

@@ -12,7 +12,7 @@ from shared.clients.git import Entry, Git, Labels, Moved
 from shared.clients.git_access import PersonsAccess
 from shared.clients.git_command import git as run_git
 from shared.clients.git_merge import marked_lines
-from shared.errors import Retry
+from shared.errors import Failure, Retry
 from tests.support.scopes import LOCAL
 
 LABELS = Labels(ours="acme-portal", theirs="auth-system-1.3.0")
@@ -218,15 +218,15 @@ async def test_what_a_servers_hook_prints_stays_there(git: Git, remote: Path) ->
     hook.write_text("#!/bin/sh\nprintf 'ann\\rann\\n\\xe2\\x80\\xa8ann\\n\\nann' >&2; echo ann; exit 1\n")
     hook.chmod(0o755)
     commit = await git.commit(await head(git), [await head(git)], "Next", when=WHEN)
-    with pytest.raises(Retry) as refused:
+    with pytest.raises(Failure) as refused:
         await git.push([("refs/heads/main", commit, await head(git))])
     assert "pre-receive hook declined" in str(refused.value)
     assert "lines of the server's hooks are left out" in str(refused.value)
     assert "ann" not in str(refused.value).replace("cannot", "")
 
 
-async def test_a_remote_that_is_not_there_is_tried_again_without_its_password(tmp_path: Path) -> None:
-    with pytest.raises(Retry, match="git fetch"):
+async def test_a_remote_that_is_not_there_is_said_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="git fetch"):
         await Git.open(str(tmp_path / "nowhere"), tmp_path / "clone", LOCAL)
     with pytest.raises(Retry) as refused:
         await Git.open("http://mira:hush-hush@127.0.0.1:9/x.git", tmp_path / "clone", PersonsAccess())

@@ -13,7 +13,7 @@ from services.executor.clients.migration_table import FencingToken
 from shared.clients.git import NO_TREE, Git, Moved, RefUpdate
 from shared.clients.git_access import Access
 from shared.contracts.values import Commit
-from shared.errors import Retry, Stale
+from shared.errors import Failure, Retry, Stale
 
 FENCE_REF = "refs/upgradepath/fence"
 """A commit of an empty tree; its subject is the fence, the generation, and a count of pushes."""
@@ -51,7 +51,7 @@ class FencedGit(Git):
             await self._look()
             # An older token passed at this moment, or a push of ours arrived that was given up.
             raise Retry(f"the fence of {self.remote} moved while we pushed") from error
-        except Retry:
+        except (Failure, Retry):
             found = await self.refs(*(update.ref for update in wanted)) if wanted else {}
             if not wanted or any(found.get(update.ref) != update.new for update in wanted):
                 raise

@@ -12,7 +12,7 @@ from datetime import datetime
 import asyncpg
 
 from services.executor.clients.postgres import Connection, literal, quoted, session
-from shared.clients.database_urls import schema_of
+from shared.clients.database_urls import place, schema_of
 from shared.errors import Retry, Stale
 
 _ADVISORY_LOCK = 72707369
@@ -89,11 +89,14 @@ class Row:
 class MigrationTable:
     """The table of one database, over a session that holds Prisma's lock and our fence."""
 
-    def __init__(self, connection: Connection, schema: str, as_connected: str = _AS_CONNECTED) -> None:
+    def __init__(
+        self, connection: Connection, schema: str, database: str, as_connected: str = _AS_CONNECTED
+    ) -> None:
         self.connection = connection
         self.schema = schema
         self.name = quoted(schema, "_prisma_migrations")
         self._as_connected = as_connected
+        self.database = database
 
     async def is_there(self) -> bool:
         return bool(await self.connection.fetchval("SELECT to_regclass($1) IS NOT NULL", self.name))
@@ -216,7 +219,7 @@ class MigrationTable:
 async def reading(url: str) -> AsyncIterator[MigrationTable]:
     """The table to look at, with no lock taken. Raises Retry when the database cannot be asked."""
     async with session(url) as connection:
-        yield MigrationTable(connection, schema_of(url))
+        yield MigrationTable(connection, schema_of(url), place(url))
 
 
 async def keep_output(url: str, subject: str, commit: str, text: str) -> bool:
@@ -243,7 +246,7 @@ async def locked(url: str, token: FencingToken) -> AsyncIterator[MigrationTable]
         await connection.execute(NO_OTHER_DEADLINES)
         await _take(connection, _ADVISORY_LOCK, taken)
         await _pass_fence(connection, token)
-        yield MigrationTable(connection, schema_of(url), await _as_connected(connection))
+        yield MigrationTable(connection, schema_of(url), place(url), await _as_connected(connection))
 
 
 async def _as_connected(connection: Connection) -> str:

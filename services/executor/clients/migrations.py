@@ -11,13 +11,14 @@ from services.executor.clients import index_builds
 from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.migration_table import FencingToken, MigrationTable, Row, locked, reading
 from services.executor.clients.misfits import finding, misfits, script_faults
-from services.executor.clients.postgres import LOCKED, TRANSIENT, words
+from services.executor.clients.postgres import LOCKED, TRANSIENT, sqlstate_of, words
 from services.executor.clients.reading import read_in_child
 from services.executor.clients.scripts import outline_of
+from services.executor.domain.sqlstates import finding_of, verdict_of
 from shared.contracts.facts import AppliedMigration
 from shared.contracts.stages import Finding
 from shared.crash_points import around
-from shared.errors import Failure, Retry
+from shared.errors import Failure, Retry, told
 from shared.messaging.backoff import delays_s
 from shared.sql.script import Part, Statement
 
@@ -228,13 +229,13 @@ async def patiently(
         except LOCKED as error:
             await table.settle_session()
             if not tries_left:
-                raise Retry(
-                    f"{folder} waits for a lock that others hold, and changed nothing: {error}"
-                ) from error
+                said = f"{folder} waits for a lock that others hold, and changed nothing: {error}"
+                raise Retry(said, finding_of(error.sqlstate, "migration", folder, said)) from error
         except asyncpg.QueryCanceledError:
             raise
         except TRANSIENT as error:
-            raise Retry(f"{folder} could not run now: {error}") from error
+            said = f"{folder} could not run now: {told(error)}"
+            raise Retry(said, finding_of(sqlstate_of(error), "migration", folder, said)) from error
         else:
             return
         await asyncio.sleep(next(pauses_s))
@@ -251,8 +252,10 @@ async def _failed(
     if position is not None:
         before = migration.sql[: (part.start if part else 0) + int(position)]
         said = f"line {before.count(chr(10)) + 1}: {said}"
-    if isinstance(error, asyncpg.QueryCanceledError):
-        cure = "split it into smaller steps, or SET statement_timeout in it, if it did not end in its time"
-    else:
-        cure = f"correct the migration, or the rows that it stumbles over; {kept}"
+    cure = verdict_of(error.sqlstate, "migration").cure
+    if not isinstance(error, asyncpg.QueryCanceledError):
+        cure = f"{cure}; {kept}"
+    # What its own words are may quote rows: they stay in the database, and the cure says how to read them.
+    query = f"SELECT logs FROM upgradepath.failure WHERE migration_name = '{migration.folder}'"
+    cure = f"{cure}; its whole error is in database {table.database}: {query} ORDER BY failed_at DESC LIMIT 1"
     return Failure(f"migration {migration.folder} failed: {said}", finding(migration.folder, said, cure))

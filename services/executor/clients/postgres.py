@@ -16,12 +16,13 @@ from services.executor.clients import catalogue_columns, catalogue_rows
 from services.executor.clients.catalogue import DESCRIPTION
 from services.executor.clients.pooler import is_poolers, pooled, refuse_declared_pooler, refuse_pooler
 from services.executor.domain.descriptions import structure
+from services.executor.domain.sqlstates import finding_of
 from shared.clients.database_urls import place, schema_of, server_url, with_database
 from shared.clients.databases import make_database, remove_database
 from shared.clients.libpq import UnusableUrl
 from shared.clients.postgres import connect
 from shared.crash_points import around
-from shared.errors import Retry
+from shared.errors import Retry, told
 from shared.sql.bounds import is_empty
 from shared.sql.names import literal as literal
 from shared.sql.names import quoted as quoted
@@ -74,8 +75,8 @@ _WRONG_NAMES = "42"
 _LOOKED_UP = ("42P01", "42602", "42703", "42704", "42883", "3F000")
 _QUOTED = re.compile(r'".*"', re.DOTALL)
 _QUOTED_NAME = re.compile(r'"([^"]*)"')
-_OWN_WORDS = "the script raised an error in its own words; upgradepath.failure there has them"
-_MADE_UP = "a statement that the script put together was refused; upgradepath.failure there has it"
+_OWN_WORDS = "the script raised an error in its own words, which may quote rows"
+_MADE_UP = "a statement that the script put together was refused, which may quote rows"
 
 
 def words(error: asyncpg.PostgresError, script: str = "") -> str:
@@ -108,6 +109,19 @@ def _forget_rows(error: BaseException) -> None:
                 setattr(error, name, None)
         error.message = said
         error.args = (said,)
+
+
+def not_now(what: str, url: str, error: BaseException) -> Retry:
+    """The Project's database cannot be asked now; who keeps it is asked when that does not pass."""
+    late = isinstance(error, TimeoutError) and not str(error)
+    said = f"no answer within {CONNECT_TIMEOUT_S:g} s" if late else told(error)
+    reason = f"{what} {place(url)}: {said}"
+    return Retry(reason, finding_of(sqlstate_of(error), "probe", f"database {place(url)}", reason))
+
+
+def sqlstate_of(error: BaseException) -> str:
+    """An error's SQLSTATE; what never reached a server is a connection that failed."""
+    return getattr(error, "sqlstate", None) or "08006"
 
 
 @asynccontextmanager
@@ -144,10 +158,11 @@ async def session(
         if is_poolers(error):
             raise pooled(url) from error
         if isinstance(error, TRANSIENT):
-            raise Retry(f"cannot reach the database {place(url)}: {error}") from error
+            raise not_now("cannot reach the database", url, error) from error
+        error.upgradepath_at = place(url)
         raise
     except (*TRANSIENT, OSError, UnusableUrl) as error:
-        raise Retry(f"cannot reach the database {place(url)}: {error}") from error
+        raise not_now("cannot reach the database", url, error) from error
     try:
         await refuse_pooler(connection, url)
         yield connection
@@ -155,9 +170,11 @@ async def session(
         each: BaseException | None = error
         while each is not None:
             _forget_rows(each)
+            if isinstance(each, asyncpg.PostgresError):
+                each.upgradepath_at = getattr(each, "upgradepath_at", place(url))
             each = each.__cause__ or each.__context__
         if isinstance(error, TRANSIENT):
-            raise Retry(f"the database {place(url)} did not let us: {error}") from error
+            raise not_now("not now, says the database", url, error) from error
         raise
     finally:
         await _close(connection)

@@ -15,6 +15,7 @@ from services.executor.clients.misfits import finding, not_permitted
 from services.executor.clients.postgres import TRANSIENT, Connection, execute_script, words
 from services.executor.clients.reading import read_in_child
 from services.executor.clients.scripts import alone_of
+from services.executor.domain.sqlstates import verdict_of
 from shared.contracts.stages import Finding
 from shared.errors import Failure
 from shared.sql.script import Statement
@@ -160,7 +161,8 @@ async def _execute(connection: Connection, row: Row, down_sql: str) -> None:
         raise
     except asyncpg.PostgresError as error:
         said = f"Its down.sql failed: {words(error, down_sql)}"
-        cure = f"{_RESTORE}, or correct the rows that it stumbles over"
+        cure = verdict_of(error.sqlstate, "way down").cure
+        cure = f"{_RESTORE}, or {cure}"
         raise Failure(f"{row.name} cannot be undone", finding(row.name, said, cure)) from error
 
 

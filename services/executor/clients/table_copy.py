@@ -8,6 +8,7 @@ import asyncpg
 
 from services.executor.clients.mask_plan import TablePlan
 from services.executor.clients.postgres import TRANSIENT, Connection, words
+from services.executor.domain.sqlstates import finding_of
 from shared.contracts.stages import Finding
 from shared.errors import Failure
 
@@ -107,13 +108,8 @@ def _row_security(plan: TablePlan, error: asyncpg.PostgresError) -> Failure:
 
 
 def misfit(subject: str, error: asyncpg.PostgresError) -> Failure:
-    """The verdict when a masked row breaks a constraint or a type."""
-    return Failure(
-        f"the masked rows of {subject} do not fit the table",
-        Finding(
-            kind="project-file",
-            subject=subject,
-            detail=words(error),
-            cure="give the column another mask rule; a column of few values wants `keep` or `null`",
-        ),
-    )
+    """The verdict when a masked row breaks a constraint or a type, or the database refuses it otherwise."""
+    found = finding_of(error.sqlstate, "mask", subject, words(error))
+    if found.kind == "project-file":
+        return Failure(f"the masked rows of {subject} do not fit the table", found)
+    return Failure(f"staging's database refuses the rows of {subject}: {words(error)}", found)

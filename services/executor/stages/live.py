@@ -83,7 +83,13 @@ class LiveProduction:
         try:
             return await self._runner.observe(self._folder, self.commit)
         except EnvironmentFailed as error:
-            raise Retry(f"production's {error.ending}; {await self._keep(error)}") from None
+            finding = Finding(
+                kind="environment",
+                subject=f"environments.production.{error.command}",
+                detail=f"{error.ending}; {await self._keep(error)}",
+                cure="read what it printed; correct the Project or its hosting; then retry the stage",
+            )
+            raise Retry(f"production's {error.ending}; {await self._keep(error)}", finding) from None
 
     async def _failure(self, error: EnvironmentFailed) -> Failure:
         return Failure(

@@ -9,7 +9,8 @@ from shared.clients.database_urls import schema_of, server_url
 from shared.clients.libpq import UnusableUrl
 from shared.clients.postgres import connect
 from shared.contracts.projects import SqlCheck
-from shared.errors import Retry
+from shared.contracts.stages import Finding
+from shared.errors import Retry, told
 
 _SHOWN_CHARACTERS = 500
 _CONNECT_TIMEOUT_S = 10.0
@@ -56,7 +57,11 @@ async def run(check: SqlCheck, context: Context) -> Seen:
     except asyncpg.QueryCanceledError:
         return Seen("failed", f"was not done within its deadline of {check.deadline_s:g} s")
     except _NOT_FOUND_OUT as error:
-        raise Retry(f"staging's database cannot be asked: {type(error).__name__}: {error}") from error
+        said = f"staging's database cannot be asked: {type(error).__name__}: {told(error)}"
+        cure = "start its server, or let the validator reach it with the role of the secret; then retry"
+        subject = "environments.staging.database"
+        asked = Finding(kind="environment", subject=subject, detail=said, cure=cure)
+        raise Retry(said, asked) from error
     except asyncpg.PostgresError as error:
         return Seen("failed", f"PostgreSQL refused the query: {error}")
 

@@ -1,0 +1,150 @@
+"""Who is asked about what Git says of a remote, and with which cure. Pure.
+
+Git has one exit code for nearly all of it (128; 1 for a push that was refused), so its words are read. They
+are those of LC_ALL=C, which `git_command` sets.
+"""
+
+import re
+from dataclasses import dataclass
+
+from shared.contracts.stages import Finding
+from shared.errors import Failure, Retry
+
+
+@dataclass(frozen=True)
+class GitVerdict:
+    """`said` is what is looked for in Git's words. `passes`: tried again before the maintainer is asked.
+
+    `ours` is a fault of the worker, for which an SRE is asked.
+    """
+
+    name: str
+    said: re.Pattern[str]
+    cure: str
+    passes: bool = False
+    ours: bool = False
+
+
+def _verdict(name: str, cure: str, *said: str, passes: bool = False, ours: bool = False) -> GitVerdict:
+    return GitVerdict(name, re.compile("|".join(said), re.IGNORECASE), cure, passes, ours)
+
+
+# Of the remote's own lines first: the same words without them are of the worker.
+VERDICTS: tuple[GitVerdict, ...] = (
+    _verdict(
+        "host is full",
+        "make room at the repository's host, or raise the quota, then retry the stage",
+        r"remote: .*(no space left|disk quota|quota exceeded)",
+    ),
+    _verdict(
+        "pack too large",
+        "raise the host's limit of a push, or take the large files out of the release or into LFS",
+        "pack exceeds maximum",
+        "exceeds .*file size limit",
+        "returned error: 413|HTTP 413|request entity too large",
+        "GH001",
+    ),
+    _verdict(
+        "hook declined",
+        "let the credential's user push upgrade/*, refs/upgradepath/* and the production branch past the"
+        " host's hooks; a push by hand shows what they print",
+        "hook declined",
+    ),
+    _verdict(
+        "checked out",
+        "register a bare repository, or check another branch out in the one that is pushed to",
+        "refusing to (update checked out|delete the current) branch",
+        "is currently checked out",
+    ),
+    _verdict(
+        "protected branch",
+        "let the credential's user push to the branch: name it in the host's protection rule",
+        "protected branch|GH006|GH013",
+        "not allowed to push|prohibited by Gerrit",
+        "deny(ing)? (updating|creating|deleting|non-fast)|deletion prohibited|TF40[0-9]+",
+    ),
+    _verdict(
+        "shallow",
+        "give the repository its whole history: git fetch --unshallow at the remote",
+        "shallow update not allowed|shallow file has changed",
+    ),
+    _verdict(
+        "ref name conflict",
+        "delete or rename the branch whose name is in the way, then retry the stage",
+        "cannot lock ref|directory file conflict|refname conflict",
+        "unable to resolve reference|failed to update ref",
+    ),
+    _verdict(
+        "not fast-forward",
+        "somebody pushed meanwhile: retry the stage",
+        r"non-fast-forward|fetch first|stale info|\[rejected\]",
+        passes=True,
+    ),
+    _verdict(
+        "denied",
+        "give the Project a credential that may read and push, or correct the one that it names",
+        "authentication failed|could not read (username|password)|not authorized",
+        "permission denied|access denied|publickey",
+        "returned error: 40[13]|HTTP 40[13]",
+    ),
+    _verdict(
+        "certificate",
+        "correct the host's certificate or key, or let the worker's operator trust it",
+        "server certificate|certificate (problem|verif|has expired)|SSL (certificate|connect|routines)",
+        "host key verification failed|no .* host key is known",
+    ),
+    _verdict(
+        "worker is full",
+        "give the worker's folder more room",
+        "no space left|disk quota|cannot allocate|out of memory|too many open files",
+        passes=True,
+        ours=True,
+    ),
+    _verdict(
+        "gone",
+        "correct the repository's address and register the Project again, or bring the repository back",
+        "repository .*not found|does not appear to be a git repository|not a git repository",
+        "returned error: 404|HTTP 404|does not exist|no such (file|repository)",
+    ),
+    _verdict(
+        "submodule",
+        "make the submodule's commit reachable, or take it out of the branch",
+        "submodule",
+    ),
+    _verdict(
+        "unsafe owner",
+        "let the repository's folder belong to the worker's user",
+        "dubious ownership",
+    ),
+    _verdict(
+        "damaged",
+        "run git fsck at the repository and mend what it names, then retry the stage",
+        "bad object|corrupt|missing (blob|tree|commit)|did not send all necessary objects",
+        "unpack failed|unpacker error|inflate|index-pack failed|upload-pack: not our ref|unable to read",
+    ),
+    _verdict(
+        "unreachable",
+        "see whether the repository's host is up and the worker may reach it, then retry the stage",
+        "could(n't| not) (resolve|connect)|failed to connect|name or service not known|no route",
+        "timed? ?out|connection (refused|reset|closed)|early EOF|hung up|RPC failed",
+        r"returned error: (5\d\d|429)|HTTP (5\d\d|429)|network is unreachable|unable to access",
+        passes=True,
+    ),
+)
+UNKNOWN = _verdict(
+    "unknown", "read what Git says, mend it at the repository or its host, then retry", "", passes=True
+)
+
+
+def verdict_of(words: str) -> GitVerdict:
+    """The first that its words speak of."""
+    return next((each for each in VERDICTS if each.said.search(words)), UNKNOWN)
+
+
+def answer(reason: str, words: str) -> Failure | Retry:
+    """What a stage answers whose call of the remote failed; `words` are all that Git said."""
+    verdict = verdict_of(words)
+    if verdict.ours:
+        return Retry(reason)
+    finding = Finding(kind="environment", subject="repository", detail=reason, cure=verdict.cure)
+    return Retry(reason, finding) if verdict.passes else Failure(reason, finding)
