@@ -4,9 +4,11 @@ Each round measures all ways one after the other, so that what disturbs one dist
 """
 
 import os
+import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -15,8 +17,10 @@ from local.example import EXAMPLES
 from shared.clients.processes import run, run_trusted
 from shared.isolation.bare import Bare
 from shared.isolation.bubblewrap import Bubblewrap
-from shared.isolation.choosing import Isolation
+from shared.isolation.choosing import Isolation, RunnerSettings
+from shared.isolation.container import Container
 from shared.isolation.limits import Limits
+from shared.isolation.runner import Runner
 from tests.support.portal import Portal, publish_examples
 from tests.support.system import Embedded
 
@@ -30,10 +34,20 @@ async def measure() -> list[Result]:
     return [*await _checks(), *await _upgrades()]
 
 
+def _runners() -> list[str]:
+    """The runners of this machine; the last one where it has an engine for containers."""
+    return ["none", "bubblewrap", *(["container"] if shutil.which("podman") else [])]
+
+
 async def _checks() -> list[Result]:
     project = EXAMPLES / "project"
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": "/"}
-    ways = {"none": Isolation(Bare(), Limits()), "bubblewrap": Isolation(Bubblewrap(), Limits())}
+    makers: dict[str, Callable[[], Runner]] = {
+        "none": Bare,
+        "bubblewrap": Bubblewrap,
+        "container": lambda: Container(RunnerSettings().runner_engine),
+    }
+    ways = {name: Isolation(makers[name](), Limits()) for name in _runners()}
     took: dict[str, list[float]] = {name: [] for name in ("without a runner", *ways)}
     for _ in range(ROUNDS):
         for name, seconds in took.items():
@@ -52,7 +66,7 @@ async def _checks() -> list[Result]:
 
 
 async def _upgrades() -> list[Result]:
-    took: dict[str, list[float]] = {"none": [], "bubblewrap": []}
+    took: dict[str, list[float]] = {name: [] for name in _runners()}
     for place in range(UPGRADES):
         for name, seconds in took.items():
             with tempfile.TemporaryDirectory(prefix="upgradepath-bench-") as folder:

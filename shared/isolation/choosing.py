@@ -83,8 +83,8 @@ def choose(settings: RunnerSettings) -> Runner:
 def _warned(runner: Runner) -> Runner:
     if not runner.groups:
         log.warning(
-            "no control group limits the memory of a command's processes together: it is watched ten times a"
-            " second instead. Give the service a group of its own, in systemd by Delegate=memory pids cpu"
+            "no control group limits the memory of a command's processes together: it is watched a"
+            " few times a second instead. Give the service a group of its own (systemd: Delegate=yes)"
         )
     return runner
 

@@ -27,8 +27,10 @@ _FULL_BELOW_BYTES = 1 << 16
 _PR_SET_PDEATHSIG = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_CHILD_SUBREAPER = 36
-_PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_CAPBSET_DROP = 24
+# To change owners and rights of files, to end processes, to become another user, to listen below port 1024.
+_KEPT_OF_ROOT = (0, 1, 2, 3, 4, 5, 6, 7, 10, 18)
 _NICER = 5
 _OOM_SCORE = "/proc/self/oom_score_adj"
 _FIRST_WITHOUT_MEMORY = "500"
@@ -45,13 +47,12 @@ def main() -> None:
     _listen(order)
     if order["drop_rights"]:
         _drop_rights()
-    _limit(order["rlimits"])
     if order["uid"] is not None:
         _become(order["uid"])
     watching = _watching(order)
     child = os.fork()
     if child == 0:
-        _execute(order)
+        _execute(order, watching)
     exit_code, kills, refusals = _wait(child, order, watching)
     os.write(order["status"], _seen(exit_code, order, kills, refusals).encode())
     # The namespace ends with us, and everything in it. Not sys.exit: nothing of Python's is left to do.
@@ -142,15 +143,17 @@ def _limit(rlimits: list[tuple[int, int, int]]) -> None:
         resource.setrlimit(kind, (soft, hard))
 
 
-def _execute(order: "Order") -> None:
+def _execute(order: "Order", watching: "Any") -> None:
     """In the child: become the command. Does not return."""
     argv = order["argv"]
     code = 127
     try:
         os.closerange(3, 1 << 16)
         os.chdir(order["cwd"])
+        # Of the command alone: what ends it must have time and memory left.
+        _limit(order["rlimits"])
         if order["filter"] is not None:
-            _filter(order["filter"])
+            watching.refuse(order["filter"])
         os.execvpe(argv[0], argv, order["environment"])
     except PermissionError as error:
         code, words = 126, error.strerror
@@ -232,18 +235,6 @@ def _run(*argv: str, user: int | None = None) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _filter(program: bytes) -> None:
-    """The kernel's filter of system calls, which what is started inherits; in force once we return."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    held = ctypes.create_string_buffer(program, len(program))
-    # A `struct sock_fprog`: how many steps of eight bytes, and where.
-    steps = (ctypes.c_uint64 * 2)(len(program) // 8, ctypes.addressof(held))
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 or libc.prctl(_PR_SET_SECCOMP, 2, steps) != 0:
-        raise OSError(ctypes.get_errno(), "the filter of system calls cannot be set")
-
-
 # --- without a namespace of its own: everything that is started stays below us ------------------------------
 
 
@@ -254,6 +245,11 @@ def _supervise() -> None:
 
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    # A program with another user's rights could not be ended; with all of root's it would undo the limits.
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    for capability in range(64):
+        if capability not in _KEPT_OF_ROOT:
+            libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
 
     def end(*_: object) -> None:
         _end_children()
