@@ -84,6 +84,7 @@ class Bubblewrap:
                     finished = await run_child(outer, pass_fds=handed, started=started, kill=ended.kill)
                 finally:
                     await asyncio.shield(ended.wait())
+                gateway.whole()
                 return _verdict(finished, read_status(status), limits, group.counts())
 
     def _order(self, call: Call, limits: Limits, gateway: Gateway, counted: bool) -> Order:

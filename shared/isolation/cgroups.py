@@ -1,5 +1,6 @@
 """A control group for one command, where we may make one: memory, processes and CPU of all of it together."""
 
+import logging
 import os
 import secrets
 import signal
@@ -9,12 +10,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from shared.isolation.limits import Limits
+
+log = logging.getLogger(__name__)
 
 _ROOT = Path("/sys/fs/cgroup")
 _REMOVED_WITHIN_S = 2.0
+_LEAF = "upgradepath-worker"
+_NEEDED = {"memory", "pids"}
 _WANTED = {"memory", "pids", "cpu"}
-_CPU_WEIGHT = 25
+CPU_WEIGHT = 25
 """Of 100 that everybody has: however many processes a command starts, they have a quarter of one's part."""
 # Enters the groups before it becomes the program: nothing of it is ever outside of them.
 _ENTER = (
@@ -58,19 +65,17 @@ class Cgroups:
     parents: dict[str, Path]
 
     @classmethod
-    def find(cls) -> "Cgroups":
-        """Those of this process; nothing where we may not write."""
+    def find(cls, root: Path = _ROOT, own: Path = Path("/proc/self/cgroup")) -> "Cgroups":
+        """Those of this process, as the file `own` names them; nothing where we may not write."""
         ours: dict[str, str] = {}
         with suppress(OSError):
-            for line in Path("/proc/self/cgroup").read_text().splitlines():
+            for line in own.read_text().splitlines():
                 _, names, path = line.split(":", 2)
                 ours.update(dict.fromkeys(names.split(","), path))
-        unified = _ROOT / ours.get("", "/").lstrip("/")
-        with suppress(OSError):
-            given = (unified / "cgroup.subtree_control").read_text().split()
-            if {"memory", "pids"} <= set(given) and os.access(unified, os.W_OK):
-                return cls(2, dict.fromkeys(_WANTED & set(given), unified))
-        parents = {name: _ROOT / name / ours.get(name, "").lstrip("/") for name in _WANTED}
+        unified = root / ours.get("", "/").lstrip("/")
+        if given := _given(unified):
+            return cls(2, dict.fromkeys(_WANTED & given[1], given[0]))
+        parents = {name: root / name / ours.get(name, "").lstrip("/") for name in _WANTED}
         usable = {
             name: folder
             for name, folder in parents.items()
@@ -111,8 +116,8 @@ class Cgroups:
             ("memory", 2): {"memory.max": memory, "memory.swap.max": "0"},
             ("pids", 1): pids,
             ("pids", 2): pids,
-            ("cpu", 1): {"cpu.shares": str(_CPU_WEIGHT * 1024 // 100)},
-            ("cpu", 2): {"cpu.weight": str(_CPU_WEIGHT)},
+            ("cpu", 1): {"cpu.shares": str(CPU_WEIGHT * 1024 // 100)},
+            ("cpu", 2): {"cpu.weight": str(CPU_WEIGHT)},
         }[name, self.version]
         try:
             for file, value in files.items():
@@ -129,6 +134,50 @@ def _value(file: Path, name: str) -> int:
             if key == name:
                 return int(value)
     return 0
+
+
+def _given(ours: Path) -> tuple[Path, set[str]] | None:
+    """The group below which we may make others (version 2), and its controllers; none where we may not.
+
+    A group that was given to us alone is made ready first: where a group has others below it, processes live
+    in those, so we move into one. Source: Linux' `cgroup-v2.rst`, "No Internal Process Constraint".
+    """
+    try:
+        for group in (ours.parent, ours) if ours.name == _LEAF else (ours,):
+            if not os.access(group / "cgroup.subtree_control", os.W_OK) or not os.access(group, os.W_OK):
+                continue
+            given = _words(group / "cgroup.subtree_control")
+            if given >= _NEEDED:
+                return group, given
+            offered = _WANTED & _words(group / "cgroup.controllers")
+            if offered >= _NEEDED and _lives_alone(group):
+                _move_down(group)
+                (group / "cgroup.subtree_control").write_text(
+                    " ".join(f"+{name}" for name in sorted(offered))
+                )
+                return group, offered
+    except OSError as refused:
+        log.warning("the control group %s is not ours to divide: %s", ours, refused)
+    return None
+
+
+def _words(file: Path) -> set[str]:
+    return set(file.read_text().split())
+
+
+def _lives_alone(group: Path) -> bool:
+    """Whether nobody but this process and what it has started is in the group."""
+    mine = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+    return {int(pid) for pid in _words(group / "cgroup.procs")} <= mine
+
+
+def _move_down(group: Path) -> None:
+    leaf = group / _LEAF
+    leaf.mkdir(exist_ok=True)
+    for pid in _words(group / "cgroup.procs"):
+        # It may have ended meanwhile.
+        with suppress(ProcessLookupError):
+            (leaf / "cgroup.procs").write_text(pid)
 
 
 def _end(folder: Path) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -140,7 +139,7 @@ def _first_that_works(settings: RunnerSettings, user: int) -> tuple[Runner, str]
 
 def _probe(runner: Runner) -> str:
     """Run the smallest command of the kind that Projects have; why it did not work, or nothing."""
-    call = Call((sys.executable, "-I", "-c", "0"), Path(tempfile.gettempdir()), {}, _PROBED_WITHIN_S)
+    call = Call((sys.executable, "-I", "-c", "0"), Path("/"), {}, _PROBED_WITHIN_S)
 
     def probe() -> str:
         try:

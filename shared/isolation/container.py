@@ -52,7 +52,7 @@ class Container:
             )
         self._image = image
         self._readable = tuple(readable)
-        self.groups = self._engine.limits_memory
+        self.groups = "memory" in self._engine.controllers
         self._filter = seccomp_filter(memory_files=self.groups)
         self._files = system.copied()
         sweep(Path(tempfile.gettempdir()), f"{_NAME}-*", self._clear)
@@ -91,6 +91,7 @@ class Container:
             )
             finished = await run_child(outer, started=lambda pid: control.started(), kill=control.end)
             told = read_status(status)
+        gateway.whole()
         if told is None and not control.met and not finished.exceeded:
             raise CannotIsolate(self._engine.why(finished.output))
         exit_code, seen = told if told is not None else (finished.exit_code, {})

@@ -9,12 +9,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.isolation.cgroups import CPU_WEIGHT
 from shared.isolation.limits import Limits
 from shared.isolation.runner import CannotIsolate
 
 _KNOWN = ("podman", "docker")
 _ANSWERS_WITHIN_S = 30
-_REMOVED_WITHIN_S = 30
 # What an engine's program reads; the worker's secrets are not among them.
 _VARIABLES = ("HOME", "PATH", "USER", "LOGNAME", "TMPDIR", "DBUS_SESSION_BUS_ADDRESS")
 _PREFIXES = ("XDG_", "DOCKER_", "CONTAINER_", "CONTAINERS_")
@@ -39,8 +39,8 @@ class Engine:
 
     argv: tuple[str, ...]
     is_podman: bool
-    limits_memory: bool
-    """Whether it can limit the memory of all processes of a container together."""
+    controllers: frozenset[str]
+    """What it can limit for all processes of a container together: memory, pids, cpu."""
     rootless: bool
 
     @classmethod
@@ -57,12 +57,13 @@ class Engine:
         told = json.loads(_asked(argv, "info", "--format", "{{json .}}"))
         if is_podman:
             host = told["host"]
-            limits_memory = {"memory", "pids"} <= set(host.get("cgroupControllers") or ())
-            return cls(argv, True, limits_memory, bool(host["security"]["rootless"]))
-        limits_memory = bool(told.get("MemoryLimit")) and bool(told.get("PidsLimit"))
+            controllers = frozenset(host.get("cgroupControllers") or ())
+            return cls(argv, True, controllers, bool(host["security"]["rootless"]))
+        names = {"MemoryLimit": "memory", "PidsLimit": "pids", "CPUShares": "cpu"}
+        controllers = frozenset(name for key, name in names.items() if told.get(key))
         shared_users = ("rootless", "userns")
         options = told.get("SecurityOptions") or ()
-        return cls(argv, False, limits_memory, any(name in each for each in options for name in shared_users))
+        return cls(argv, False, controllers, any(name in each for each in options for name in shared_users))
 
     def run(self, name: str, limits: Limits, deadline_s: float, *, interactive: bool) -> list[str]:
         """The words that limit a container and take rights from it, without mounts and program."""
@@ -76,11 +77,14 @@ class Engine:
         # What is mounted keeps the machine's labels, so SELinux would refuse to read it.
         words += ["--security-opt", "label=disable"]
         words += ["--ulimit", f"nofile={files}:{files}", "--ulimit", "core=0:0"]
-        words += ["--no-healthcheck", "--stop-timeout", "0", "--cpu-shares", "256"]
-        if self.limits_memory:
-            # The launcher is a process too, and so is the copying before.
+        words += ["--no-healthcheck", "--stop-timeout", "0"]
+        if "memory" in self.controllers:
             words += ["--memory", str(memory), "--memory-swap", str(memory)]
+        if "pids" in self.controllers:
+            # The launcher is a process too.
             words += ["--pids-limit", str(limits.processes + 2)]
+        if "cpu" in self.controllers:
+            words += ["--cpu-shares", str(1024 * CPU_WEIGHT // 100)]
         if self.is_podman:
             words += [
                 "--timeout",
@@ -100,20 +104,10 @@ class Engine:
     def remove(self, name: str) -> None:
         """Kill a container and remove it; safe to repeat. Blocks. Raises `CannotIsolate`."""
         stop = ("--time", "0") if self.is_podman else ()
-        done = self._call("rm", "--force", "--volumes", *stop, name)
+        done = _called(self.argv, "rm", "--force", "--volumes", *stop, name)
         # Docker finds nothing to remove a failure.
         if done.returncode != 0 and "no such container" not in done.stderr.lower():
             raise CannotIsolate(f"the container {name} cannot be removed: {_last(done.stderr)}")
-
-    def _call(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            (*self.argv, *words),
-            env=engine_variables(),
-            capture_output=True,
-            text=True,
-            timeout=_REMOVED_WITHIN_S,
-            check=False,
-        )
 
     def why(self, printed: str) -> str:
         """What an engine printed when it did not start a container, with the cure where we know it."""
@@ -136,8 +130,17 @@ def explained(said: str) -> str:
 
 
 def _asked(argv: tuple[str, ...], *words: str) -> str:
+    done = _called(argv, *words)
+    # Docker's program prints what it knows of itself, and that it knows nothing of the engine.
+    failed = done.stderr if done.returncode != 0 or "cannot connect" in done.stderr.lower() else ""
+    if failed:
+        raise CannotIsolate(explained(f"{Path(argv[0]).name} does not answer: {_last(failed)}"))
+    return done.stdout
+
+
+def _called(argv: tuple[str, ...], *words: str) -> "subprocess.CompletedProcess[str]":
     try:
-        done = subprocess.run(
+        return subprocess.run(
             (*argv, *words),
             env=engine_variables(),
             capture_output=True,
@@ -147,11 +150,6 @@ def _asked(argv: tuple[str, ...], *words: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotIsolate(f"{argv[0]} does not answer: {error}") from None
-    # Docker's program prints what it knows of itself, and that it knows nothing of the engine.
-    failed = done.stderr if done.returncode != 0 or "cannot connect" in done.stderr.lower() else ""
-    if failed:
-        raise CannotIsolate(explained(f"{Path(argv[0]).name} does not answer: {_last(failed)}"))
-    return done.stdout
 
 
 def _last(printed: str) -> str:

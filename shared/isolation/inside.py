@@ -86,7 +86,7 @@ def _make_folders(order: "Order") -> None:
         return
     source, target = order["copy"]
     copy = ("cp", "-RP", "--preserve=mode,timestamps,links", f"{source}/.", target)
-    if _run(*copy, user=uid) == 0:
+    if _run(*copy, user=uid, quiet=uid is not None) == 0:
         return
     # A file that only its owner may read is copied by us.
     if uid is not None and _run(*copy) == 0 and _run("chown", "-hR", f"{uid}:{uid}", target) == 0:
@@ -223,10 +223,12 @@ def _become(user: int) -> None:
     os.setresuid(user, user, user)
 
 
-def _run(*argv: str, user: int | None = None) -> int:
+def _run(*argv: str, user: int | None = None, quiet: bool = False) -> int:
     pid = os.fork()
     if pid == 0:
         try:
+            if quiet:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             if user is not None:
                 _become(user)
             os.execvp(argv[0], argv)

@@ -23,6 +23,10 @@ class Unreachable(Exception):
     """A destination cannot be allowed; the message says why, and what to do."""
 
 
+class GatewayFailed(RuntimeError):
+    """The worker could not serve the destinations of a command; the message says why, and what to do."""
+
+
 @dataclass(frozen=True)
 class Destination:
     """One host, as a command names it, and one TCP port."""
@@ -76,6 +80,7 @@ class Gateway:
         """Host names and the address that each has inside, for /etc/hosts."""
         self._servers: list[asyncio.Server] = []
         self._open = 0
+        self._failure = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -122,19 +127,41 @@ class Gateway:
         self._ours.setblocking(False)
         self._loop.add_reader(self._ours, self._receive)
 
+    def whole(self) -> None:
+        """Raises `GatewayFailed` when a destination was not served: the command's end says nothing then."""
+        if self._failure:
+            raise GatewayFailed(self._failure)
+
     def _receive(self) -> None:
-        self._loop.remove_reader(self._ours)
+        wanted = len(self._targets)
         try:
-            _, descriptors, _, _ = socket.recv_fds(self._ours, 1, max(len(self._targets), 1))
-        except OSError:
+            said, descriptors, _, _ = socket.recv_fds(self._ours, 1, max(wanted, 1))
+        except BlockingIOError:
             return
+        except ConnectionError:
+            # The launcher has ended before it listened; its own end is told.
+            said, descriptors = b"", []
+        except OSError as error:
+            said, descriptors, self._failure = b"", [], f"no sockets came from the command's network: {error}"
+        self._loop.remove_reader(self._ours)
+        if said and len(descriptors) < wanted:
+            # The kernel drops what is more than this process may open.
+            self._failure = (
+                f"{len(descriptors)} of {wanted} sockets came from the command's network:"
+                " allow this process more open files (LimitNOFILE), or declare fewer destinations"
+            )
         for descriptor, (_, addresses) in zip(descriptors, self._targets, strict=False):
             self._spawn(self._serve(socket.socket(fileno=descriptor), addresses))
 
     def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._served)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = f"a destination could not be served: {error}"
 
     async def _serve(self, listener: socket.socket, addresses: tuple[str, ...]) -> None:
         port = listener.getsockname()[1]

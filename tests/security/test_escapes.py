@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from shared.isolation.bubblewrap import Bubblewrap
 from shared.isolation.choosing import Isolation
 from shared.isolation.container import Container
 from shared.isolation.leftovers import remove_tree
-from shared.isolation.network import Destination
+from shared.isolation.network import Destination, Gateway, GatewayFailed
 from tests.security.escapes import ESCAPES, HELD_WITHOUT_ISOLATION, SHOWN_IN_A_CONTAINER
 from tests.security.runners import PATH, SMALL, attack, attack_together, processes_with
 
@@ -101,6 +102,34 @@ async def test_what_is_declared_is_reached_under_its_own_name_and_nothing_else(
     finished = await attack(isolating, checkout, program, *declared)
     assert finished.output.count("b'good day'") == len(names), finished.output
     assert finished.output.count("held") == 2
+
+
+async def test_sockets_that_did_not_arrive_are_said_and_not_taken_for_the_commands_fault() -> None:
+    """The kernel drops what a process may not open: the command would see refused connections."""
+    declared = [Destination("192.0.2.7", port, at="127.0.0.1") for port in (8001, 8002)]
+    async with Gateway(declared) as gateway:
+        with gateway.theirs.dup() as launcher, socket.create_server(("127.0.0.1", 0)) as one:
+            gateway.started()
+            gateway.whole()
+            socket.send_fds(launcher, [b"x"], [one.fileno()])
+            with pytest.raises(GatewayFailed, match="1 of 2 sockets"):
+                await until_it_fails(gateway)
+
+
+async def until_it_fails(gateway: Gateway) -> None:
+    async with asyncio.timeout(5):
+        while True:
+            gateway.whole()
+            await asyncio.sleep(0)
+
+
+async def test_what_only_the_owner_may_read_is_copied_without_a_word(
+    isolation: Isolation, checkout: Path
+) -> None:
+    os.chmod(checkout / "greeting.txt", 0o600)
+    os.chmod(checkout, 0o700)
+    finished = await attack(isolation, checkout, "print(open('greeting.txt').read())")
+    assert finished.output == "hello\n\n"
 
 
 async def test_a_low_port_is_reached_without_any_right_left(

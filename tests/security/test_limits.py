@@ -117,3 +117,31 @@ async def test_a_command_stands_back_behind_the_worker(isolation: Isolation, che
     nice, score = (await attack(isolation, checkout, program)).output.split()
     assert int(nice) > os.nice(0)
     assert int(score) == 500
+
+
+@pytest.mark.parametrize("stranger", [False, True])
+def test_a_group_that_was_given_to_the_worker_alone_is_made_ready(tmp_path: Path, stranger: bool) -> None:
+    """A service with `Delegate=yes`: where groups lie below its own, it may not stay in that itself."""
+    service = tmp_path / "service"
+    service.mkdir()
+    processes = [os.getpid(), *([1] if stranger else [])]
+    for name, content in {
+        "cgroup.controllers": "cpu io memory pids",
+        "cgroup.subtree_control": "",
+        "cgroup.procs": "\n".join(map(str, processes)),
+    }.items():
+        (service / name).write_text(content)
+    (tmp_path / "own").write_text("0::/service\n")
+    found = Cgroups.find(tmp_path, tmp_path / "own")
+    if stranger:
+        assert found.parents == {}
+        assert (service / "cgroup.subtree_control").read_text() == ""
+        return
+    assert found == Cgroups(2, dict.fromkeys(("cpu", "memory", "pids"), service))
+    assert (service / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
+    leaf = service / "upgradepath-worker"
+    assert (leaf / "cgroup.procs").read_text() == str(os.getpid())
+    # The next service of the same group finds it ready, from where it was put.
+    (service / "cgroup.subtree_control").write_text("cpu memory pids")
+    (tmp_path / "own").write_text("0::/service/upgradepath-worker\n")
+    assert Cgroups.find(tmp_path, tmp_path / "own") == found

@@ -2,19 +2,23 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from shared.isolation import system
 from shared.isolation.bare import Bare
 from shared.isolation.bubblewrap import Bubblewrap
 from shared.isolation.child import Call
@@ -22,7 +26,7 @@ from shared.isolation.choosing import RunnerSettings, choose, required, why_none
 from shared.isolation.container import Container
 from shared.isolation.limits import Limits
 from shared.isolation.runner import CannotIsolate
-from tests.security.runners import PATH, RUNNERS, needed, processes_with
+from tests.security.runners import PATH, RUNNERS, SMALL, needed, processes_with
 
 NO_NAMESPACES = "bwrap: No permissions to create a new namespace"
 NOT_RUNNING = (
@@ -109,7 +113,7 @@ def test_an_image_that_is_not_there_is_said_with_the_cure(container: Container, 
 DOCKER = """
 case $1 in
   --version) echo Docker version 28;;
-  info) echo '{"MemoryLimit": true, "PidsLimit": true}';;
+  info) echo '{"MemoryLimit": true, "PidsLimit": true, "CPUShares": true}';;
   run) for word do echo "$word"; done > "$(dirname $0)/said"; echo 'No such image: checks:1' >&2; exit 125;;
 esac
 """
@@ -131,6 +135,7 @@ def test_docker_is_called_with_every_wall_and_with_words_that_it_knows(
         ("--security-opt", "no-new-privileges"),
         ("--pull", "never"),
         ("--pids-limit", "514"),
+        ("--cpu-shares", "256"),
         ("--memory", str(3 << 30)),
         ("--memory-swap", str(3 << 30)),
         ("--log-driver", "none"),
@@ -149,11 +154,44 @@ def test_docker_is_called_with_every_wall_and_with_words_that_it_knows(
     assert "Cannot connect" in answer.stderr, answer.stderr
 
 
+def test_an_image_s_system_is_what_a_command_sees(container: Container, tmp_path: Path) -> None:
+    """An image that has nothing but a file of its own: this machine's programs are shown in it."""
+    del container
+    name = f"localhost/upgradepath-{secrets.token_hex(4)}"
+    with tarfile.open(tmp_path / "image.tar", "w") as image:
+        for link in system.LINKS:
+            if os.path.islink(f"/{link}"):
+                image.add(f"/{link}", link)
+        for file, content in {
+            "etc/of-the-image": b"of the image",
+            "etc/hosts": b"192.0.2.1 images-own\n",
+        }.items():
+            entry = tarfile.TarInfo(file)
+            entry.size = len(content)
+            image.addfile(entry, BytesIO(content))
+    podman = ("podman", "--runtime", "runc")
+    subprocess.run(
+        [*podman, "import", "--quiet", tmp_path / "image.tar", name], check=True, capture_output=True
+    )
+    try:
+        odd = tmp_path / 'a "checkout", and=more'
+        odd.mkdir()
+        (odd / "greeting.txt").write_text("hello\n")
+        runner = Container(" ".join(podman), name, ["/usr"])
+        call = Call(("cat", "/etc/of-the-image", "greeting.txt", "/etc/hosts"), odd, {"PATH": "/usr/bin"}, 60)
+        finished = asyncio.run(runner.run(call, SMALL))
+    finally:
+        subprocess.run([*podman, "rmi", "--force", name], check=True, capture_output=True)
+    assert finished.output.startswith("of the imagehello\n127.0.0.1 localhost"), finished
+    assert "images-own" not in finished.output
+
+
 # --- a worker that is killed ---------------------------------------------------------------------
 
 WORKER = """
 import asyncio, sys, tempfile
 from pathlib import Path
+from shared.isolation import system
 from shared.isolation.bare import Bare
 from shared.isolation.bubblewrap import Bubblewrap
 from shared.isolation.child import Call
