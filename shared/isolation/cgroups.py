@@ -21,8 +21,8 @@ _REMOVED_WITHIN_S = 2.0
 _LEAF = "upgradepath-worker"
 _NEEDED = {"memory", "pids"}
 _WANTED = {"memory", "pids", "cpu"}
-CPU_WEIGHT = 25
-"""Of 100 that everybody has: however many processes a command starts, they have a quarter of one's part."""
+CPU_WEIGHT = 50
+"""Of 100 that every other process has: all that a command starts has half of one process' part together."""
 # Enters the groups before it becomes the program: nothing of it is ever outside of them.
 _ENTER = (
     'for group do shift; [ "$group" = -- ] && break;'
