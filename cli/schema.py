@@ -90,8 +90,15 @@ def without(
 
 
 @app.command("diff")
-def diff(before: Folder, after: Folder) -> None:
+def diff(
+    before: Folder,
+    after: Folder,
+    trial: Annotated[
+        bool, typer.Option("--trial/--no-trial", help="Try it in an empty database before it is printed.")
+    ] = True,
+) -> None:
     """Print the SQL that leads from the schema of one folder to that of another; the way back is the swap."""
+    from cli.schema_trial import CannotRun, try_difference
     from shared.prisma.engine import EngineError
     from shared.prisma.fragments import merge
     from shared.prisma.migrating import diff as difference
@@ -103,9 +110,17 @@ def diff(before: Folder, after: Folder) -> None:
         note("the fragments of one side dispute something: upgradepath schema check names it")
         raise typer.Exit(1)
     try:
-        raw(_asked(difference(*sides)))
+        sql = _asked(difference(*sides))
+        if trial and sql:
+            note("trying it in an empty database …")
+            _asked(try_difference(sides[0], sides[1], sql))
+        raw(sql)
     except EngineError as error:
         note(error.message)
+        raise typer.Exit(1) from None
+    except CannotRun as error:
+        note(f"Prisma's SQL for this cannot run, so it is not printed: {error}")
+        note("write this migration by hand, or change the schema in smaller steps")
         raise typer.Exit(1) from None
 
 

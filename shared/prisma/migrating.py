@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from shared.prisma.engine import SchemaEngine, Session
 from shared.prisma.parser import Files, with_datasource, without_urls
 from shared.prisma.postgres import PostgresSessions
+from shared.prisma.runnable import runnable
 
 Migrations = Mapping[str, str]
 """Folder to the text of its migration.sql."""
@@ -50,7 +51,8 @@ _offline: WeakKeyDictionary[asyncio.AbstractEventLoop, SchemaEngine] = WeakKeyDi
 async def diff(before: Files, after: Files) -> str:
     """The SQL that takes a database from the schema `before` to `after`; nothing where they are the same.
 
-    Needs no database. Swap the two for the way back. Raises `EngineError` for files that are no valid schema.
+    Needs no database. Swap the two for the way back. Raises `EngineError` for files that are no valid schema,
+    and for a difference of which Prisma prints no SQL that PostgreSQL reads. It may be two migrations.
     """
     loop = asyncio.get_running_loop()
     engine = _offline.get(loop)
@@ -58,7 +60,7 @@ async def diff(before: Files, after: Files) -> str:
         if engine is not None:
             await engine.close()
         engine = _offline[loop] = SchemaEngine(Offline())
-    return await _diff(engine, schema_target(before), schema_target(after))
+    return runnable(await _diff(engine, schema_target(before), schema_target(after)))
 
 
 async def _diff(engine: SchemaEngine, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

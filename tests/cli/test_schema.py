@@ -62,6 +62,20 @@ def test_the_sql_between_two_versions_is_printed(upgradepath: Type, project: Pat
     assert result.stdout == '-- AlterTable\nALTER TABLE "notices" ADD COLUMN     "tone" TEXT;\n'
 
 
+def test_sql_that_cannot_run_is_not_printed(upgradepath: Type, tmp_path: Path) -> None:
+    """Prisma renames two indexes into each other's names, one after the other."""
+    model = (
+        'model A {\n  id Int @id\n  x Int\n  y Int\n  @@index([x], map: "%s")\n  @@index([y], map: "%s")\n}\n'
+    )
+    for name, text in (("before", model % ("i", "j")), ("after", model % ("j", "i"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "schema.prisma").write_text(text)
+    result = upgradepath("schema", "diff", str(tmp_path / "before"), str(tmp_path / "after"))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert 'relation "j" already exists' in result.stderr
+    assert "write this migration by hand" in result.stderr
+
+
 def test_a_folder_without_schema_files_is_named(upgradepath: Type, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = upgradepath("schema", "check", str(tmp_path / "empty"))
