@@ -11,6 +11,7 @@ from services.executor.settings import ExecutorSettings
 from services.executor.stages.tools import Tools
 from shared.application import Service
 from shared.clients.content import ContentStore
+from shared.clients.git_clones import CloneSweeper
 from shared.clients.worker_secrets import secrets_of
 from shared.contracts.stages import RunExecutorStage
 from shared.isolation.choosing import Isolation
@@ -63,7 +64,7 @@ def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | N
         inbox,
         router(database),
         # Stopped in the opposite order: a trial that a stage waits for ends after the stage.
-        [Sweeper(tools.folder), tools.trials, worker],
+        [Sweeper(tools.folder), CloneSweeper(tools.clones), tools.trials, worker],
         [open_jobs(database)],
         own_prunes=[RUNS_THAT_ARE_OVER],
     )

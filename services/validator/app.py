@@ -10,6 +10,7 @@ from services.validator.settings import ValidatorSettings
 from services.validator.stage import Tools
 from shared.application import Service
 from shared.clients.content import ContentStore
+from shared.clients.git_clones import CloneSweeper
 from shared.clients.worker_secrets import secrets_of
 from shared.contracts.stages import RunValidatorStage
 from shared.isolation.choosing import Isolation
@@ -56,7 +57,13 @@ def build(settings: ValidatorSettings, stages: Callable[[RunStage], RunStage] | 
         redact=secrets.redact,
     )
     inbox = WorkerInbox(database, HANDLERS, worker)
-    routes, gauges = router(database, content), [open_jobs(database)]
     return Service(
-        "validator", settings, database, inbox, routes, [worker], gauges, own_prunes=[ANSWERED_JOBS]
+        "validator",
+        settings,
+        database,
+        inbox,
+        router(database, content),
+        [CloneSweeper(tools.clones), worker],
+        [open_jobs(database)],
+        own_prunes=[ANSWERED_JOBS],
     )

@@ -41,6 +41,11 @@ class Tools:
     networks: tuple[Network, ...] = ()
     """Where staging may be, besides the public network."""
 
+    @property
+    def clones(self) -> Path:
+        """Where the clones of Projects lie."""
+        return self.folder / "repositories"
+
 
 async def run_checks(job: Job, task: ChecksTask, tools: Tools) -> ChecksFacts:
     """Run every check of the task, even when an early one fails.
@@ -88,7 +93,7 @@ async def _staging(job: Job, task: ChecksTask, tools: Tools) -> AsyncIterator[Co
 
 
 async def _check_out(job: Job, commit: str, checkout: Path, tools: Tools) -> None:
-    clone = tools.folder / "repositories" / clone_name(job.project)
+    clone = tools.clones / clone_name(job.project)
     with repository_taken():
         access = access_for(job.project, tools.secrets, tools.repositories, tools.known_hosts)
         repository = await Git.open(job.project.repository, clone, access)

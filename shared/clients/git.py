@@ -1,17 +1,17 @@
 """A Project's repository as a bare clone: read, build trees and commits, merge, push from where it was."""
 
-import asyncio
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
-from weakref import WeakValueDictionary
 
 from shared.clients.git_access import Access, WorkersAccess
 from shared.clients.git_attributes import as_committed
 from shared.clients.git_checkout import Lacking, export, lacking
+from shared.clients.git_clones import clone_lock, make_clone, within_quota
 from shared.clients.git_command import REMOTE_DEADLINE_S, failed, git
+from shared.clients.git_limits import RepositoryRefused
 from shared.clients.git_merge import Labels, Merge, merge_commits, merge_trees
 from shared.clients.git_merge_ends import without_disputed_ends
 from shared.clients.git_objects import IDENTITY, NO_TREE, Listing, Objects
@@ -33,9 +33,6 @@ LINKS_AND_FOLDERS = ("120000", "160000")
 # Public hosts over https and ssh, without a credential.
 _NO_CREDENTIAL = WorkersAccess()
 
-# Two fetches into one clone at a time would fail on each other's locks.
-_locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
-
 
 class Git:
     """One remote's bare clone in `folder`, a cache that may vanish between two uses.
@@ -52,28 +49,31 @@ class Git:
         self._access = access
         self.objects = Objects(self.folder)
         self._there: set[str] = set()
-        self._fetching = _locks.setdefault(self.folder, asyncio.Lock())
+        self._fetching = clone_lock(self.folder)
 
     @classmethod
     async def open(cls, remote: str, folder: Path, access: Access = _NO_CREDENTIAL) -> Self:
         """Make the clone if it is not there, and fetch every branch and every `refs/upgradepath/*`."""
         if remote.startswith("-"):
             raise ValueError("a remote that begins with a hyphen would be read as an option")
-        _make(folder)
         opened = cls(folder, remote, access)
-        async with opened._fetching:
-            # Git makes these two first and last.
-            if not ((folder / "HEAD").is_file() and (folder / "refs" / "heads").is_dir()):
-                await git(folder, "init", "--quiet", "--bare", "--initial-branch=none")
         await opened.fetch()
         return opened
 
     async def fetch(self) -> None:
-        """Bring the clone up to date."""
+        """Bring the clone up to date. Raises `Failure` for one that has become too large, and removes it."""
         options = ("--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         arguments = ("fetch", *options, self.remote, *_FETCHED)
         async with self._fetching, around("git-fetch"):
-            await self._at_remote(*arguments)
+            grown = await make_clone(self.folder)
+            try:
+                await within_quota(self.folder, self._at_remote(*arguments))
+            except RepositoryRefused:
+                if not grown:
+                    raise
+                # What years have left there is not the repository's fault.
+                await make_clone(self.folder)
+                await within_quota(self.folder, self._at_remote(*arguments))
 
     # --- reading ---------------------------------------------------------------------------------
 

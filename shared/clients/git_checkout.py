@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shared.clients.git_attributes import filtered
 from shared.clients.git_command import git
+from shared.clients.git_limits import git_limits, require_checkout
 from shared.clients.git_objects import Objects
 
 _SUBMODULE = "160000"
@@ -32,7 +33,12 @@ class Lacking:
 
 
 async def export(repository: Path, commit: str, folder: Path) -> None:
-    """Write the files of a commit into `folder`, which is there, as a checkout would, without `.git`."""
+    """Write the files of a commit into `folder`, which is there, as a checkout would, without `.git`.
+
+    Raises `Failure` for more files and bytes than `git_limits` takes, before any is written.
+    """
+    sized = await git(repository, "ls-tree", "-r", "-l", "-z", "--full-tree", commit)
+    require_checkout(sized.stdout, git_limits())
     with tempfile.TemporaryDirectory(prefix="upgradepath-index-") as name:
         index = {"GIT_INDEX_FILE": f"{name}/index"}
         await git(repository, "read-tree", commit, variables=index, work_tree=folder)

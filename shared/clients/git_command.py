@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from shared.clients.git_limits import fault_of, git_limits
 from shared.clients.git_verdicts import answer
 from shared.clients.processes import DeadlineExceeded, Finished, run_trusted
 from shared.clients.secrets import without_passwords
@@ -11,7 +12,6 @@ from shared.errors import Failure, Retry
 
 LOCAL_DEADLINE_S = 120.0
 REMOTE_DEADLINE_S = 300.0
-_OUTPUT_BYTES_MAX = 256 << 20
 _WORDS_CHARACTERS = 2000
 _HANDED_ON = ("PATH",)
 _REMOTE = frozenset({"fetch", "ls-remote", "push"})
@@ -50,6 +50,14 @@ _SETTINGS = (
     "protocol.file.allow=always",
     # Objects that only a Run's worker knows of would be swept away under it.
     "gc.auto=0",
+    # What is mapped counts as memory, and what is large goes through in pieces.
+    "core.packedGitWindowSize=32m",
+    "core.packedGitLimit=256m",
+    "core.bigFileThreshold=16m",
+    "pack.threads=2",
+    # A server that sends a byte a second would keep a place for as long as it likes.
+    "http.lowSpeedLimit=1000",
+    "http.lowSpeedTime=60",
     "maintenance.auto=false",
 )
 
@@ -67,9 +75,11 @@ async def git(
 
     With `work_tree` it works there, as in a checkout.
 
-    Raises `Retry`, with Git's words, for an exit code that is not in `accept` and for a deadline; `Failure`
-    when the remote refuses what only its keeper can allow.
+    Raises `Failure` when the repository is more than `git_limits` takes, or is broken, and when the remote
+    refuses what only its keeper can allow; `Retry`, with Git's words, for another exit code that is not in
+    `accept` and for a deadline.
     """
+    limits = git_limits()
     environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ} | _OURS
     settings = [part for setting in _SETTINGS for part in ("-c", setting)]
     place = [] if work_tree is None else ["-C", str(work_tree), "-c", "core.bare=false"]
@@ -83,17 +93,17 @@ async def git(
             environment=environment | dict(variables or {}),
             deadline_s=deadline_s,
             stdin=stdin,
-            output_bytes_max=_OUTPUT_BYTES_MAX,
+            output_bytes_max=limits.read_bytes,
             separate=True,
+            limits=limits.of_a_process,
+            printed_bytes_max=limits.read_bytes,
         )
     except DeadlineExceeded as exceeded:
         late = f"git {arguments[0]} did not end within {exceeded.deadline_s:g} s"
         raise (answer(late, "timed out") if arguments[0] in _REMOTE else Retry(late)) from None
-    if finished.exit_code not in accept:
-        raise failed(arguments[0], finished)
-    if finished.truncated:
-        raise Retry(f"git {arguments[0]} printed more than {_OUTPUT_BYTES_MAX >> 20} MiB")
-    return finished
+    if finished.exit_code in accept and finished.exceeded is None:
+        return finished
+    raise fault_of(arguments[0], finished, limits) or failed(arguments[0], finished)
 
 
 def failed(command: str, finished: Finished) -> Failure | Retry:

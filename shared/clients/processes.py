@@ -49,12 +49,14 @@ async def run_trusted(
     output_bytes_max: int = 1 << 20,
     separate: bool = False,
     limits: Limits | None = None,
+    printed_bytes_max: int | None = None,
 ) -> Finished:
     """Run a program that we chose and that runs nothing of a Project's: Git, PostgreSQL's, a linter.
 
     It has our rights. When it, not its children, ends, whatever is left of its process group is killed; what
     detached itself into another session lives on, and a pipe that it holds open does not keep us. `limits`
-    are for one that reads what others wrote. The rest is as with `run`.
+    are for one that reads what others wrote, and what prints more than `printed_bytes_max` is killed. The
+    rest is as with `run`.
     """
 
     def started(pid: int) -> None:
@@ -65,5 +67,7 @@ async def run_trusted(
                 most = most if hard == resource.RLIM_INFINITY else min(most, hard)
                 resource.prlimit(pid, kind, (most, most))
 
-    call = Call(tuple(argv), cwd, environment, deadline_s, stdin, output_bytes_max, separate)
+    call = Call(
+        *(tuple(argv), cwd, environment, deadline_s, stdin, output_bytes_max, separate, printed_bytes_max)
+    )
     return await run_child(call, started=started)

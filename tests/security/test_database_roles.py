@@ -3,11 +3,15 @@
 Each case would catch a role by which a Project's programs reach the server, its files or another's rows.
 """
 
+import itertools
+from collections.abc import AsyncIterator
+
 import asyncpg
 import pytest
 
 from local.roles import new_role, plain_role
 from services.executor.clients.postgres import create_database, drop_database, session
+from services.executor.clients.role_powers import POWERS as JUDGED
 from services.executor.clients.roles import production_role, staging_role
 from shared.clients.database_urls import database_of, with_database
 from shared.contracts.stages import Finding
@@ -59,8 +63,13 @@ POWERS = [
     ("ALTER ROLE {staging} REPLICATION", "NOREPLICATION", "replicate"),
     *(
         (f"GRANT {power} TO {{{role}}}", f'REVOKE "{power}" FROM', f"a member of {power}")
-        for power in ("pg_read_server_files", "pg_write_server_files", "pg_execute_server_program")
-        for role in ("production", "staging")
+        for power, role in zip(sorted(JUDGED), itertools.cycle(("production", "staging")), strict=False)
+        if power.startswith("pg_")
+    ),
+    (
+        "GRANT ALTER SYSTEM ON PARAMETER archive_command TO {production}",
+        "REVOKE ALTER SYSTEM ON PARAMETER archive_command FROM {production}",
+        "may set archive_command",
     ),
     ("GRANT CONNECT ON DATABASE {other} TO PUBLIC", "FROM PUBLIC", "may connect to database"),
     ("GRANT CONNECT ON DATABASE {other} TO {production}", "REVOKE CONNECT ON", "may connect to database"),
@@ -114,6 +123,82 @@ async def test_a_power_that_is_only_inherited_counts(server: Server) -> None:
         assert "member of scopes_group" in finding.detail
     finally:
         await server.execute("DROP ROLE scopes_group")
+
+
+@pytest.fixture
+async def groups(server: Server) -> AsyncIterator[None]:
+    """Two roles that nobody logs in with."""
+    names = _named(server)
+    await server.execute("CREATE ROLE scopes_one NOINHERIT; CREATE ROLE scopes_two")
+    yield
+    await server.execute(f"ALTER DATABASE {names['other']} OWNER TO CURRENT_USER")
+    await server.execute("DROP OWNED BY scopes_one, scopes_two; DROP ROLE scopes_one, scopes_two")
+
+
+_ONLY = (
+    "",
+    " WITH ADMIN OPTION",
+    " WITH INHERIT FALSE, SET FALSE, ADMIN TRUE",
+    " WITH INHERIT FALSE, SET TRUE",
+)
+
+
+@pytest.mark.parametrize("how", _ONLY)
+@pytest.mark.parametrize("power", ["pg_read_all_data", "pg_monitor"])
+async def test_a_power_at_the_end_of_a_chain_counts(
+    server: Server, groups: None, power: str, how: str
+) -> None:
+    """Whoever may only administer a membership gives himself the rest; the cure cuts the chain."""
+    role = _named(server)["production"]
+    await server.execute(
+        f"GRANT {power} TO scopes_two; GRANT scopes_two TO scopes_one; GRANT scopes_one TO {role}{how}"
+    )
+    (finding,) = await server.found()
+    assert f"is a member of scopes_one, and by that of {power}, which " in finding.detail
+    assert finding.cure.startswith(f'REVOKE "scopes_one" FROM {role}; ')
+    await _follow(server, finding.cure)
+    assert await server.found() == ()
+
+
+async def test_anothers_database_is_reached_by_becoming_its_role(server: Server, groups: None) -> None:
+    """Not inherited, so the role itself has no right: SET ROLE gives it."""
+    names = _named(server)
+    await server.execute(
+        f"GRANT CONNECT ON DATABASE {names['other']} TO scopes_one; GRANT scopes_one TO {names['staging']}"
+    )
+    (finding,) = await server.found()
+    assert f"may connect to database {server.other}" in finding.detail
+    await server.execute(f"REVOKE scopes_one FROM {names['staging']}")
+    assert await server.found() == ()
+
+
+async def test_an_owner_without_the_right_to_connect_counts(server: Server, groups: None) -> None:
+    names = _named(server)
+    await server.execute(
+        f"ALTER DATABASE {names['other']} OWNER TO scopes_one; GRANT scopes_one TO {names['production']};"
+        f" REVOKE ALL ON DATABASE {names['other']} FROM scopes_one, PUBLIC"
+    )
+    (finding,) = await server.found()
+    assert finding.cure.startswith('REVOKE "scopes_one" FROM ')
+
+
+@pytest.mark.parametrize("name", ["globex_run_0123456789ab", "run_0123456789ab", "x_run_0123456789ab_proof"])
+async def test_a_database_that_is_only_named_like_a_runs_is_anothers(server: Server, name: str) -> None:
+    """The name is its owner's choice: ours begins with the name of staging's own database."""
+    staging = _named(server)["staging"]
+    await server.execute(f"CREATE DATABASE {name} OWNER {staging}")
+    try:
+        await server.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+        assert any(f"database {name}," in finding.detail for finding in await server.found())
+    finally:
+        await server.execute(f"DROP DATABASE {name}")
+
+
+async def test_what_a_role_may_have(server: Server) -> None:
+    """A backup of tables with forced row security needs BYPASSRLS, and it opens no other database."""
+    for role in ("production", "staging"):
+        await server.execute(f"ALTER ROLE {_named(server)[role]} BYPASSRLS CREATEDB")
+    assert await server.found() == ()
 
 
 async def test_the_founder_of_a_server_needs_another_role(server: Server) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from services.executor.clients.postgres import quoted, session
+from services.executor.clients.role_powers import powers_of
 from services.executor.clients.scratch_database import SCRATCH_NAME
 from shared.clients.database_urls import database_of, with_database
 from shared.contracts.stages import Finding
@@ -17,11 +18,8 @@ from shared.contracts.stages import Finding
 _MAINTENANCE = "postgres"
 """A database that every role may look into, and in which nobody keeps anything."""
 _RUNS_DATABASE = re.compile(r"_run_[0-9a-f]{12}(_proof)?\Z")
-# Files and programs of the server are everybody's data; the others govern all of a server.
-_POWERS = (
-    *("pg_read_server_files", "pg_write_server_files", "pg_execute_server_program"),
-    *("rds_superuser", "cloudsqlsuperuser", "azure_pg_admin", "alloydbsuperuser", "doadmin"),
-)
+_CUT_FROM_BYTES = 36
+"""PostgreSQL's names have 63 bytes: so much is left of a longer one beside what ends our databases' names."""
 _SAID = {
     "superuser": "a superuser",
     "createrole": "allowed to make roles",
@@ -30,19 +28,23 @@ _SAID = {
 _ROLE = """
     SELECT r.rolname AS role, current_database() AS database, r.oid = 10 AS founder, r.rolsuper AS superuser,
         r.rolcreaterole AS createrole, r.rolreplication AS replication, r.rolcreatedb AS createdb,
-        pg_postmaster_start_time() AS started, current_setting('server_version_num')::int / 10000 AS version,
-        ARRAY(SELECT m.rolname::text FROM pg_roles m WHERE m.oid <> r.oid
-            AND (m.rolsuper OR m.rolcreaterole OR m.rolreplication OR m.rolname = ANY($1::text[]))
-            AND pg_has_role(r.oid, m.oid, 'MEMBER') ORDER BY 1) AS powers
+        pg_postmaster_start_time() AS started, current_setting('server_version_num')::int / 10000 AS version
     FROM pg_roles r WHERE r.rolname = session_user
 """
 _DATABASES = """
-    SELECT d.datname AS name, o.rolname AS owner, pg_has_role(d.datdba, 'MEMBER') AS owned,
+    SELECT d.datname AS name, o.rolname AS owner, o.rolname = session_user AS made,
+        pg_has_role(session_user, d.datdba, 'MEMBER') AS owned,
         EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
             WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT') AS public
     FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba
-    WHERE d.datallowconn AND NOT d.datistemplate AND has_database_privilege(d.oid, 'CONNECT') ORDER BY 1
+    WHERE pg_has_role(session_user, d.datdba, 'MEMBER')
+        OR d.datallowconn AND NOT d.datistemplate AND EXISTS (SELECT FROM pg_roles m
+            WHERE NOT m.rolsuper AND pg_has_role(session_user, m.oid, 'MEMBER')
+            AND has_database_privilege(m.oid, d.oid, 'CONNECT'))
+    ORDER BY 1
 """
+"""What it may connect to by any role that it may become, and what it owns: an owner lets himself in. That a
+superuser is among those roles is told by `powers_of`."""
 _MAY_LOAD = "SELECT has_parameter_privilege('session_replication_role', 'SET')"
 _PARAMETER_RIGHTS_FROM = 15
 
@@ -61,8 +63,8 @@ class Role:
 async def production_role(url: str) -> Role:
     """What production's role may do beyond its own database. Raises Retry when it cannot be asked."""
     async with session(url) as connection:
-        row = await connection.fetchrow(_ROLE, list(_POWERS))
-        found = [*_powers(row, "production")]
+        row = await connection.fetchrow(_ROLE)
+        found = [*_attributes(row, "production"), *await _powers(connection, row, "production")]
         if not row["superuser"]:
             databases = await connection.fetch(_DATABASES)
             found += _reached(row["role"], databases, "production", own=row["database"])
@@ -76,8 +78,8 @@ async def staging_role(url: str, production: Role, *, masked: bool) -> Role:
     """
     own = database_of(url)
     async with session(with_database(url, _MAINTENANCE)) as connection:
-        row = await connection.fetchrow(_ROLE, list(_POWERS))
-        found = [*_powers(row, "staging")]
+        row = await connection.fetchrow(_ROLE)
+        found = [*_attributes(row, "staging"), *await _powers(connection, row, "staging")]
         same_server = row["started"] == production.server
         if same_server and own == production.database:
             found.append(
@@ -101,7 +103,7 @@ async def staging_role(url: str, production: Role, *, masked: bool) -> Role:
     return Role(row["role"], own, row["started"], tuple(found))
 
 
-def _powers(row: Any, environment: str) -> Iterator[Finding]:
+def _attributes(row: Any, environment: str) -> Iterator[Finding]:
     role = quoted(row["role"])
     held = [word for word in _SAID if row[word]]
     if held:
@@ -113,14 +115,14 @@ def _powers(row: Any, environment: str) -> Iterator[Finding]:
             if row["founder"]
             else f"ALTER ROLE {role} {without}; {_enough(row['role'], row['database'], environment)}",
         )
+
+
+async def _powers(connection: Any, row: Any, environment: str) -> list[Finding]:
     if row["superuser"]:
-        return
-    for power in row["powers"]:
-        yield _finding(
-            environment,
-            f"role {row['role']} is a member of {power}, which reaches beyond its databases",
-            f"REVOKE {quoted(power)} FROM {role}; {_enough(row['role'], row['database'], environment)}",
-        )
+        return []
+    enough = _enough(row["role"], row["database"], environment)
+    found = await powers_of(connection, row["role"], row["version"])
+    return [_finding(environment, said, f"{cure}; {enough}") for said, cure in found]
 
 
 def _enough(name: str, database: str, environment: str) -> str:
@@ -148,21 +150,32 @@ def _reached(
 ) -> Iterator[Finding]:
     for row in databases:
         name = row["name"]
-        made = _RUNS_DATABASE if environment == "staging" else SCRATCH_NAME
-        of_a_run = row["owned"] and made.search(name) is not None
-        if (name == _MAINTENANCE and name != production) or of_a_run or (name == own and name != production):
+        ending = _RUNS_DATABASE if environment == "staging" else SCRATCH_NAME
+        ours = row["made"] and _is_named_after(own, name, ending)
+        if name != production and (name in (_MAINTENANCE, own) or ours):
             continue
         what = "production's database" if name == production else "which is not its own"
         database = quoted(name)
         if row["public"]:
             cure = f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC; GRANT CONNECT ON DATABASE {database}"
             cure += " TO the roles that use it"
+        elif row["owned"] and not row["made"]:
+            cure = f"REVOKE {quoted(row['owner'])} FROM {quoted(role)} and the roles that it is in"
         elif row["owned"]:
             cure = f"give {environment} a role that owns nothing else, or ALTER DATABASE {database} OWNER TO"
             cure += " another"
         else:
             cure = f"REVOKE CONNECT ON DATABASE {database} FROM {quoted(role)} and the roles that it is in"
         yield _finding(environment, f"role {role} may connect to database {name}, {what}", cure)
+
+
+def _is_named_after(own: str, name: str, ending: re.Pattern[str]) -> bool:
+    """Whether a database is named as ours are: `<own database>_<run>`, the first part cut if it is long."""
+    found = ending.search(name)
+    if found is None:
+        return False
+    first = name[: found.start()]
+    return own == first or (own.startswith(first) and len(first.encode()) >= _CUT_FROM_BYTES)
 
 
 def _may_not_load(row: Any) -> Finding:

@@ -56,10 +56,15 @@ class Tools:
     isolation: Isolation = field(default_factory=Isolation.here)
     trials: BackupTrials = field(default_factory=BackupTrials)
 
+    @property
+    def clones(self) -> Path:
+        """Where the clones of Projects lie."""
+        return self.folder / "git"
+
     async def git(self, job: Job) -> Git:
         """The Project's clone, up to date with its remote; who held this stage before pushes no more."""
         remote = job.project.repository
-        clone = self.folder / "git" / clone_name(job.project)
+        clone = self.clones / clone_name(job.project)
         with repository_taken():
             access = access_for(job.project, self.secrets, self.repositories, self.known_hosts)
             if job.stage == "review":
