@@ -21,8 +21,8 @@ _REMOVED_WITHIN_S = 2.0
 _LEAF = "upgradepath-worker"
 _NEEDED = {"memory", "pids"}
 _WANTED = {"memory", "pids", "cpu"}
-CPU_WEIGHT = 50
-"""Of 100 that every other process has: all that a command starts has half of one process' part together."""
+CPU_WEIGHT = 100
+"""What everybody has by default: all that a command starts counts as one, however many there are of it."""
 # Enters the groups before it becomes the program: nothing of it is ever outside of them.
 _ENTER = (
     'for group do shift; [ "$group" = -- ] && break;'

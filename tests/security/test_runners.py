@@ -135,7 +135,7 @@ def test_docker_is_called_with_every_wall_and_with_words_that_it_knows(
         ("--security-opt", "no-new-privileges"),
         ("--pull", "never"),
         ("--pids-limit", "514"),
-        ("--cpu-shares", "512"),
+        ("--cpu-shares", "1024"),
         ("--memory", str(3 << 30)),
         ("--memory-swap", str(3 << 30)),
         ("--log-driver", "none"),
