@@ -10,6 +10,7 @@ from shared.contracts.refusals import Refusal
 from shared.contracts.version_maps import Pins
 from shared.declarations import read_toml
 from shared.errors import Reject
+from shared.pins_text import pins_of, with_pins
 
 PROJECT_FILE = "upgradepath.toml"
 VERSION_MAP_FILE = "version-map.yaml"
@@ -52,6 +53,8 @@ def faults(definition: ProjectDefinition) -> list[Refusal]:
 
 def read_version_map(text: str) -> Pins:
     """Read `version-map.yaml`, in its order; raises `Reject` with every line that is no `name: version`."""
+    # Editors on Windows begin files so.
+    text = text.removeprefix("\ufeff")
     try:
         bounded_size(text)
     except OutOfBounds as error:
@@ -71,12 +74,22 @@ def read_version_map(text: str) -> Pins:
         else:
             pins[matched["name"]] = matched["version"]
     if refusals:
-        raise Reject(*refusals)
+        written = pins_of(text)
+        if written is None:
+            raise Reject(*refusals)
+        return written
     return pins
 
 
-def write_version_map(pins: Pins) -> str:
-    """The text of `version-map.yaml`, in the order of `pins`."""
+def write_version_map(pins: Pins, before: bytes | None = None) -> str:
+    """The text of `version-map.yaml`: of the file `before` with other versions, or in the order of `pins`."""
+    if before is not None:
+        try:
+            kept = with_pins(before.decode(), pins)
+        except UnicodeDecodeError:
+            kept = None
+        if kept is not None:
+            return kept
     return "".join(f"{name}: {version}\n" for name, version in pins.items())
 
 

@@ -19,6 +19,10 @@ _CONVERTS = re.compile(rb"\b(?:text|eol|crlf|ident|working-tree-encoding|binary)
 _FILTERS = re.compile(rb"\bfilter\b")
 
 
+class Unconvertible(Exception):
+    """Git would not commit a file as the attributes say; the text has its words."""
+
+
 def attribute_files(listing: Listing) -> dict[str, str]:
     """Path to blob of every `.gitattributes` of a tree; one that is a link is none, as for Git."""
     return {
@@ -43,7 +47,7 @@ async def attributes_of(objects: Objects, tree: str) -> AsyncIterator[Path | Non
 async def as_committed(objects: Objects, tree: str, files: Mapping[str, bytes]) -> dict[str, str]:
     """Blobs of files as `git add` would make them in a checkout of `tree`: line ends, encoding, `$Id$`.
 
-    No filter is run. Raises `Retry`, with Git's words, for a file that is not in the encoding that is named.
+    No filter is run. Raises `Unconvertible` for a file that is not in the encoding that is named.
     """
     attributes = await _contents(objects, tree)
     if not any(_CONVERTS.search(data) for data in attributes.values()):
@@ -59,7 +63,10 @@ async def as_committed(objects: Objects, tree: str, files: Mapping[str, bytes]) 
             *("hash-object", "-w", "--stdin-paths"),
             stdin="".join(f"{path}\n" for path in converted).encode(errors="surrogateescape"),
             work_tree=Path(name),
+            accept=(0, 128),
         )
+    if made.exit_code != 0:
+        raise Unconvertible(made.output.strip())
     names = dict(zip(converted, made.stdout.decode().split(), strict=True))
     return names | dict(zip(plain, await objects.write("blob", list(plain.values())), strict=True))
 

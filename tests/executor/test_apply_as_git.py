@@ -88,3 +88,15 @@ async def test_a_fix_that_brings_a_pointer_of_lfs_is_refused_by_apply(tmp_path: 
     with pytest.raises(Failure) as refused:
         await world.apply()
     assert [finding.subject for finding in refused.value.outcome.findings] == ["logo.png"]
+
+
+async def test_a_package_that_does_not_fit_the_projects_encodings_is_the_maintainers_to_solve(
+    tmp_path: Path,
+) -> None:
+    world = await make_merge_world(tmp_path, {".gitattributes": "*.py working-tree-encoding=UTF-16LE-BOM\n"})
+    await world.prepared()
+    with pytest.raises(Failure) as refused:
+        await world.apply()
+    (finding,) = refused.value.outcome.findings
+    assert finding.subject == ".gitattributes"
+    assert "systems/auth-system/" in finding.detail

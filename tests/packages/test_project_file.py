@@ -94,3 +94,57 @@ def test_a_line_that_is_no_pin_is_refused_by_its_number(line: str) -> None:
 def test_a_system_pinned_twice_is_refused() -> None:
     with pytest.raises(Reject, match="twice"):
         read_version_map("a: 1.0.0\na: 1.0.0\n")
+
+
+PINS_IN_YAML = {
+    "comments": (
+        "# ours\n---\nauth-system: 1.2.4 # old\n\nquote-engine: 0.9.1\n",
+        "# ours\n---\nauth-system: 1.3.0 # old\n\nquote-engine: 0.9.1\n",
+    ),
+    "quotes": (
+        '"auth-system": \'1.2.4\'\nquote-engine: "0.9.1"',
+        '"auth-system": 1.3.0\nquote-engine: "0.9.1"',
+    ),
+    "flow": ("{auth-system: 1.2.4, quote-engine: 0.9.1}", "{auth-system: 1.3.0, quote-engine: 0.9.1}"),
+    "anchors": ("auth-system: &v 1.2.4\nquote-engine: 0.9.1\n", None),
+    "blocks": ("auth-system: |-\n  1.2.4\n? quote-engine\n: 0.9.1\n", None),
+    "tags": ("auth-system: !!str 1.2.4\nquote-engine: 0.9.1\n...\n", None),
+    "windows": (
+        "\ufeff# x\r\nauth-system: 1.2.4\r\nquote-engine: 0.9.1\r\n",
+        "\ufeff# x\r\nauth-system: 1.3.0\r\nquote-engine: 0.9.1\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", PINS_IN_YAML)
+def test_every_form_of_yaml_pins_and_keeps_its_comments(form: str) -> None:
+    text, after = PINS_IN_YAML[form]
+    assert read_version_map(text) == {"auth-system": "1.2.4", "quote-engine": "0.9.1"}
+    pins = {"auth-system": "1.3.0", "quote-engine": "0.9.1"}
+    written = write_version_map(pins, text.encode())
+    assert read_version_map(written) == pins
+    assert after is None or written == after
+    more = pins | {"tax-system": "2.0.0"}
+    assert read_version_map(write_version_map(more, text.encode())) == more
+    less = {"quote-engine": "0.9.1"}
+    assert read_version_map(write_version_map(less, text.encode())) == less
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "a: 1.0.0\na: 1.0.0\n#",
+            "a: 1.10\n#",
+            "a: [1.0.0]",
+            "- a",
+            "a: &x {b: *x}",
+            "--- a\n--- b",
+            "a: *x",
+        ),
+        *("<<: {a: 1.0.0}", "[" * 5000, "a: 1.0.0\n" + "#" * (64 << 10), "A: 1.0.0 #"),
+    ],
+)
+def test_yaml_that_pins_nothing_is_refused(text: str) -> None:
+    with pytest.raises(Reject):
+        read_version_map(text)

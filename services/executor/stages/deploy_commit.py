@@ -19,7 +19,8 @@ REVERT_TRAILER = "Upgradepath-Reverts"
 
 async def merge_commit(git: Git, job: Job, task: DeployTask) -> Commit:
     """The candidate with its pins, merged onto `base`; the same task gives the same commit."""
-    tree = await git.tree_with(task.commit, {VERSION_MAP_FILE: write_version_map(task.pins).encode()})
+    pins = write_version_map(task.pins, await git.show(task.commit, VERSION_MAP_FILE))
+    tree = await git.tree_with(task.commit, {VERSION_MAP_FILE: pins.encode()})
     message = (
         f"{task.title}\n\nApproved-by: {task.approved_by}\n{DEPLOY_TRAILER}: {task.candidate}\n"
         f"{RUN_TRAILER}: {job.run_id}\n"

@@ -15,6 +15,7 @@ from services.executor.clients.reading import read_in_child
 from services.executor.stages.config_merge import UnreadableConfig, merge_config
 from services.executor.stages.tools import Packages
 from shared.clients.git import Entry, Git, Labels
+from shared.clients.git_attributes import Unconvertible
 from shared.clients.git_merge import Conflict, Merge, hunks
 from shared.clients.line_ends import with_ends_of, with_unix_ends
 from shared.contracts.facts import ConfigChange, FileChange
@@ -136,12 +137,21 @@ async def installed(git: Git, tree: str, package: Package, fragment: str) -> dic
     """A package's pristine files as the Project's own Git would commit them, kept in the clone.
 
     Its part of the schema lies at `fragment`. The `.gitattributes` of `tree` say how: with which line ends,
-    for instance.
+    in which encoding. Raises `Failure` for a file that is not in that encoding.
     """
     files = {f"systems/{package.system}/{path}": file for path, file in package.files.items()}
     if package.schema:
         files[fragment] = ("100644", package.schema.encode())
-    blobs = await git.as_committed(tree, {path: data for path, (_, data) in files.items()})
+    try:
+        blobs = await git.as_committed(tree, {path: data for path, (_, data) in files.items()})
+    except Unconvertible as error:
+        finding = Finding(
+            kind="project-file",
+            subject=".gitattributes",
+            detail=f"Git cannot commit the files of {package.system} {package.manifest.version}: {error}",
+            cure="take them out of what .gitattributes says of encodings, push, and try again",
+        )
+        raise Failure(f"the files of {package.system} do not fit .gitattributes", finding) from None
     return {path: Entry(mode, blobs[path]) for path, (mode, _) in files.items()}
 
 
