@@ -16,8 +16,10 @@ from cli.adoption_page import show_adoption
 from cli.asking import AsJson
 from cli.client import Server
 from cli.output import say, show_json
+from cli.prerequisites import missing_for
+from cli.progress import doing, silent
 from cli.registering import register_project
-from shared.contracts.projects import ProjectDefinition
+from shared.contracts.projects import Project, ProjectDefinition
 from shared.contracts.releases import Release
 from shared.errors import Failure, Retry, invalid
 from shared.packages.package import Package, read_package
@@ -104,7 +106,11 @@ def adopt(
     except (Failure, Retry) as error:
         cure = "check the repository's and the database's URL, and your access"
         raise invalid(str(error), field="repository", value=repository, cure=cure) from error
-    if found.proposal is not None and not found.missing_commands:
+    project_asked = Project(
+        id=definition.id, repository=asked.repository, definition=definition, approvers=tuple(approver)
+    )
+    found = found.model_copy(update={"missing": missing_for(server, project_asked)})
+    if found.proposal is not None and not found.missing_commands and not found.missing:
         registered = register_project(server, definition, asked.repository, approver, found.pins)
         found = found.model_copy(update={"registered": registered})
     if as_json:
@@ -131,15 +137,19 @@ async def _adopt(
     from shared.clients.git_access import PersonsAccess
 
     with tempfile.TemporaryDirectory(prefix="upgradepath-adopt-") as folder:
-        git = await Git.open(asked.repository, Path(folder) / "clone", PersonsAccess())
-        survey = await look(git, asked, releases, package)
-        masking = await proposal.masking(survey, asked.database, confirm)
+        with doing(f"reading {asked.repository}"):
+            git = await Git.open(asked.repository, Path(folder) / "clone", PersonsAccess())
+        with doing("comparing the repository with the Library's releases and with production's database"):
+            survey = await look(git, asked, releases, package)
+        with doing("looking for columns without a mask rule"):
+            masking = await proposal.masking(survey, asked.database, confirm)
         changes = proposal.changes(survey, project, asked.branch, masking.text)
         declared = changes.get(PROJECT_FILE) or survey.files[PROJECT_FILE].decode()
         definition = read_project_file(declared)
         commit = None
         if not dry_run and not survey.refusals:
-            commit = await proposal.push(git, survey, changes, int(time.time()))
+            with doing("pushing the proposal"):
+                commit = await proposal.push(git, survey, changes, int(time.time()))
     return adoption_of(survey, definition, changes, masking, commit), definition
 
 
@@ -149,7 +159,8 @@ def _confirmed(proposals: Sequence["Proposal"], *, yes: bool, quiet: bool) -> bo
         return yes
     for each in proposals:
         say(f"mask      {each.model}.{each.field}: {each.rule} ({each.why})")
-    return typer.confirm(f"Are these {len(proposals)} mask rules right?", default=False, err=True)
+    with silent():
+        return typer.confirm(f"Are these {len(proposals)} mask rules right?", default=False, err=True)
 
 
 def _pins(given: Sequence[str]) -> dict[str, str]:

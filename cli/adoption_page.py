@@ -44,6 +44,8 @@ def show_adoption(found: "Adoption", branch: str) -> None:
         note("Before the first Run, unless staging has a seed file:")
         for finding in found.unmasked:
             say(f"to do     {finding.subject}: {finding.cure}")
+    for finding in found.missing:
+        say(line(text("missing   ", "yellow"), f"{finding.subject}: {finding.detail}; cure: {finding.cure}"))
     if found.proposal is None:
         return
     for path in found.missing_commands:

@@ -10,6 +10,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from pydantic import ValidationError
 
-from cli.world import NoAnswer, Place, Role, find_place
+from cli.progress import doing, silent
+from cli.world import NoAnswer, Place, Role, find_place, world_folder
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject
 from shared.kafka_security import context_trusting
@@ -64,6 +66,19 @@ class Server:
             url, token, wanted, default = self._asked
             self._place = find_place(url=url, token=token, wanted=wanted, default=default)
         return self._place
+
+    def decide_for(self, project: str) -> None:
+        """Beside a local world its maintainer may decide for every Project of it, a new one too."""
+        place, folder = self.place, world_folder()
+        if not place.of_world or folder is None:
+            return
+        from local.world import let_decide
+
+        token = let_decide(folder, project)
+        if token is not None and place.identity == "maintainer":
+            self._place = replace(place, token=token)
+            if self._http is not None:
+                self._http.headers["Authorization"] = f"Bearer {token}"
 
     def read(self, *segments: str, **query: str | int | None) -> Any:
         """The JSON document at this path."""
@@ -143,8 +158,11 @@ class Server:
             json=json,
             content=content,
         )
+        # A long poll waits because it was asked to.
+        polls = (query or {}).get("wait_s") is not None
         try:
-            response = self._send_twice(http, request)
+            with silent() if polls else doing(f"asking {segments[0]} at {self.place.url}"):
+                response = self._send_twice(http, request)
         except httpx.TransportError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise NoAnswer(

@@ -1,6 +1,7 @@
 """The command `upgradepath`: its groups, its exit codes, and no traceback for what may be expected."""
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 import typer
@@ -24,7 +25,8 @@ from cli import (
     topics,
     version_map,
 )
-from cli.output import fail, refuse
+from cli.output import fail, note, refuse
+from cli.progress import watched
 from cli.world import NoAnswer
 from shared.clients.libpq import UnusableUrl
 from shared.contracts.envelope import explain
@@ -71,6 +73,9 @@ PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
 """For whom the commands are, in the order in which they are shown."""
 
 
+_WORDS = "upgradepath.words"
+
+
 class _Commands(TyperGroup):
     """Ends every expected error with its words and its exit code."""
 
@@ -78,9 +83,16 @@ class _Commands(TyperGroup):
         """As the panels have them; else every group would come after every single command."""
         return [name for commands in PANELS.values() for name in commands]
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keeps the command's words, without what they are about."""
+        ctx.meta[_WORDS] = [*takewhile(lambda word: not word.startswith("-"), args[:2])]
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
+        named = " ".join(["upgradepath", *ctx.meta.get(_WORDS, ())])
         try:
-            return super().invoke(ctx)
+            with watched(named, note):
+                return super().invoke(ctx)
         except Reject as error:
             refuse(error.refusals)
             raise typer.Exit(4 if error.refusals[0].kind == "not-found" else 1) from error

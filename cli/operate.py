@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from cli.output import fail, say
+from cli.progress import doing, silent
 from cli.world import FOLDER
 from shared.telemetry.logs import configure_logging
 
@@ -67,7 +68,8 @@ def dev(
 
     configure_logging(logging.INFO if verbose else logging.WARNING)
     try:
-        uvloop.run(_dev(world))
+        with doing(f"bringing PostgreSQL, the broker and the services of {world} up or down"):
+            uvloop.run(_dev(world))
     except CannotStart as error:
         fail(str(error), "upgradepath doctor says what this machine lacks")
         raise typer.Exit(3) from error
@@ -96,7 +98,10 @@ async def _dev(folder: Path) -> None:
             *(f"  {f'upgradepath token issue --as {name}':<41}{actor.id}" for name, actor in ACTORS.items()),
         )
         say("Ctrl-C stops it; what is under way goes on at the next start.")
-        await stopping
+        with silent():
+            await asyncio.wait({stopping, running.supervisor}, return_when=asyncio.FIRST_COMPLETED)
+        if running.supervisor.done():
+            await running.supervisor
 
 
 def demo(
@@ -115,7 +120,8 @@ def demo(
         return int(commands.main(list(arguments), prog_name="upgradepath", standalone_mode=False) or 0)
 
     try:
-        Demo(world, type_in).run()
+        with silent():
+            Demo(world, type_in).run()
     except (CannotStart, DemoFailed) as error:
         fail(str(error), f"read {world / 'dev.log'}; upgradepath doctor says what this machine lacks")
         raise typer.Exit(1) from error

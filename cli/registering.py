@@ -5,6 +5,7 @@ from typing import Any
 
 from cli.client import Server
 from cli.output import note
+from cli.progress import doing
 from cli.world import NoAnswer
 from shared.contracts.projects import ProjectDefinition
 from shared.contracts.version_maps import Pins
@@ -18,6 +19,7 @@ def register_project(
     server: Server, definition: ProjectDefinition, repository: str, approvers: list[str], pins: Pins
 ) -> Any:
     """The registry's answer. Raises `Reject` with everything that is wrong."""
+    server.decide_for(definition.id)
     document = server.command(
         "registry",
         "projects",
@@ -31,7 +33,9 @@ def register_project(
             "pins": dict(pins),
         },
     )
-    if not _known(server, definition.id):
+    with doing("waiting until notifier and planner have read of it"):
+        heard = _known(server, definition.id)
+    if not heard:
         note("notifier and planner have not read of it yet: they will, unless they are away")
     return document
 

@@ -13,6 +13,7 @@ import typer
 
 from cli.asking import AsJson
 from cli.output import line, note, raw, say, show_json, table, text
+from cli.progress import doing
 from cli.world import NoAnswer
 from shared.errors import Reject
 from shared.project_file import PROJECT_FILE, read_project_file
@@ -144,7 +145,8 @@ def _paths(folder: Path) -> list[Path]:
 
 def _asked(question: Coroutine[None, None, _T]) -> _T:
     try:
-        return asyncio.run(question)
+        with doing("asking Prisma's engine (the first time it is made ready)"):
+            return asyncio.run(question)
     except Reject as rejected:
         refusal = rejected.refusals[0]
         raise NoAnswer(refusal.reason, refusal.cure) from rejected

@@ -69,9 +69,10 @@ def issue(
 
 
 def _known(role: Role) -> Actor:
-    from local.world import ACTORS
+    from local.world import ACTORS, World
 
-    return ACTORS[role]
+    folder = world_folder()
+    return ACTORS[role] if folder is None else World.open(folder).actors[role]
 
 
 def _actor(subject: str | None, role: Role | None, projects: list[str]) -> Actor:

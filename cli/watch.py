@@ -10,6 +10,7 @@ from rich.live import Live
 from cli.answers import ReportAnswer, RunAnswer
 from cli.client import Server
 from cli.output import note, say, show_json, show_json_line, stdout
+from cli.progress import silent
 from cli.run_page import ENDED, change_line, latest_records, live_page, print_blocked
 from cli.world import NoAnswer
 from shared.clock import utc_now
@@ -55,7 +56,8 @@ def watch(server: Server, run_id: str, as_json: bool = False) -> RunView:
         last = _show(changes, lambda run, _: say(change_line(run, utc_now())))
         print_blocked(last)
         return last
-    return _watch_live(server, run_id)
+    with silent():
+        return _watch_live(server, run_id)
 
 
 def answer_and_watch(server: Server, document: Any, *, following: bool, as_json: bool, wanted: str) -> None:

@@ -43,6 +43,8 @@ class Place:
     url: str
     token: str | None = field(repr=False)
     identity: str
+    of_world: bool = False
+    """The token is of the local world's file."""
 
 
 def find_place(
@@ -79,10 +81,10 @@ def find_place(
                 f"no token for --as {wanted} at {address}",
                 "--as names an identity of the local world; elsewhere give --token or UPGRADEPATH_TOKEN",
             )
-        return Place(address, tokens[wanted], wanted)
+        return Place(address, tokens[wanted], wanted, of_world=True)
     if environ.get("UPGRADEPATH_TOKEN"):
         return Place(address, environ["UPGRADEPATH_TOKEN"], "the owner of UPGRADEPATH_TOKEN")
-    return Place(address, tokens.get(default), default)
+    return Place(address, tokens.get(default), default, of_world=default in tokens)
 
 
 def announced_world() -> World | None:

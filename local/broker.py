@@ -38,6 +38,11 @@ class EmbeddedBroker:
         self._child: Child | None = None
 
     @property
+    def running(self) -> bool:
+        """Whether the broker has been started and has not ended by itself."""
+        return self._child is not None and self._child.running
+
+    @property
     def bootstrap_servers(self) -> str:
         """`127.0.0.1:port`, as Kafka clients take it."""
         return f"127.0.0.1:{self.port}"

@@ -21,24 +21,50 @@ _READY_WITHIN_S = 20.0
 _POLL_S = 0.02
 
 
-@asynccontextmanager
-async def hosting(world: World) -> AsyncIterator[None]:
-    """Run the hosting until the block ends; the apps that it started live on, and it finds them again.
+class Hosting:
+    """The hosting's program; the apps that it started live on when it ends, and it finds them again."""
 
-    Raises CannotStart when it does not answer.
-    """
-    child = await asyncio.to_thread(
-        Child,
-        [sys.executable, str(_PROGRAM), str(world.folder), str(world.hosting_port)],
-        log=world.folder / "hosting.log",
-        cwd=world.folder,
-        env={"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
-    )
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._child: Child | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and has not ended by itself."""
+        return self._child is not None and self._child.running
+
+    async def start(self) -> None:
+        """Returns when it answers. Raises CannotStart when it does not."""
+        world = self._world
+        self._child = await asyncio.to_thread(
+            Child,
+            [sys.executable, str(_PROGRAM), str(world.folder), str(world.hosting_port)],
+            log=world.folder / "hosting.log",
+            cwd=world.folder,
+            env={"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
+        )
+        try:
+            await _until_ready(self._child, world.hosting_port)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Ends it. Safe to repeat."""
+        if self._child is not None:
+            await asyncio.to_thread(self._child.stop, signal.SIGTERM, patience_s=2)
+            self._child = None
+
+
+@asynccontextmanager
+async def hosting(world: World) -> AsyncIterator[Hosting]:
+    """Run the hosting until the block ends. Raises CannotStart when it does not answer."""
+    program = Hosting(world)
+    await program.start()
     try:
-        await _until_ready(child, world.hosting_port)
-        yield
+        yield program
     finally:
-        await asyncio.to_thread(child.stop, signal.SIGTERM, patience_s=2)
+        await program.stop()
 
 
 def open_account(world: World, partner: str) -> str:

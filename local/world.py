@@ -12,7 +12,7 @@ settings.json   what must stay the same when the world is started again
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -31,6 +31,7 @@ from shared.identity.tokens import issue_token
 
 HOST = "127.0.0.1"
 TOKENS_VALID_FOR = timedelta(days=1)
+_SETTINGS = "settings.json"
 
 ACTORS = {
     "library": Actor(id="library@upgradepath.example", role="library"),
@@ -58,7 +59,7 @@ class World:
     def open(cls, folder: Path, pools: Sequence[str] = ()) -> World:
         """The world in `folder`; it is made when there is none. These `pools` are added to its own."""
         folder = folder.resolve()
-        kept = folder / "settings.json"
+        kept = folder / _SETTINGS
         if kept.is_file():
             settings = json.loads(kept.read_text())
             if "-----BEGIN" not in settings["token_key"]:
@@ -109,6 +110,25 @@ class World:
     def token(self, actor: Actor) -> str:
         return issue_token(actor, SecretStr(self.token_key), valid_for=TOKENS_VALID_FOR)
 
+    @property
+    def actors(self) -> dict[str, Actor]:
+        """The world's people. Its maintainer may decide for every Project of this world."""
+        known = json.loads((self.folder / _SETTINGS).read_text()).get("projects", ())
+        maintainer = ACTORS["maintainer"]
+        projects = tuple(dict.fromkeys((*maintainer.projects, *known)))
+        return ACTORS | {"maintainer": maintainer.model_copy(update={"projects": projects})}
+
+    def add_projects(self, projects: Iterable[str]) -> bool:
+        """Let the maintainer decide for these too; whether there was a new one among them."""
+        kept = self.folder / _SETTINGS
+        settings = json.loads(kept.read_text())
+        known = settings.get("projects", [])
+        all_projects = [*dict.fromkeys((*known, *projects))]
+        if all_projects == known:
+            return False
+        _write_private(kept, json.dumps(settings | {"projects": all_projects}))
+        return True
+
     def announce(self, bootstrap_servers: str, postgres_url: str) -> None:
         """Write `world.json`, by which the command line finds this world, and people its servers.
 
@@ -116,7 +136,7 @@ class World:
         """
         announced = {
             "url": self.url,
-            "tokens": {name: self.token(actor) for name, actor in ACTORS.items()},
+            "tokens": {name: self.token(actor) for name, actor in self.actors.items()},
             "bootstrap_servers": bootstrap_servers,
             "postgres": postgres_url,
         }
@@ -154,6 +174,23 @@ class World:
             "UPGRADES_DOCS": "open",
             **{f"UPGRADES_{name.upper()}_DATABASE_URL": databases[name] for name in SERVICES},
         }
+
+
+def let_decide(folder: Path, project: str) -> str | None:
+    """Let the maintainer of the world that runs in `folder` decide for one more Project; their new token.
+
+    None where the folder has no world's key: it only names one.
+    """
+    announced, kept = folder / "world.json", folder / _SETTINGS
+    if not kept.is_file() or not announced.is_file():
+        return None
+    world = World.open(folder)
+    world.add_projects([project])
+    token = world.token(world.actors["maintainer"])
+    document = json.loads(announced.read_text())
+    document["tokens"]["maintainer"] = token
+    _write_private(announced, json.dumps(document, indent=2))
+    return token
 
 
 def _make_service_keys(folder: Path, pools: Sequence[str]) -> None:

@@ -148,9 +148,12 @@ async def serve(services: Sequence[Service], host: str, port: int) -> None:
 
 @asynccontextmanager
 async def kept_serving(
-    build_all: Callable[[], Sequence[Service]], host: str, port: int
+    build_all: Callable[[], Sequence[Service]], host: str, port: int, anew: asyncio.Event
 ) -> AsyncIterator[None]:
-    """`serving`, under a supervisor: when one of the services is stuck, all are stopped and built anew."""
+    """`serving`, under a supervisor: when one of the services is stuck, all are stopped and built anew.
+
+    So they are when somebody sets `anew`.
+    """
     ready, stop = asyncio.Event(), asyncio.Event()
 
     async def keep() -> None:
@@ -158,7 +161,8 @@ async def kept_serving(
             services = build_all()
             async with serving(services, host, port):
                 ready.set()
-                broken = await _until(stop.wait(), services)
+                broken = await _until(_first(stop.wait(), anew.wait()), services)
+                anew.clear()
                 if broken is not None:
                     log.critical("consuming stands still, all services are started again: %r", broken)
 

@@ -57,6 +57,8 @@ class Adoption(Contract):
     """What production would need to be as the schema files say."""
     prisma: PrismaPaths = PrismaPaths()
     proposed_masks: int = 0
+    missing: tuple[Finding, ...] = ()
+    """What Runs will need and do not have: it stands in the way of registering, too."""
     refusals: tuple[Refusal, ...]
     proposal: Commit | None = None
     registered: dict[str, Any] | None = None

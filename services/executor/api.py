@@ -1,18 +1,32 @@
 """The executor's HTTP door: what it is doing, and what it has done to the world."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from shared.contracts.stages import Outcome, StageFinished
+from shared.contracts.projects import Project
+from shared.contracts.stages import Finding, Outcome, StageFinished
 from shared.contracts.values import RunId
+from shared.errors import forbidden
 from shared.http.pages import AsksPage
 from shared.http.tokens import WhoAsks
 from shared.jobs.absent import no_job
 from shared.jobs.store import WorkerTransaction
 from shared.jobs.tables import JobRow
 from shared.storage.database import Database
+
+_ASKED_AT_ONCE = 2
+_ASKED_WITHIN_S = 60.0
+"""A person waits for the answer."""
+_TOO_SLOW = Finding(
+    kind="environment",
+    subject="environments",
+    detail=f"a database or the repository did not answer within {_ASKED_WITHIN_S:g} s",
+    cure="check that the executor reaches both, and ask again",
+)
 
 
 class JobView(BaseModel):
@@ -50,9 +64,31 @@ class RunReport(BaseModel):
     next: str | None = Field(default=None, description="the cursor of the next page, if there is one")
 
 
-def router(database: Database[WorkerTransaction]) -> APIRouter:
-    """The routes, without the service's prefix."""
+class Prerequisites(BaseModel):
+    """What a Project's Runs will need and do not have; empty when all of it is there."""
+
+    findings: list[Finding]
+
+
+AskMissing = Callable[[Project], Awaitable[list[Finding]]]
+
+
+def router(database: Database[WorkerTransaction], ask_missing: AskMissing) -> APIRouter:
+    """The routes, without the service's prefix. `ask_missing` is of a Project that need not be registered."""
     routes = APIRouter()
+    asking = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+    @routes.post("/prerequisites")
+    async def prerequisites(project: Project, who: WhoAsks) -> Prerequisites:
+        """What the Project's Runs will need and do not have: secrets, roles, a repository, its history."""
+        if not who.may_act_for(project.id):
+            raise forbidden("this is for the Project's own maintainers", cure="use a token that names it")
+        async with asking:
+            try:
+                async with asyncio.timeout(_ASKED_WITHIN_S):
+                    return Prerequisites(findings=await ask_missing(project))
+            except TimeoutError:
+                return Prerequisites(findings=[_TOO_SLOW])
 
     @routes.get("/runs/{run_id}")
     async def run(run_id: RunId, who: WhoAsks, page: AsksPage) -> RunReport:

@@ -7,6 +7,7 @@ from functools import partial
 from services.executor.api import router
 from services.executor.freeze import Freezer, last_word
 from services.executor.handlers import HANDLERS, run_stage
+from services.executor.prerequisites import missing
 from services.executor.settings import ExecutorSettings
 from services.executor.stages.tools import Tools
 from shared.application import Service
@@ -62,7 +63,7 @@ def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | N
         settings,
         database,
         inbox,
-        router(database),
+        router(database, lambda project: missing(project, tools)),
         # Stopped in the opposite order: a trial that a stage waits for ends after the stage.
         [Sweeper(tools.folder), CloneSweeper(tools.clones), tools.trials, worker],
         [open_jobs(database)],

@@ -98,7 +98,7 @@ async def test_whoever_keeps_services_builds_them_anew(
     async def hears() -> bool:
         return len(built) == 2 and _has_partitions(built[1].consumer)
 
-    async with kept_serving(build_all, "127.0.0.1", free_port()):
+    async with kept_serving(build_all, "127.0.0.1", free_port(), asyncio.Event()):
         await deafen(built[0].consumer)
         await kafka_place.send(kafka_place.commands([0]), RELEASE_EVENTS)
         await eventually(hears, bool)

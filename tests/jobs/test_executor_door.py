@@ -16,7 +16,8 @@ from shared.clients.content import ContentStore
 from shared.clients.secrets import Secrets
 from shared.contracts.facts import Facts
 from shared.contracts.freezes import HoldDeploys
-from shared.contracts.stages import CancelExecutorStage, RunExecutorStage
+from shared.contracts.projects import Project
+from shared.contracts.stages import CancelExecutorStage, Finding, RunExecutorStage
 from shared.contracts.tasks import ChecksTask
 from shared.contracts.values import Actor
 from shared.http import problems
@@ -32,6 +33,10 @@ def bearer(role: str = "maintainer", project: str = "acme") -> dict[str, str]:
     return {"Authorization": f"Bearer {token(actor)}"}
 
 
+async def nothing_is_missing(_: Project) -> list[Finding]:
+    return []
+
+
 async def test_jobs_and_effects_of_a_run_are_told(world: World) -> None:
     async def stage(job: Job, task: object) -> Facts:
         async with job.journal.effect("push", "main", production=True) as say:
@@ -44,7 +49,7 @@ async def test_jobs_and_effects_of_a_run_are_told(world: World) -> None:
     app = FastAPI()
     app.state.tokens = VERIFIER
     problems.install(app)
-    app.include_router(router(world.database))
+    app.include_router(router(world.database, nothing_is_missing))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://executor") as client:
         report = (await client.get(f"/runs/{RUN}", headers=bearer())).raise_for_status().json()
         (job,), (effect,) = report["jobs"], report["effects"]

@@ -47,7 +47,11 @@ async def test_a_plain_prisma_project_is_adopted_and_upgraded(
     assert f"applied   auth-system/20250110090000_init: {INIT} (within)" in proposed.stdout
     assert f"applied   auth-system/20250602090000_user_suspended_at: {LATER} (same file)" in proposed.stdout
     assert f"prisma    {PRISMA}/schema, {PRISMA}/migrations" in proposed.stdout
-    assert f"to do     User.email: in {PRISMA}/schema/auth-system.prisma" in proposed.stdout
+    assert "to do     User.email: in masking.toml, [User], take the question mark away" in proposed.stdout
+    assert "mask rules, which mask nothing yet" in proposed.stderr
+    for one in ("production", "staging"):
+        named = f"missing   environments.{one}.database: secret 'saltworks-portal-{one}-database'"
+        assert named in proposed.stdout
     assert portal.head() == before
     complete(plain)
 

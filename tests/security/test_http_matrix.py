@@ -59,6 +59,7 @@ RULES: Mapping[str, Rule] = {
     "GET /planner/freeze": "released",
     "POST /planner/freeze": "operate",
     "POST /planner/thaw": "operate",
+    "POST /executor/prerequisites": "register",
     "GET /executor/runs/{run_id}": "own",
     "GET /validator/runs/{run_id}": "own",
     "GET /validator/runs/{run_id}/logs/{digest}": "own",
@@ -117,6 +118,8 @@ class World:
             body = BODIES.get(operation, REASON)
             if operation == "POST /registry/projects":
                 body = self.portal.registration()
+            elif operation == "POST /executor/prerequisites":
+                body = self.portal.registration()["project"]
             elif operation == "POST /planner/runs":
                 body = {"project": names["project"], "systems": {"auth-system": "1.2.4"}}
             options = {"content": body} if isinstance(body, bytes) else {"json": body}

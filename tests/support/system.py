@@ -106,6 +106,21 @@ class Embedded:
         world = {"UPGRADEPATH_WORLD": str(self.world.folder)}
         return await run_command(words, _outer_environment() | world)
 
+    def program(self, *words: str) -> psutil.Process:
+        """The program that `dev` has started with these among its words."""
+        assert self._child is not None
+        (found,) = [
+            each
+            for each in psutil.Process(self._child.pid).children()
+            if all(any(word in given for given in each.cmdline()) for word in words)
+        ]
+        return found
+
+    async def ended(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        assert self._child is not None
+        return await asyncio.to_thread(self._child.wait, _STOP_WITHIN_S)
+
     async def kill(self) -> None:
         """As a power cut does, for this process and for what it started."""
         assert self._child is not None
