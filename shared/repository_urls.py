@@ -12,6 +12,7 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from shared.addresses import LOOPBACK, Address, Network, is_local_name, judged, literal
+from shared.forge_paths import one_spelling
 
 LENGTH_MAX = 1000
 KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
@@ -22,8 +23,6 @@ _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 _HELPER = re.compile(r"[A-Za-z0-9+.-]*::")
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
-_DOORS = ("www.", "ssh.", "altssh.")
-"""Names under which hosts offer the same repositories once more."""
 _CURE = "write https://host/path or ssh://git@host/path"
 _CREDENTIAL_CURE = (
     'take it out of the URL, and write `credential = "secret:<name>"` at the top of upgradepath.toml; the'
@@ -75,11 +74,9 @@ class Repository:
         """
         if self.kind == "file":
             return f"file:{self.path}"
-        host = self.host
-        for door in _DOORS:
-            if literal(host) is None and "." in host.removeprefix(door):
-                host = host.removeprefix(door)
-        return f"{host}/{self.path.casefold()}"
+        return one_spelling(
+            self.host, self.path.casefold(), self.user, is_name=lambda host: literal(host) is None
+        )
 
 
 def read_repository(text: str, rules: RepositoryRules) -> Repository:

@@ -4,6 +4,7 @@ Each case would catch a repository by which a Project reaches the worker's own f
 credentials, or another Project's commits.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -202,6 +203,142 @@ SAME = [
 @pytest.mark.parametrize("text", SAME)
 def test_ways_to_write_one_repository_are_the_same(text: str) -> None:
     assert repository_identity(text) == "git.example.com/acme/portal"
+
+
+FORGES: dict[str, list[str]] = {
+    "dev.azure.com/acme/shop/portal": [
+        "https://dev.azure.com/acme/shop/_git/portal",
+        "https://DEV.azure.com:443/Acme/Shop/_git/Portal/",
+        "https://dev.azure.com/acme/shop/_git/_full/portal",
+        "https://dev.azure.com/acme/shop/_git/_optimized/portal",
+        "git@ssh.dev.azure.com:v3/acme/shop/portal",
+        "ssh://git@ssh.dev.azure.com/v3/acme/shop/portal",
+        "ssh://git@ssh.dev.azure.com:22/v3/acme/shop/portal",
+        "https://acme.visualstudio.com/shop/_git/portal",
+        "https://acme.visualstudio.com/DefaultCollection/shop/_git/portal",
+        "acme@vs-ssh.visualstudio.com:v3/acme/shop/portal",
+        "ssh://acme@acme.visualstudio.com:22/shop/_ssh/portal",
+    ],
+    "dev.azure.com/acme/portal/portal": [
+        "https://dev.azure.com/acme/_git/portal",
+        "https://dev.azure.com/acme/portal/_git/portal",
+        "git@ssh.dev.azure.com:v3/acme/portal/portal",
+        "https://acme.visualstudio.com/_git/portal",
+    ],
+    "tfs.example.com/collection/shop/portal": [
+        "https://tfs.example.com/tfs/Collection/Shop/_git/Portal",
+        "ssh://tfs.example.com:22/Collection/Shop/_ssh/Portal",
+        "ssh://tfs.example.com:22/tfs/Collection/Shop/_git/Portal",
+    ],
+    "stash.example.com/shop/portal": [
+        "https://stash.example.com/scm/SHOP/portal.git",
+        "https://stash.example.com/bitbucket/scm/shop/portal",
+        "ssh://git@stash.example.com:7999/SHOP/portal.git",
+        "git@stash.example.com:shop/portal.git",
+    ],
+    "stash.example.com/~mira/portal": [
+        "https://stash.example.com/scm/~mira/portal.git",
+        "https://stash.example.com/scm/%7Emira/portal.git",
+        "https://stash.example.com/scm/%7emira/portal.git/",
+        "ssh://git@stash.example.com:7999/~mira/portal.git",
+        "git@stash.example.com:~mira/portal",
+    ],
+    "github.com/acme/portal": [
+        "https://github.com/acme/portal",
+        "https://www.github.com/Acme/Portal.git",
+        "git@github.com:acme/portal.git",
+        "ssh://git@ssh.github.com:443/acme/portal.git",
+        "ssh://git@github.com/acme/portal/",
+    ],
+    "gitlab.com/scm/tools/portal": [
+        "https://gitlab.com/scm/tools/portal.git",
+        "ssh://git@altssh.gitlab.com:443/scm/tools/portal.git",
+    ],
+    "bitbucket.org/acme/portal": [
+        "https://bitbucket.org/acme/portal.git",
+        "ssh://git@altssh.bitbucket.org:443/acme/portal.git",
+    ],
+    "review.example.com/acme/portal": [
+        "https://review.example.com/a/acme/portal",
+        "https://review.example.com/r/a/acme/portal",
+        "ssh://mira@review.example.com:29418/acme/portal",
+    ],
+    "plain.example.com/acme/portal": [
+        "git@plain.example.com:acme/portal.git",
+        "ssh://git@plain.example.com/~/acme/portal.git",
+        "ssh://git@plain.example.com/~git/acme/portal.git",
+        "ssh://git@plain.example.com/home/git/acme/portal.git",
+        "https://plain.example.com/git/acme/portal.git",
+    ],
+    "2001:4860:4860::8888/acme/portal": [
+        "https://[2001:4860:4860::8888]/acme/portal",
+        "https://[2001:4860:4860:0:0:0:0:8888]:8443/acme/portal.git",
+        "git@[2001:4860:4860::8888]:acme/portal.git",
+        "ssh://git@[2001:4860:4860:0000::8888]:22/acme/portal",
+    ],
+    "xn--bcher-kva.example/acme/portal": [
+        "https://xn--bcher-kva.example/acme/portal",
+        "https://XN--BCHER-KVA.example./acme/portal.git",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("identity", "text"), [(identity, text) for identity, texts in FORGES.items() for text in texts]
+)
+def test_each_forges_ways_to_write_one_repository_are_the_same(identity: str, text: str) -> None:
+    assert repository_identity(text) == identity
+
+
+@pytest.mark.parametrize(
+    "text", ["https://bücher.example/a/b", "https://example。com/a/b", "https://ＧＩＴ.example/a/b"]
+)
+def test_a_host_is_written_in_ascii(text: str) -> None:
+    """Else one name has as many spellings as there are alphabets that look alike."""
+    assert repository_identity(text) is None
+
+
+def test_different_repositories_are_told_apart() -> None:
+    """And those of one forge's known folders, where they are names."""
+    texts = [
+        *(texts[0] for texts in FORGES.values()),
+        "https://github.com/git/git",
+        "https://github.com/a/git",
+        "https://github.com/r/git",
+        "https://gitlab.com/tools/portal",
+        "https://dev.azure.com/acme/shop/_git/other",
+        "https://dev.azure.com/other/shop/_git/portal",
+    ]
+    assert len({repository_identity(text) for text in texts}) == len(texts)
+
+
+_NAMES = st.text("abcxyz019-", min_size=1, max_size=8).filter(lambda name: name.strip("-") == name)
+
+
+@given(
+    st.sampled_from(["git.example.com", "github.com", "code.acme.example"]),
+    st.lists(_NAMES, min_size=2, max_size=3),
+    st.data(),
+)
+def test_no_spelling_of_a_repository_is_anothers(host: str, names: list[str], data: st.DataObject) -> None:
+    """Whatever capitals, ports, users, doors, ends and escapes are drawn."""
+    draw = data.draw
+
+    def escaped(name: str) -> str:
+        at = draw(st.integers(0, len(name) - 1))
+        return f"{name[:at]}%{ord(name[at]):02{draw(st.sampled_from('xX'))}}{name[at + 1 :]}"
+
+    ways: list[Callable[[str], str]] = [str, str.upper, escaped]
+    written = "/".join(draw(st.sampled_from(ways))(name) for name in names)
+    end = draw(st.sampled_from(["", ".git", "/", ".git/", ".GIT", "//"]))
+    door = draw(st.sampled_from(["", "www.", "ssh."]))
+    where = door + draw(st.sampled_from([host, host.upper(), f"{host}."]))
+    forms = ["https://{w}/{p}", "https://{w}:443/{p}", "ssh://git@{w}/{p}", "ssh://git@{w}:22//{p}"]
+    form = draw(st.sampled_from([*forms, "git@{w}:{p}"]))
+    text = form.format(w=where, p=written + end)
+    plain = repository_identity(f"https://{host}/{'/'.join(names)}")
+    assert plain is not None
+    assert repository_identity(text) == plain
 
 
 def test_links_and_dots_lead_to_one_folder(tmp_path: Any) -> None:
