@@ -9,7 +9,20 @@ from typing import Any
 
 import uvloop
 
-from bench import fanout, isolation, memory, migrate, prisma, probe, rebuild, recovery, runs, staging, upgrade
+from bench import (
+    fanout,
+    isolation,
+    memory,
+    migrate,
+    prisma,
+    probe,
+    rebuild,
+    recovery,
+    restore_drill,
+    runs,
+    staging,
+    upgrade,
+)
 from bench.result import Result, write
 from local import kafka
 
@@ -19,6 +32,7 @@ _BENCHMARKS: dict[str, Callable[[runs.Size], Coroutine[Any, Any, list[Result]]]]
     "rebuild": lambda _: rebuild.measure(),
     "fanout": lambda _: fanout.measure(),
     "memory": lambda size: memory.measure(size.minutes, size.rate),
+    "restore": lambda size: restore_drill.measure(size.rows),
     "staging": lambda _: staging.measure(),
     "prisma": lambda _: prisma.measure(),
     "probe": lambda _: probe.measure(),
@@ -41,6 +55,7 @@ def main() -> None:
     arguments.add_argument("--in-flight", type=int, default=size.in_flight, help="runs at a time")
     arguments.add_argument("--minutes", type=float, default=size.minutes, help="of load, for the memory")
     arguments.add_argument("--rate", type=float, default=size.rate, help="runs a second, for the memory")
+    arguments.add_argument("--rows", type=int, default=size.rows, help="of the restore; 2000000 are 1 GB")
     given = arguments.parse_args()
     # As Ctrl-C does it: what was started ends, and its folder goes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -50,6 +65,7 @@ def main() -> None:
         repeats=given.repeats,
         minutes=given.minutes,
         rate=given.rate,
+        rows=given.rows,
     )
     chosen = given.names or list(_BENCHMARKS)
     reason = kafka.availability() if _ON_KAFKA & set(chosen) else None

@@ -28,6 +28,7 @@ class Size:
     repeats: int = 3
     minutes: float = 10
     rate: float = math.inf
+    rows: int = 400_000
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,8 @@ async def measure(rows: int = ROWS, repeats: int = 2) -> list[Result]:
     ):
         url = postgres.url
         await create_database(url(), "production")
-        await _fill(url("production"), rows)
-        size_gb = await _size_gb(url("production"))
+        await fill(url("production"), rows)
+        size = await size_gb(url("production"))
 
         async def copy() -> None:
             await create_database(url(), "copy")
@@ -89,23 +89,23 @@ async def measure(rows: int = ROWS, repeats: int = 2) -> list[Result]:
 
         async def dump() -> None:
             await create_database(url(), "copy")
-            await asyncio.to_thread(_dump_and_restore, postgres, "production", "copy")
+            await asyncio.to_thread(dump_and_restore, postgres, "production", "copy")
 
         async def clone(strategy: str) -> None:
             async with session(url(), statement_timeout_s=0) as connection:
                 await connection.execute(f"CREATE DATABASE copy TEMPLATE production STRATEGY {strategy}")
 
-        found: list[Result] = [Result("staging: size of production", size_gb, "GB")]
+        found: list[Result] = [Result("staging: size of production", size, "GB")]
         for _ in range(repeats):
-            restored_s = await _timed(dump, url())
-            copied_s = await _timed(copy, url())
+            restored_s = await timed(dump, url())
+            copied_s = await timed(copy, url())
             found += [
                 Result("staging: pg_dump -Fc -Z0 into pg_restore", restored_s, "s"),
                 against("staging: masked copy", copied_s, "s", restored_s),
                 *[
                     against(
                         f"staging: TEMPLATE clone, {name}",
-                        await _timed(partial(clone, name), url()),
+                        await timed(partial(clone, name), url()),
                         "s",
                         restored_s,
                     )
@@ -115,7 +115,7 @@ async def measure(rows: int = ROWS, repeats: int = 2) -> list[Result]:
         return found
 
 
-async def _timed(work: Callable[[], Coroutine[Any, Any, None]], admin_url: str) -> float:
+async def timed(work: Callable[[], Coroutine[Any, Any, None]], admin_url: str) -> float:
     # What an earlier method left to be written down is not this one's cost.
     async with session(admin_url, statement_timeout_s=0) as connection:
         await connection.execute("CHECKPOINT")
@@ -126,7 +126,7 @@ async def _timed(work: Callable[[], Coroutine[Any, Any, None]], admin_url: str) 
     return took_s
 
 
-async def _fill(url: str, rows: int) -> None:
+async def fill(url: str, rows: int) -> None:
     people = rows // 25
     async with session(url, statement_timeout_s=0) as connection:
         await connection.execute(_TABLES)
@@ -152,12 +152,12 @@ async def _fill(url: str, rows: int) -> None:
         await connection.execute("VACUUM ANALYZE")
 
 
-async def _size_gb(url: str) -> float:
+async def size_gb(url: str) -> float:
     async with session(url) as connection:
         return int(await connection.fetchval("SELECT pg_database_size(current_database())")) / 1e9
 
 
-def _dump_and_restore(postgres: EmbeddedPostgres, source: str, target: str) -> None:
+def dump_and_restore(postgres: EmbeddedPostgres, source: str, target: str) -> None:
     dump = [str(postgres.bin_folder / "pg_dump"), "-Fc", "-Z0", postgres.url(source)]
     restore = [str(postgres.bin_folder / "pg_restore"), "-d", postgres.url(target)]
     with subprocess.Popen(dump, stdout=subprocess.PIPE) as reading:

@@ -51,7 +51,7 @@ WITHOUT = {
     "services/executor/clients/migration_table.py:keep_log": _IN_A_MIGRATION,
     "services/executor/clients/migration_table.py:roll_back": _IN_A_MIGRATION,
     "services/executor/clients/rehearsal.py:_go_up": _IN_SCRATCH,
-    "services/executor/clients/restore_drill.py:_make_extension": _IN_SCRATCH,
+    "services/executor/clients/restore_copy.py:_make_extension": _IN_SCRATCH,
     "services/executor/clients/set_aside.py:_set_aside": _IN_ONE,
     "services/executor/clients/squawk.py:_run": "a program that reads a script and answers",
     "services/executor/clients/suspended_rules.py:suspend": "the effect of which it is a part has them",

@@ -77,7 +77,8 @@ class Programs:
         await self._must_fit(url)
         async with session(url) as connection:
             foreign = await foreign_schemas(connection)
-        options = ["--format=custom", "--exclude-schema=upgradepath", f"--file={file}"]
+        # Level 1 takes a third of the time of the usual 6, and a tenth more room.
+        options = ["--format=custom", "--compress=1", "--exclude-schema=upgradepath", f"--file={file}"]
         options += [f"--exclude-schema={quoted(schema)}" for schema in foreign]
         options += [f"--snapshot={snapshot}"] if snapshot else []
         async with around("dump"):

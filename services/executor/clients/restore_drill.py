@@ -5,9 +5,7 @@ otherwise, is said in findings, each with what would help; nothing of production
 """
 
 import asyncio
-import re
 import time
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,40 +14,20 @@ from pathlib import Path
 import asyncpg
 
 from services.executor.clients import printed
-from services.executor.clients.backup import ProgramFailed, Programs
+from services.executor.clients.backup import Programs
 from services.executor.clients.contents import Contents, contents, differences, sequences
-from services.executor.clients.postgres import Connection, literal, quoted, session, words
-from services.executor.clients.restore_plan import CopyPlan, Extension, foreign_schemas, plan_copy
+from services.executor.clients.postgres import quoted, session, words
+from services.executor.clients.restore_copy import CopyFailed, copy_into
+from services.executor.clients.restore_plan import CopyPlan, foreign_schemas, plan_copy
 from services.executor.clients.scratch_database import scratch_database
 from services.executor.clients.written_since import Beginning, beginning
 from shared.background import end
 from shared.contracts.stages import Finding
 
-_AT_LINE = re.compile(
-    r"^psql:(?P<script>[^\n]*\.sql):(?P<line>\d+): ERROR: +(?P<code>[0-9A-Z]{5})", re.MULTILINE
-)
 _DIFFERENCES_SHOWN = 20
 # Rows are compared by their sums, and rights at other servers never come into a copy.
 _NOT_COMPARED = ("EXTENSION", "SUBSCRIPTION", "BLOB", "BLOBS", "BLOB METADATA", "USER MAPPING", "TABLE DATA",
                  "MATERIALIZED VIEW DATA", "SEQUENCE SET")  # fmt: skip
-_PATHS = (
-    "if a function there uses names without their schema, ALTER FUNCTION … SET search_path = …: pg_dump and"
-    " pg_restore run with an empty search path"
-)
-# SQLSTATE, or its class, to what it means for a restore and what would help.
-_CURES = {
-    "42P01": ("a relation is not found", _PATHS),
-    "42883": ("a function is not found", _PATHS),
-    "42704": ("a type or another object is not found", _PATHS),
-    "42703": ("a column is not found", _PATHS),
-    "42501": ("the role may not do that", "GRANT the role what it needs there, or let its owner do it"),
-    "53100": (
-        "the server's disk is full",
-        "give the server as much room again as production's database takes",
-    ),
-    "23": ("rows break a rule that was added or changed after them", "correct the rows, or the rule"),
-    "22": ("an expression fails over a row", _PATHS),
-}
 
 
 @dataclass(frozen=True)
@@ -168,19 +146,10 @@ async def _restored(
     wanted: dict[str, printed.Printed],
 ) -> tuple[tuple[str, ...], list[Finding]]:
     """What was left out, and everything that did not come back."""
-    left_out: tuple[str, ...] = ()
     try:
-        scripts = [
-            await programs.script(url, backup.file, f"copy-{name}", lines)
-            for name, lines in (("schemas", plan.schemas), ("rest", plan.rest))
-        ]
-        await programs.run_scripts(scratch, scripts[:1], first=_stand_ins(plan))
-        left_out = await _make_extensions(scratch, plan.extensions)
-        await programs.run_scripts(scratch, scripts[1:])
-    except ProgramFailed as error:
-        return left_out, [await asyncio.to_thread(_failed, error, left_out)]
-    for script in scripts:
-        script.unlink()
+        left_out = await copy_into(scratch, programs, backup.file, plan)
+    except CopyFailed as error:
+        return (), [error.finding]
     async with session(url) as connection:
         foreign = [*await foreign_schemas(connection)]
     again = backup.file.with_suffix(".again.sql")
@@ -197,55 +166,6 @@ async def _restored(
         *(each for each in differences(backup.wanted, summed, backup.later) if each[0] not in missing),
     ]
     return left_out, [_differs(what, how) for what, how in differing[:_DIFFERENCES_SHOWN]]
-
-
-def _stand_ins(plan: CopyPlan) -> list[str]:
-    return [f"CREATE SCHEMA {quoted(name)}" for name in plan.stand_ins if name != "public"]
-
-
-async def _make_extensions(scratch: str, extensions: Sequence[Extension]) -> tuple[str, ...]:
-    """Make those that the role may make; the others, each with the reason."""
-    left_out: list[str] = []
-    async with session(scratch) as connection:
-        for each in extensions:
-            try:
-                await _make_extension(connection, each)
-            except asyncpg.PostgresError as error:
-                left_out.append(f"{each.name} {each.version} ({words(error)})")
-    return tuple(left_out)
-
-
-async def _make_extension(connection: Connection, extension: Extension) -> None:
-    fixed = await connection.fetchval(
-        "SELECT schema FROM pg_available_extension_versions WHERE name = $1 AND version = $2",
-        extension.name,
-        extension.version,
-    )
-    async with connection.transaction():
-        where = ""
-        if fixed is None:
-            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(extension.schema)}")
-            where = f"SCHEMA {quoted(extension.schema)}"
-        await connection.execute(
-            f"CREATE EXTENSION {quoted(extension.name)} {where} VERSION {literal(extension.version)}"
-        )
-
-
-def _failed(error: ProgramFailed, left_out: Sequence[str]) -> Finding:
-    """Where the restore stopped, and why, as far as it can be said without a row's values."""
-    at = _AT_LINE.search(error.said)
-    entry = printed.entry_at(Path(at["script"]), int(at["line"])) if at else ""
-    meaning, cure = "", "see the server's log; then request a new plan"
-    if at is not None:
-        known = _CURES.get(at["code"]) or _CURES.get(at["code"][:2])
-        meaning, cure = known or ("", cure)
-        meaning = f": {meaning} ({at['code']})" if meaning else f": SQLSTATE {at['code']}"
-    missing = f" Extensions that could not be made there: {', '.join(left_out)}." if left_out else ""
-    said = "" if at else f" It said: {error.said}"
-    detail = f"The backup does not come back{meaning}.{missing}{said}"
-    if left_out:
-        cure = f"let the role make these extensions, or {cure}"
-    return _finding(entry or "backup", detail, cure)
 
 
 def _differs(what: str, how: str) -> Finding:

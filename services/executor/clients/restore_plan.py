@@ -198,7 +198,7 @@ async def plan_copy(connection: Connection, listing: Sequence[str]) -> CopyPlan:
         skipped |= {f"TABLE DATA {table}" for table in row["tables"] or ()}
     stand_ins = []
     for row in await connection.fetch(_SCHEMAS):
-        if not row["mine"]:
+        if row["used"] and not row["mine"]:
             name = row["name"]
             stand_ins.append(name)
             skipped |= {f"SCHEMA - {name}", f"ACL - SCHEMA {name}", f"COMMENT - SCHEMA {name}"}

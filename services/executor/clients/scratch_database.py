@@ -58,10 +58,17 @@ async def scratch_database(url: str) -> AsyncIterator[str]:
         await keeper.execute(NO_OTHER_DEADLINES)
         await keeper.execute(f"SELECT pg_advisory_lock({_LOCK}, hashtext({literal(name)}))")
         try:
-            await _create(keeper, url, name)
+            await _create(keeper, url, name, _whose(url))
             yield _with_settings(with_database(url, name), await keeper.fetch(_SETTINGS))
         finally:
             await drop_database(url, name)
+
+
+async def make_beside(url: str, name: str) -> str:
+    """Make an empty database like the one at `url`, to stay; its URL. Raises asyncpg's error."""
+    async with session(url, statement_timeout_s=0) as connection:
+        await _create(connection, url, name, f"upgradepath: a backup of {database_of(url)} was restored here")
+    return with_database(url, name)
 
 
 async def sweep_scratch(url: str) -> list[str]:
@@ -81,10 +88,10 @@ async def sweep_scratch(url: str) -> list[str]:
     return gone
 
 
-async def _create(keeper: Connection, url: str, name: str) -> None:
+async def _create(keeper: Connection, url: str, name: str, comment: str) -> None:
     like = await keeper.fetchrow(_LIKE)
     async with around("create-scratch"):
-        await make_database(keeper, name, f"TEMPLATE template0 {_options(like)}", _whose(url))
+        await make_database(keeper, name, f"TEMPLATE template0 {_options(like)}", comment)
 
 
 def _with_settings(url: str, settings: Sequence[tuple[str, str]]) -> str:

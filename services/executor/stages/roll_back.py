@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from services.executor.clients import migrations, reverting
-from services.executor.clients.backup import Programs
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.written_since import since_backup
 from services.executor.stages import staging
@@ -11,6 +10,7 @@ from services.executor.stages.deploy_commit import Deployed, find_deployed, reve
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.live import LiveProduction
 from services.executor.stages.project_tree import kept_ref, migrations_at, tables_at
+from services.executor.stages.restore_backup import restore_backup
 from services.executor.stages.rollback_proof import prove, unproven
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
@@ -21,7 +21,6 @@ from shared.contracts.stages import Finding
 from shared.contracts.tasks import RollBackTask
 from shared.contracts.values import Commit
 from shared.errors import Failure, Retry
-from shared.isolation.scratch import temporary_folder
 from shared.jobs.job import Job
 
 _RESTORE_CURE = "run roll-back --restore-backup: it brings back the backup and loses what was written since"
@@ -134,7 +133,7 @@ async def _undo_schema(
 ) -> None:
     assert task.base is not None
     if task.restore_backup:
-        await _restore(job, task, tools, url, ours, steps)
+        await restore_backup(job, task, tools, url, ours, steps)
         return
     if lossy:
         raise await _irreversible(task, url, lossy)
@@ -142,26 +141,6 @@ async def _undo_schema(
         kept = await tables_at(git, task.base, job.project.definition.prisma)
         async with steps.step("undo migrations", ", ".join(each.folder for each in reversed(ours))):
             await reverting.revert(url, ours, job.fencing_token, kept=kept)
-
-
-async def _restore(
-    job: Job, task: RollBackTask, tools: Tools, url: str, ours: Sequence[Migration], steps: Steps
-) -> None:
-    assert task.backup is not None
-    name = "restore backup"
-    tried = [
-        effect for effect in await job.journal.of_run() if (effect.name, effect.detail) == (name, task.backup)
-    ]
-    applied = await migrations.applied(url)
-    gone = bool(ours) and not any(each.folder in applied for each in ours)
-    # A second restore would lose what was written after the first.
-    if any(effect.done_at is not None for effect in tried) or (tried and gone):
-        return
-    with temporary_folder(tools.folder, "restore") as folder:
-        file = folder / "production.dump"
-        await tools.content.get_to_file(task.backup, file)
-        async with steps.step(name, task.backup):
-            await (await Programs.for_server(url)).restore(url, file, job.fencing_token)
 
 
 async def _irreversible(task: RollBackTask, url: str, folders: Sequence[str]) -> Failure:

@@ -1,0 +1,101 @@
+"""Bring production's backup back; when that fails, say where, what stands, and which way leads on."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import asyncpg
+
+from services.executor.clients import migrations
+from services.executor.clients.backup import ProgramFailed, Programs
+from services.executor.clients.migration_files import Migration
+from services.executor.clients.postgres import drop_database, session, words
+from services.executor.clients.restore_copy import CopyFailed, copy_into, why
+from services.executor.clients.restore_plan import plan_copy
+from services.executor.clients.scratch_database import make_beside
+from services.executor.stages.steps import Steps
+from services.executor.stages.tools import Tools
+from shared.clients.database_urls import database_of
+from shared.contracts.stages import Finding
+from shared.contracts.tasks import RollBackTask
+from shared.errors import Failure
+from shared.isolation.scratch import temporary_folder
+from shared.jobs.job import Job
+
+_NAME = "restore backup"
+_VERDICT = re.compile(r"ERROR: +(?P<code>[0-9A-Z]{5})")
+# Somebody else's lock, a server that goes or comes, a connection that was cut: the same again may succeed.
+_PASSING = ("40", "55P03", "57", "08", "53200", "53300")
+
+
+async def restore_backup(
+    job: Job, task: RollBackTask, tools: Tools, url: str, ours: Sequence[Migration], steps: Steps
+) -> None:
+    """Restore once: a second time would lose what was written after the first.
+
+    Raises Failure when the backup does not come back. Production's database is then as it was.
+    """
+    assert task.backup is not None
+    tried = [
+        effect
+        for effect in await job.journal.of_run()
+        if (effect.name, effect.detail) == (_NAME, task.backup)
+    ]
+    applied = await migrations.applied(url)
+    gone = bool(ours) and not any(each.folder in applied for each in ours)
+    if any(effect.done_at is not None for effect in tried) or (tried and gone):
+        return
+    with temporary_folder(tools.folder, "restore") as folder:
+        file = folder / "production.dump"
+        await tools.content.get_to_file(task.backup, file)
+        programs = await Programs.for_server(url)
+        try:
+            async with steps.step(_NAME, task.backup):
+                await programs.restore(url, file, job.fencing_token)
+        except ProgramFailed as error:
+            verdict = _VERDICT.search(error.said)
+            if verdict is None or verdict["code"].startswith(_PASSING):
+                raise
+            raise await _failed(job, task, url, programs, file, error) from error
+
+
+async def _failed(
+    job: Job, task: RollBackTask, url: str, programs: Programs, file: Path, error: ProgramFailed
+) -> Failure:
+    """The verdict, with the backup restored beside production where that can be done."""
+    database = database_of(url)
+    found = why(error)
+    stands = f"Database {database} is as it was before the restore, under its own name."
+    again = f"upgradepath run roll-back {job.run_id} --restore-backup --reason …"
+    findings = [
+        found.with_(detail=f"{found.detail} {stands}", cure=f"{found.cure}; then {again}"),
+    ]
+    beside = f"{database[:40]}_restored_{job.run_id.removeprefix('run-')}"
+    try:
+        await _restore_beside(url, beside, programs, file)
+    except (CopyFailed, asyncpg.PostgresError) as second:
+        said = second.finding.detail if isinstance(second, CopyFailed) else words(second)
+        detail = f"The backup could not be restored beside it either: {said} It is kept under {task.backup}."
+        cure = (
+            f"restore {task.backup} of the content store by pg_restore as a superuser, into a new database;"
+            f" let production's secret name that one; then {again}"
+        )
+        findings.append(Finding(kind="data-loss", subject=database, detail=detail, cure=cure))
+    else:
+        detail = f"The backup stands restored in database {beside}, on the same server and of the same role."
+        cure = f"let production's secret name {beside} instead of {database}; then {again}"
+        findings.append(Finding(kind="data-loss", subject=beside, detail=detail, cure=cure))
+    return Failure("the backup did not come back, and production's database is untouched", *findings)
+
+
+async def _restore_beside(url: str, name: str, programs: Programs, file: Path) -> None:
+    """Into a database of its own, which stays; what an earlier try left of it goes first."""
+    await drop_database(url, name)
+    async with session(url) as connection:
+        plan = await plan_copy(connection, await programs.listing(url, file))
+    target = await make_beside(url, name)
+    try:
+        await copy_into(target, programs, file, plan)
+    except BaseException:
+        await drop_database(url, name)
+        raise
