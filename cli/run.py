@@ -118,9 +118,19 @@ def list_runs(
 
 @app.command("continue", rich_help_panel=WRONG)
 @asks()
-def continue_run(server: Server, run: RunArgument, following: Watch = False, as_json: AsJson = False) -> None:
-    """A fix was pushed to the upgrade branch: prove that commit, from `apply` on."""
-    document = server.command("planner", "runs", run, "continue", body={})
+def continue_run(
+    server: Server,
+    run: RunArgument,
+    copy_again: Annotated[
+        bool,
+        typer.Option("--copy-again", help="Copy production's rows, corrected since, to staging anew."),
+    ] = False,
+    following: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """A fix was pushed to the upgrade branch, or rows were corrected: prove it, from `apply` on."""
+    body = {"copy_again": True} if copy_again else {}
+    document = server.command("planner", "runs", run, "continue", body=body)
     answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
 
 

@@ -128,6 +128,9 @@ def _foot(run: RunView) -> list[Text]:
     lines = []
     if run.address:
         lines.append(line(text("staging    ", "dim"), run.address))
+    if run.staging_copy:
+        copied = f"production's rows of {run.staging_copy.made_at:%Y-%m-%d %H:%M:%S} UTC"
+        lines.append(line(text("copy       ", "dim"), f"{copied}, in {run.staging_copy.database}"))
     if run.branch:
         lines.append(line(text("branch     ", "dim"), f"{run.branch} {(run.commit or '')[:12]}".rstrip()))
     if run.candidate:

@@ -201,7 +201,7 @@ def _add_commands(
         routes.post(f"/runs/{{run_id}}/{verb}", response_model=RunView)(act)
 
     add("start", StartRun, "Opt in to exactly this plan.")
-    add("continue", ContinueRun, "A fix was pushed to the upgrade branch: prove it, from `apply` on.")
+    add("continue", ContinueRun, "A fix was pushed, or rows were corrected: prove it, from `apply` on.")
     add("retry", RetryStage, "Try the stage that waits once more.")
     add("sign-off", SignOff, "Answer a sign-off check.")
     add("approve", ApproveCandidate, "Deploy exactly this candidate to production.")

@@ -100,14 +100,21 @@ def start(
     return enter(run, "prepare", now, fence)
 
 
-def continue_(run: Run, now: datetime, fence: int) -> Decision:
-    """A fix lies on the upgrade branch: prove that commit, from `apply` on."""
+def continue_(run: Run, now: datetime, fence: int, *, copy_again: bool = False) -> Decision:
+    """A fix lies on the upgrade branch: prove that commit, from `apply` on, perhaps over rows copied anew."""
     waits = run.status == "waiting" and run.blocked_by is not None
     if not waits or run.stage not in _FIXABLE:
         raise wrong_state(
             run, "continue", "a Run goes on from `apply` when it waits after a failed or proven stage"
         )
-    return enter(unproven(run, "apply"), "apply", now, fence)
+    if copy_again and run.registration.definition.staging.data == "seed":
+        raise invalid(
+            "staging's rows come from a seed file, which is not copied",
+            field="copy_again",
+            cure=f"correct the seed file on the upgrade branch: upgradepath run continue {run.id}",
+        )
+    again = run.with_(copy_again=copy_again, staging_copy=None if copy_again else run.staging_copy)
+    return enter(unproven(again, "apply"), "apply", now, fence)
 
 
 def unproven(run: Run, stage: StageName) -> Run:

@@ -94,7 +94,7 @@ async def _decide(run: Run, command: OnRun, tx: PlannerTransaction) -> Decision:
             active = await tx.active_run(run.project)
             return choices.start(run, command, version_map.pins, active, await tx.releases(), now, fence)
         case ContinueRun():
-            return choices.continue_(run, now, fence)
+            return choices.continue_(run, now, fence, copy_again=command.copy_again)
         case RetryStage():
             return choices.retry(run, now, fence, await _freeze(run, tx))
         case SignOff():

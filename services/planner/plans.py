@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import get_args
 
+from services.planner.breaking import does_it_break, foretold
 from services.planner.run import Run
 from shared.contracts.candidates import Candidate
 from shared.contracts.facts import PlannedMigration, ReviewFacts
-from shared.contracts.impact import Verdict, WayDownMark
+from shared.contracts.impact import WayDownMark
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.contracts.runs import Answer, Plan, PlannedUpgrade, Review
@@ -130,7 +131,7 @@ def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
     passed = {upgrade.system: _passed(upgrade, releases) for upgrade in run.upgrades}
     irreversible = tuple(migration.folder for migration in facts.migrations if not migration.reversible)
     review = _answers(facts, passed, irreversible)
-    risk, risks = _risk(facts, review, irreversible)
+    risk, risks = _risk(facts, _declared(passed), irreversible)
     return Plan(
         run_id=run.id,
         project=run.project,
@@ -186,12 +187,7 @@ def _passed(upgrade: Upgrade, releases: Releases) -> tuple[Release, ...]:
 def _answers(
     facts: ReviewFacts, passed: Mapping[str, tuple[Release, ...]], irreversible: tuple[str, ...]
 ) -> Review:
-    breaking = tuple(
-        f"{release.system} {release.version}: {sentence}"
-        for releases in passed.values()
-        for release in releases
-        for sentence in release.breaking
-    )
+    declared = tuple(_declared(passed))
     rules = tuple(f"{rule.rule} depends on {', '.join(rule.depends_on)}" for rule in facts.rules)
     required = tuple(
         f"{release.system} {release.version} is required by the Systems Library"
@@ -209,24 +205,32 @@ def _answers(
         *(f"rule {rule.rule}: test it against the change" for rule in facts.rules),
     )
     return Review(
-        breaking=Answer(answer="yes" if breaking else "no", because=breaking),
+        breaking=does_it_break(declared, facts),
         workflow_rules=Answer(answer="yes" if rules else "no", because=rules),
         more_tests_or_approvals=Answer(answer="yes" if more else "no", because=more),
         required=Answer(answer="required" if required else "optional", because=required),
     )
 
 
-def _risk(facts: ReviewFacts, review: Review, irreversible: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+def _declared(passed: Mapping[str, tuple[Release, ...]]) -> Iterable[str]:
+    for releases in passed.values():
+        for release in releases:
+            yield from (f"{release.system} {release.version}: {sentence}" for sentence in release.breaking)
+
+
+def _risk(
+    facts: ReviewFacts, declared: Iterable[str], irreversible: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
     high = (
-        *review.breaking.because,
+        *declared,
         *(f"{folder} cannot be undone without a backup" for folder in irreversible),
         *(f"{file.path} will conflict" for file in facts.files if file.conflict),
-        *_foretold(facts, "would fail"),
+        *foretold(facts.migrations, "would fail"),
         *(sentence for migration in facts.migrations for sentence in _sql_risks(migration, grave=True)),
     )
     medium = (
         *(_changing(migration) for migration in facts.migrations),
-        *_foretold(facts, "loses"),
+        *foretold(facts.migrations, "loses"),
         *(sentence for migration in facts.migrations for sentence in _sql_risks(migration, grave=False)),
         *(f"{file.path} carries the partner's edits" for file in facts.files if file.partner_edited),
         *(f"workflow rule {rule.rule} depends on what changes" for rule in facts.rules),
@@ -253,16 +257,6 @@ def _sql_risks(migration: PlannedMigration, *, grave: bool) -> Iterable[str]:
         shown = ", ".join(map(str, found[:_LINES_SHOWN]))
         more = f" and {len(found) - _LINES_SHOWN} more" if len(found) > _LINES_SHOWN else ""
         yield f"{migration.folder}/{script} line {shown}{more}: {risk}"
-
-
-def _foretold(facts: ReviewFacts, verdict: Verdict) -> Iterable[str]:
-    """What the rows that exist say against a migration."""
-    for migration in facts.migrations:
-        for statement in migration.impact.statements if migration.impact else ():
-            for probe in statement.probes:
-                if probe.verdict == verdict:
-                    found = probe.detail if probe.rows is None else f"{probe.rows:,}"
-                    yield f"{migration.folder} line {statement.line} {verdict}: {probe.question}: {found}"
 
 
 def build_candidate(run: Run) -> Candidate:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.contracts.envelope import release_trace
-from shared.contracts.facts import ChecksFacts, DeployFacts, MigrateFacts, RollBackFacts
+from shared.contracts.facts import ChecksFacts, DeployFacts, MigrateFacts, PrepareFacts, RollBackFacts
 from shared.contracts.freezes import Freeze
 from shared.contracts.run_state import RunOrigin, RunWork
 from shared.contracts.runs import BlockedBy, Plan, RunChanged, RunView, StageRecord
@@ -90,7 +90,12 @@ class Run(RunView, RunWork, RunOrigin):
             case Errored():
                 changes |= {"detail": outcome.reason, "findings": outcome.findings}
         # Whoever it waited for, somebody has come.
-        return self.with_record(record.with_(**changes), blocked_by=None)
+        after = self.with_record(record.with_(**changes), blocked_by=None)
+        match outcome:
+            case Succeeded(facts=PrepareFacts(copied=copied) | MigrateFacts(copied=copied)) if copied:
+                return after.with_(staging_copy=copied, copy_again=False)
+            case _:
+                return after
 
     def stopped(self, now: datetime) -> "Run":
         """Whatever attempt is under way is of no more interest."""

@@ -107,6 +107,7 @@ def _task(run: Run, stage: StageName) -> Task:
                 commit=run.applied.commit,
                 migrations=_migrations(run),
                 upgrades=run.upgrades,
+                copy_again=run.copy_again,
             )
         case "validate" | "check-workflows":
             assert run.migrated is not None
@@ -143,6 +144,8 @@ def _deploy(run: Run) -> DeployTask:
         tree=run.migrated.tree,
         production_schema=run.migrated.production_schema,
         migrations=_migrations(run),
+        refuted=run.migrated.refuted,
+        copied_at=run.staging_copy.made_at if run.staging_copy else None,
         packages=tuple(upgrade.to_package for upgrade in run.upgrades),
         pins=run.pins_after,
         title=f"Upgrade {moves}",

@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue
 
 from shared.contracts.impact import MigrationImpact, WayDown
 from shared.contracts.tasks import InstalledMigration
-from shared.contracts.values import Commit, Contract, Digest, SystemName, Version
+from shared.contracts.values import Commit, Contract, Digest, SystemName, Timestamp, Version
 
 
 class VersionNotes(Contract):
@@ -75,6 +75,13 @@ class ReviewFacts(Contract):
     diff: Digest = Field(description="the whole change as a unified diff, in the content store")
 
 
+class StagingCopy(Contract):
+    """Production's rows as staging has them: a copy, which is older with every hour."""
+
+    database: str = Field(description="in which it lies, on staging's server")
+    made_at: Timestamp = Field(description="the moment of production that it shows")
+
+
 class PrepareFacts(Contract):
     """The branch and the staging database are there."""
 
@@ -83,6 +90,9 @@ class PrepareFacts(Contract):
     database: str = Field(description="the staging database's name")
     rows: dict[str, int] = Field(description="rows copied, per table")
     masked_columns: int
+    copied: StagingCopy | None = Field(
+        default=None, description="none of a seed file", exclude_if=lambda copied: copied is None
+    )
 
 
 class ApplyFacts(Contract):
@@ -125,6 +135,14 @@ class MigrateFacts(Contract):
         default=(),
         description="how long each took, and the way down as tried",
         exclude_if=lambda steps: not steps,
+    )
+    copied: StagingCopy | None = Field(
+        default=None, description="the copy that it ran over", exclude_if=lambda copied: copied is None
+    )
+    refuted: tuple[str, ...] = Field(
+        default=(),
+        description="what was foretold to fail over the copy's rows, and passed",
+        exclude_if=lambda refuted: not refuted,
     )
     backup_tried: bool = Field(
         default=False,

@@ -38,4 +38,9 @@ class RunWork(Contract):
     ending: str = Field(default="succeeded", description="the status in which it will end")
     wake_at: datetime | None = Field(default=None, description="when its deadline or its next try is due")
     asked: int = Field(default=0, description="how often the registry was asked for what the Run awaits")
+    copy_again: bool = Field(
+        default=False,
+        description="rows are copied anew before migrations run",
+        exclude_if=lambda again: not again,
+    )
     awaits_thaw: bool = Field(default=False, description="it deploys as soon as deploys are not frozen")

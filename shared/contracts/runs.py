@@ -12,6 +12,7 @@ from shared.contracts.facts import (
     PlannedMigration,
     Proof,
     RuleImpact,
+    StagingCopy,
     Step,
     VersionNotes,
 )
@@ -66,6 +67,10 @@ class StartRun(_OnRun):
 
 class ContinueRun(_OnRun):
     """A fix was pushed to the upgrade branch: prove that commit from `apply` on."""
+
+    copy_again: bool = Field(
+        default=False, description="copy production's rows to staging anew", exclude_if=not_
+    )
 
 
 class RetryStage(_OnRun):
@@ -254,6 +259,9 @@ class RunView(Contract):
     branch: str | None = None
     commit: Commit | None = None
     address: str | None = Field(default=None, description="of the staging app, while it is up")
+    staging_copy: StagingCopy | None = Field(
+        default=None, description="of production's rows, that staging works on", exclude_if=not_
+    )
     deployed_commit: Commit | None = None
     blocked_by: BlockedBy | None = None
     stages: tuple[StageRecord, ...] = ()

@@ -11,6 +11,7 @@ from shared.contracts.values import (
     Contract,
     Digest,
     SystemName,
+    Timestamp,
     Version,
 )
 from shared.contracts.version_maps import Pins
@@ -76,6 +77,9 @@ class MigrateTask(Contract):
     commit: Commit
     migrations: tuple[InstalledMigration, ...]
     upgrades: tuple[Upgrade, ...]
+    copy_again: bool = Field(
+        default=False, description="copy production's rows anew first", exclude_if=lambda again: not again
+    )
 
 
 class ChecksTask(Contract):
@@ -109,6 +113,14 @@ class DeployTask(Contract):
     pins: Pins = Field(description="the version map after the deploy")
     title: str = Field(description="the merge commit's subject")
     approved_by: str
+    refuted: tuple[str, ...] = Field(
+        default=(),
+        description="foretold to fail, and passed in staging: shown, and no reason to stop",
+        exclude_if=lambda refuted: not refuted,
+    )
+    copied_at: Timestamp | None = Field(
+        default=None, description="of staging's copy", exclude_if=lambda at: at is None
+    )
     approval: ApprovedCandidate | None = Field(
         default=None,
         description="what the executor checks before it deploys; without it none is deployed",

@@ -99,12 +99,14 @@ async def test_what_postgresql_cannot_read_is_refused_with_its_line(new_database
 async def test_before_a_deploy_the_rows_are_asked_once_more(new_database: NewDatabase) -> None:
     url = await people(new_database)
     sql = "ALTER TABLE users ADD x int;\nALTER TABLE users ALTER email SET NOT NULL"
-    (finding,) = await would_fail(url, [Migration("20260301_x", sql, "a" * 64)])
+    found = await would_fail(url, [Migration("20260301_x", sql, "a" * 64)])
+    ((key, finding),) = found.items()
+    assert key == "20260301_x line 2: rows whose users.email is null"
     assert (finding.subject, finding.kind) == ("20260301_x line 2", "migration")
     assert finding.detail == "It would fail: rows whose users.email is null: 3"
     async with session(url) as connection:
         await connection.execute("UPDATE users SET email = 'y' WHERE email IS NULL")
-    assert await would_fail(url, [Migration("20260301_x", sql, "a" * 64)]) == []
+    assert await would_fail(url, [Migration("20260301_x", sql, "a" * 64)]) == {}
 
 
 async def test_a_column_that_counts_by_itself_is_a_key(new_database: NewDatabase) -> None:

@@ -6,11 +6,12 @@ import pytest
 
 from local.postgres import postgres_bin_folder
 from services.executor.clients.postgres import schema_digest
-from services.executor.stages import deploy, record
+from services.executor.stages import deploy, migrate, record
 from services.executor.stages.project_tree import kept_ref
 from shared.errors import Failure, Stale
 from tests.executor.conftest import NewDatabase
-from tests.executor.project_world import BRANCH, PEOPLE, RUN, World, make_world, proven
+from tests.executor.project_world import BRANCH, CONTRACT, PEOPLE, RUN, World, make_world, proven
+from tests.executor.test_migrate import branch_with
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,35 @@ async def test_production_gets_the_candidate_and_staging_goes(
     assert await world.clone.ref(kept_ref(RUN)) == facts.commit
     assert await world.live(RUN) is None
     await record.run(world.job("record"), world.record_task(candidate.commit), world.tools)
+
+
+async def test_what_staging_has_refuted_is_shown_and_stops_nothing(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """Catches a deploy that can never go through: it was foretold to fail, and staging has refuted that."""
+    world = await make_world(tmp_path, new_database)
+    await proven(world)
+    # By the name that PostgreSQL gave the reference nobody foretells that it is gone.
+    script = (
+        f"{CONTRACT}ALTER TABLE session_events DROP CONSTRAINT session_events_user_id_fkey;\n"
+        "INSERT INTO session_events (user_id) VALUES (999);\nDELETE FROM session_events;\n"
+        "ALTER TABLE session_events ADD CONSTRAINT session_events_user_id_fkey"
+        " FOREIGN KEY (user_id) REFERENCES users (id);\n"
+    )
+    facts = await migrate.run(world.job("migrate"), await branch_with(world, script), world.tools)
+    await world.tools.trials.end(RUN)
+    (refuted,) = facts.refuted
+    assert "line 3: rows of session_events whose (user_id) is not in users" in refuted
+    task = world.deploy_task(facts)
+    with pytest.raises(Failure, match=r"production's rows would make it fail: .* line 3$"):
+        await deploy.run(world.job("deploy"), task, world.tools)
+    assert not world.journal.touched_production()
+    assert facts.copied is not None
+    known = task.model_copy(update={"refuted": facts.refuted, "copied_at": facts.copied.made_at})
+    done = await deploy.run(world.job("deploy"), known, world.tools)
+    assert done.steps[0].name == "foretold to fail"
+    assert f"{refuted}" in done.steps[0].detail
+    assert "it passed on staging with a copy of 20" in done.steps[0].detail
 
 
 async def moved_branch(world: World) -> None:

@@ -89,6 +89,32 @@ async def test_a_failing_migration_is_told_and_its_correction_taken(
     assert len(facts.migrations) == 2
 
 
+async def test_rows_that_were_corrected_are_copied_again(tmp_path: Path, new_database: NewDatabase) -> None:
+    """Catches a Run that fails on rows of yesterday, without saying whose they are or how newer ones come."""
+    world = await make_world(tmp_path, new_database)
+    first = await proven(world)
+    assert first.copied is not None
+    assert await world.value(world.staging_url, "SELECT current_database()::text") == first.copied.database
+    task = await branch_with(world, f"{CONTRACT}ALTER TABLE users ADD CHECK (id > 1);")
+    for _ in ("as it was", "production's rows alone are corrected"):
+        with pytest.raises(Failure, match="is violated by some row") as caught:
+            await migrate.run(world.job("migrate"), task, world.tools)
+        _, rows = caught.value.outcome.findings
+        assert rows.subject == f"the rows in {first.copied.database}"
+        assert "a copy of production's rows of 20" in rows.detail
+        assert rows.cure == f"upgradepath run continue {RUN} --copy-again"
+        await world.execute(world.production, "DELETE FROM users WHERE id = 1")
+    again = task.model_copy(update={"copy_again": True})
+    facts = await migrate.run(world.job("migrate"), again, world.tools)
+    assert facts.copied is not None
+    assert facts.copied.made_at > first.copied.made_at
+    assert await world.value(world.staging_url, "SELECT count(*) FROM users") == PEOPLE - 1
+    # A lease that begins again within the attempt has them already.
+    taken_up = await migrate.run(world.job("migrate"), again, world.tools)
+    assert taken_up.copied == facts.copied
+    await world.tools.trials.end(RUN)
+
+
 async def test_a_migration_that_depends_on_rows_is_not_proven(
     tmp_path: Path, new_database: NewDatabase
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.contracts.facts import CheckResult, ChecksFacts, MigrateFacts
+from shared.contracts.facts import CheckResult, ChecksFacts, MigrateFacts, StagingCopy
 from shared.contracts.runs import (
     ApproveCandidate,
     CancelRun,
@@ -267,3 +267,31 @@ def test_a_backup_that_came_back_waits_for_nobody_but_the_approver() -> None:
     road.answers(1)
     road.say(ApproveCandidate, candidate=road.run.candidate)
     assert road.answers(4).run.status == "succeeded"
+
+
+def test_rows_are_copied_again_when_somebody_says_so() -> None:
+    """Catches rows of yesterday that nobody can get rid of, and a word that is kept for ever."""
+    road = Road().started().answers(2)
+    road.answers(1, Failed(reason="a row is null"))
+    road.say(ContinueRun, copy_again=True)
+    assert road.run.staging_copy is None, "nobody knows yet which one it will be"
+    road.answers()
+    task: Any = road.command.task
+    assert task.copy_again
+    copied = StagingCopy(database="acme_staging_x", made_at=road.world.now)
+    done: Any = road.world.result(road.command).outcome
+    update = {"copied": copied, "refuted": ("m line 1: rows whose x is null",)}
+    road.answers(1, Succeeded(facts=done.facts.model_copy(update=update)))
+    assert road.run.view().staging_copy == copied
+    road.answers(2)
+    road.say(SignOff, check="partner-sign-off")
+    road.say(ApproveCandidate, candidate=road.run.candidate)
+    road.answers()
+    task = road.command.task
+    assert (task.stage, task.refuted, task.copied_at) == ("deploy", update["refuted"], copied.made_at)
+    other = Road().started().answers(2)
+    other.answers(1, Failed(reason="no"))
+    other.say(ContinueRun)
+    other.answers()
+    task = other.command.task
+    assert not task.copy_again

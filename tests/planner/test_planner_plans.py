@@ -1,6 +1,7 @@
 """Which Systems may move, in which order, and what the plan says of it."""
 
 import random
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -11,7 +12,7 @@ from services.planner.run import Run
 from shared.contracts.facts import FileChange, ReviewFacts
 from shared.contracts.impact import MigrationImpact, SqlRisk
 from shared.contracts.releases import Release
-from shared.contracts.runs import Plan
+from shared.contracts.runs import Answer, Plan
 from shared.errors import Reject
 from tests.support.planner_examples import MIRA, NOON, PINS, release, releases, review_facts
 from tests.support.planner_examples import project as a_project
@@ -173,6 +174,35 @@ def test_breaking_sentences_of_every_version_on_the_way_count() -> None:
     assert plan.review.breaking.because == ("auth-system 1.2.5: sessions end at midnight",)
     assert plan.review.required.answer == "required"
     assert plan.risk == "high"
+
+
+def test_whether_it_breaks_anything_takes_the_plan_and_the_rows_into_account() -> None:
+    """Catches "no" beside "would fail: 3 rows" and "the old code fails": the package alone does not know."""
+
+    def answered(old_code: str, verdict: str, *, contracting: bool = False) -> Any:
+        probe = {"question": "rows whose x is null", "verdict": verdict, "rows": 3}
+        statement = {
+            "line": 4, "statement": "", "kind": "blocking", "because": ["x goes"], "old_code": old_code,
+            "probes": [probe],
+        }  # fmt: skip
+        quiet = review_facts(rules=0).model_copy(update={"files": ()})
+        impact = MigrationImpact.model_validate({"kind": "blocking", "statements": [statement]})
+        update = {"impact": impact, "contracting": contracting}
+        told = quiet.migrations[0].model_copy(update=update)
+        return a_plan(quiet.model_copy(update={"migrations": (told,)})).review.breaking
+
+    assert answered("survives", "fits") == Answer(answer="no")
+    failing = answered("survives", "would fail")
+    assert failing.answer == "yes"
+    assert failing.because[0].endswith("line 4 would fail: rows whose x is null: 3")
+    assert answered("fails", "fits").because[0].endswith("line 4: the old code fails: x goes")
+    assert answered("fails", "fits", contracting=True).answer == "no", "it runs no more by then"
+    for unsure in (answered("may fail", "fits"), answered("survives", "unknown")):
+        assert unsure.answer == "not known"
+        assert unsure.because[0] == "the releases declare nothing breaking"
+    conflict = FileChange(path="a.py", change="changed", conflict=True)
+    found = a_plan(QUIET.model_copy(update={"files": (conflict,)})).review.breaking
+    assert (found.answer, found.because) == ("yes", ("a.py will conflict",))
 
 
 def test_what_is_beyond_the_chosen_version_does_not_count() -> None:

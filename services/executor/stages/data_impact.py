@@ -66,16 +66,19 @@ async def foresee(
     return tuple(each.model_copy(update={"impact": impacts[each.folder]}) for each in migrations)
 
 
-async def would_fail(url: str, migrations: Sequence[Migration]) -> list[Finding]:
-    """A finding for each statement that the rows of now would make fail; `migrations` as they will run."""
+async def would_fail(url: str, migrations: Sequence[Migration]) -> dict[str, Finding]:
+    """A finding for each statement that the rows of now would make fail; `migrations` as they will run.
+
+    Its key says the same of other rows, too: the statement and the question.
+    """
     placed = [
         (each, statement)
         for each in migrations
         for statement in await statements_of(f"{each.path}/migration.sql", each.sql)
     ]
     answers = await probes.ask(url, [statement for _, statement in placed])
-    return [
-        Finding(
+    return {
+        f"{migration.folder} line {statement.line}: {probe.question}": Finding(
             kind="migration",
             subject=f"{migration.folder} line {statement.line}",
             detail=f"It would fail: {probe.question}: {probe.detail if probe.rows is None else probe.rows}",
@@ -84,7 +87,7 @@ async def would_fail(url: str, migrations: Sequence[Migration]) -> list[Finding]
         for (migration, statement), found in zip(placed, answers.probes, strict=True)
         for probe in found
         if probe.verdict == "would fail"
-    ]
+    }
 
 
 def in_deploy_order(migrations: Sequence[PlannedMigration]) -> list[PlannedMigration]:

@@ -47,9 +47,13 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
     commit = await merge_commit(git, job, task)
     history = await migrations_at(git, task.commit, job.project.definition.prisma)
     require_proven_scripts(approved, history)
-    await _require_unmoved(job, git, task, tools, commit, history)
+    passed = await _require_unmoved(job, git, task, tools, commit, history)
 
     steps = Steps(job, production=True)
+    for each in passed:
+        copied = f"a copy of {task.copied_at:%Y-%m-%d %H:%M} UTC" if task.copied_at else "its rows"
+        async with steps.reading("foretold to fail", f"{each}; it passed on staging with {copied}"):
+            pass
     job.backup = await _backup(job, tools, url, steps, may_fail=accepted(approved))
     # A dump may take long: ask once more, right before the first write.
     await _require_thawed(job, tools)
@@ -80,8 +84,11 @@ async def _require_thawed(job: Job, tools: Tools) -> None:
 
 async def _require_unmoved(
     job: Job, git: Git, task: DeployTask, tools: Tools, commit: Commit, history: Sequence[Migration]
-) -> None:
-    """Everything that the approval names is still so; reads only."""
+) -> list[str]:
+    """Everything that the approval names is still so; reads only.
+
+    Returns what is foretold to fail though staging has refuted it: worth a word, and no reason to stop.
+    """
     url = production_url(job, tools)
     findings = await _moved_branches(job, git, task, commit)
     findings += [
@@ -101,6 +108,7 @@ async def _require_unmoved(
     ]
     if refused:
         raise Failure("a migration must not run", *findings, *refused)
+    failing: dict[str, Finding] = {}
     # Once a migration of ours is in, the schema is on its way and is no longer the one that was seen.
     if not ours & set(await migrations.applied(url)):
         if not await schema_is(url, task.production_schema):
@@ -113,11 +121,17 @@ async def _require_unmoved(
             # Rows change without anybody's word, so they are asked once more.
             by_folder = {each.folder: each for each in history}
             as_they_run = sorted(task.migrations, key=lambda each: each.contracting)
-            findings += await would_fail(url, [by_folder[each.folder] for each in as_they_run])
+            failing = await would_fail(url, [by_folder[each.folder] for each in as_they_run])
     findings += await unready(url, history, ours)
+    rows = [finding for key, finding in failing.items() if key not in task.refuted]
+    if rows and not findings:
+        where = ", ".join(dict.fromkeys(each.subject for each in rows))
+        raise Failure(f"production's rows would make it fail: {where}", *rows)
+    findings += rows
     if findings:
         reasons = ", ".join(dict.fromkeys(finding.subject for finding in findings))
         raise Failure(f"not what was approved any more: {reasons}", *findings)
+    return [key for key in failing if key in task.refuted]
 
 
 async def _moved_branches(job: Job, git: Git, task: DeployTask, commit: Commit) -> list[Finding]:

@@ -10,6 +10,7 @@ from services.executor.clients.migration_files import Migration
 from services.executor.clients.migration_table import Row, reading
 from services.executor.clients.postgres import create_database, drop_database, schema_digest
 from services.executor.stages import staging
+from services.executor.stages.copies import copy_in, foretell, over_a_copy, refuted_in, shown
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.numbering import installed_files
 from services.executor.stages.project_tree import RUN_TRAILER, kept_ref, known_tables, migrations_at
@@ -38,7 +39,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     await require_ready(production_url(job, tools), history, wanted, where="production")
 
     database = staging_database(job, tools)
-    if not await _fits(database, history, before):
+    if not await _fits(database, history, before) or await _is_to_be_copied(job, task, database):
         database, _ = await staging.rebuild(job, tools, git, commit, before)
     await require_ready(database.url, history, wanted, where="staging")
     head = await git.head(job.project.definition.environments.production.branch)
@@ -52,8 +53,15 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
         start = await start_of(database.url, kept, begun=False)
     if start is not None:
         await settle(database.url, history, ours, start, job.fencing_token)
-    async with job.journal.effect("migrate-staging", ", ".join(wanted)):
-        done = await migrations.apply(database.url, history, job.fencing_token, wanted=wanted, run=wanted)
+    copy = await copy_in(database.url)
+    there = await migrations.applied(database.url)
+    if not any(folder in there for folder in wanted):
+        await foretell(database.url, ours)
+    try:
+        async with job.journal.effect("migrate-staging", ", ".join(wanted)):
+            done = await migrations.apply(database.url, history, job.fencing_token, wanted=wanted, run=wanted)
+    except Failure as failure:
+        raise over_a_copy(failure, job, database.name, copy, wanted) from failure
     proof = Proof(SchemaFiles(git, tools, job.project.definition.prisma), commit, before)
     await _prove(job, database, history, partial(require_made_by_migrations, job, proof))
     steps = list(await timed(database.url, production_url(job, tools), ours, done))
@@ -71,8 +79,18 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
         production_schema=await schema_digest(production_url(job, tools)),
         address=address,
         steps=tuple(steps),
+        copied=shown(database.name, copy),
+        refuted=await refuted_in(database.url),
         backup_tried=True,
     )
+
+
+async def _is_to_be_copied(job: Job, task: MigrateTask, database: StagingDatabase) -> bool:
+    """Whether newer rows are wanted than are there: those of this very attempt are new enough."""
+    if not task.copy_again:
+        return False
+    copy = await copy_in(database.url)
+    return copy is None or copy.fence != job.fence
 
 
 def in_order(installed: tuple[InstalledMigration, ...]) -> list[str]:

@@ -1,6 +1,7 @@
 """Prepare: the upgrade branch at production's head, and a staging database with masked rows."""
 
 from services.executor.stages import staging
+from services.executor.stages.copies import copy_in, shown
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.project_tree import kept_ref, migrations_at
 from services.executor.stages.tools import Tools
@@ -27,7 +28,11 @@ async def run(job: Job, task: PrepareTask, tools: Tools) -> PrepareFacts:
     history = await migrations_at(git, task.base, job.project.definition.prisma)
     database, copied = await staging.rebuild(job, tools, git, task.base, history)
     return PrepareFacts(
-        commit=commit, database=database.name, rows=copied.rows, masked_columns=copied.masked_columns
+        commit=commit,
+        database=database.name,
+        rows=copied.rows,
+        masked_columns=copied.masked_columns,
+        copied=shown(database.name, await copy_in(database.url)),
     )
 
 

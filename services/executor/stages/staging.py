@@ -19,6 +19,7 @@ from services.executor.clients.postgres import (
 )
 from services.executor.clients.scripts import refusals_of
 from services.executor.domain.descriptions import differences, structure
+from services.executor.stages.copies import moment_of, note_copy
 from services.executor.stages.project_tree import checkout, kept_ref, models_at
 from services.executor.stages.readiness import require_ready
 from services.executor.stages.tools import Tools
@@ -109,6 +110,7 @@ async def rebuild(
         if definition.seed is not None and definition.data == "seed":
             return database, await _seed(database.url, git, commit, definition.seed)
     models = await models_at(git, commit, job.project.definition.prisma)
+    made_at = await moment_of(production)
     async with job.journal.effect("copy-rows", "counting") as say:
         progress = Progress()
         telling = asyncio.create_task(_tell(progress, say))
@@ -116,6 +118,7 @@ async def rebuild(
             copied = await masked_copy(production, database.url, models, progress, definition)
         finally:
             await end(telling)
+        await note_copy(database.url, made_at, job.fence)
         await say(
             f"{sum(copied.rows.values())} rows of {len(copied.rows)} tables, {progress.bytes >> 20} MiB"
         )
