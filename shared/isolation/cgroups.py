@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 _ROOT = Path("/sys/fs/cgroup")
 _REMOVED_WITHIN_S = 2.0
+_OLD_AFTER_S = 600
+_COMMAND = "upgradepath"
 _LEAF = "upgradepath-worker"
 _NEEDED = {"memory", "pids"}
 _WANTED = {"memory", "pids", "cpu"}
@@ -74,6 +76,7 @@ class Cgroups:
                 ours.update(dict.fromkeys(names.split(","), path))
         unified = root / ours.get("", "/").lstrip("/")
         if given := _given(unified):
+            _sweep({given[0]})
             return cls(2, dict.fromkeys(_WANTED & given[1], given[0]))
         parents = {name: root / name / ours.get(name, "").lstrip("/") for name in _WANTED}
         usable = {
@@ -81,6 +84,7 @@ class Cgroups:
             for name, folder in parents.items()
             if name in ours and folder.is_dir() and os.access(folder, os.W_OK)
         }
+        _sweep(set(usable.values()))
         return cls(1, usable)
 
     @contextmanager
@@ -98,7 +102,7 @@ class Cgroups:
                 _remove(folder)
 
     def _make(self) -> dict[str, Path]:
-        label = f"upgradepath-{secrets.token_hex(8)}"
+        label = f"{_COMMAND}-{secrets.token_hex(8)}"
         made = {name: parent / label for name, parent in self.parents.items()}
         try:
             for folder in set(made.values()):
@@ -178,6 +182,17 @@ def _move_down(group: Path) -> None:
         # It may have ended meanwhile.
         with suppress(ProcessLookupError):
             (leaf / "cgroup.procs").write_text(pid)
+
+
+def _sweep(parents: set[Path]) -> None:
+    """Remove groups that killed workers left; a new one is kept, as its first process may come yet."""
+    before = time.time() - _OLD_AFTER_S
+    for parent in parents:
+        for left in parent.glob(f"{_COMMAND}-{'[0-9a-f]' * 16}"):
+            # Another worker may sweep too, and the kernel keeps a group that is used.
+            with suppress(OSError):
+                if left.stat().st_ctime < before:
+                    left.rmdir()
 
 
 def _end(folder: Path) -> None:

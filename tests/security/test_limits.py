@@ -145,3 +145,18 @@ def test_a_group_that_was_given_to_the_worker_alone_is_made_ready(tmp_path: Path
     (service / "cgroup.subtree_control").write_text("cpu memory pids")
     (tmp_path / "own").write_text("0::/service/upgradepath-worker\n")
     assert Cgroups.find(tmp_path, tmp_path / "own") == found
+
+
+def test_groups_that_killed_workers_left_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = tmp_path / "service"
+    left, others = (service / name for name in ("upgradepath-0123456789abcdef", "upgradepath-worker"))
+    for folder in (left, others):
+        folder.mkdir(parents=True)
+    (service / "cgroup.subtree_control").write_text("memory pids")
+    (tmp_path / "own").write_text("0::/service\n")
+    Cgroups.find(tmp_path, tmp_path / "own")
+    assert left.is_dir(), "a new one may get its first process yet"
+    monkeypatch.setattr("shared.isolation.cgroups._OLD_AFTER_S", -5)
+    Cgroups.find(tmp_path, tmp_path / "own")
+    assert not left.exists()
+    assert others.is_dir()
