@@ -4,7 +4,9 @@ import asyncio
 import re
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -16,6 +18,8 @@ RESOLVE_WITHIN_S = 10.0
 _NUMBERS = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)(\.(0[xX][0-9a-fA-F]*|[0-9]+)){0,3}")
 # They answer any machine in the cloud with what it may do there. Others are link-local.
 # AWS over IPv6, Azure's host, Alibaba, Oracle.
+_RESOLVERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="resolver")
+"""Threads of their own: a name server that never answers must not hold those that everybody else uses."""
 _METADATA = frozenset(
     map(
         ip_address,
@@ -139,7 +143,8 @@ async def _resolved(host: str, port: int) -> list[Address]:
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(RESOLVE_WITHIN_S):
         try:
-            infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            asked = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            infos = await loop.run_in_executor(_RESOLVERS, asked)
         except UnicodeError as error:
             raise OSError(f"{host} is not a host's name") from error
     addresses = [ip_address(str(info[4][0]).partition("%")[0]) for info in infos]

@@ -5,14 +5,21 @@ from typing import Any
 
 _ANY_JSON = "JsonValue"
 """JSON of any shape is bounded by the body that it comes in, and by the parser's depth of 200."""
+_ITEMS = ("list", "tuple", "set", "frozenset")
 _COLLECTIONS = ("list", "tuple", "dict", "set", "frozenset")
 
 
 def bound_collections(schema: Any, most: int) -> None:
-    """Give `most` to each collection of pydantic's core schema that has none. Changes the schema itself."""
+    """Give `most` to each collection of pydantic's core schema that has none. Changes the schema itself.
+
+    The first item that does not fit ends a list: a message of a hundred thousand such items kept the event
+    loop for eight seconds, only to name them all.
+    """
     for part in _parts(schema):
         if part["type"] in _COLLECTIONS:
             part.setdefault("max_length", most)
+        if part["type"] in _ITEMS:
+            part.setdefault("fail_fast", True)
 
 
 def unbounded(schema: Any) -> list[str]:

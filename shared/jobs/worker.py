@@ -22,6 +22,7 @@ from shared.contracts.stages import (
 from shared.errors import Failure, Retry, Stale, told
 from shared.jobs.answers import Answers, Ended
 from shared.jobs.batch import Command
+from shared.jobs.fitting import that_fits
 from shared.jobs.heartbeats import Heartbeats, Held
 from shared.jobs.job import Job
 from shared.jobs.journal import LeaseJournal
@@ -212,7 +213,7 @@ class Worker:
             )
         if not isinstance(outcome, Succeeded) and job.backup is not None:
             outcome = outcome.model_copy(update={"backup": job.backup})
-        return StageFinished(
+        answer = StageFinished(
             run_id=command.run_id,
             project_id=command.project_id,
             stage=command.task.stage,
@@ -223,6 +224,7 @@ class Worker:
             started_at=started_at,
             finished_at=self.database.clock.reckoned(),
         )
+        return that_fits(answer)
 
     async def _verdict(self, job: Job, command: Command) -> Outcome:
         deadline = asyncio.timeout(command.deadline_s)

@@ -1,5 +1,8 @@
 """Nothing in a message is of any length: each text, list and mapping has a most, and so has each answer."""
 
+import json
+from pathlib import Path
+
 import pytest
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -7,6 +10,7 @@ from shared.contracts.bounded import unbounded
 from shared.contracts.envelope import BODY_BYTES_MAX, Unreadable, explain, receive
 from shared.contracts.projects import RegisterProject
 from shared.contracts.refusals import Refusal
+from shared.contracts.releases import ReleasePublished
 from shared.contracts.runs import ApproveCandidate, CancelRun, RejectCandidate, RollBackRun, SignOff
 from shared.contracts.stages import _KNOWN_BYTES_MAX, _known_project, _read_project, _Written
 from shared.contracts.values import ITEMS_MAX, TEXT_MAX, Contract, Message, Version, _semantic
@@ -99,3 +103,13 @@ def test_a_large_project_is_read_and_written_but_not_remembered() -> None:
     written = _Written(most=2)
     assert written.json(wide) == written.json(wide)
     assert not written._known
+
+
+def test_the_first_item_that_does_not_fit_ends_a_list() -> None:
+    """A message of 300,000 such items kept the loop of each of its readers for eight seconds."""
+    golden = Path(__file__).with_name("golden") / "ReleasePublished.v1.json"
+    values = json.loads(golden.read_text())
+    values["release"]["breaking"] = [[]] * 1000
+    with pytest.raises(ValidationError) as caught:
+        ReleasePublished.read(json.dumps(values).encode())
+    assert caught.value.error_count() == 1

@@ -12,16 +12,21 @@ from functools import partial
 
 import pytest
 
+from services.executor.clients.prisma import read_models
 from services.executor.clients.reading import read_in_child
+from services.executor.clients.scripts import outline_of, statements_of
 from services.executor.stages.config_merge import UnreadableConfig, merge_config
 from services.executor.stages.impact import read_rules
 from services.registry.domain.gate import Library
 from services.registry.reading import judge_package, read_outline
 from shared.declarations import parse_toml
 from shared.errors import Failure, Reject
+from shared.prisma.parser import InvalidSchema, PrismaSchema
 from shared.prisma.three_way import merge_fragment
+from shared.prisma.unified import unify
 from shared.project_file import read_project_file, read_version_map
 from shared.reading.readers import ReaderEnded, readers
+from shared.sql.parsing import Unreadable
 from tests.packages.package_files import a_package, packed
 from tests.security.raw_tar import member
 from tests.security.raw_tar import packed as packed_raw
@@ -108,6 +113,44 @@ async def test_a_projects_file_stalls_nobody(name: str) -> None:
     async with no_stall():
         with suppress(Reject, Failure, UnreadableConfig):
             await TEXTS[name]()
+
+
+SCRIPTS: dict[str, str] = {
+    "statements": "SELECT 1;\n" * 6_500,
+    "commands": f"ALTER TABLE t {','.join(['ADD c int'] * 6_000)}",
+    "a list": f"DELETE FROM t WHERE a IN ({','.join(['1'] * 32_000)})",
+    "blocks": "DO $$BEGIN END$$;" * 3_800,
+    "a chain": "SELECT " + "1+" * 32_000 + "1",
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+async def test_a_script_stalls_nobody(name: str) -> None:
+    """64 KB of small statements were parsed on the executor's own loop, in three quarters of a second."""
+    async with no_stall():
+        with suppress(Unreadable, Failure):
+            await statements_of("migration.sql", SCRIPTS[name])
+        await outline_of("migration.sql", SCRIPTS[name])
+
+
+SCHEMAS: dict[str, str] = {
+    "open models": "model A {\n" * 6_500 + "}\n",
+    "quotes": '"\\' * 32_000,
+    "comments": "/// a\n" * 10_000,
+    "blank lines": "/// a\n" + "\n" * 64_000,
+    "brackets": "model A {\n id Int @default(" + "[" * 9_000 + ")\n}\n",
+    "unknown types": "model A {\n" + "".join(f" f{n} X{n}\n" for n in range(3_000)) + "}\n",
+}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+async def test_a_schema_is_a_verdict_and_stalls_nobody(name: str) -> None:
+    """Prisma's parser took a minute for 64 KB of models that nobody closes, ours half of one for quotes."""
+    async with no_stall():
+        with suppress(InvalidSchema):
+            await unify(PrismaSchema(), {"a.prisma": SCHEMAS[name]})
+        with suppress(ValueError, Failure):
+            await read_in_child("prisma/schema", read_models, {"a.prisma": SCHEMAS[name]})
 
 
 def test_a_stall_is_seen() -> None:
