@@ -27,7 +27,7 @@ from cryptography.x509.oid import NameOID
 from shared.clients.git import Git
 from shared.clients.git_access import WorkersAccess
 from shared.clients.git_command import git as run_git
-from shared.errors import Retry
+from shared.errors import Failure, Retry
 from shared.repository_urls import BadRepository, RepositoryRules
 
 TOKEN = "t0ken-of-acme"
@@ -192,10 +192,12 @@ def server(certificate: Path) -> Iterator[_Server]:
         server.shutdown()
 
 
-async def _asked(server: _Server, folder: Path, credential: str | None) -> str:
-    """Git's words when it was refused."""
+async def _asked(
+    server: _Server, folder: Path, credential: str | None, refused: type[Exception] = Failure
+) -> str:
+    """Git's words when it was refused: who keeps the credential is asked, so it is a verdict."""
     remote = f"https://localhost:{server.server_port}/acme/portal.git"
-    with pytest.raises(Retry) as failed:
+    with pytest.raises(refused) as failed:
         await Git.open(remote, folder, WorkersAccess(LOCAL, credential))
     return str(failed.value)
 
@@ -239,7 +241,7 @@ async def test_a_redirect_is_not_followed(
     with _Server(certificate) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         server.redirect = f"https://localhost:{other.server_port}"
-        await _asked(server, tmp_path / "clone", TOKEN)
+        await _asked(server, tmp_path / "clone", TOKEN, Retry)
         other.shutdown()
         assert server.asked
         assert other.asked == []

@@ -142,5 +142,5 @@ async def test_the_service_reads_its_commands_and_nothing_else(postgres: Any, tm
     )
     service = build(settings)
     assert set(service.inbox.handlers) == {RunValidatorStage, CancelValidatorStage}
-    assert (service.name, len(service.parts)) == ("validator", 1)
+    assert (service.name, len(service.parts)) == ("validator", 2)
     await service.database.close()
