@@ -179,7 +179,7 @@ class EmbeddedPostgres:
         shutil.rmtree(building, ignore_errors=True)
         child = self._spawn(
             *("initdb", "-D", str(building), "-U", _SUPERUSER, f"--pwfile={self._password_file}"),
-            *("--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"),
+            *("--auth=scram-sha-256", "--encoding=UTF8"),
             *(_EMBEDDED_ONLY if self._embedded else ("--locale=C.UTF-8",)),
             *([] if self._fsync else ["--no-sync"]),
         )
