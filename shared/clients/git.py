@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from shared.clients.git_access import Access, WorkersAccess
+from shared.clients.git_access import Access, PersonsAccess
 from shared.clients.git_attributes import as_committed
 from shared.clients.git_checkout import Lacking, export, lacking
 from shared.clients.git_clones import clone_lock, make_clone, within_quota
@@ -30,8 +30,8 @@ _REJECTED = re.compile(r"^!\t", re.MULTILINE)
 LINKS_AND_FOLDERS = ("120000", "160000")
 """The modes of links and of other repositories' commits."""
 
-# Public hosts over https and ssh, without a credential.
-_NO_CREDENTIAL = WorkersAccess()
+# Whoever names no door has a person's own; every call of a service names its Project's.
+_PERSONS = PersonsAccess()
 
 
 class Git:
@@ -52,7 +52,7 @@ class Git:
         self._fetching = clone_lock(self.folder)
 
     @classmethod
-    async def open(cls, remote: str, folder: Path, access: Access = _NO_CREDENTIAL) -> Self:
+    async def open(cls, remote: str, folder: Path, access: Access = _PERSONS) -> Self:
         """Make the clone if it is not there, and fetch every branch and every `refs/upgradepath/*`."""
         if remote.startswith("-"):
             raise ValueError("a remote that begins with a hyphen would be read as an option")

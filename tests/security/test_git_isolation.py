@@ -3,6 +3,7 @@
 The programs are real: Git, a server over TLS, and in place of ssh one that writes down how it was called.
 """
 
+import ast
 import base64
 import datetime
 import http.server
@@ -30,6 +31,7 @@ from shared.clients.git_command import git as run_git
 from shared.errors import Failure, Retry
 from shared.repository_urls import BadRepository, RepositoryRules
 
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "t0ken-of-acme"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nkey-of-acme\n-----END OPENSSH PRIVATE KEY-----"
 LOCAL = RepositoryRules(local=True)
@@ -262,6 +264,20 @@ async def test_a_name_that_means_the_worker_is_not_asked(
         with pytest.raises(BadRepository, match="the worker's own machine"):
             await Git.open(remote, tmp_path / "clone", WorkersAccess(rules, TOKEN))
     assert server.asked == []
+
+
+def test_every_service_opens_a_repository_by_its_projects_door() -> None:
+    """Would catch a call in a service that reaches a remote with the worker's own keys and protocols."""
+    calls = [
+        call
+        for path in (ROOT / "services").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Git.open"
+    ]
+    assert len(calls) >= 3
+    assert [ast.unparse(call) for call in calls if len(call.args) != 3] == []
+    named = "PersonsAccess"
+    assert [str(path) for path in (ROOT / "services").rglob("*.py") if named in path.read_text()] == []
 
 
 # --- what Git itself refuses ---------------------------------------------------------------------
