@@ -19,6 +19,9 @@ def print_plan(plan: Plan, digest: str) -> None:
     print_summary(plan, digest)
     _print_notes(plan)
     _print_review(plan)
+    if plan.left_alone:
+        _heading("left alone in production's database, as no file of the Project names it")
+        say(*(f"  {each}" for each in plan.left_alone))
     _print_files(plan.files)
     _print_config(plan.config)
     _print_migrations(plan.migrations)

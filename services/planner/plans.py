@@ -158,6 +158,7 @@ def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
         risk=risk,
         risks=risks,
         diff=facts.diff,
+        left_alone=facts.left_alone,
     )
 
 
@@ -226,6 +227,7 @@ def _risk(
         *(f"{folder} cannot be undone without a backup" for folder in irreversible),
         *(f"{file.path} will conflict" for file in facts.files if file.conflict),
         *foretold(facts.migrations, "would fail"),
+        *(f"prepare would refuse production's schema: {line}" for line in facts.differs),
         *(sentence for migration in facts.migrations for sentence in _sql_risks(migration, grave=True)),
     )
     medium = (

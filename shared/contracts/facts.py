@@ -73,6 +73,16 @@ class ReviewFacts(Contract):
     migrations: tuple[PlannedMigration, ...]
     rules: tuple[RuleImpact, ...]
     diff: Digest = Field(description="the whole change as a unified diff, in the content store")
+    left_alone: tuple[str, ...] = Field(
+        default=(),
+        description="what in production's database is its hosting's, as no file of the Project names it",
+        exclude_if=lambda left: not left,
+    )
+    differs: tuple[str, ...] = Field(
+        default=(),
+        description="in what production's schema is not what the Project's migrations make",
+        exclude_if=lambda lines: not lines,
+    )
 
 
 class StagingCopy(Contract):

@@ -128,6 +128,14 @@ class PrismaPaths(Contract):
         return path.startswith(f"{self.schemas}/") and path.endswith(".prisma")
 
 
+class Hosting(Contract):
+    """What is the provider's in production: it is shown and left alone. What neither a migration nor a schema
+    file names is the provider's without being named here."""
+
+    schemas: tuple[str, ...] = Field(default=(), max_length=100, examples=[["auth", "storage"]])
+    extensions: tuple[str, ...] = Field(default=(), max_length=100, examples=[["pg_net"]])
+
+
 class Workflows(Contract):
     """The partner's own rules."""
 
@@ -219,6 +227,7 @@ class ProjectDefinition(Contract):
     workflows: Workflows = Workflows()
     checks: Checks
     prisma: PrismaPaths = Field(default=PrismaPaths(), exclude_if=lambda prisma: prisma == PrismaPaths())
+    hosting: Hosting = Field(default=Hosting(), exclude_if=lambda hosting: hosting == Hosting())
     pool: PoolName | None = Field(
         default=None,
         description="the worker pool that does its stages; none for the common workers",

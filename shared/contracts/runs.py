@@ -165,6 +165,11 @@ class Plan(Contract):
     risk: Literal["low", "medium", "high"]
     risks: tuple[str, ...]
     diff: Digest
+    left_alone: tuple[str, ...] = Field(
+        default=(),
+        description="what in production's database is its hosting's, as no file of the Project names it",
+        exclude_if=lambda left: not left,
+    )
 
 
 class PlanReady(Message):

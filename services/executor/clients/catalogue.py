@@ -1,9 +1,20 @@
 """What PostgreSQL's catalogues say of a schema, as lines that depend on neither oids nor order of making."""
 
+from collections.abc import Sequence
+
+from shared.sql.names import literal
+
 # Not ours to compare: PostgreSQL's own schemas, our fence, and what belongs to an extension.
 NOT_OURS = """
     n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'upgradepath')
 """
+
+
+def without(query: str, schemas: Sequence[str]) -> str:
+    """The query of ours, which asks nothing of these schemas either."""
+    if not schemas:
+        return query
+    return query.replace(NOT_OURS, f"{NOT_OURS} AND n.nspname NOT IN ({', '.join(map(literal, schemas))})")
 
 
 def not_extension(catalogue: str, alias: str) -> str:

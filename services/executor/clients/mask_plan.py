@@ -1,6 +1,6 @@
 """Decide, from production's catalogue and the schema files' rules, how each column leaves production."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,18 +84,21 @@ class TablePlan:
         return self.table if self.schema == "public" else f"{self.schema}.{self.table}"
 
 
-async def plan_copy(source: Connection, models: Sequence[Model], salt: str) -> list[TablePlan]:
-    """One plan per table, sorted. Raises Failure with everything that is wrong."""
+async def plan_copy(
+    source: Connection, models: Sequence[Model], salt: str, left_alone: Collection[str] = ()
+) -> list[TablePlan]:
+    """One plan per table, sorted, without the schemas `left_alone`. Raises Failure with all that is wrong."""
     known = {
         (model.schema, model.table, each.column): (model, each)
         for model in models
         for each in model.fields
         if each.column is not None
     }
-    columns = await columns_of(source)
+    columns = [each for each in await columns_of(source) if each.schema not in left_alone]
     findings = [finding for column in columns for finding in _problems(column, known.get(column.key))]
     rules = {key: each.mask for key, (_, each) in known.items()}
-    references = await references_of(source)
+    there = {column.key for column in columns}
+    references = [each for each in await references_of(source) if {each.own, each.theirs} <= there]
     findings += [_parted(each, rules) for each in references if _differ(each, rules)]
     by_key = {column.key: column for column in columns}
     likeness = likenesses(by_key, references, rules)

@@ -4,7 +4,7 @@ The masking is done by production's SELECT inside a read-only snapshot: real dat
 """
 
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -68,10 +68,12 @@ async def masked_copy(
     models: Sequence[Model],
     progress: Progress | None = None,
     data: StagingData = StagingData(),
+    left_alone: Collection[str] = (),
 ) -> Copied:
     """Fill staging, whose schema is there already, with production's rows as of one moment.
 
-    `data` says of which tables a sample is enough; a row that is kept brings what it refers to.
+    `data` says of which tables a sample is enough; a row that is kept brings what it refers to. Nothing is
+    copied of the schemas that are to be `left_alone`.
 
     Values that were equal stay equal within the copy, so joins hold; no two copies give the same values.
     Raises Failure, naming each field and its cure, before a row is read when a text column has no rule, a
@@ -80,7 +82,7 @@ async def masked_copy(
     progress = progress or Progress()
     salt = secrets.token_hex(16)
     async with _reading(production) as source:
-        plans = await _sampled(source, await plan_copy(source, models, salt), data)
+        plans = await _sampled(source, await plan_copy(source, models, salt, left_alone), data)
         progress.total_bytes = sum(plan.bytes for plan in plans)
         before = await schema_description(staging)
         async with _writing(staging) as target:
@@ -96,7 +98,7 @@ async def masked_copy(
             rows = await lanes.copy(source, target, plans)
             await _refer(target, aside)
             await resume(target, rules)
-            await _set_sequences(source, target)
+            await _set_sequences(source, target, left_alone)
             await _refresh_views(source, target)
             if any(each.own for each in aside.values()):
                 # Made again, they lack their comments, and nothing is clustered or replicated by them.
@@ -250,11 +252,12 @@ async def _require_as_before(staging: str, before: tuple[str, ...]) -> None:
         raise RuntimeError(f"staging's schema is not as it was before its rows came: {different}")
 
 
-async def _set_sequences(source: Connection, target: Connection) -> None:
+async def _set_sequences(source: Connection, target: Connection, left_alone: Collection[str]) -> None:
     found = await source.fetch(
         "SELECT schemaname, sequencename, last_value FROM pg_sequences"
         " WHERE schemaname !~ '^pg_' AND schemaname NOT IN ('information_schema', 'upgradepath')"
-        " AND last_value IS NOT NULL"
+        " AND last_value IS NOT NULL AND schemaname <> ALL ($1::text[])",
+        list(left_alone),
     )
     for schema, name, value in found:
         await target.execute("SELECT setval($1::text::regclass, $2)", quoted(schema, name), value)

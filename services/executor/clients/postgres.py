@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from services.executor.clients import catalogue_columns, catalogue_rows
-from services.executor.clients.catalogue import DESCRIPTION
+from services.executor.clients.catalogue import DESCRIPTION, NOT_OURS, without
 from services.executor.clients.pooler import is_poolers, pooled, refuse_declared_pooler, refuse_pooler
 from services.executor.domain.descriptions import structure
 from services.executor.domain.sqlstates import finding_of
+from services.executor.domain.whose import Whose
 from shared.clients.database_urls import place, schema_of, server_url, with_database
 from shared.clients.databases import make_database, remove_database
 from shared.clients.libpq import UnusableUrl
@@ -194,26 +195,35 @@ async def execute_script(connection: Connection, sql: str) -> None:
         await connection.execute(sql)
 
 
-async def schema_description(url: str) -> tuple[str, ...]:
+async def schema_description(url: str, whose: Whose | None = None) -> tuple[str, ...]:
     """What there is in the user's schemas as sorted lines: the same for the same schema, however it was made.
 
     `domain.descriptions` tells the two kinds of lines apart. Left out are rows, the order of a table's
-    columns, the schema `upgradepath` and the table `_prisma_migrations`. Raises Retry when the database
-    cannot be asked.
+    columns, the schema `upgradepath` and the table `_prisma_migrations`, and with `whose` all that is the
+    hosting's. Raises Retry when the database cannot be asked.
     """
     async with session(url) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        return await described(connection)
+        return await described(connection, whose)
 
 
-async def described(connection: Connection) -> tuple[str, ...]:
+async def described(connection: Connection, whose: Whose | None = None) -> tuple[str, ...]:
     """The same over a connection of the caller's, inside its transaction if there is one."""
+    foreign = await foreign_schemas(connection, whose) if whose else ()
     async with names_qualified(connection):
         columns = await connection.fetch(catalogue_columns.COLUMNS)
         known = await connection.fetchval(catalogue_columns.TELLS_REFERENCES)
         references = await connection.fetch(catalogue_columns.REFERENCES) if known else None
-        found = await connection.fetch(DESCRIPTION)
-        found += await connection.fetch(catalogue_rows.query(columns, references))
-    return tuple(sorted({row["line"] for row in found}))
+        found = await connection.fetch(without(DESCRIPTION, foreign))
+        rows = catalogue_rows.query(columns, references)
+        found += await connection.fetch(without(rows, foreign))
+    lines = tuple(sorted({row["line"] for row in found}))
+    return whose.ours(lines) if whose else lines
+
+
+async def foreign_schemas(connection: Connection, whose: Whose) -> tuple[str, ...]:
+    """The schemas there that are the hosting's."""
+    found = await connection.fetch(f"SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE {NOT_OURS}")
+    return tuple(sorted(name for (name,) in found if not whose.is_ours("schema", name)))
 
 
 @asynccontextmanager
@@ -241,13 +251,15 @@ async def _set_locally(connection: Connection, settings: Mapping[str, str]) -> N
     )
 
 
-async def schema_digest(url: str) -> str:
+async def schema_digest(url: str, whose: Whose | None = None) -> str:
     """The sha256, in hexadecimal, of the schema's description."""
-    return description_digest(await schema_description(url))
+    return description_digest(await schema_description(url, whose))
 
 
-async def schema_is(url: str, digest: str) -> bool:
+async def schema_is(url: str, digest: str, whose: Whose | None = None) -> bool:
     """Whether a digest, of this version of ours or an earlier one, is still the schema's."""
+    if digest == await schema_digest(url, whose):
+        return True
     lines = await schema_description(url)
     return digest in (description_digest(lines), description_digest(structure(lines)))
 

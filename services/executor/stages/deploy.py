@@ -21,6 +21,7 @@ from services.executor.stages.readiness import unready
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
 from services.executor.stages.tools import Tools
+from services.executor.stages.whose import whose_at
 from shared.clients.git import Git, Moved
 from shared.contracts.facts import DeployFacts
 from shared.contracts.stages import Finding
@@ -66,7 +67,7 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
             await production.must_be_healthy(steps)
     return DeployFacts(
         commit=commit,
-        production_schema=await schema_digest(url),
+        production_schema=await schema_digest(url, await whose_at(git, task.commit, job.project.definition)),
         backup=job.backup,
         address=address,
         steps=steps.done,
@@ -111,10 +112,11 @@ async def _require_unmoved(
     failing: dict[str, Finding] = {}
     # Once a migration of ours is in, the schema is on its way and is no longer the one that was seen.
     if not ours & set(await migrations.applied(url)):
-        if not await schema_is(url, task.production_schema):
+        whose = await whose_at(git, task.commit, job.project.definition)
+        if not await schema_is(url, task.production_schema, whose):
             detail = (
                 f"Its digest was {task.production_schema} when the candidate was proven, now it is"
-                f" {await schema_digest(url)}."
+                f" {await schema_digest(url, whose)}."
             )
             findings.append(_drift("production's schema", detail, _APPROVE_AGAIN))
         else:

@@ -16,10 +16,12 @@ from services.executor.stages.numbering import installed_files
 from services.executor.stages.project_tree import RUN_TRAILER, kept_ref, known_tables, migrations_at
 from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.return_trip import go_down, settle, start_of
+from services.executor.stages.same_schema import Verdict, require_same_schema
 from services.executor.stages.staging import StagingDatabase, production_url, staging_database
 from services.executor.stages.timing import timed
 from services.executor.stages.tools import Tools
 from services.executor.stages.unified_schema import Proof, SchemaFiles, require_made_by_migrations
+from services.executor.stages.whose import whose_at
 from shared.clients.git import Git
 from shared.contracts.facts import MigrateFacts, PlannedMigration
 from shared.contracts.stages import Finding
@@ -27,6 +29,13 @@ from shared.contracts.tasks import InstalledMigration, MigrateTask
 from shared.contracts.values import Commit
 from shared.errors import Failure, Retry
 from shared.jobs.job import Job
+
+_REPLAYED = Verdict(
+    "the migrations replayed on an empty database do not make staging's schema",
+    "migration",
+    "correct the migrations, so that they do not depend on rows or on their order",
+    ("only replayed:", "only in staging:"),
+)
 
 
 async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
@@ -76,7 +85,9 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
         tree=await git.tree(commit),
         migrations=tuple(done),
         staging_schema=await schema_digest(database.url),
-        production_schema=await schema_digest(production_url(job, tools)),
+        production_schema=await schema_digest(
+            production_url(job, tools), await whose_at(git, commit, job.project.definition)
+        ),
         address=address,
         steps=tuple(steps),
         copied=shown(database.name, copy),
@@ -192,14 +203,7 @@ async def _prove(
         try:
             await create_database(database.server, database.proof)
             await migrations.apply(database.proof_url, history, job.fencing_token)
-            await staging.require_same_schema(
-                database.proof_url,
-                database.url,
-                "the migrations replayed on an empty database do not make staging's schema",
-                kind="migration",
-                cure="correct the migrations, so that they do not depend on rows or on their order",
-                names=("only replayed:", "only in staging:"),
-            )
+            await require_same_schema(database.proof_url, database.url, _REPLAYED)
             await agrees(database.proof_url)
         except asyncpg.DuplicateDatabaseError as error:
             raise Retry(f"another worker proves in {database.proof}") from error

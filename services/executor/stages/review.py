@@ -16,12 +16,14 @@ from services.executor.stages.numbering import (
     plan_migrations,
 )
 from services.executor.stages.own_roles import require_own_roles
+from services.executor.stages.production_seen import left_alone, not_made
 from services.executor.stages.project_tree import files_below, known_tables, migrations_at, require_whole
 from services.executor.stages.readiness import require_postgresql, require_ready
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Packages, Tools
 from services.executor.stages.unified_schema import SchemaFiles, new_problems
 from services.executor.stages.ways_down import find_ways_down
+from services.executor.stages.whose import whose_at
 from shared.adopted import read_adopted
 from shared.clients.git import Git
 from shared.contracts.facts import PlannedMigration, ReviewFacts, VersionNotes
@@ -47,7 +49,6 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
     await require_own_roles(job, tools)
     upgrades = [await tools.packages(upgrade) for upgrade in task.upgrades]
     production = production_url(job, tools)
-    production_schema = await schema_digest(production)
     merged = await merge_all(git, head, upgrades, definition)
     await require_whole(git, merged.tree)
     disputes = {
@@ -58,11 +59,14 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
         for each in await new_problems(SchemaFiles(git, tools, definition.prisma), head, merged.tree):
             disputes[each.file] = "\n".join(filter(None, (disputes.get(each.file), each.message)))
     planned = await _migrations(git, head, upgrades, definition.prisma)
+    brought = [Migration(each.folder, each.sql, each.checksum, each.down_sql) for each in planned]
+    whose = await whose_at(git, head, definition, brought)
+    production_schema = await schema_digest(production, whose)
     await _require_ready(job, tools, git, head, planned)
     known = await known_tables(git, head, definition.prisma)
     foreseen = await foresee(production, planned, known, tools.folder)
     history = await migrations_at(git, head, definition.prisma)
-    migrations = await find_ways_down(job, tools, history, foreseen, production_schema, known)
+    migrations = await find_ways_down(job, tools, history, foreseen, production_schema, known, whose)
     new_files = installed_files(migrations, definition.prisma.migrations)
     rules = await files_below(git, head, definition.workflows.rules)
     readable = {path: _decoded(path, data) for path, data in rules.items() if path.endswith(".toml")}
@@ -77,6 +81,8 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
             await read_in_child(definition.workflows.rules, read_rules, readable), upgrades, merged.config
         ),
         diff=await tools.content.put(await _diff(git, head, merged.tree, new_files, task)),
+        left_alone=await left_alone(production, whose),
+        differs=await not_made(job, tools, history, whose),
     )
 
 

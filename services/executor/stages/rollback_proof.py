@@ -3,11 +3,13 @@
 import hashlib
 
 from services.executor.clients.postgres import schema_digest, schema_is
+from services.executor.domain.whose import Whose
 from services.executor.stages.deploy_commit import find_deployed
 from services.executor.stages.drift import described, trailer
 from services.executor.stages.live import LiveProduction
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Tools
+from services.executor.stages.whose import whose_at
 from shared.clients.git import Git
 from shared.contracts.facts import Proof
 from shared.contracts.stages import Finding
@@ -36,7 +38,9 @@ async def prove(job: Job, task: RollBackTask, tools: Tools, git: Git) -> tuple[P
     proof.append(await _version_map(task, git, head))
     proof.append(await _config(job, task, git, head))
     if task.production_schema is not None:
-        proof.append(await _schema(task, production_url(job, tools)))
+        at = task.commit if task.commit is not None and await git.has(task.commit) else task.base
+        whose = await whose_at(git, at, job.project.definition)
+        proof.append(await _schema(task, production_url(job, tools), whose))
     proof.append(await _live(job, task, tools, git, head))
     return tuple(proof)
 
@@ -117,10 +121,10 @@ async def _listing(git: Git, tree: str) -> str:
     return f"{len(files)} files, sha256 {hashlib.sha256(lines.encode()).hexdigest()}"
 
 
-async def _schema(task: RollBackTask, url: str) -> Proof:
+async def _schema(task: RollBackTask, url: str, whose: Whose) -> Proof:
     assert task.production_schema is not None
-    same = await schema_is(url, task.production_schema)
-    now = task.production_schema if same else await schema_digest(url)
+    same = await schema_is(url, task.production_schema, whose)
+    now = task.production_schema if same else await schema_digest(url, whose)
     told = now
     if not same and not task.deploy_began:
         # Nothing of the Run was ever sent there, so this is somebody else's doing.

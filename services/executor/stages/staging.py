@@ -13,16 +13,18 @@ from services.executor.clients.postgres import (
     create_database,
     drop_database,
     execute_script,
+    foreign_schemas,
     quoted,
-    schema_description,
     session,
 )
 from services.executor.clients.scripts import refusals_of
-from services.executor.domain.descriptions import differences, structure
+from services.executor.domain.whose import Whose
 from services.executor.stages.copies import moment_of, note_copy
 from services.executor.stages.project_tree import checkout, kept_ref, models_at
 from services.executor.stages.readiness import require_ready
+from services.executor.stages.same_schema import Verdict, require_same_schema
 from services.executor.stages.tools import Tools
+from services.executor.stages.whose import whose_at
 from shared.background import end
 from shared.clients.database_urls import with_database
 from shared.clients.environments import EnvironmentFailed, EnvironmentRunner
@@ -34,7 +36,12 @@ from shared.errors import Failure
 from shared.jobs.job import Job, Say
 from shared.sql.concerns import grouped
 
-_DIFFERENCES_SHOWN = 20
+DRIFT = Verdict(
+    "production's schema is not what the Project's migrations make",
+    "drift",
+    "bring the change into a migration of the Project, or undo it in production; name what is the"
+    " hosting's under [hosting] in upgradepath.toml",
+)
 _TELL_S = 2.0
 _ENVIRONMENT_CURE = "read the output; correct the Project or its hosting; then `upgradepath run continue`"
 
@@ -98,13 +105,8 @@ async def rebuild(
         await _sign(job, database)
         await require_ready(production, history, (), where="production")
         await migrations.apply(database.url, history, job.fencing_token)
-        await require_same_schema(
-            database.url,
-            production,
-            "production's schema is not what the Project's migrations make",
-            kind="drift",
-            cure="bring the change into a migration of the Project, or undo it in production",
-        )
+        whose = await whose_at(git, commit, job.project.definition, history)
+        await require_same_schema(database.url, production, DRIFT, whose)
         await _dress(production, database.url)
         definition = job.project.definition.staging
         if definition.seed is not None and definition.data == "seed":
@@ -115,7 +117,8 @@ async def rebuild(
         progress = Progress()
         telling = asyncio.create_task(_tell(progress, say))
         try:
-            copied = await masked_copy(production, database.url, models, progress, definition)
+            foreign = await _foreign(production, whose)
+            copied = await masked_copy(production, database.url, models, progress, definition, foreign)
         finally:
             await end(telling)
         await note_copy(database.url, made_at, job.fence)
@@ -123,6 +126,11 @@ async def rebuild(
             f"{sum(copied.rows.values())} rows of {len(copied.rows)} tables, {progress.bytes >> 20} MiB"
         )
     return database, copied
+
+
+async def _foreign(production: str, whose: Whose) -> tuple[str, ...]:
+    async with session(production) as connection:
+        return await foreign_schemas(connection, whose)
 
 
 async def _dress(production: str, staging: str) -> None:
@@ -165,22 +173,6 @@ async def _drop_orphans(job: Job, database: StagingDatabase) -> None:
         async with job.journal.effect("drop-orphan", name):
             await drop_database(database.server, staging_database_name(database.server, f"{earlier}-proof"))
             await drop_database(database.server, name)
-
-
-async def require_same_schema(
-    one: str, other: str, reason: str, *, kind: str, cure: str, names: tuple[str, str] = ("-", "+")
-) -> None:
-    """Raise Failure with the lines of the structure that differ. `names` mark whose a line is.
-
-    Owners, rights and the like are each database's own: a server's roles are not another's.
-    """
-    first, second = [structure(await schema_description(each)) for each in (one, other)]
-    lines = differences(first, second, names)
-    if not lines:
-        return
-    shown = "\n".join(lines[:_DIFFERENCES_SHOWN])
-    more = f"\n… and {len(lines) - _DIFFERENCES_SHOWN} more" if len(lines) > _DIFFERENCES_SHOWN else ""
-    raise _no(kind, reason, "schema", shown + more, cure)
 
 
 async def activate(job: Job, tools: Tools, git: Git, commit: Commit) -> str | None:

@@ -11,7 +11,6 @@ from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.postgres import (
     create_database,
     drop_database,
-    schema_description,
     schema_is,
     session,
 )
@@ -19,11 +18,12 @@ from services.executor.clients.reading import read_in_child
 from services.executor.clients.rehearsal import Rehearsed, Step, rehearse
 from services.executor.clients.scripts import path_of, statements_of
 from services.executor.clients.triggers import reach_of
-from services.executor.domain.descriptions import structure
 from services.executor.domain.dressing import Dressing
 from services.executor.domain.marks import costs, mark
 from services.executor.domain.reach import Reach
+from services.executor.domain.whose import Whose
 from services.executor.stages.data_impact import in_deploy_order
+from services.executor.stages.same_schema import unlike
 from services.executor.stages.staging import production_url, staging_database
 from services.executor.stages.tools import Tools
 from shared.contracts.facts import PlannedMigration
@@ -44,6 +44,7 @@ async def find_ways_down(
     planned: Sequence[PlannedMigration],
     production_schema: str,
     known: Known | None,
+    whose: Whose | None = None,
 ) -> tuple[PlannedMigration, ...]:
     """The migrations, each with how it is undone; `history` is what the Project has had before.
 
@@ -56,7 +57,7 @@ async def find_ways_down(
     reach = await reach_of(production_url(job, tools))
     # In children, because bodies of functions are read for it, too.
     inside = ordered[: await read_in_child(FOLDER, count_inside, ordered, reach)]
-    rehearsed, why = await _rehearsed(job, tools, history, inside, production_schema, reach.worn)
+    rehearsed, why = await _rehearsed(job, tools, history, inside, (production_schema, whose), reach.worn)
     if len(inside) < len(ordered):
         why = "the database is not all that changes from here on"
     found = await read_in_child(FOLDER, with_ways, ordered, Rehearsals(rehearsed, why), known, reach)
@@ -100,11 +101,12 @@ async def _rehearsed(
     tools: Tools,
     history: Sequence[Migration],
     ordered: Sequence[PlannedMigration],
-    production_schema: str,
+    production: tuple[str, Whose | None],
     worn: Dressing,
 ) -> tuple[dict[str, Rehearsed], str]:
     """What came of going through them; why nothing did, if nothing did."""
-    database, production = staging_database(job, tools), production_url(job, tools)
+    database, url = staging_database(job, tools), production_url(job, tools)
+    digest, whose = production
     steps = [
         Step(each.folder, await statements_of(path_of(each.folder), each.sql), each.down_sql)
         for each in ordered
@@ -116,16 +118,14 @@ async def _rehearsed(
             await migrations.apply(database.proof_url, history, job.fencing_token)
         except Failure as failure:
             return {}, f"the Project's own migrations do not run on an empty database: {failure}"
-        made, there = [structure(await schema_description(url)) for url in (database.proof_url, production)]
-        if made != there:
+        if await unlike(database.proof_url, url, whose=whose):
             return {}, "production's schema is not what the Project's migrations make"
-        if not await schema_is(production, production_schema):
+        if not await schema_is(url, digest, whose):
             return {}, "production's schema changed while the plan was made"
         async with session(database.proof_url) as connection:
             await dress(connection, worn)
-        return await rehearse(
-            database.proof_url, steps, worn
-        ), "a migration before it fails on an empty database"
+        why = "a migration before it fails on an empty database"
+        return await rehearse(database.proof_url, steps, worn), why
     except asyncpg.DuplicateDatabaseError as error:
         raise Retry(f"another worker proves in {database.proof}") from error
     finally:
