@@ -9,15 +9,19 @@ things in the words of people.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from services.executor.clients.catalogue import NOT_OURS
 from services.executor.clients.catalogue_columns import (
+    COLUMNS,
     MORE,
     NOT_READ,
     OMITTED,
+    REFERENCES,
     REFERENCES_13,
     RIGHTS_OF,
     SPELLED,
+    TELLS_REFERENCES,
     WRITTEN,
     role,
 )
@@ -212,6 +216,13 @@ def _named(of: str, number: str) -> str:
     if of in SPELLED:
         return f"NULLIF({number}, 0)::{SPELLED[of]}"
     return f"(SELECT f.identity FROM pg_identify_object('{of}'::regclass, NULLIF({number}, 0), 0) f)"
+
+
+async def query_of(connection: Any) -> str:
+    """The query for what an asyncpg connection's server has and lets its role read."""
+    columns = await connection.fetch(COLUMNS)
+    known = await connection.fetchval(TELLS_REFERENCES)
+    return query(columns, await connection.fetch(REFERENCES) if known else None)
 
 
 def query(columns: Sequence[Mapping[str, str]], references: Sequence[Mapping[str, str]] | None) -> str:

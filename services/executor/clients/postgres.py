@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from services.executor.clients import catalogue_columns, catalogue_rows
+from services.executor.clients import catalogue_rows
 from services.executor.clients.catalogue import DESCRIPTION, NOT_OURS, without
 from services.executor.clients.pooler import is_poolers, pooled, refuse_declared_pooler, refuse_pooler
 from services.executor.domain.descriptions import structure
@@ -210,12 +210,8 @@ async def described(connection: Connection, whose: Whose | None = None) -> tuple
     """The same over a connection of the caller's, inside its transaction if there is one."""
     foreign = await foreign_schemas(connection, whose) if whose else ()
     async with names_qualified(connection):
-        columns = await connection.fetch(catalogue_columns.COLUMNS)
-        known = await connection.fetchval(catalogue_columns.TELLS_REFERENCES)
-        references = await connection.fetch(catalogue_columns.REFERENCES) if known else None
         found = await connection.fetch(without(DESCRIPTION, foreign))
-        rows = catalogue_rows.query(columns, references)
-        found += await connection.fetch(without(rows, foreign))
+        found += await connection.fetch(without(await catalogue_rows.query_of(connection), foreign))
     lines = tuple(sorted({row["line"] for row in found}))
     return whose.ours(lines) if whose else lines
 
