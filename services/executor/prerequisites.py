@@ -14,8 +14,10 @@ from services.executor.clients.postgres import create_database, drop_database
 from services.executor.clients.roles import production_role, staging_role
 from services.executor.stages.project_tree import migrations_at
 from services.executor.stages.readiness import unready
-from services.executor.stages.staging import require_same_schema
+from services.executor.stages.same_schema import Verdict, require_same_schema
+from services.executor.stages.staging import DRIFT
 from services.executor.stages.tools import Tools
+from services.executor.stages.whose import whose_at
 from shared.clients.database_urls import with_database
 from shared.clients.git import Git, RefUpdate
 from shared.clients.project_repository import access_for, repository_taken
@@ -128,18 +130,14 @@ class _Databases:
         async with _clone(self.project, self.tools) as git:
             head = await git.head(self.project.definition.environments.production.branch)
             history = () if head is None else await migrations_at(git, head, prisma)
+            whose = None if head is None else await whose_at(git, head, self.project.definition)
         found = await unready(self._url("production"), history, ())
         if found:
             return found
         async with self._scratch() as scratch:
             await migrations.apply(scratch, history, (0, 0))
-            await require_same_schema(
-                scratch,
-                self._url("production"),
-                "production's schema is not what the Project's migrations make",
-                kind="drift",
-                cure=_DRIFT_CURE,
-            )
+            verdict = Verdict(DRIFT.reason, "drift", _DRIFT_CURE)
+            await require_same_schema(scratch, self._url("production"), verdict, whose)
         return []
 
     @asynccontextmanager

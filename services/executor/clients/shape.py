@@ -81,11 +81,13 @@ _THINGS = f"""
     WHERE {_RELATION}
     UNION ALL
     SELECT 'policy', n.nspname, c.relname, p.polname, '', format('CREATE POLICY %I
-        ON %I.%I AS %s FOR %s%s%s',
+        ON %I.%I AS %s FOR %s%s%s%s',
         p.polname, n.nspname, c.relname, CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
         CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
             WHEN 'd' THEN 'DELETE'
-        ELSE 'ALL' END, ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')',
+        ELSE 'ALL' END, (SELECT ' TO ' || string_agg(CASE r WHEN 0 THEN 'PUBLIC' ELSE
+            quote_ident(pg_get_userbyid(r)) END, ', ' ORDER BY pg_get_userbyid(r)) FROM unnest(p.polroles) r),
+        ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')',
         ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')'), '', false, NULL, '{{}}'
     FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE {_RELATION}

@@ -32,6 +32,12 @@ _FOREIGN = f"""
 """
 
 
+_LAST = f"""
+    SELECT DISTINCT ON (c.oid) n.nspname, c.relname, a.attname FROM pg_attribute a
+    JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND {NOT_OURS}
+    ORDER BY c.oid, a.attnum DESC
+"""
 _OWNED = f"""
     SELECT n.nspname AS schema, c.relname AS name
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -55,6 +61,7 @@ async def reach(connection: Connection) -> Reach:
     for row in await connection.fetch(_FIRED):
         table = (row["schema"], row["table"])
         found.fired[table] = (*found.fired.get(table, ()), row["function"])
+    found.last = {(row[0], row[1]): row[2] for row in await connection.fetch(_LAST)}
     found.foreign = {(row["schema"], row["table"]) for row in await connection.fetch(_FOREIGN)}
     found.owned = {shown((row["schema"], row["name"])) for row in await connection.fetch(_OWNED)}
     return found

@@ -114,6 +114,8 @@ def _lost(action: Action, impact: StatementImpact, scene: Scene, reach: Reach) -
         case DropColumn(table=table, column=column) if not scene.is_new(table, column):
             if not touches_nothing:
                 yield f"the values of {shown(table)}.{column} go"
+            elif reach.last.get(table, column) != column:
+                yield f"{shown(table)}.{column} comes back as the last column of its table"
         case ChangeType(table=table, column=column) if not scene.is_new(table, column):
             if verdicts & {"would fail", "loses", "unknown"}:
                 yield f"not every value of {shown(table)}.{column} comes back as it was"

@@ -64,6 +64,8 @@ class Reach:
     fired: dict[Table, tuple[str, ...]] = field(default_factory=dict)
     """Per table, the functions that its triggers call; an empty name stands for a rule."""
     foreign: set[Table] = field(default_factory=set)
+    last: dict[Table, str] = field(default_factory=dict)
+    """Per table its last column: another one that is dropped does not come back to its place."""
     worn: Dressing = field(default_factory=dict)
     """What its things wear."""
     owned: set[str] = field(default_factory=set)
