@@ -6,6 +6,7 @@ from functools import partial
 import asyncpg
 
 from services.executor.clients import migrations
+from services.executor.clients.losses import Tables
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.migration_table import Row, reading
 from services.executor.clients.postgres import create_database, drop_database, schema_digest
@@ -51,8 +52,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     if not await _fits(database, history, before) or await _is_to_be_copied(job, task, database):
         database, _ = await staging.rebuild(job, tools, git, commit, before)
     await require_ready(database.url, history, wanted, where="staging")
-    head = await git.head(job.project.definition.environments.production.branch)
-    kept = await known_tables(git, head or commit, job.project.definition.prisma) or {}
+    kept = await _kept(job, git, commit)
     there = await migrations.applied(database.url)
     by_folder = {each.folder: each for each in history}
     ours = [by_folder[each] for each in wanted]
@@ -63,9 +63,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     if start is not None:
         await settle(database.url, history, ours, start, job.fencing_token)
     copy = await copy_in(database.url)
-    there = await migrations.applied(database.url)
-    if not any(folder in there for folder in wanted):
-        await foretell(database.url, ours)
+    await _foretell(database.url, ours)
     try:
         async with job.journal.effect("migrate-staging", ", ".join(wanted)):
             done = await migrations.apply(database.url, history, job.fencing_token, wanted=wanted, run=wanted)
@@ -85,14 +83,31 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
         tree=await git.tree(commit),
         migrations=tuple(done),
         staging_schema=await schema_digest(database.url),
-        production_schema=await schema_digest(
-            production_url(job, tools), await whose_at(git, commit, job.project.definition)
-        ),
+        production_schema=await _production_schema(job, tools, git, commit),
         address=address,
         steps=tuple(steps),
         copied=shown(database.name, copy),
         refuted=await refuted_in(database.url),
         backup_tried=True,
+    )
+
+
+async def _kept(job: Job, git: Git, commit: Commit) -> Tables:
+    """The tables and columns that production's code knows."""
+    head = await git.head(job.project.definition.environments.production.branch)
+    return await known_tables(git, head or commit, job.project.definition.prisma) or {}
+
+
+async def _foretell(url: str, ours: Sequence[Migration]) -> None:
+    """Ask the rows of the copy, as long as none of the upgrade's migrations has changed them."""
+    there = await migrations.applied(url)
+    if not any(each.folder in there for each in ours):
+        await foretell(url, ours)
+
+
+async def _production_schema(job: Job, tools: Tools, git: Git, commit: Commit) -> str:
+    return await schema_digest(
+        production_url(job, tools), await whose_at(git, commit, job.project.definition)
     )
 
 
