@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -68,8 +69,7 @@ def dev(
 
     configure_logging(logging.INFO if verbose else logging.WARNING)
     try:
-        with doing(f"bringing PostgreSQL, the broker and the services of {world} up or down"):
-            uvloop.run(_dev(world))
+        uvloop.run(_dev(world))
     except CannotStart as error:
         fail(str(error), "upgradepath doctor says what this machine lacks")
         raise typer.Exit(3) from error
@@ -82,7 +82,9 @@ async def _dev(folder: Path) -> None:
     from services.processes import until_told_to_stop
 
     stopping = asyncio.create_task(until_told_to_stop())
-    async with local_dev.running(folder) as running:
+    async with AsyncExitStack() as stack:
+        with doing(f"starting PostgreSQL, the broker and the services of {folder}"):
+            running = await stack.enter_async_context(local_dev.running(folder))
         world = running.world
         say(
             f"upgradepath runs at {world.url} (its documents: {world.url}/docs)",
@@ -102,6 +104,8 @@ async def _dev(folder: Path) -> None:
             await asyncio.wait({stopping, running.supervisor}, return_when=asyncio.FIRST_COMPLETED)
         if running.supervisor.done():
             await running.supervisor
+        with doing(f"stopping the services, the broker and PostgreSQL of {folder}"):
+            await stack.aclose()
 
 
 def demo(
