@@ -27,6 +27,8 @@ _FAULTS_MAX = 50
 _EXPLANATION_CHARACTERS_MAX = 5_000
 HEADER_BYTES_MAX = 1024
 """Of each attribute of the envelope but the token."""
+HEADERS_MAX = 64
+"""How many of them are read: the envelope has a dozen."""
 TOKEN_BYTES_MAX = 4096
 HTTP_SOURCE, PEOPLES_SOURCE = "/http/", "/topic/"
 """How the sources of people's commands begin: nobody else may send one."""
@@ -240,6 +242,8 @@ def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
             raise Unreadable(f"the header name {name!a} has a NUL")
         if not name.startswith("ce_"):
             continue
+        if len(texts) == HEADERS_MAX:
+            raise Unreadable(f"it has more than {HEADERS_MAX} headers that begin with ce_")
         if name == TOKEN:
             # Whatever stands there, who has sent it can be told that it is no token.
             texts[name] = (value or b"")[: TOKEN_BYTES_MAX + 1].decode(errors="replace")

@@ -11,7 +11,7 @@ Source of the signature: RFC 8032.
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -32,6 +32,8 @@ SERVICES_SOURCE: Final = "/upgrades/"
 
 _DOMAIN = "upgradepath-proof-1"
 _REMEMBERED = 4096
+_SIGNATURE_LENGTH_MAX = 88
+"""64 bytes in base64, padded or not."""
 Headers = Sequence[tuple[str, bytes | None]]
 _DEAD = ".dead.v1"
 _PRINCIPAL = re.compile(
@@ -149,7 +151,8 @@ class Verifier:
                     " `upgradepath key new --service NAME`; its kid is the service, or executor.POOL"
                 )
             self._keys[kid] = key
-        # Messages that were sent together share a root, and lie near each other on their topics.
+        # Messages that were sent together share a root, and lie near each other on their topics. Only roots
+        # are remembered: they have one size, where a message that anybody makes up may be large.
         self._believed = lru_cache(maxsize=_REMEMBERED)(self._verified)
 
     @property
@@ -195,16 +198,18 @@ class Verifier:
         if proof is None:
             raise ProofRefused(f"{kind} has no {HEADER}: nobody proves that it was sent")
         signed: bytes | None = _statement(topic, attributes, digest)
+        believed: Callable[[str, str, bytes], bool] = self._verified
         if kind in RECORDED:
             proof, _, way = proof.rpartition(":")
             signed = signed_root(signed or b"", _decoded(way))
+            believed = self._believed
         kid, _, signature = proof.rpartition(":")
         key = self._keys.get(kid)
         if key is None:
             raise ProofRefused(
                 f"{HEADER} names the key {kid!r}, which is not among UPGRADES_SERVICE_PUBLIC_KEYS"
             )
-        if signed is None or not self._believed(kid, signature, signed):
+        if signed is None or len(signature) > _SIGNATURE_LENGTH_MAX or not believed(kid, signature, signed):
             raise ProofRefused(
                 f"{HEADER} of {kid} does not prove this message: it was altered, or sent to another topic"
             )

@@ -28,6 +28,7 @@ _CODEC, _LOG_APPEND_TIME = 0x07, 0x08
 _XERIAL = b"\x82SNAPPY\0"
 _XERIAL_HEADER = 16
 _GZIP = 31
+_MEMBERS_MAX = 16
 
 
 class TooLarge(ValueError):
@@ -98,7 +99,10 @@ def _unread(batch: memoryview, reason: str) -> Unread:
 
 def _gunzip(data: bytes) -> bytes:
     found = b""
-    while data:
+    # Clients write one member. Each costs a copy of all that follows it.
+    for _ in range(_MEMBERS_MAX):
+        if not data:
+            return found
         member = zlib.decompressobj(wbits=_GZIP)
         found += member.decompress(data, BATCH_BYTES_MAX + 1 - len(found))
         if len(found) > BATCH_BYTES_MAX:
@@ -106,7 +110,7 @@ def _gunzip(data: bytes) -> bytes:
         if not member.eof:
             raise EOFError("it ends too early")
         data = member.unused_data
-    return found
+    raise ValueError(f"it has more than {_MEMBERS_MAX} members")
 
 
 def _unsnap(data: bytes) -> bytes:

@@ -17,6 +17,8 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from shared.messaging.compressed_batches import Unread, expanded, is_compressed, plain_batch
 
+_VARINT_BITS = 70
+"""Ten bytes of seven bits: the longest number that the format has."""
 _LENGTH_AT, _OVERHEAD, _MAGIC_AT = 8, 12, 16
 """Of a batch: where the length of what follows its overhead stands, four bytes long, and its version."""
 
@@ -139,15 +141,16 @@ class _Fields:
         self.at = at
 
     def number(self) -> int:
-        """A signed varint in zigzag form. Raises IndexError at the end."""
+        """A signed varint in zigzag form. Raises IndexError at the end, ValueError when too long."""
         value = shift = 0
-        while True:
+        while shift < _VARINT_BITS:
             byte = self._data[self.at]
             self.at += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return (value >> 1) ^ -(value & 1)
             shift += 7
+        raise ValueError(f"a number at {self.at} does not end")
 
     def bytes(self) -> bytes | None:
         """A length, and as many bytes; None for -1. Raises ValueError when they are not there."""

@@ -164,6 +164,10 @@ UNREADABLE = {
         lambda headers, body: ([*headers, ("ce_x\0", b"1")], body),
         "the header name 'ce_x\\x00' has a NUL",
     ),
+    "headers without number": (
+        lambda headers, body: ([*headers, *((f"ce_x{number}", b"1") for number in range(64))], body),
+        "more than 64 headers that begin with ce_",
+    ),
     "no time": (without("ce_time"), "ce_time is no RFC 3339 time: None"),
     "a time that is none": (instead("ce_time", b"yesterday"), "ce_time is no RFC 3339 time: 'yesterday'"),
     "no body": (body_is(None), "the record has no body"),

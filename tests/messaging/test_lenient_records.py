@@ -1,5 +1,6 @@
 """What aiokafka can read is read alike by our own reader, and what it cannot is read besides."""
 
+import gzip
 import tracemalloc
 from typing import Any
 
@@ -112,6 +113,24 @@ def test_a_batch_of_wrong_bytes_is_one_record(codec: int) -> None:
     for data in (bytes(plain), bytes(whole)):
         [unread] = Records(data).next_batch()
         assert dict(unread.headers).keys() == {UNREAD}
+
+
+def test_a_number_without_an_end_is_no_record() -> None:
+    """Would catch arithmetic on a number of a million digits, which a few bytes of each record ask for."""
+    data = batch([(0, b"k", b"v" * 200, [])])
+    head = bytearray(data[:61] + b"\xff" * 200)
+    head[8:12] = (len(head) - 12).to_bytes(4, "big")
+    with pytest.raises(CorruptRecordException, match="does not end"):
+        list(_all_records(bytes(head)))
+
+
+def test_a_batch_of_many_gzip_members_is_not_read() -> None:
+    """Would catch a copy of the whole rest for each of its members: seconds for a megabyte of empty ones."""
+    one = bytearray(batch([(0, b"key", b"value" * 100, [])], 1))
+    data = one + gzip.compress(b"") * 40
+    data[8:12] = (len(data) - 12).to_bytes(4, "big")
+    [unread] = Records(bytes(data)).next_batch()
+    assert b"more than 16 members" in dict(unread.headers)[UNREAD]
 
 
 @given(st.binary(min_size=61, max_size=300), st.sampled_from([1, 2, 3, 4]))

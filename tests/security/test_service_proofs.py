@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,22 @@ def test_a_proof_of_any_form_is_read_without_harm(proof: str) -> None:
     headers = [*to_headers(_envelope(message, "/upgrades/planner")), (HEADER, proof.encode())]
     with pytest.raises(ProofRefused):
         _read(headers, body, EXECUTOR_COMMANDS)
+
+
+def test_what_nobody_proves_takes_no_memory() -> None:
+    """Would catch a verifier that remembers every message that anybody makes up."""
+    message = NEED_PROOF["RunExecutorStage.v1.json"]
+    body = to_body(message)
+    more = [(f"ce_x{number}", b"x" * 1024) for number in range(40)]
+    tracemalloc.start()
+    for number in range(200):
+        proof = f"planner:{number:086}".encode()
+        headers = [*to_headers(_envelope(message, "/upgrades/planner")), *more, (HEADER, proof)]
+        with pytest.raises(ProofRefused):
+            _read(headers, body, EXECUTOR_COMMANDS)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1 << 20, "two hundred such messages have eight MiB"
 
 
 @pytest.mark.parametrize("name", NEED_PROOF)
