@@ -1,16 +1,14 @@
 """Orders of the same migrations, each tried in an empty database: do they make the same schema?"""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from hashlib import sha256
-from uuid import uuid4
 
 import asyncpg
 
 from services.executor.clients import migrations
 from services.executor.clients.migration_files import Migration
-from services.executor.clients.postgres import create_database, drop_database, schema_description
-from shared.clients.database_urls import with_database
+from services.executor.clients.postgres import schema_description
+from services.executor.clients.scratch_database import order_database
 from shared.errors import Failure, Retry
 
 _TOKEN = (1, 1)
@@ -41,19 +39,14 @@ async def difference_of(server_url: str, orders: Sequence[Sequence[tuple[str, st
 
 
 async def _made_by(server_url: str, order: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    name = f"upgradepath_order_{uuid4().hex}"
-    url = with_database(server_url, name)
     # Their place is their name's beginning: a history is applied in the order of its folders.
     history = [
         Migration(f"{number:014d}_{folder}", sql, sha256(sql.encode()).hexdigest())
         for number, (folder, sql) in enumerate(order)
     ]
     try:
-        await create_database(server_url, name)
-        await migrations.apply(url, history, _TOKEN)
-        return await schema_description(url)
+        async with order_database(server_url) as url:
+            await migrations.apply(url, history, _TOKEN)
+            return await schema_description(url)
     except asyncpg.PostgresError as error:
         raise Retry(f"the order of migrations cannot be tried: {error}") from error
-    finally:
-        with suppress(Retry, asyncpg.PostgresError):
-            await drop_database(server_url, name)

@@ -152,6 +152,7 @@ async def session(
                 "statement_timeout": str(round(statement_timeout_s * 1000)),
                 "search_path": quoted(schema_of(url)),
                 "application_name": "upgradepath",
+                "tcp_keepalives_idle": "60",  # what stands between may cut a session that is silent
                 **(PLAIN if plain else {}),
             },
         )
@@ -248,7 +249,7 @@ async def _set_locally(connection: Connection, settings: Mapping[str, str]) -> N
 
 
 async def schema_digest(url: str, whose: Whose | None = None) -> str:
-    """The sha256, in hexadecimal, of the schema's description."""
+    """The description's digest."""
     return description_digest(await schema_description(url, whose))
 
 
@@ -276,13 +277,13 @@ async def create_database(admin_url: str, name: str) -> None:
 
     Raises asyncpg's DuplicateDatabaseError when it is there.
     """
-    async with session(await _server_of(admin_url)) as connection, around("create-database"):
+    async with session(await server_of(admin_url)) as connection, around("create-database"):
         await make_database(connection, name)
 
 
 async def drop_database(admin_url: str, name: str) -> bool:
     """Drops a database, ending its sessions; says whether it was there. Safe to repeat."""
-    async with session(await _server_of(admin_url)) as connection:
+    async with session(await server_of(admin_url)) as connection:
         there = await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name)
         if there:
             async with around("drop-database"):
@@ -290,7 +291,7 @@ async def drop_database(admin_url: str, name: str) -> bool:
         return bool(there)
 
 
-async def _server_of(url: str) -> str:
+async def server_of(url: str) -> str:
     """A URL on the same server that can be connected to: the URL's own database need not exist yet."""
     try:
         async with session(url):

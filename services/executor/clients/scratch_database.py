@@ -4,6 +4,7 @@ Its maker holds an advisory lock in production's database for as long as it live
 whether one that is found is anybody's. It goes with the maker's session, also when the maker is killed.
 """
 
+import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -11,17 +12,26 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
+import asyncpg
+
 from services.executor.clients.migration_table import NO_OTHER_DEADLINES
-from services.executor.clients.postgres import Connection, drop_database, literal, quoted, session
+from services.executor.clients.postgres import Connection, drop_database, literal, quoted, server_of, session
+from shared.background import to_its_end
 from shared.clients.database_urls import database_of, with_database
 from shared.clients.databases import make_database
 from shared.clients.libpq import query_of
 from shared.crash_points import around
+from shared.errors import Retry
+
+log = logging.getLogger(__name__)
 
 _LOCK = 4_711_006
 _NAME_BYTES_MAX = 63
 SCRATCH_NAME = re.compile(r"_drill_[0-9a-f]{12}\Z")
 """What the name of such a database ends in."""
+_OURS = re.compile(r"[0-9a-f]{12}")
+_OF_ORDERS = "upgradepath_order_"
+_TRIES_AN_ORDER = "upgradepath: an order of migrations is being tried"
 _LIKE = """
     SELECT pg_encoding_to_char(d.encoding) AS encoding, d.datcollate AS collate, d.datctype AS ctype,
         coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') AS provider,
@@ -53,15 +63,47 @@ async def scratch_database(url: str) -> AsyncIterator[str]:
     Raises asyncpg's error when the role may not make it, or the server has no room.
     """
     await sweep_scratch(url)
-    name = f"{_beginning(url)}{secrets.token_hex(6)}"
+    async with _kept(url, _beginning(url)) as (keeper, name):
+        await _create(keeper, url, name, _whose(url))
+        yield _with_settings(with_database(url, name), await keeper.fetch(_SETTINGS))
+
+
+@asynccontextmanager
+async def order_database(server_url: str) -> AsyncIterator[str]:
+    """The URL of an empty database on that server, for one order of migrations.
+
+    Raises asyncpg's error when the role may not make it, or the server has no room.
+    """
+    url = await server_of(server_url)
+    await _sweep(url, _OF_ORDERS, _TRIES_AN_ORDER)
+    async with _kept(url, _OF_ORDERS) as (keeper, name):
+        async with around("create-database"):
+            await make_database(keeper, name, comment=_TRIES_AN_ORDER)
+        yield with_database(url, name)
+
+
+@asynccontextmanager
+async def _kept(url: str, beginning: str) -> AsyncIterator[tuple[Connection, str]]:
+    """A name that is locked as long as this is open, and whose database is gone afterwards."""
+    name = f"{beginning}{secrets.token_hex(6)}"
     async with session(url, statement_timeout_s=0) as keeper:
         await keeper.execute(NO_OTHER_DEADLINES)
         await keeper.execute(f"SELECT pg_advisory_lock({_LOCK}, hashtext({literal(name)}))")
         try:
-            await _create(keeper, url, name, _whose(url))
-            yield _with_settings(with_database(url, name), await keeper.fetch(_SETTINGS))
+            yield keeper, name
         finally:
-            await drop_database(url, name)
+            # Rows of production are in there: no second cancellation may keep them.
+            await to_its_end(_drop(url, name))
+
+
+async def _drop(url: str, name: str) -> bool:
+    """Drop it if that can be done now; else the next sweep does. What was tried there stands all the same."""
+    try:
+        return await drop_database(url, name)
+    except (asyncpg.PostgresError, Retry) as error:
+        # A hosting's own session in there can be ended by nobody else.
+        log.warning("database %s stays until the next trial: %s", name, error)
+        return False
 
 
 async def make_beside(url: str, name: str) -> str:
@@ -73,17 +115,19 @@ async def make_beside(url: str, name: str) -> str:
 
 async def sweep_scratch(url: str) -> list[str]:
     """Drop the databases of makers that are gone; their names."""
-    beginning = _beginning(url)
+    return await _sweep(url, _beginning(url), _whose(url))
+
+
+async def _sweep(url: str, beginning: str, comment: str) -> list[str]:
     gone: list[str] = []
     async with session(url) as connection:
-        found = await connection.fetch(_LEFT, len(beginning), beginning, _whose(url))
+        found = await connection.fetch(_LEFT, len(beginning), beginning, comment)
         for row in found:
             name = row["name"]
-            if not SCRATCH_NAME.search(name):
+            if not _OURS.fullmatch(name.removeprefix(beginning)):
                 continue
             free = f"pg_try_advisory_lock({_LOCK}, hashtext({literal(name)}))"
-            if await connection.fetchval(f"SELECT {free}"):
-                await drop_database(url, name)
+            if await connection.fetchval(f"SELECT {free}") and await _drop(url, name):
                 gone.append(name)
     return gone
 
