@@ -10,11 +10,19 @@ from services.executor.clients.backup import ProgramFailed, Programs
 from services.executor.clients.postgres import Connection, literal, quoted, session, words
 from services.executor.clients.printed import entry_at
 from services.executor.clients.restore_plan import CopyPlan, Extension
+from services.executor.domain.sqlstates import finding_of
+from shared.clients.database_urls import place
 from shared.contracts.stages import Finding
+from shared.errors import Retry
 
 _AT_LINE = re.compile(
     r"^psql:(?P<script>[^\n]*\.sql):(?P<line>\d+): ERROR: +(?P<code>[0-9A-Z]{5})", re.MULTILINE
 )
+_VERDICT = re.compile(r"ERROR: +(?P<code>[0-9A-Z]{5})")
+# Somebody else's lock, a server that goes or comes, a connection that was cut: the same again may succeed.
+_PASSING = ("40", "55P03", "57", "08", "53200", "53300")
+_CUT = "08006"
+"""Of what said no SQLSTATE: the connection was refused, or it ended."""
 _PATHS = (
     "if a function there uses names without their schema, ALTER FUNCTION … SET search_path = …: pg_dump and"
     " pg_restore run with an empty search path"
@@ -58,10 +66,24 @@ async def copy_into(target: str, programs: Programs, file: Path, plan: CopyPlan)
         left_out = await _make_extensions(target, plan.extensions)
         await programs.run_scripts(target, scripts[1:])
     except ProgramFailed as error:
+        if passes(error):
+            finding = finding_of(_code(error) or _CUT, "restore", place(target), str(error))
+            raise Retry(str(error), finding) from error
         raise CopyFailed(why(error, left_out)) from error
     for script in scripts:
         script.unlink()
     return left_out
+
+
+def passes(error: ProgramFailed) -> bool:
+    """Whether it says nothing of the archive: the same again may succeed."""
+    code = _code(error)
+    return code is None or code.startswith(_PASSING)
+
+
+def _code(error: ProgramFailed) -> str | None:
+    found = _VERDICT.search(error.said)
+    return found["code"] if found else None
 
 
 def _stand_ins(plan: CopyPlan) -> list[str]:

@@ -1,6 +1,5 @@
 """Bring production's backup back; when that fails, say where, what stands, and which way leads on."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from services.executor.clients import migrations
 from services.executor.clients.backup import ProgramFailed, Programs
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import drop_database, session, words
-from services.executor.clients.restore_copy import CopyFailed, copy_into, why
+from services.executor.clients.restore_copy import CopyFailed, copy_into, passes, why
 from services.executor.clients.restore_plan import plan_copy
 from services.executor.clients.scratch_database import make_beside
 from services.executor.stages.steps import Steps
@@ -18,14 +17,11 @@ from services.executor.stages.tools import Tools
 from shared.clients.database_urls import database_of
 from shared.contracts.stages import Finding
 from shared.contracts.tasks import RollBackTask
-from shared.errors import Failure
+from shared.errors import Failure, Retry, told
 from shared.isolation.scratch import temporary_folder
 from shared.jobs.job import Job
 
 _NAME = "restore backup"
-_VERDICT = re.compile(r"ERROR: +(?P<code>[0-9A-Z]{5})")
-# Somebody else's lock, a server that goes or comes, a connection that was cut: the same again may succeed.
-_PASSING = ("40", "55P03", "57", "08", "53200", "53300")
 
 
 async def restore_backup(
@@ -53,8 +49,7 @@ async def restore_backup(
             async with steps.step(_NAME, task.backup):
                 await programs.restore(url, file, job.fencing_token)
         except ProgramFailed as error:
-            verdict = _VERDICT.search(error.said)
-            if verdict is None or verdict["code"].startswith(_PASSING):
+            if passes(error):
                 raise
             raise await _failed(job, task, url, programs, file, error) from error
 
@@ -73,8 +68,8 @@ async def _failed(
     beside = f"{database[:40]}_restored_{job.run_id.removeprefix('run-')}"
     try:
         await _restore_beside(url, beside, programs, file)
-    except (CopyFailed, asyncpg.PostgresError) as second:
-        said = second.finding.detail if isinstance(second, CopyFailed) else words(second)
+    except (CopyFailed, Retry, asyncpg.PostgresError) as second:
+        said = words(second) if isinstance(second, asyncpg.PostgresError) else told(second)
         detail = f"The backup could not be restored beside it either: {said} It is kept under {task.backup}."
         cure = (
             f"restore {task.backup} of the content store by pg_restore as a superuser, into a new database;"
