@@ -1,18 +1,27 @@
 """A backup is what has come back: restored beside production by its own role, and compared in everything."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from services.executor.clients.backup import ProgramFailed
+from services.executor.clients.contents import Contents, contents
 from services.executor.clients.postgres import session
 from services.executor.clients.printed import Printed, other_prints
-from services.executor.clients.restore_drill import Drill, backed_up, drill, fingerprint
+from services.executor.clients.restore_copy import passes
+from services.executor.clients.restore_drill import Backup, Drill, backed_up, drill, fingerprint, summed
 from services.executor.clients.row_digests import RowDigest
-from services.executor.clients.scratch_database import scratch_database, sweep_scratch
-from shared.clients.database_urls import database_of
+from services.executor.clients.scratch_database import order_database, scratch_database, sweep_scratch
+from services.executor.clients.written_since import Beginning
+from shared.background import end
+from shared.clients.database_urls import database_of, with_database
+from shared.contracts.stages import Finding
 from tests.executor.conftest import Made
 
+NEWEST = pytest.mark.parametrize("made", ["18"], indirect=True)
 MAY_MAKE = "ALTER ROLE {role} CREATEDB; "
 # One thing of each kind that a restore has been seen to lose somewhere.
 RICH = """
@@ -144,16 +153,123 @@ async def test_what_the_role_may_not_is_said_with_the_right_that_would_do(made: 
 async def test_other_rows_and_other_places_of_sequences_are_found(made: Made, tmp_path: Path) -> None:
     url, _ = await made("CREATE TABLE goods (id serial, v text); INSERT INTO goods (v) VALUES ('a'), ('b')")
     backup = await backed_up(url, tmp_path / "production.dump")
+    assert isinstance(backup.wanted, Contents)
     wanted = replace(
         backup.wanted,
         rows=backup.wanted.rows | {"goods": RowDigest(2, "1"), "gone": RowDigest(0, "0")},
         sequences={"goods_id_seq": 7},
-        versions=backup.wanted.versions | {"extension plpgsql": "0.1"},
+        versions=backup.wanted.versions | {"extension plpgsql": "0.1", "the database: datcollversion": "0"},
     )
     found = await drill(url, replace(backup, wanted=wanted, later={"goods_id_seq": 9}))
     assert [each.subject for each in found.findings] == [
         "table gone", "table goods", "sequence goods_id_seq", "extension plpgsql",
     ]  # fmt: skip
+    # Whatever the system sorted by when production's database was made, a copy is sorted anew.
+    assert ["REFRESH COLLATION VERSION" in said for said in found.left_out] == [True]
+
+
+@NEWEST
+async def test_a_sequence_that_moves_while_rows_are_summed_comes_back(made: Made, tmp_path: Path) -> None:
+    # pg_dump has read the sequence long before these rows are summed up.
+    url, _ = await made(
+        "CREATE SEQUENCE s; CREATE TABLE wide AS SELECT repeat('x', 8000000) v FROM generate_series(1, 3)"
+    )
+
+    async def traffic() -> None:
+        async with session(url) as connection:
+            while True:
+                await connection.fetchval("SELECT nextval('s')")
+
+    moving = asyncio.create_task(traffic())
+    try:
+        backup = await backed_up(url, tmp_path / "production.dump")
+    finally:
+        await end(moving)
+    assert isinstance(backup.wanted, Contents)
+    assert backup.wanted.sequences["s"] < backup.later["s"]
+    assert (await drill(url, backup)).findings == ()
+
+
+@NEWEST
+async def test_every_piece_of_a_large_object_counts(made: Made) -> None:
+    url, _ = await made("SELECT lo_put(lo_create(7), 33554432, 'end'); SELECT lo_create(8)")
+    first = (await contents(url, [])).large_objects
+    assert first.rows == 2
+    await execute(url, "SELECT lo_put(7, 20000000, 'x')")
+    assert (await contents(url, [])).large_objects != first
+
+
+@NEWEST
+async def test_what_cannot_be_summed_up_is_a_finding(made: Made, tmp_path: Path) -> None:
+    _, plain = await made(
+        MAY_MAKE + "CREATE TABLE mine (a int); ALTER TABLE mine OWNER TO {role};"
+        " ALTER TABLE mine ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+    )
+    said = await summed(plain, [])
+    assert isinstance(said, Finding)
+    assert "row-level security" in said.detail
+    backup = Backup(tmp_path / "production.dump", Beginning("", 0), said, {})
+    assert (await drill(plain, backup)).findings == (said,)
+
+
+@pytest.mark.parametrize(
+    ("said", "passing"),
+    [
+        ("psql:/x/a.sql:3: FATAL:  57P01\npsql: error: server closed the connection", True),
+        ("psql: error: FATAL:  sorry, too many clients already", True),
+        ("psql:/x/a.sql:3: ERROR:  40P01", True),
+        ("psql:/x/a.sql:3: ERROR:  53100", False),
+        ("psql:/x/a.sql:3: ERROR:  42P01", False),
+    ],
+)
+def test_what_says_nothing_of_the_archive_is_tried_again(said: str, passing: bool) -> None:
+    assert passes(ProgramFailed("psql ended with 3", said)) is passing
+
+
+@NEWEST
+async def test_a_copy_goes_however_often_its_trial_is_cancelled(made: Made) -> None:
+    url, plain = await made(MAY_MAKE)
+    before = await databases(url)
+    ready = asyncio.Event()
+
+    async def tries() -> None:
+        async with scratch_database(plain):
+            ready.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(tries())
+    await ready.wait()
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.001)
+    assert task.cancelled()
+    assert await databases(url) == before
+    # An order of migrations that a killed registry left goes with the next one.
+    async with order_database(plain) as order, order_database(plain) as other:
+        assert {database_of(order), database_of(other)} == await databases(url) - before
+    async with session(plain) as connection:
+        name = "upgradepath_order_0123456789ab"
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.execute(
+            f"COMMENT ON DATABASE {name} IS 'upgradepath: an order of migrations is being tried'"
+        )
+    async with order_database(plain):
+        assert name not in await databases(url)
+    assert await databases(url) == before
+
+
+@NEWEST
+async def test_a_copy_that_somebody_uses_is_left_and_spoils_no_trial(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, plain = await made(MAY_MAKE)
+    async with scratch_database(plain) as scratch:
+        name = database_of(scratch)
+        # As a hosting's own session in it.
+        watching = await asyncpg.connect(with_database(url, name))
+    assert f"database {name} stays" in caplog.text
+    await watching.close()
+    assert await sweep_scratch(plain) == [name]
 
 
 async def test_what_a_killed_worker_left_is_dropped_and_what_is_in_use_is_not(made: Made) -> None:

@@ -31,13 +31,25 @@ _SEQUENCES = f"""
     WHERE c.relpersistence <> 't' AND {_NOT_FOREIGN} AND {NOT_OURS} AND {not_extension("pg_class", "c")}
     ORDER BY 1, 2
 """
-_LARGE_OBJECTS = """
-    SELECT count(*), coalesce(
-        sum(hashtextextended(m.oid || encode(sha256(lo_get(m.oid)), 'hex'), 0)::numeric), 0)::text
-    FROM pg_largeobject_metadata m
+_OF_DATABASE = "the database: datcollversion"
+_PIECE_BYTES = 16 * 2**20
+# Piece by piece: one may have 4 TB, and no value more than 1 GB. What follows a whole piece is asked for.
+_LARGE_OBJECTS = f"""
+    WITH RECURSIVE pieces AS (
+        SELECT m.oid, 0::bigint AS at, length(p.piece) AS length, sha256(p.piece) AS sum
+        FROM pg_largeobject_metadata m,
+            LATERAL (SELECT lo_get(m.oid, 0, {_PIECE_BYTES}) AS piece OFFSET 0) p
+        UNION ALL
+        SELECT s.oid, s.at + {_PIECE_BYTES}, length(p.piece), sha256(p.piece)
+        FROM pieces s,
+            LATERAL (SELECT lo_get(s.oid, s.at + {_PIECE_BYTES}, {_PIECE_BYTES}) AS piece OFFSET 0) p
+        WHERE s.length = {_PIECE_BYTES})
+    SELECT count(*) FILTER (WHERE at = 0), coalesce(
+        sum(hashtextextended(oid || ' ' || at || ' ' || encode(sum, 'hex'), 0)::numeric), 0)::text
+    FROM pieces
 """
-# The version of a collation is of the operating system that sorted the indexes; that of an extension is of
-# the functions that are called.
+# The version of an extension is of the functions that are called. That of a collation is of the operating
+# system that sorted the indexes: a copy is sorted anew, so it has today's.
 _VERSIONS = f"""
     SELECT 'extension ' || e.extname AS thing, e.extversion AS version FROM pg_extension e
     UNION ALL SELECT format('collation %I.%I', n.nspname, c.collname), coalesce(c.collversion, '')
@@ -97,6 +109,15 @@ async def sequences(url: str, foreign: list[str]) -> dict[str, int]:
         return await _sequences(connection, foreign)
 
 
+def resorted(wanted: Contents, found: Contents) -> Iterator[str]:
+    """Each collation whose version the copy has anew, and what brings production there: no difference."""
+    for thing in sorted(wanted.versions.keys() & found.versions.keys()):
+        one, other = wanted.versions[thing], found.versions[thing]
+        if one != other and _is_collation(thing):
+            refresh = "DATABASE … REFRESH COLLATION" if thing == _OF_DATABASE else "COLLATION … REFRESH"
+            yield f"{thing} {_known(one)}, in a copy {_known(other)} (REINDEX, then ALTER {refresh} VERSION)"
+
+
 def differences(wanted: Contents, found: Contents, later: dict[str, int]) -> Iterator[tuple[str, str]]:
     """Each thing that is otherwise, and how; `later` is where the sequences stood after the dump."""
     for name in sorted(wanted.rows.keys() | found.rows.keys()):
@@ -110,10 +131,15 @@ def differences(wanted: Contents, found: Contents, later: dict[str, int]) -> Ite
             yield f"sequence {name}", f"it stood at {low} to {high}, and stands at {came}"
     if wanted.large_objects != found.large_objects:
         yield "large objects", f"{_words(wanted.large_objects)} before, {_words(found.large_objects)} after"
+    both = wanted.versions.keys() & found.versions.keys()
     for thing in sorted(wanted.versions.keys() | found.versions.keys()):
         one, other = wanted.versions.get(thing), found.versions.get(thing)
-        if one != other:
+        if one != other and not (thing in both and _is_collation(thing)):
             yield thing, f"{_known(one)} before, {_known(other)} after"
+
+
+def _is_collation(thing: str) -> bool:
+    return thing == _OF_DATABASE or thing.startswith("collation ")
 
 
 def _words(digest: RowDigest | None) -> str:

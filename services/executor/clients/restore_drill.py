@@ -7,7 +7,7 @@ otherwise, is said in findings, each with what would help; nothing of production
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,13 +15,15 @@ import asyncpg
 
 from services.executor.clients import printed
 from services.executor.clients.backup import Programs
-from services.executor.clients.contents import Contents, contents, differences, sequences
+from services.executor.clients.contents import Contents, contents, differences, resorted, sequences
 from services.executor.clients.postgres import quoted, session, words
 from services.executor.clients.restore_copy import CopyFailed, copy_into
 from services.executor.clients.restore_plan import CopyPlan, foreign_schemas, plan_copy
 from services.executor.clients.scratch_database import scratch_database
 from services.executor.clients.written_since import Beginning, beginning
+from services.executor.domain.sqlstates import verdict_of
 from shared.background import end
+from shared.clients.database_urls import place
 from shared.contracts.stages import Finding
 
 _DIFFERENCES_SHOWN = 20
@@ -60,11 +62,12 @@ class Backup:
 
     file: Path
     noted: Beginning
-    wanted: Contents
+    wanted: Contents | Finding | None
+    """None when nobody will compare; a finding says why it could not be summed up."""
     later: dict[str, int]
 
 
-async def backed_up(url: str, file: Path) -> Backup:
+async def backed_up(url: str, file: Path, *, to_compare: bool = True) -> Backup:
     """Dump the database to `file`, and sum up what is in it meanwhile, in the same snapshot.
 
     Raises Retry when it cannot be done now.
@@ -72,14 +75,32 @@ async def backed_up(url: str, file: Path) -> Backup:
     programs = await Programs.for_server(url)
     async with session(url) as connection:
         foreign = await foreign_schemas(connection)
+    if not to_compare:
+        async with beginning(url) as noted:
+            await programs.dump(url, file, noted.snapshot)
+        return Backup(file, noted, None, {})
+    # No snapshot holds sequences: what the dump has of them lies between what they say before and after it.
+    earlier = await sequences(url, foreign)
     async with beginning(url) as noted:
-        summing = asyncio.create_task(contents(url, foreign, noted.snapshot))
+        summing = asyncio.create_task(summed(url, foreign, noted.snapshot))
         try:
             await programs.dump(url, file, noted.snapshot, read_whole=False)
-            summed = await summing
+            wanted = await summing
         finally:
             await end(summing)
-    return Backup(file, noted, summed, await sequences(url, foreign))
+    if isinstance(wanted, Contents):
+        known = {name: earlier[name] for name in wanted.sequences if name in earlier}
+        wanted = replace(wanted, sequences=known)
+    return Backup(file, noted, wanted, await sequences(url, foreign))
+
+
+async def summed(url: str, foreign: list[str], snapshot: str | None = None) -> Contents | Finding:
+    """The contents; where the database refuses to be read in full, why, for who decides about the backup."""
+    try:
+        return await contents(url, foreign, snapshot)
+    except asyncpg.PostgresError as error:
+        detail = f"What is in {place(url)} could not be summed up, so nothing was compared: {words(error)}."
+        return _finding("backup", detail, verdict_of(error.sqlstate, "restore").cure)
 
 
 async def drill(url: str, backup: Backup) -> Drill:
@@ -87,6 +108,9 @@ async def drill(url: str, backup: Backup) -> Drill:
 
     Raises Retry when the server cannot be asked now.
     """
+    if not isinstance(backup.wanted, Contents):
+        assert backup.wanted is not None, "made to be compared"
+        return untried(backup.wanted)
     started = time.monotonic()
     programs = await Programs.for_server(url)
     async with session(url) as connection:
@@ -100,7 +124,8 @@ async def drill(url: str, backup: Backup) -> Drill:
         except asyncpg.PostgresError as error:
             found.append(await _no_scratch(url, error))
         else:
-            left_out, found = await _restored(url, scratch, programs, backup, plan, wanted)
+            work = _Work(url, programs, backup.file, plan)
+            left_out, found = await _restored(work, scratch, backup.wanted, backup.later, wanted)
     return Drill(
         findings=tuple(found),
         rows=backup.wanted.total,
@@ -110,6 +135,11 @@ async def drill(url: str, backup: Backup) -> Drill:
         fingerprint=await fingerprint(url, backup.file),
         duration_s=time.monotonic() - started,
     )
+
+
+def untried(why: Finding) -> Drill:
+    """One that proves nothing."""
+    return Drill((why,), rows=0, tables=0, things=0, left_out=(), fingerprint="", duration_s=0.0)
 
 
 async def fingerprint(url: str, file: Path) -> str:
@@ -137,34 +167,40 @@ def _outside(plan: CopyPlan) -> list[str]:
     return outside
 
 
+@dataclass(frozen=True)
+class _Work:
+    url: str
+    programs: Programs
+    file: Path
+    plan: CopyPlan
+
+
 async def _restored(
-    url: str,
-    scratch: str,
-    programs: Programs,
-    backup: Backup,
-    plan: CopyPlan,
-    wanted: dict[str, printed.Printed],
+    work: _Work, scratch: str, wanted: Contents, later: dict[str, int], prints: dict[str, printed.Printed]
 ) -> tuple[tuple[str, ...], list[Finding]]:
     """What was left out, and everything that did not come back."""
     try:
-        left_out = await copy_into(scratch, programs, backup.file, plan)
+        left_out = await copy_into(scratch, work.programs, work.file, work.plan)
     except CopyFailed as error:
         return (), [error.finding]
-    async with session(url) as connection:
+    async with session(work.url) as connection:
         foreign = [*await foreign_schemas(connection)]
-    again = backup.file.with_suffix(".again.sql")
-    summing = asyncio.create_task(contents(scratch, foreign))
+    again = work.file.with_suffix(".again.sql")
+    summing = asyncio.create_task(summed(scratch, foreign))
     try:
-        await programs.print_schema(scratch, again)
-        summed = await summing
+        await work.programs.print_schema(scratch, again)
+        came = await summing
     finally:
         await end(summing)
-    found = await asyncio.to_thread(printed.printed, again, _outside(plan))
+    if isinstance(came, Finding):
+        return left_out, [came]
+    found = await asyncio.to_thread(printed.printed, again, _outside(work.plan))
     missing = {f"extension {name.partition(' ')[0]}" for name in left_out}
     differing = [
-        *printed.other_prints(wanted, found),
-        *(each for each in differences(backup.wanted, summed, backup.later) if each[0] not in missing),
+        *printed.other_prints(prints, found),
+        *(each for each in differences(wanted, came, later) if each[0] not in missing),
     ]
+    left_out = (*left_out, *resorted(wanted, came))
     return left_out, [_differs(what, how) for what, how in differing[:_DIFFERENCES_SHOWN]]
 
 
