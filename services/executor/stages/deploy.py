@@ -43,6 +43,8 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
     """
     approved = require_approved(job, task)
     await _require_thawed(job, tools)
+    # One that is still under way was waited for long enough: an approver has accepted that.
+    await tools.trials.end(job.run_id)
     git = await tools.git(job)
     url = production_url(job, tools)
     commit = await merge_commit(git, job, task)
@@ -56,8 +58,9 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
         async with steps.reading("foretold to fail", f"{each}; it passed on staging with {copied}"):
             pass
     job.backup = await _backup(job, tools, url, steps, may_fail=accepted(approved))
-    # A dump may take long: ask once more, right before the first write.
+    # A dump may take long, and a trial longer: ask once more, right before the first write.
     await _require_thawed(job, tools)
+    await _require_unmoved(job, git, task, tools, commit, history)
     await _migrate(job, task, url, history, steps, contracting=False)
     await _push(job, git, task, commit, steps)
     async with LiveProduction(job, tools, git, commit) as production:
@@ -164,7 +167,7 @@ async def _backup(job: Job, tools: Tools, url: str, steps: Steps, *, may_fail: b
                 return earlier
     with temporary_folder(tools.folder, "backup") as folder:
         async with steps.reading("dump", "pg_dump --format=custom"):
-            backup = await backed_up(url, folder / "production.dump")
+            backup = await backed_up(url, folder / "production.dump", to_compare=not may_fail)
         if not may_fail:
             await _require_restorable(job, url, backup, steps)
         digest = await tools.content.put_file(backup.file)

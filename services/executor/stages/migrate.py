@@ -77,7 +77,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
         steps += [tried] if tried is not None else []
     async with job.journal.effect("activate-staging", commit):
         address = await staging.activate(job, tools, git, commit)
-    await tools.trials.begin(job.run_id, production_url(job, tools), tools.folder)
+    await tools.trials.begin(job, production_url(job, tools), tools.folder)
     return MigrateFacts(
         commit=commit,
         tree=await git.tree(commit),

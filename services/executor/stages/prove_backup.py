@@ -6,16 +6,18 @@
 import json
 from collections.abc import Collection, Sequence
 
-from services.executor.clients.restore_drill import Drill
+from services.executor.clients.restore_drill import Drill, untried
 from services.executor.stages.staging import production_url
 from services.executor.stages.tools import Tools
 from shared.contracts.candidates import ApprovedCandidate
 from shared.contracts.facts import CheckResult, ChecksFacts
+from shared.contracts.stages import Finding
 from shared.contracts.tasks import ProveBackupTask
 from shared.jobs.job import Effect, Job
 
 STAGE, CHECK = "prove-backup", "backup"
 _PROVEN = "backup-proven"
+_OF_DEADLINE = 0.9
 _MEANING = (
     "Whoever signs this off accepts that `run roll-back --restore-backup` may fail. Ways down that are"
     " statements do not need it. Or follow the cures, and `upgradepath run continue` tries another backup."
@@ -24,7 +26,10 @@ _MEANING = (
 
 async def run(job: Job, task: ProveBackupTask, tools: Tools) -> ChecksFacts:
     """Passed, or what an approver has to accept, before production is approved to be written."""
-    tried = await tools.trials.result(job.run_id, production_url(job, tools), tools.folder)
+    within_s = job.deadline_s * _OF_DEADLINE
+    tried = await tools.trials.result(job, production_url(job, tools), tools.folder, within_s)
+    if tried is None:
+        tried = untried(_late(within_s))
     if not tried.findings:
         async with job.journal.effect(_PROVEN, json.dumps([tried.fingerprint, tried.words()])):
             pass
@@ -51,6 +56,15 @@ def accepted(approved: ApprovedCandidate) -> bool:
     """An approver has accepted that the backup may not come back."""
     checks: Collection[tuple[str, str, str]] = approved.candidate.checks
     return (STAGE, CHECK, "needs-sign-off") in checks
+
+
+def _late(within_s: float) -> Finding:
+    return Finding(
+        kind="data-loss",
+        subject="backup",
+        detail=f"It could not be tried in time: after {within_s:g} s the trial waits, or is at work.",
+        cure="`upgradepath run continue` waits for it again; it goes on meanwhile",
+    )
 
 
 def _said(tried: Drill) -> str:
