@@ -2,8 +2,9 @@
 
 import asyncio
 import resource
+import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from shared.isolation.child import Call, DeadlineExceeded, Finished, run_child
@@ -12,6 +13,17 @@ from shared.isolation.limits import Limits
 from shared.isolation.network import Destination
 
 __all__ = ["DeadlineExceeded", "Finished", "run", "run_trusted"]
+
+_OPTIONS = {
+    resource.RLIMIT_CPU: "cpu",
+    resource.RLIMIT_AS: "as",
+    resource.RLIMIT_FSIZE: "fsize",
+    resource.RLIMIT_NPROC: "nproc",
+    resource.RLIMIT_NOFILE: "nofile",
+    resource.RLIMIT_CORE: "core",
+    resource.RLIMIT_MEMLOCK: "memlock",
+    resource.RLIMIT_MSGQUEUE: "msgqueue",
+}
 
 
 async def run(
@@ -59,15 +71,29 @@ async def run_trusted(
     rest is as with `run`.
     """
 
-    def started(pid: int) -> None:
-        # It may have ended already.
-        with suppress(ProcessLookupError):
-            for kind, most, _ in () if limits is None else limits.rlimits():
-                hard = resource.getrlimit(kind)[1]
-                most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-                resource.prlimit(pid, kind, (most, most))
-
+    held = () if limits is None else _held_to(limits)
     call = Call(
-        *(tuple(argv), cwd, environment, deadline_s, stdin, output_bytes_max, separate, printed_bytes_max)
+        *(tuple(argv), cwd, environment, deadline_s, stdin, output_bytes_max, separate, printed_bytes_max),
+        behind=(*held, *argv) if held else (),
     )
-    return await run_child(call, started=started)
+    return await run_child(call)
+
+
+def _held_to(limits: Limits) -> tuple[str, ...]:
+    """The words of the program that sets the limits and becomes what follows, so no child comes before."""
+    words = [_prlimit()]
+    for kind, soft, most in limits.rlimits():
+        hard = resource.getrlimit(kind)[1]
+        if hard != resource.RLIM_INFINITY:
+            soft, most = min(soft, hard), min(most, hard)
+        words.append(f"--{_OPTIONS[kind]}={soft}:{most}")
+    return (*words, "--")
+
+
+@cache
+def _prlimit() -> str:
+    """A hook between fork and exec is not safe beside threads, so a program of util-linux does it."""
+    found = shutil.which("prlimit")
+    if found is None:
+        raise RuntimeError("prlimit is not on the PATH, so that Git cannot be limited: install util-linux")
+    return found

@@ -8,7 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shared import background
 from shared.clients.processes import DeadlineExceeded, run_trusted
+from shared.isolation.limits import Limits
 
 CLEAN = {"PATH": "/usr/bin:/bin", "ONLY": "this"}
 
@@ -117,6 +119,22 @@ async def test_cancelling_kills_the_group(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await until(gone(said.read_text()))
+
+
+async def test_a_grandchild_is_limited_however_busy_we_are(tmp_path: Path) -> None:
+    """Git starts what fetches at once: limits that come after its start come too late for that one."""
+
+    async def busy() -> None:
+        while True:
+            sum(range(200_000))
+            await asyncio.sleep(0)
+
+    limits, task = Limits(memory_mib=512, cpu_s=60), asyncio.create_task(busy())
+    argv = ["git", "-c", "alias.x=!ulimit -v; ulimit -t; ulimit -Ht", "x"]
+    for _ in range(4):
+        finished = await run_trusted(argv, cwd=tmp_path, environment=CLEAN, deadline_s=20, limits=limits)
+        assert finished.output.split() == [str(512 << 10), "60", "65"]
+    await background.end(task)
 
 
 async def test_a_program_that_is_not_there_is_a_verdict_and_a_missing_folder_an_error(tmp_path: Path) -> None:
