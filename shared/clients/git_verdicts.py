@@ -26,8 +26,17 @@ class GitVerdict:
 
 
 def _verdict(name: str, cure: str, *said: str, passes: bool = False, ours: bool = False) -> GitVerdict:
-    return GitVerdict(name, re.compile("|".join(said), re.IGNORECASE), cure, passes, ours)
+    return GitVerdict(name, re.compile("|".join(said), re.IGNORECASE | re.MULTILINE), cure, passes, ours)
 
+
+# The address of a repository is anybody's words, and none of Git's.
+_ADDRESS = re.compile(r"\b(?:https?|ssh|git|file)://\S+", re.IGNORECASE)
+_UNREACHABLE = (
+    "unreachable",
+    "see whether the repository's host is up and the worker may reach it, then retry the stage",
+)
+_DAMAGED = ("damaged", "run git fsck at the repository and mend what it names, then retry the stage")
+_RACE = ("not fast-forward", "somebody pushed meanwhile: retry the stage")
 
 # Of the remote's own lines first: the same words without them are of the worker.
 VERDICTS: tuple[GitVerdict, ...] = (
@@ -36,6 +45,13 @@ VERDICTS: tuple[GitVerdict, ...] = (
         "make room at the repository's host, or raise the quota, then retry the stage",
         r"remote: .*(no space left|disk quota|quota exceeded)",
     ),
+    _verdict(
+        *_DAMAGED,
+        "(object|pack(file)?) .*is corrupt|object file .* is empty|inflate: |unable to unpack .* header",
+        "bad object|missing (blob|tree|commit)|upload-pack: not our ref",
+    ),
+    # What a hook prints of its own troubles is a hook's.
+    _verdict(*_UNREACHABLE, r"^(?!remote:).*(could(n't| not) resolve|timed? ?out)", passes=True),
     _verdict(
         "pack too large",
         "raise the host's limit of a push, or take the large files out of the release or into LFS",
@@ -69,14 +85,18 @@ VERDICTS: tuple[GitVerdict, ...] = (
         "shallow update not allowed|shallow file has changed",
     ),
     _verdict(
+        *_RACE,
+        r"cannot lock ref .*(is at \w+ but expected|reference already exists|\.lock': File exists)",
+        passes=True,
+    ),
+    _verdict(
         "ref name conflict",
         "delete or rename the branch whose name is in the way, then retry the stage",
         "cannot lock ref|directory file conflict|refname conflict",
         "unable to resolve reference|failed to update ref",
     ),
     _verdict(
-        "not fast-forward",
-        "somebody pushed meanwhile: retry the stage",
+        *_RACE,
         r"non-fast-forward|fetch first|stale info|\[rejected\]",
         passes=True,
     ),
@@ -109,24 +129,24 @@ VERDICTS: tuple[GitVerdict, ...] = (
     _verdict(
         "submodule",
         "make the submodule's commit reachable, or take it out of the branch",
-        "submodule",
+        r"(?<![/\w.-])submodules? ('|paths?\b|fetch\b)",
     ),
     _verdict(
         "unsafe owner",
         "let the repository's folder belong to the worker's user",
         "dubious ownership",
     ),
+    # A pack that was cut off on its way looks like a damaged one.
+    _verdict(*_UNREACHABLE, "early EOF|hung up|RPC failed|connection reset", passes=True),
     _verdict(
-        "damaged",
-        "run git fsck at the repository and mend what it names, then retry the stage",
-        "bad object|corrupt|missing (blob|tree|commit)|did not send all necessary objects",
-        "unpack failed|unpacker error|inflate|index-pack failed|upload-pack: not our ref|unable to read",
+        *_DAMAGED,
+        "did not send all necessary objects|unable to read|unpack failed",
+        "unpacker error|inflate|corrupt|index-pack failed",
     ),
     _verdict(
-        "unreachable",
-        "see whether the repository's host is up and the worker may reach it, then retry the stage",
-        "could(n't| not) (resolve|connect)|failed to connect|name or service not known|no route",
-        "timed? ?out|connection (refused|reset|closed)|early EOF|hung up|RPC failed",
+        *_UNREACHABLE,
+        "could(n't| not) connect|failed to connect|name or service not known|no route",
+        "connection (refused|closed)",
         r"returned error: (5\d\d|429)|HTTP (5\d\d|429)|network is unreachable|unable to access",
         passes=True,
     ),
@@ -138,7 +158,8 @@ UNKNOWN = _verdict(
 
 def verdict_of(words: str) -> GitVerdict:
     """The first that its words speak of."""
-    return next((each for each in VERDICTS if each.said.search(words)), UNKNOWN)
+    said = _ADDRESS.sub("URL", words)
+    return next((each for each in VERDICTS if each.said.search(said)), UNKNOWN)
 
 
 def answer(reason: str, words: str) -> Failure | Retry:
