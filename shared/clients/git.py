@@ -9,9 +9,8 @@ from typing import Self
 from shared.clients.git_access import Access, PersonsAccess
 from shared.clients.git_attributes import as_committed
 from shared.clients.git_checkout import Lacking, export, lacking
-from shared.clients.git_clones import clone_lock, make_clone, within_quota
+from shared.clients.git_clones import clone_lock, fill_clone
 from shared.clients.git_command import REMOTE_DEADLINE_S, failed, git
-from shared.clients.git_limits import RepositoryRefused
 from shared.clients.git_merge import Labels, Merge, merge_commits, merge_trees
 from shared.clients.git_merge_ends import without_disputed_ends
 from shared.clients.git_objects import IDENTITY, NO_TREE, Listing, Objects
@@ -65,15 +64,8 @@ class Git:
         options = ("--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         arguments = ("fetch", *options, self.remote, *_FETCHED)
         async with self._fetching, around("git-fetch"):
-            grown = await make_clone(self.folder)
-            try:
-                await within_quota(self.folder, self._at_remote(*arguments))
-            except RepositoryRefused:
-                if not grown:
-                    raise
-                # What years have left there is not the repository's fault.
-                await make_clone(self.folder)
-                await within_quota(self.folder, self._at_remote(*arguments))
+            if await fill_clone(self.folder, lambda: self._at_remote(*arguments)):
+                self._there.clear()
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -104,7 +96,7 @@ class Git:
             seen = await git(self.folder, "cat-file", "-e", f"{name}^{{object}}", accept=(0, 1, 128))
             if seen.exit_code != 0:
                 return False
-            # Nothing sweeps away what is there.
+            # Nothing sweeps away what is there, but for a clone that is made anew.
             self._there.add(name)
         return True
 

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from shared import background
 from shared.clients.git_command import git
 from shared.clients.git_limits import GitLimits, RepositoryRefused, git_limits, require_quota, usage_of
+from shared.clients.git_renewal import CloneUnusable, is_suspected, was_filled, was_made
 from shared.isolation.leftovers import remove_tree
 
 log = logging.getLogger(__name__)
@@ -37,12 +38,34 @@ def clone_lock(folder: Path) -> asyncio.Lock:
 
 
 async def make_clone(folder: Path) -> bool:
-    """Make an empty clone unless there is one; whether there was."""
+    """Make an empty clone unless there is one of use; whether there was."""
+    if is_suspected(folder):
+        await _discard(folder)
     there = _is_there(folder)
     if not there:
         await git(folder, "init", "--quiet", "--bare", "--initial-branch=none")
+        was_made(folder)
     os.utime(folder)
     return there
+
+
+async def fill_clone(folder: Path, fetching: Callable[[], Coroutine[Any, Any, Any]]) -> bool:
+    """Fetch into the clone, which is made if need be; whether it was made of nothing. Its lock is held.
+
+    What years, a killed fetch or a power cut have left there is not the repository's fault: such a clone is
+    removed, and all is fetched once more. Raises as `within_quota` does.
+    """
+    grown = await make_clone(folder)
+    try:
+        await within_quota(folder, fetching())
+    except (RepositoryRefused, CloneUnusable):
+        if not grown:
+            raise
+        grown = await make_clone(folder)
+        await within_quota(folder, fetching())
+    finally:
+        was_filled(folder)
+    return not grown
 
 
 async def within_quota(folder: Path, fetching: Coroutine[Any, Any, T]) -> T:
@@ -109,14 +132,21 @@ async def sweep_clones(folder: Path, limits: GitLimits) -> list[str]:
             continue
         if clone.absolute() in _locks:
             continue
-        # Out of sight in one step: who opens it from now on makes a new one.
-        gone = clone.with_name(f"{_GONE}{secrets.token_hex(6)}")
-        with contextlib.suppress(FileNotFoundError):
-            clone.rename(gone)
+        if await _discard(clone):
             total -= sizes[clone]
             removed.append(clone.name)
-            await asyncio.to_thread(remove_tree, gone)
     return removed
+
+
+async def _discard(clone: Path) -> bool:
+    """Remove a clone; whether it was there."""
+    # Out of sight in one step: who opens it from now on makes a new one.
+    gone = clone.with_name(f"{_GONE}{secrets.token_hex(6)}")
+    with contextlib.suppress(FileNotFoundError):
+        await asyncio.to_thread(clone.rename, gone)
+        await asyncio.to_thread(remove_tree, gone)
+        return True
+    return False
 
 
 def _is_there(folder: Path) -> bool:

@@ -4,7 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from shared.clients.git_limits import fault_of, git_limits
+from shared.clients.git_limits import RepositoryBroken, fault_of, git_limits
+from shared.clients.git_renewal import CloneUnusable, own_fault, suspect
 from shared.clients.git_verdicts import answer
 from shared.clients.processes import DeadlineExceeded, Finished, run_trusted
 from shared.clients.secrets import without_passwords
@@ -50,6 +51,8 @@ _SETTINGS = (
     "protocol.file.allow=always",
     # Objects that only a Run's worker knows of would be swept away under it.
     "gc.auto=0",
+    # A power cut leaves empty what was not brought to the disk, and no fetch brings it again.
+    "core.fsync=objects,derived-metadata",
     # What is mapped counts as memory, and what is large goes through in pieces.
     "core.packedGitWindowSize=32m",
     "core.packedGitLimit=256m",
@@ -77,7 +80,7 @@ async def git(
 
     Raises `Failure` when the repository is more than `git_limits` takes, or is broken, and when the remote
     refuses what only its keeper can allow; `Retry`, with Git's words, for another exit code that is not in
-    `accept` and for a deadline.
+    `accept` and for a deadline; `CloneUnusable` where files of the clone itself are damaged.
     """
     limits = git_limits()
     environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ} | _OURS
@@ -101,9 +104,17 @@ async def git(
     except DeadlineExceeded as exceeded:
         late = f"git {arguments[0]} did not end within {exceeded.deadline_s:g} s"
         raise (answer(late, "timed out") if arguments[0] in _REMOTE else Retry(late)) from None
+    # Git says so also where it goes on and takes an object for missing.
+    if finished.exit_code != 0 or arguments[0] not in _REMOTE:
+        own = own_fault(folder, arguments[0], finished.stderr.decode(errors="replace"))
+        if own is not None:
+            raise own
     if finished.exit_code in accept and finished.exceeded is None:
         return finished
-    raise fault_of(arguments[0], finished, limits) or failed(arguments[0], finished)
+    fault = fault_of(arguments[0], finished, limits)
+    if isinstance(fault, RepositoryBroken) and arguments[0] not in _REMOTE and suspect(folder):
+        raise CloneUnusable(str(fault), *fault.outcome.findings)
+    raise fault or failed(arguments[0], finished)
 
 
 def failed(command: str, finished: Finished) -> Failure | Retry:

@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from shared.isolation.limits import Limits, size
 
 _MIB = 1 << 20
 _PART_BYTES_MAX, _PATH_BYTES_MAX = 255, 1024
+_DEPTH_MAX = 100
 # Many programs of one user run beside us, and Git's threads are counted with them.
 _PROCESSES = 1 << 20
 _OPEN_FILES = 1024
@@ -119,10 +120,18 @@ class RepositoryRefused(Failure):
     """The verdict on what a repository is, and not on who asks it: its clone is of no use."""
 
 
+class RepositoryBroken(RepositoryRefused):
+    """The verdict on what Git cannot read."""
+
+
 def too_much(detail: str, cure: str = _SMALLER) -> RepositoryRefused:
     """The verdict on a repository of which this worker takes no more."""
+    return _refused(RepositoryRefused, detail, cure)
+
+
+def _refused(kind: type[RepositoryRefused], detail: str, cure: str) -> RepositoryRefused:
     finding = Finding(kind="environment", subject="repository", detail=detail, cure=cure)
-    return RepositoryRefused(f"the Project's repository cannot be used here: {detail}", finding)
+    return kind(f"the Project's repository cannot be used here: {detail}", finding)
 
 
 def require_quota(usage: Usage, limits: GitLimits) -> None:
@@ -141,14 +150,29 @@ def require_checkout(listed: bytes, limits: GitLimits) -> None:
         count += 1
         length = about.split()[3]
         total += int(length) if length.isdigit() else 0
-        longest = max(map(len, path.split(b"/")))
-        if len(path) > _PATH_BYTES_MAX or longest > _PART_BYTES_MAX:
-            raise too_much(f"the path {path[:100]!a}… is longer than file systems take", _OUT)
+        _require_short(path)
     if count > limits.checkout_files:
         raise too_much(f"a commit has {count} files, and at most {limits.checkout_files} are written out")
     if total > limits.checkout_mib * _MIB:
         most = size(limits.checkout_mib * _MIB)
         raise too_much(f"a commit's files have {size(total)}, and at most {most} are written out")
+
+
+def require_paths(paths: Iterable[str]) -> None:
+    """Raise `Failure` for a path that no folder of ours takes: too long, too deep, or below a file."""
+    files = set(paths)
+    for path in files:
+        _require_short(path.encode(errors="surrogateescape"))
+        parts = path.split("/")
+        if len(parts) > _DEPTH_MAX:
+            raise too_much(f"the path {path[:100]!a}… has more than {_DEPTH_MAX} folders in each other", _OUT)
+        if not files.isdisjoint("/".join(parts[:number]) for number in range(1, len(parts))):
+            raise too_much(f"the path {path[:100]!a} lies below a file", _OUT)
+
+
+def _require_short(path: bytes) -> None:
+    if len(path) > _PATH_BYTES_MAX or max(map(len, path.split(b"/"))) > _PART_BYTES_MAX:
+        raise too_much(f"the path {path[:100]!a}… is longer than file systems take", _OUT)
 
 
 def fault_of(command: str, finished: Finished, limits: GitLimits) -> RepositoryRefused | None:
@@ -171,5 +195,6 @@ def fault_of(command: str, finished: Finished, limits: GitLimits) -> RepositoryR
         return None
     if command in _WRITERS or _BROKEN.search(words):
         said = words.strip().splitlines()
-        return too_much(f"git {command} does not take what lies in it: {said[-1] if said else code}", _OUT)
+        detail = f"git {command} does not take what lies in it: {said[-1] if said else code}"
+        return _refused(RepositoryBroken, detail, _OUT)
     return None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from shared.clients.git_command import git
+from shared.clients.git_renewal import suspect
 from shared.clients.git_values import Entry
 from shared.contracts.values import Commit
 from shared.errors import Retry
@@ -161,6 +162,8 @@ class Objects:
             end = answer.index(b"\n", at)
             words = answer[at:end].split(b" ")
             if words[-1] == b"missing":
+                # No fetch brings again what a clone had and lost.
+                suspect(self.folder)
                 raise Retry(f"git has no object {name}")
             size = int(words[2])
             found[name] = (words[1].decode(), answer[end + 1 : end + 1 + size])

@@ -14,6 +14,7 @@ import pytest
 
 from shared.clients.git import Git
 from shared.clients.git_command import git
+from shared.clients.git_renewal import own_fault
 from shared.clients.git_verdicts import UNKNOWN, VERDICTS, answer, verdict_of
 from shared.errors import Failure, Retry
 from tests.support.scopes import LOCAL
@@ -45,6 +46,15 @@ ALSO = {
     "fatal: the remote end hung up unexpectedly": "unreachable",
     "error: RPC failed; HTTP 502 curl 22": "unreachable",
     "fatal: unable to access 'https://ssl.example/': Failed to connect to port 443": "unreachable",
+    "fatal: unable to access 'https://h/': SSL connection timeout": "unreachable",
+    "fatal: unable to access 'https://h/r/submodule-demo.git/': Could not resolve host: h": "unreachable",
+    "fatal: unable to access 'https://h/corrupt-publickey.git/': Failed to connect to h": "unreachable",
+    "ssh: Could not resolve hostname submodule: Name or service not known": "unreachable",
+    "fatal: the remote end hung up unexpectedly\nfatal: early EOF\nfatal: index-pack failed": "unreachable",
+    "error: RPC failed; HTTP 403 curl 22\nfatal: the remote end hung up unexpectedly": "denied",
+    "remote: fatal: loose object 1 is corrupt\nfatal: early EOF\nfatal: index-pack failed": "damaged",
+    "remote: timed out\n! [remote rejected] main -> main (pre-receive hook declined)": "hook declined",
+    "! [remote rejected] m -> m (cannot lock ref 'm': is at 1a but expected 2b)": "not fast-forward",
 }
 
 
@@ -122,6 +132,36 @@ async def test_real_refusals_of_a_push_and_a_fetch(remote: Path, tmp_path: Path)
     with pytest.raises((Failure, Retry)) as broken:
         await Git.open(str(remote), tmp_path / "another.git", LOCAL)
     assert await said(broken.value) == "damaged"
+
+
+async def test_what_breaks_in_our_own_clone_heals_and_blames_nobody(remote: Path, tmp_path: Path) -> None:
+    """A killed fetch's locks, and an object that a power cut left empty."""
+    clone = tmp_path / "clone.git"
+    for number, lock in enumerate(("refs/remotes/origin/main.lock", "packed-refs.lock", "shallow.lock")):
+        opened = await Git.open(str(remote), clone, LOCAL)
+        head = await opened.head("main")
+        assert head is not None
+        new = await opened.commit(await opened.tree(head), [head], f"{number}", when=number)
+        await opened.push([("refs/heads/old", head, None)])
+        await opened.fetch()
+        await opened.push([("refs/heads/main", new, head), ("refs/heads/old", None, head)])
+        await git(clone, "pack-refs", "--all")
+        (clone / lock).parent.mkdir(parents=True, exist_ok=True)
+        (clone / lock).touch()
+        opened = await Git.open(str(remote), clone, LOCAL)
+        fetched = await git(clone, "for-each-ref", "--format=%(objectname) %(refname)", "refs/remotes")
+        assert fetched.stdout.decode() == f"{new} refs/remotes/origin/main\n", lock
+    [entry] = (await opened.paths(new)).values()
+    file = clone / "objects" / entry.blob[:2] / entry.blob[2:]
+    file.chmod(0o644)
+    file.write_bytes(b"")
+    with pytest.raises(Retry, match="own clone") as caught:
+        await opened.blobs([entry.blob])
+    assert caught.value.findings == ()
+    opened = await Git.open(str(remote), clone, LOCAL)
+    assert await opened.blobs([entry.blob]) == {entry.blob: b"a\n"}
+    for words in (f"remote: error: object file {clone}/objects/ab/cd is empty", "remote: reference broken"):
+        assert own_fault(clone, "fetch", words) is None, "a host prints what it likes"
 
 
 class _Refuses(http.server.BaseHTTPRequestHandler):
