@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from shared.clients.git_command import git
+from shared.clients.git_limits import require_paths
 from shared.clients.git_objects import Listing, Objects
 
 _FILE = ".gitattributes"
@@ -34,7 +35,10 @@ def attribute_files(listing: Listing) -> dict[str, str]:
 
 @asynccontextmanager
 async def attributes_of(objects: Objects, tree: str) -> AsyncIterator[Path | None]:
-    """A folder with the tree's `.gitattributes` for the time of a command; none if it has none."""
+    """A folder with the tree's `.gitattributes` for the time of a command; none if it has none.
+
+    Raises `Failure` for paths that no folder takes.
+    """
     files = await _contents(objects, tree)
     if not files:
         yield None
@@ -47,7 +51,8 @@ async def attributes_of(objects: Objects, tree: str) -> AsyncIterator[Path | Non
 async def as_committed(objects: Objects, tree: str, files: Mapping[str, bytes]) -> dict[str, str]:
     """Blobs of files as `git add` would make them in a checkout of `tree`: line ends, encoding, `$Id$`.
 
-    No filter is run. Raises `Unconvertible` for a file that is not in the encoding that is named.
+    No filter is run. Raises `Unconvertible` for a file that is not in the encoding that is named, `Failure`
+    for paths that no folder takes.
     """
     attributes = await _contents(objects, tree)
     if not any(_CONVERTS.search(data) for data in attributes.values()):
@@ -99,6 +104,7 @@ async def _contents(objects: Objects, tree: str) -> dict[str, bytes]:
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    require_paths(files)
     for path, data in files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)

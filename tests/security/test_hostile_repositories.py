@@ -82,6 +82,18 @@ async def test_a_hostile_repository_is_its_projects_own_verdict(name: str, tmp_p
     assert "stolen-by-a-repository" not in os.listdir("/tmp")
 
 
+@pytest.mark.parametrize("folders", ["d" * 300, "/".join("d" * 150)])
+async def test_attributes_that_no_folder_takes_are_their_projects_verdict(
+    folders: str, tmp_path: Path
+) -> None:
+    remote = Remote(tmp_path / "theirs")
+    remote.main(remote.files({"x": b"x"}))
+    git = await Git.open(str(remote.folder), tmp_path / "clone", LOCAL)
+    tree = await git.tree_with(None, {f"{folders}/.gitattributes": b"* text\n"})
+    with pytest.raises(Failure, match=r"file systems take|folders in each other"):
+        await git.as_committed(tree, {"a": b"a"})
+
+
 async def test_a_clone_that_has_grown_over_years_is_made_anew(tmp_path: Path) -> None:
     """What fetches left behind is not the repository's fault."""
     remote = Remote(tmp_path / "theirs")
