@@ -24,6 +24,15 @@ _HARMLESS = {
     *("lang", "timezone", "tz", "version", "mode", "level", "unit", "format", "mime", "algorithm", "slug"),
 }
 _SECRET = {"password", "secret", "token", "hash", "key", "salt", "signature", "ssn", "iban", "card", "otp"}
+# Papers that name one person, whatever the number looks like.
+_PAPERS = {
+    *("tax", "tin", "itin", "vat", "nif", "nie", "dni", "nin", "nino", "bsn", "cpf", "curp", "rfc", "pesel"),
+    *("social", "insurance", "aadhaar", "visa", "bic", "dob", "birth", "birthday", "birthdate"),
+}
+_PAPERS_BEGIN = (
+    *("passport", "national", "licen", "driving", "driver", "citizen"),
+    *("taxid", "taxn", "socialsec", "iban"),
+)
 _SAMPLED_MIN = 20
 _FEW_VALUES = 12
 
@@ -37,6 +46,8 @@ class Sample:
     like_email: int = 0
     like_phone: int = 0
     like_id: int = 0
+    like_key: int = 0
+    """`like_id` counts what only a program makes up, `like_key` what may be a key: digits, no spaces."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +78,10 @@ def propose(
 ) -> list[Proposal]:
     """A proposal for each column. What refers to another column gets that one's rule, so that joins hold.
 
-    `rules` are those that stand already.
+    A column without a sample was not counted, and one without rows has an empty sample. `rules` are those
+    that stand already.
     """
-    chosen = {each.column.key: _choose(each, samples.get(each.column.key, Sample())) for each in columns}
+    chosen = {each.column.key: _choose(each, samples.get(each.column.key)) for each in columns}
     # A chain of references has as many links as there are columns at the most.
     for _ in columns:
         changed = False
@@ -87,7 +99,7 @@ def propose(
     return [Proposal(each.model, each.field, *chosen[each.column.key]) for each in columns]
 
 
-def _choose(open_column: OpenColumn, sample: Sample) -> tuple[MaskRule, str]:
+def _choose(open_column: OpenColumn, sample: Sample | None) -> tuple[MaskRule, str]:
     takes = fitting(open_column.column)
     for rule, why in _wishes(open_column, sample):
         if rule in takes:
@@ -97,27 +109,37 @@ def _choose(open_column: OpenColumn, sample: Sample) -> tuple[MaskRule, str]:
     return "keep", f"nothing else fits {open_column.column.type}: mind what it holds"
 
 
-def _wishes(open_column: OpenColumn, sample: Sample) -> list[tuple[MaskRule, str]]:
+def _wishes(open_column: OpenColumn, sample: Sample | None) -> list[tuple[MaskRule, str]]:
     """The best first."""
     column = open_column.column
     words = {word.lower() for word in _WORD.findall(f"{open_column.field} {column.column}")}
-    enough = sample.values >= _SAMPLED_MIN
     if column.kind in JSON_KINDS:
         return [("json", "a document")]
-    if sample.like_email * 2 > sample.values:
+    if sample is not None and sample.like_email * 2 > sample.values:
         return [("email", _seen(sample.like_email, sample, "like addresses of mail")), ("hash", "")]
     if words & _SECRET:
         return [("hash", "its name speaks of a secret")]
+    if words & _PAPERS or any(word.startswith(_PAPERS_BEGIN) for word in words):
+        return [("hash", "its name speaks of a person's papers")]
     if words & _MAIL:
         return [("email", "its name"), ("hash", "its name")]
     if words & _PHONE:
         return [("phone", "its name"), ("hash", "its name")]
     if _names_a_person(words):
         return [("name", "its name"), ("hash", "its name")]
+    if sample is None:
+        return [("hash", "its rows could not be counted")]
+    return _by_sample(open_column, words, sample)
+
+
+def _by_sample(open_column: OpenColumn, words: set[str], sample: Sample) -> list[tuple[MaskRule, str]]:
+    """By what its rows look like, where the name says nothing plain."""
+    enough = sample.values >= _SAMPLED_MIN
     if enough and sample.like_phone * 10 > sample.values * 9 and not words & _HARMLESS:
         return [("phone", _seen(sample.like_phone, sample, "like telephone numbers")), ("hash", "")]
-    is_id = open_column.is_id or "id" in words
-    if is_id and (not sample.values or sample.like_id * 10 > sample.values * 9):
+    if open_column.is_id and (not sample.values or sample.like_key * 10 > sample.values * 9):
+        return [("keep", "the key, a made-up id")]
+    if "id" in words and sample.values and sample.like_id * 10 > sample.values * 9:
         return [("keep", "a made-up id")]
     if words & _HARMLESS and not sample.values:
         return [("keep", "its name; it has no rows to look at")]

@@ -16,8 +16,14 @@ _ROWS = 1000
 _WITHIN_S = 10.0
 _EMAIL = r"^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:]]+$"
 _PHONE = r"^\+?[0-9][0-9 ()./-]{6,18}$"
-# What a program makes up: a UUID, a cuid, a ULID, a nanoid.
-_ID = r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[a-z]+_)?[A-Za-z0-9_-]*[0-9][A-Za-z0-9_-]*$"
+# What only a program makes up: a UUID, a cuid, a ULID, hexadecimal digits, a word before a long random one.
+# Digits alone are of a bank or an office.
+MADE_UP = (
+    r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|c[a-z0-9]{24,}|[0-7](?=[0-9]*[A-Z])[0-9A-HJKMNP-TV-Z]{25}"
+    r"|(?=[0-9]*[a-f])([0-9a-f]{24}|[0-9a-f]{32})|[a-z]+_[A-Za-z0-9]{14,})$"
+)
+_KEY = r"^[A-Za-z0-9_-]*[0-9][A-Za-z0-9_-]*$"
+_LIKE = (_EMAIL, _PHONE, MADE_UP, _KEY)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ async def _counted(
     counts: list[str] = []
     for each in columns:
         name = f"{quoted(each.column.column)}::text"
-        matching = (f"count(*) FILTER (WHERE {name} ~ '{like}')" for like in (_EMAIL, _PHONE, _ID))
+        matching = (f"count(*) FILTER (WHERE {name} ~ '{like}')" for like in _LIKE)
         counts += [f"count({name})", f"count(DISTINCT {name})", *matching]
     chosen = ", ".join(quoted(each.column.column) for each in columns)
     query = f"SELECT {', '.join(counts)} FROM (SELECT {chosen} FROM {quoted(*table)} LIMIT {_ROWS}) s"
@@ -80,6 +86,11 @@ async def _counted(
         async with source.transaction():
             row = tuple(await source.fetchrow(query))
     except asyncpg.PostgresError:
-        # A role that may not read the table, or one that is too slow: names and types are left.
+        # A role that may not read the table, or one that is too slow: not counted, which is not empty.
         return {}
-    return {each.column.key: Sample(*row[place * 5 : place * 5 + 5]) for place, each in enumerate(columns)}
+    each_has = 2 + len(_LIKE)
+    starts = range(0, len(row), each_has)
+    return {
+        each.column.key: Sample(*row[start : start + each_has])
+        for each, start in zip(columns, starts, strict=True)
+    }

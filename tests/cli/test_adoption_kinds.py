@@ -1,5 +1,6 @@
 """Adoption of repositories as they are found: each kind of history, folder and layout by itself."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import pytest
 
 from cli.adoption.bases import candidates, certain, elsewhere
 from cli.adoption.history import find_migrations
+from cli.adoption.masks import OpenColumn, Sample, propose
 from cli.adoption.place import Place, find_place
+from cli.adoption.samples import MADE_UP
 from cli.adoption.systems import by_system, installed
+from services.executor.clients.mask_rules import Column
 from shared.contracts.projects import PrismaPaths
 from shared.contracts.releases import Release
 from shared.errors import Reject
@@ -41,6 +45,51 @@ def where(packages: list[Package], folders: dict[str, str]) -> dict[str, str | N
         found |= {f"{system}/{each.migration.name}": each.migration.folder for each in history.found}
         found |= {f"{system}/{each.name}": None for each in history.missing}
     return found
+
+
+# --- proposed mask rules ------------------------------------------------------------------------
+
+
+def proposed(name: str, sample: Sample | None, *, is_id: bool = False) -> str:
+    column = Column(
+        *("public", "Person", name, True, "text", False, False, False, "text", "S", False, 0),
+    )
+    samples = {} if sample is None else {column.key: sample}
+    [found] = propose([OpenColumn("Person", name, column, is_id)], samples, [], {})
+    return found.rule
+
+
+@pytest.mark.parametrize("name", ["taxId", "nationalId", "passport_id", "drivingLicenceId", "taxid", "iban"])
+def test_a_persons_papers_are_no_made_up_id(name: str) -> None:
+    seen = Sample(values=60, distinct=60, like_phone=60, like_id=60, like_key=60)
+    assert {proposed(name, sample, is_id=key) for sample in (seen, Sample()) for key in (True, False)} == {
+        "hash"
+    }
+
+
+def test_an_id_is_made_up_where_its_rows_show_it_and_what_was_not_counted_is_hashed() -> None:
+    made_up, other = Sample(60, 60, like_id=60, like_key=60), Sample(60, 60, like_phone=60, like_key=60)
+    assert [proposed("externalId", each) for each in (made_up, other, None)] == ["keep", "hash", "hash"]
+    assert [proposed("id", each, is_id=True) for each in (other, Sample(), None)] == ["keep", "keep", "hash"]
+    assert [proposed("status", each) for each in (Sample(), None)] == ["keep", "hash"]
+
+
+@pytest.mark.parametrize(
+    ("value", "is_made_up"),
+    [
+        ("0b7e9b46-6f0e-4f8c-9d2a-0c1f8a1b2c3d", True),
+        ("cjld2cjxh0000qzrmn831i7rn", True),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", True),
+        ("usr_8fJ2kd93Lq0Zx7", True),
+        ("123-45-6789", False),
+        ("AB1234567", False),
+        ("12345678901234567890123456", False),
+        ("117730161111101800000000", False),
+        ("GB29NWBK60161331926819", False),
+    ],
+)
+def test_what_only_a_program_makes_up(value: str, is_made_up: bool) -> None:
+    assert (re.search(MADE_UP, value) is not None) == is_made_up
 
 
 # --- a folder stands for one migration ----------------------------------------------------------
