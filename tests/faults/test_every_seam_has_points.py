@@ -58,6 +58,7 @@ WITHOUT = {
     "services/executor/clients/written_since.py:keep": "the effect of which it is a part has them",
     "services/executor/stages/return_trip.py:_note": _IN_MIGRATE,
     "services/executor/stages/return_trip.py:start_of": _IN_SCRATCH,
+    "services/executor/stages/same_schema.py:_rewritten": "a session's own view, and all of it is taken back",
     "services/notifier/store/fanout.py:keep_fanout": _IN_ONE,
     "services/notifier/store/fanout.py:tell_alike": _IN_ONE,
     "services/validator/checks/command.py:run": _IN_CHECKS,
