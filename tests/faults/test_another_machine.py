@@ -78,6 +78,7 @@ async def _go_from_machine_to_machine(rig: Rig, project: str) -> None:
         "migrate",
         "validate",
         "check-workflows",
+        "prove-backup",
         "deploy",
         "record",
     ]
