@@ -40,8 +40,8 @@ class FieldOf:
     relation: str | None = None
     proposed: MaskRule | None = None
     """A rule that nobody has confirmed yet: it masks nothing."""
-    line: str = ""
-    """The file and line where it stands."""
+    line: str = field(default="", compare=False)
+    """The file and line where it stands: the same field may stand elsewhere."""
 
 
 @dataclass(frozen=True)
