@@ -193,6 +193,9 @@ import os
 found = []
 for top in ("/etc", "/usr/local/share", "/usr/lib/ssl", "/var"):
     for folder, _, names in os.walk(top, followlinks=True):
+        # What everybody may download is shown, wherever it lies: below /tmp too, to which /var/tmp leads.
+        if "/site-packages" in folder:
+            continue
         for name in names:
             try:
                 if b"PRIVATE KEY-----" in open(os.path.join(folder, name), "rb").read(1 << 16):
