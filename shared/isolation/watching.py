@@ -96,20 +96,25 @@ def _members(supervisor: bool) -> list[int]:
 def _has_more(most_bytes: int, supervisor: bool) -> bool:
     """Whether all together have more memory: what processes share counts once where that is the question."""
     members = _members(supervisor)
-    page = os.sysconf("SC_PAGE_SIZE")
-    own = {pid: int((_read(f"/proc/{pid}/statm").split() or "00")[1]) * page for pid in members}
-    total = sum(own.values())
+    total = sum(map(_resident, members))
     if total > most_bytes:
-        total = sum(_share(pid, own[pid]) for pid in members)
+        total = sum(map(_share, members))
     return total + (0 if supervisor else _left_in_segments()) > most_bytes
 
 
-def _share(pid: int, resident: int) -> int:
+def _resident(pid: int) -> int:
+    """All memory that a process has, shared or not; none once it has ended."""
+    words = _read(f"/proc/{pid}/statm").split() or ["0", "0"]
+    return int(words[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _share(pid: int) -> int:
     """A process' share of the memory that it has; all of it where the kernel does not say."""
     for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) << 10
-    return resident
+    # As it is now: one that has ended meanwhile has left the rest to those that it shared it with.
+    return _resident(pid)
 
 
 def _left_in_segments() -> int:
