@@ -7,14 +7,14 @@ from functools import partial
 from services.executor.api import router
 from services.executor.freeze import Freezer, last_word
 from services.executor.handlers import HANDLERS, run_stage
-from services.executor.prerequisites import missing
 from services.executor.settings import ExecutorSettings
 from services.executor.stages.tools import Tools
 from shared.application import Service
 from shared.clients.content import ContentStore
 from shared.clients.git_clones import CloneSweeper
 from shared.clients.worker_secrets import secrets_of
-from shared.contracts.stages import RunExecutorStage
+from shared.contracts.projects import Project
+from shared.contracts.stages import Finding, RunExecutorStage
 from shared.isolation.choosing import Isolation
 from shared.isolation.scratch import Sweeper
 from shared.jobs.gauges import open_jobs
@@ -63,9 +63,16 @@ def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | N
         settings,
         database,
         inbox,
-        router(database, lambda project: missing(project, tools)),
+        router(database, partial(_missing, tools)),
         # Stopped in the opposite order: a trial that a stage waits for ends after the stage.
         [Sweeper(tools.folder), CloneSweeper(tools.clones), tools.trials, worker],
         [open_jobs(database)],
         own_prunes=[RUNS_THAT_ARE_OVER],
     )
+
+
+async def _missing(tools: Tools, project: Project) -> list[Finding]:
+    # It brings the parser of SQL, which a worker at rest does without.
+    from services.executor.prerequisites import missing
+
+    return await missing(project, tools)

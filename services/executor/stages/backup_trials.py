@@ -4,12 +4,14 @@ A trial lives in this process alone. Where it is gone, or began on another machi
 anew: nothing of it is lost but time.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from services.executor.clients.restore_drill import Drill, backed_up, drill, untried
 from services.executor.clients.scratch_database import sweep_scratch
 from shared.background import end
 from shared.clients.database_urls import place
@@ -18,6 +20,9 @@ from shared.contracts.values import RunId
 from shared.errors import Retry
 from shared.isolation.scratch import temporary_folder
 from shared.jobs.job import Job
+
+if TYPE_CHECKING:
+    from services.executor.clients.restore_drill import Drill
 
 _AT_ONCE = 2
 _LIMIT_S = 2 * 3600.0
@@ -79,6 +84,9 @@ class BackupTrials:
             await self.end(run_id)
 
     async def _try(self, job: Job, known: int, url: str, scratch: Path) -> Drill:
+        # It brings the parser of SQL, which a worker at rest does without.
+        from services.executor.clients.restore_drill import backed_up, drill
+
         async with self._turns[place(url)], self._places:
             since = (await job.journal.of_run())[known:]
             if any(effect.stage not in _BEFORE_APPROVAL for effect in since):
@@ -97,6 +105,8 @@ class BackupTrials:
 
 
 def _took_too_long(limit_s: float) -> Drill:
+    from services.executor.clients.restore_drill import untried
+
     return untried(
         Finding(
             kind="data-loss",
