@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from pydantic import ValidationError
 from sqlalchemy import text
 
+from services.notifier.settings import NotifierSettings
 from shared.contracts.topics import COMES_AGAIN_WITHIN_DAYS, DAY_MS, DEAD_LETTERS, FOREVER, TOPICS, Topic
 from shared.settings import ServiceSettings
 from shared.storage.clock import DatabaseClock
@@ -124,7 +125,8 @@ def test_a_message_that_can_still_come_again_finds_its_row(topic: Topic) -> None
 
 def test_no_setting_can_break_that(tmp_path: Path) -> None:
     def settings(**given: float) -> ServiceSettings:
-        return ServiceSettings(
+        return NotifierSettings(
+            UPGRADES_NOTIFIER_DATABASE_URL="postgresql:///nothing",
             content_url=tmp_path.as_uri(),
             token_public_keys=PUBLIC_KEYS,
             **key_settings("notifier"),

@@ -12,7 +12,7 @@ import pytest
 
 from services.validator.stage import run_checks
 from shared.clients.secrets import MissingSecret
-from shared.errors import Failure, Reject, Retry
+from shared.errors import Failure, Retry
 from tests.validator.staging_world import KEY, PRODUCTION, RUN, STAGING, Staging, python
 
 DETACHED = """
@@ -102,9 +102,9 @@ async def test_a_commit_that_is_not_there_is_an_error(staging: Staging) -> None:
     assert nothing_is_left(staging)
 
 
-async def test_a_repository_that_is_not_there_is_an_error(staging: Staging, tmp_path: Path) -> None:
+async def test_a_repository_that_is_not_there_is_a_verdict(staging: Staging, tmp_path: Path) -> None:
     project = staging.project().model_copy(update={"repository": str(tmp_path / "nowhere")})
-    with pytest.raises((Retry, Reject)):
+    with pytest.raises(Failure, match="git fetch"):
         await staging.run(EVERY_KIND, project=project)
     assert nothing_is_left(staging)
 
