@@ -1,6 +1,6 @@
 """The stages in their order, who works on each, and what each is told."""
 
-from typing import Final
+from typing import Final, get_args
 
 from services.planner.deadlines import DEADLINES_S, VALIDATED
 from services.planner.plans import build_candidate
@@ -28,17 +28,8 @@ from shared.contracts.tasks import (
 from shared.contracts.topics import principal_of
 from shared.contracts.values import Message, StageName
 
-STAGES: Final[tuple[StageName, ...]] = (
-    "review",
-    "prepare",
-    "apply",
-    "migrate",
-    "validate",
-    "check-workflows",
-    "prove-backup",
-    "deploy",
-    "record",
-)
+STAGES: Final[tuple[StageName, ...]] = tuple(name for name in get_args(StageName) if name != "roll-back")
+"""Of the way there, in their order."""
 
 
 def after(stage: StageName) -> StageName:

@@ -218,28 +218,8 @@ class Onward:
             MigrateTask(branch=BRANCH, commit=applied.commit, migrations=ours, upgrades=(upgrade,)),
             tools,
         )
-        deployed = await deploy.run(
-            world.job("deploy"),
-            approved(
-                DeployTask(
-                    branch=BRANCH,
-                    candidate="c" * 64,
-                    base=world.base,
-                    commit=facts.commit,
-                    tree=facts.tree,
-                    production_schema=facts.production_schema,
-                    migrations=ours,
-                    packages=(digest[NEW],),
-                    pins={SYSTEM: NEW},
-                    title="Upgrade",
-                    approved_by="mira@theirs.example",
-                ),
-                RUN,
-                world.project.id,
-                facts.migrations,
-            ),
-            tools,
-        )
+        wanted = _deploy_task(world, facts, ours, digest[NEW])
+        deployed = await deploy.run(world.job("deploy"), wanted, tools)
         now = await diagnose(world.production, {**scripts, planned.folder: planned.sql})
         assert now.up_to_date, now
         self.said.append(
@@ -310,6 +290,26 @@ def _release(package: Package) -> Release:
         published_at=datetime.now(UTC),
         published_by="library@example.com",
     )
+
+
+def _deploy_task(
+    world: World, facts: MigrateFacts, ours: tuple[InstalledMigration, ...], package: str
+) -> DeployTask:
+    """What an approver lets into production: the proven commit with this package."""
+    task = DeployTask(
+        branch=BRANCH,
+        candidate="c" * 64,
+        base=world.base,
+        commit=facts.commit,
+        tree=facts.tree,
+        production_schema=facts.production_schema,
+        migrations=ours,
+        packages=(package,),
+        pins={SYSTEM: NEW},
+        title="Upgrade",
+        approved_by="mira@theirs.example",
+    )
+    return approved(task, RUN, world.project.id, facts.migrations)
 
 
 def main() -> None:
