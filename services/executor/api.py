@@ -10,17 +10,19 @@ from pydantic import BaseModel, Field
 from shared.contracts.projects import Project
 from shared.contracts.stages import Finding, Outcome, StageFinished
 from shared.contracts.values import RunId
-from shared.errors import forbidden
+from shared.errors import Retry, forbidden
 from shared.http.pages import AsksPage
 from shared.http.tokens import WhoAsks
 from shared.jobs.absent import no_job
 from shared.jobs.store import WorkerTransaction
 from shared.jobs.tables import JobRow
+from shared.queueing import Queues
 from shared.storage.database import Database
 
-_ASKED_AT_ONCE = 2
+_ASKED_AT_ONCE = 8
+_WAITING_MAX = 4
 _ASKED_WITHIN_S = 60.0
-"""A person waits for the answer."""
+"""A person waits for the answer, and for a place as well."""
 _TOO_SLOW = Finding(
     kind="environment",
     subject="environments",
@@ -73,22 +75,46 @@ class Prerequisites(BaseModel):
 AskMissing = Callable[[Project], Awaitable[list[Finding]]]
 
 
+class Asking:
+    """One place for each Project and each person, eight in all; who waits is served in turn."""
+
+    def __init__(self, ask_missing: AskMissing, within_s: float = _ASKED_WITHIN_S) -> None:
+        self._ask_missing = ask_missing
+        self._within_s = within_s
+        self._of_people = Queues("questions wait", _WAITING_MAX)
+        self._of_projects = Queues("questions wait", _WAITING_MAX)
+        self._places = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+    async def missing(self, project: Project, person: str) -> list[Finding]:
+        """What is missing, or that it took too long. Raises `Retry` without a place, `Reject` as asked."""
+        begun = False
+        try:
+            async with (
+                asyncio.timeout(self._within_s),
+                # Always in this order, so that no two wait for each other.
+                self._of_people.turn(person),
+                self._of_projects.turn(project.id),
+                self._places,
+            ):
+                begun = True
+                return await self._ask_missing(project)
+        except TimeoutError:
+            if not begun:
+                raise Retry("others are being answered, and no place became free: ask again") from None
+            return [_TOO_SLOW]
+
+
 def router(database: Database[WorkerTransaction], ask_missing: AskMissing) -> APIRouter:
     """The routes, without the service's prefix. `ask_missing` is of a Project that need not be registered."""
     routes = APIRouter()
-    asking = asyncio.Semaphore(_ASKED_AT_ONCE)
+    asking = Asking(ask_missing)
 
     @routes.post("/prerequisites")
     async def prerequisites(project: Project, who: WhoAsks) -> Prerequisites:
         """What the Project's Runs will need and do not have: secrets, roles, a repository, its history."""
         if not who.may_act_for(project.id):
             raise forbidden("this is for the Project's own maintainers", cure="use a token that names it")
-        async with asking:
-            try:
-                async with asyncio.timeout(_ASKED_WITHIN_S):
-                    return Prerequisites(findings=await ask_missing(project))
-            except TimeoutError:
-                return Prerequisites(findings=[_TOO_SLOW])
+        return Prerequisites(findings=await asking.missing(project, who.id))
 
     @routes.get("/runs/{run_id}")
     async def run(run_id: RunId, who: WhoAsks, page: AsksPage) -> RunReport:

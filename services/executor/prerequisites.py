@@ -5,7 +5,7 @@ The worker asks, because its place is where a Run works: its secrets, its networ
 
 import secrets as random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +19,14 @@ from services.executor.stages.staging import DRIFT
 from services.executor.stages.tools import Tools
 from services.executor.stages.whose import whose_at
 from shared.clients.database_urls import with_database
-from shared.clients.git import Git, RefUpdate
+from shared.clients.git import Git, Moved, RefUpdate
 from shared.clients.project_repository import access_for, repository_taken
 from shared.clients.secret_sources import Scope, UnusableSecret
 from shared.clients.secrets import ForbiddenScope, MissingSecret
 from shared.clients.staging import staging_database_name
 from shared.contracts.projects import Environment, Project
 from shared.contracts.stages import Finding
-from shared.errors import Failure, Retry
+from shared.errors import Failure, Retry, conflict
 from shared.isolation.scratch import temporary_folder
 
 _PROBE = "refs/upgradepath/adoption"
@@ -37,13 +37,20 @@ async def missing(project: Project, tools: Tools) -> list[Finding]:
     """Each finding has its cure. What hangs on something that is missing is asked the next time."""
     found = [*_secrets(project, tools)]
     lacking = {finding.subject for finding in found}
-    if "credential" not in lacking:
-        found += await _said("repository", lambda: _repository(project, tools))
-    if not lacking & {"environments.production.database", "environments.staging.database"}:
-        databases = _Databases(project, tools)
-        found += await _said("environments", databases.roles)
-        if not found:
-            found += await _said("environments", databases.history)
+    async with AsyncExitStack() as stack:
+        clones: list[Git] = []
+
+        async def repository() -> list[Finding]:
+            clones.append(await stack.enter_async_context(_clone(project, tools)))
+            return await pushable(project, tools, clones[0])
+
+        if "credential" not in lacking:
+            found += await _said("repository", repository)
+        if not lacking & {"environments.production.database", "environments.staging.database"}:
+            databases = _Databases(project, tools)
+            found += await _said("environments", databases.roles)
+            if not found:
+                found += await _said("environments", lambda: databases.history(clones[0]))
     # A driver's error may quote the URL that it was given.
     return [
         each.model_copy(update={"detail": tools.secrets.redact(project.id, each.detail)}) for each in found
@@ -74,13 +81,8 @@ def _named(project: Project) -> Iterator[tuple[Scope, str, str]]:
                 yield scope, f"environments.{scope}.variables.{variable}", value
 
 
-async def _repository(project: Project, tools: Tools) -> list[Finding]:
-    """Whether the executor may read and write it, and whether Git lets it move the production branch."""
-    async with _clone(project, tools) as git:
-        return await _pushable(project, tools, git)
-
-
-async def _pushable(project: Project, tools: Tools, git: Git) -> list[Finding]:
+async def pushable(project: Project, tools: Tools, git: Git) -> list[Finding]:
+    """Whether Git lets the executor move the production branch. Raises `Reject` while others try the same."""
     local = Path(project.repository.removeprefix("file://"))
     if tools.repositories.local and (local / ".git").exists():
         cure = f"register a bare one: git clone --bare {local} {local}.git, and make that your remote"
@@ -94,6 +96,12 @@ async def _pushable(project: Project, tools: Tools, git: Git) -> list[Finding]:
     try:
         await git.push([RefUpdate(_PROBE, head, there)])
         await git.push([RefUpdate(_PROBE, None, head)])
+    except Moved:
+        raise conflict(
+            "somebody else tries at this moment whether the repository takes a push",
+            field="repository",
+            cure="ask again",
+        ) from None
     except Retry as error:
         cure = "give the executor's credential the right to push, or correct the repository's URL"
         return [_finding("repository", f"the executor cannot push to it: {error}", cure)]
@@ -103,9 +111,11 @@ async def _pushable(project: Project, tools: Tools, git: Git) -> list[Finding]:
 @asynccontextmanager
 async def _clone(project: Project, tools: Tools) -> AsyncIterator[Git]:
     """A clone of its own: a Run of the Project may be at work in the worker's."""
-    with repository_taken(), temporary_folder(tools.folder, "asked") as folder:
+    async with temporary_folder(tools.folder, "asked") as folder:
         access = access_for(project, tools.secrets, tools.repositories, tools.known_hosts)
-        yield await Git.open(project.repository, folder / "clone", access)
+        with repository_taken():
+            clone = await Git.open(project.repository, folder / "clone", access)
+        yield clone
 
 
 @dataclass(frozen=True)
@@ -124,13 +134,12 @@ class _Databases:
         staging = await staging_role(self._url("staging"), production, masked=masked)
         return [*production.findings, *staging.findings]
 
-    async def history(self) -> list[Finding]:
+    async def history(self, git: Git) -> list[Finding]:
         """Whether production's history is the repository's, and its schema what that history makes."""
         prisma = self.project.definition.prisma
-        async with _clone(self.project, self.tools) as git:
-            head = await git.head(self.project.definition.environments.production.branch)
-            history = () if head is None else await migrations_at(git, head, prisma)
-            whose = None if head is None else await whose_at(git, head, self.project.definition)
+        head = await git.head(self.project.definition.environments.production.branch)
+        history = () if head is None else await migrations_at(git, head, prisma)
+        whose = None if head is None else await whose_at(git, head, self.project.definition)
         found = await unready(self._url("production"), history, ())
         if found:
             return found

@@ -20,6 +20,8 @@ from shared.isolation.leftovers import remove_tree
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.5
+_LOOKS_SHARE = 20
+"""A look at a large clone is followed by a pause that is so many times as long: it costs a twentieth."""
 _SWEEP_EVERY_S = 3600.0
 _IDLE_AT_LEAST_S = 3600.0
 """A clone that was used a moment ago may be another process's."""
@@ -74,10 +76,13 @@ async def within_quota(folder: Path, fetching: Coroutine[Any, Any, T]) -> T:
     Raises `RepositoryRefused`, and what fetching raises.
     """
     task = asyncio.create_task(fetching)
+    pause_s, limits = _LOOK_EVERY_S, git_limits()
     try:
         while True:
-            done, _ = await asyncio.wait({task}, timeout=_LOOK_EVERY_S)
-            require_quota(await asyncio.to_thread(usage_of, folder), git_limits())
+            done, _ = await asyncio.wait({task}, timeout=pause_s)
+            began_s = time.monotonic()
+            require_quota(await asyncio.to_thread(usage_of, folder, limits.clone_files), limits)
+            pause_s = max(_LOOK_EVERY_S, _LOOKS_SHARE * (time.monotonic() - began_s))
             if done:
                 return task.result()
     except RepositoryRefused:

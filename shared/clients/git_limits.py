@@ -90,11 +90,16 @@ class Usage:
     files: int
 
 
-def usage_of(folder: Path) -> Usage:
-    """What lies in the folder now; what vanishes meanwhile is not counted. Blocks."""
+def usage_of(folder: Path, files_max: int | None = None) -> Usage:
+    """What lies in the folder now; what vanishes meanwhile is not counted. Blocks.
+
+    With `files_max` it counts no further than to one more than that.
+    """
     total = files = 0
     for entry in _walked(folder):
         files += 1
+        if files_max is not None and files > files_max:
+            break
         try:
             seen = entry.stat(follow_symlinks=False)
         except OSError:

@@ -1,6 +1,7 @@
 """A repository's objects, by their names: what never changes is asked once, and what is new is written here.
 
-An object's name is the digest of its bytes, so what a name stands for holds in every clone and for good. A
+An object's name is the digest of its bytes, so what a name stands for never changes. What is remembered of it
+counts in its own clone alone: who merely knows a name learns nothing of another Project's objects. A
 process of Git for each small question was the largest share of what an upgrade cost.
 """
 
@@ -87,26 +88,25 @@ _listings: _Kept[Listing] = _Kept(_FILES_MAX, lambda listing: len(listing.files)
 _blobs: _Kept[bytes] = _Kept(_BYTES_MAX, lambda blob: len(blob) + 100)
 _commits: _Kept[CommitObject] = _Kept(_ANSWERS_MAX, lambda _: 1)
 _trees: _Kept[str] = _Kept(_ANSWERS_MAX, lambda _: 1)
-_trees.put(NO_TREE, NO_TREE)
 
 
 class Objects:
     """The objects of the bare repository `folder`. Methods raise `Retry`, with Git's words."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()
 
     # --- reading ---------------------------------------------------------------------------------
 
     async def listing(self, tree: str) -> Listing:
         """What lies in a tree, or in a commit's."""
-        found = _listings.get(tree)
+        found = _listings.get(self._here(tree))
         if found is None:
             options = ("-r", "-t", "-z", "--full-tree")
             listed = (await git(self.folder, "ls-tree", *options, tree)).stdout
             found = _listing(listed.decode(errors="surrogateescape"))
             if _is_name(tree):
-                _listings.put(tree, found)
+                _listings.put(self._here(tree), found)
         return found
 
     async def blobs(self, names: Sequence[str]) -> dict[str, bytes]:
@@ -120,37 +120,37 @@ class Objects:
                 _blobs.put(self._here(name), body)
         return found
 
-    def _here(self, name: str) -> str:
-        """A blob's name in this repository: who merely knows a name gets no other Project's bytes."""
-        return f"{self.folder} {name}"
+    def _here(self, name: str) -> tuple[Path, str]:
+        """An object's name in this repository: who merely knows a name gets nothing of another Project."""
+        return self.folder, name
 
     async def commit(self, name: Commit) -> CommitObject:
         """What is written in a commit."""
-        found = _commits.get(name)
+        found = _commits.get(self._here(name))
         if found is None:
             kind, body = (await self._read([name]))[name]
             if kind != "commit":
                 raise Retry(f"{name} is a {kind} and no commit")
             found = _commit(body)
             if _is_name(name):
-                _commits.put(name, found)
+                _commits.put(self._here(name), found)
         return found
 
     async def tree(self, name: str) -> str:
         """The tree of a commit; a tree is its own."""
-        found = _trees.get(name)
+        found = NO_TREE if name == NO_TREE else _trees.get(self._here(name))
         if found is None:
             asked = ("rev-parse", "--verify", f"{name}^{{tree}}")
             found = (await git(self.folder, *asked)).stdout.decode().strip()
             self.know_trees(found)
             if _is_name(name):
-                _trees.put(name, found)
+                _trees.put(self._here(name), found)
         return found
 
     def know_trees(self, *names: str) -> None:
         """These are trees."""
         for name in names:
-            _trees.put(name, name)
+            _trees.put(self._here(name), name)
 
     async def _read(self, names: Sequence[str]) -> dict[str, tuple[str, bytes]]:
         """Kind and bytes of each."""
@@ -189,7 +189,7 @@ class Objects:
         lines += [f"author {author} {when} +0000", f"committer {IDENTITY} {when} +0000"]
         body = "\n".join(lines).encode() + b"\n\n" + message
         (name,) = await self.write("commit", [body])
-        _commits.put(name, _commit(body))
+        _commits.put(self._here(name), _commit(body))
         return name
 
 

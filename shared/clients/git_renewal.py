@@ -8,6 +8,8 @@ import re
 import time
 from pathlib import Path
 
+from cachetools import LRUCache
+
 from shared.clients.secrets import without_passwords
 from shared.errors import Retry
 
@@ -25,7 +27,7 @@ _DAMAGED = (
 # made of nothing.
 _suspected: set[Path] = set()
 _filling: set[Path] = set()
-_made_s: dict[Path, float] = {}
+_made_s: LRUCache[Path, float] = LRUCache(10_000)
 
 
 class CloneUnusable(Retry):

@@ -17,11 +17,11 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from shared.errors import Retry
+from shared.queueing import Queues
 from shared.reading.child import OUT_OF_MEMORY
 from shared.reading.progress import PROGRESS_BYTES
 
@@ -56,24 +56,15 @@ class Call(Protocol):
     async def __call__(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T: ...
 
 
-@dataclass
-class _Turn:
-    """The readings of one actor: one at a time."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    wanted: int = 0
-
-
 class Readers:
     """At most `at_once` children, of one event loop; each is started when it is needed and ends when idle."""
 
     def __init__(self, *, at_once: int = 2, waiting_max: int = 8, limits: Limits = Limits()) -> None:
         self._limits = limits
-        self._waiting_max = waiting_max
         self._free = asyncio.Semaphore(at_once)
         self._threads = ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="readers")
         self._idle: list[tuple[_Child, asyncio.TimerHandle]] = []
-        self._turns: dict[str, _Turn] = {}
+        self._queues = Queues("files wait to be read", waiting_max)
 
     async def read(self, actor: str, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Call `function` in a child.
@@ -116,17 +107,8 @@ class Readers:
     @asynccontextmanager
     async def turn(self, actor: str) -> AsyncIterator["Call"]:
         """The actor's turn, in which it may read several times, by the function that this gives."""
-        turn = self._turns.setdefault(actor, _Turn())
-        if turn.wanted >= self._waiting_max:
-            raise Retry(f"{turn.wanted} files of {actor} wait to be read already; send this one later")
-        turn.wanted += 1
-        try:
-            async with turn.lock:
-                yield self._call
-        finally:
-            turn.wanted -= 1
-            if not turn.wanted:
-                self._turns.pop(actor, None)
+        async with self._queues.turn(actor):
+            yield self._call
 
     def _take(self) -> "_Child":
         while self._idle:

@@ -96,7 +96,7 @@ class BackupTrials:
             try:
                 async with asyncio.timeout(self.limit_s) as limit:
                     await sweep_scratch(url)
-                    with temporary_folder(scratch, "trial") as folder:
+                    async with temporary_folder(scratch, "trial") as folder:
                         return await drill(url, await backed_up(url, folder / "production.dump"))
             except TimeoutError:
                 if not limit.expired():

@@ -165,7 +165,7 @@ async def _backup(job: Job, tools: Tools, url: str, steps: Steps, *, may_fail: b
         async with steps.reading("backup kept", earlier):
             if await tools.content.has(earlier):
                 return earlier
-    with temporary_folder(tools.folder, "backup") as folder:
+    async with temporary_folder(tools.folder, "backup") as folder:
         async with steps.reading("dump", "pg_dump --format=custom"):
             backup = await backed_up(url, folder / "production.dump", to_compare=not may_fail)
         if not may_fail:

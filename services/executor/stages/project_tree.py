@@ -111,7 +111,7 @@ async def checkout(git: Git, commit: Commit, scratch: Path, *, whole: bool = Tru
     """
     if whole:
         await require_whole(git, commit)
-    with temporary_folder(scratch, "checkout") as folder:
+    async with temporary_folder(scratch, "checkout") as folder:
         await git.export(commit, folder)
         yield folder
 

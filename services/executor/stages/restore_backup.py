@@ -41,7 +41,7 @@ async def restore_backup(
     gone = bool(ours) and not any(each.folder in applied for each in ours)
     if any(effect.done_at is not None for effect in tried) or (tried and gone):
         return
-    with temporary_folder(tools.folder, "restore") as folder:
+    async with temporary_folder(tools.folder, "restore") as folder:
         file = folder / "production.dump"
         await tools.content.get_to_file(task.backup, file)
         programs = await Programs.for_server(url)
