@@ -47,6 +47,19 @@ _PARTS = (
     SELECT f.type || '|' || f.identity, 'comment', '', x.objoid || '.' || x.objsubid, ARRAY[x.description]
     FROM pg_description x, pg_identify_object(x.classoid, x.objoid, x.objsubid) f WHERE {OF_USERS}""",
     f"""
+    SELECT f.type || '|' || f.identity, 'label', quote_ident(x.provider), x.objoid || '.' || x.objsubid,
+        ARRAY[x.label]
+    FROM pg_seclabel x, pg_identify_object(x.classoid, x.objoid, x.objsubid) f WHERE {OF_USERS}""",
+    # An entry without a schema stands for PostgreSQL's own rule; one of a schema comes on top.
+    f"""
+    SELECT 'NEW ' || k.kind, 'given', COALESCE(quote_ident(n.nspname), ''), '', {
+        _rights("x.defaclacl", "NULL::aclitem[]")
+    }
+    FROM pg_default_acl x LEFT JOIN pg_namespace n ON n.oid = x.defaclnamespace, LATERAL (SELECT CASE
+        x.defaclobjtype WHEN 'r' THEN 'TABLE' WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FUNCTION' WHEN 'T'
+        THEN 'TYPE' WHEN 'n' THEN 'SCHEMA' END AS kind) k
+    WHERE x.defaclrole = current_user::regrole AND k.kind IS NOT NULL""",
+    f"""
     SELECT {_KIND}, 'owner', '', c.oid::text, ARRAY[pg_get_userbyid(c.relowner)]::text[] {_RELATIONS}
     WHERE c.relkind NOT IN ('i', 'I') AND NOT (c.relkind = 'S' AND EXISTS (SELECT FROM pg_depend d
         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')
@@ -173,7 +186,7 @@ def _owners(kind: str, values: Sequence[str], owner: str) -> Iterator[str]:
     """The values, with the database's owner, who has another name in another database, as such."""
     for value in values:
         role, bar, rest = value.partition("|")
-        yield OWNER + bar + rest if kind in ("owner", "rights") and role == owner else value
+        yield OWNER + bar + rest if kind in ("owner", "rights", "given") and role == owner else value
 
 
 async def dress(connection: Connection, wanted: Dressing) -> tuple[str, ...]:
@@ -185,7 +198,7 @@ async def dress(connection: Connection, wanted: Dressing) -> tuple[str, ...]:
     there = await roles(connection)
     made = {aspect.object for aspect in now} & {aspect.object for aspect in wanted}
     left: list[str] = []
-    for statement in fixes(_with(now, there), _with(wanted, there), made):
+    for statement in fixes(with_roles(now, there), with_roles(wanted, there), made):
         try:
             async with connection.transaction():
                 await connection.execute(statement)
@@ -200,12 +213,12 @@ async def roles(connection: Connection) -> frozenset[str]:
     return frozenset(row["rolname"] for row in found)
 
 
-def _with(worn: Dressing, there: frozenset[str]) -> Dressing:
+def with_roles(worn: Dressing, there: frozenset[str]) -> Dressing:
     """The part that needs no other roles than these."""
     known = there | {PUBLIC, OWNER}
     found: dict[Aspect, Worn] = {}
     for aspect, each in worn.items():
-        if aspect.kind == "rights":
+        if aspect.kind in ("rights", "given"):
             found[aspect] = Worn(each.made, tuple(v for v in each.values if v.split("|")[0] in known))
         elif roles_of(aspect, each) <= there:
             found[aspect] = each

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from services.executor.clients.dressing import dressing, roles
+from services.executor.clients.dressing import dressing, roles, with_roles
 from services.executor.clients.postgres import Connection, described, execute_script, session, words
 from services.executor.clients.reading import read_in_child
 from services.executor.clients.scripts import path_of, refusals_of
 from services.executor.clients.shape import shape
 from services.executor.domain.descriptions import differences
-from services.executor.domain.dressing import Dressing, fixes, of_absent_roles, remade
+from services.executor.domain.dressing import Dressing, fixes, not_as_given, of_absent_roles, remade
 from services.executor.domain.things import REMADE, Shape, Thing
 from services.executor.domain.way_down import numbered, numberless, taken_away, undo
 from shared.sql.actions import (
@@ -71,8 +71,9 @@ async def rehearse(url: str, steps: Sequence[Step], worn: Dressing | None = None
     """
     found: dict[str, Rehearsed] = {}
     async with session(url) as connection:
+        begun = await dressing(connection)
         for step in steps:
-            found[step.folder] = await _rehearse(connection, step, worn)
+            found[step.folder] = await _rehearse(connection, step, begun, worn)
             if found[step.folder].error is not None:
                 break
     return found
@@ -101,7 +102,7 @@ class _Undoing:
         return "\n".join((*reversed(self.downs), *numbered(self.unnumbered, self.start)))
 
 
-async def _rehearse(connection: Connection, step: Step, worn: Dressing | None) -> Rehearsed:
+async def _rehearse(connection: Connection, step: Step, begun: Dressing, worn: Dressing | None) -> Rehearsed:
     lines = await described(connection)
     start, dressed = await shape(connection), await dressing(connection)
     undoing = _Undoing(start, start)
@@ -110,7 +111,7 @@ async def _rehearse(connection: Connection, step: Step, worn: Dressing | None) -
         return Rehearsed("", error=failed)
     build = step.statements[0].index_build if len(step.statements) == 1 else None
     made = undoing.script() if build is None else _concurrently(undoing.script())
-    trial = _Trial(step, lines, dressed, worn, step.down_sql is None)
+    trial = _Trial(step, lines, dressed, begun, worn, step.down_sql is None)
     down_sql, left = await trial.left(connection, step.down_sql if step.down_sql is not None else made)
     if step.down_sql is None and trial.fixes and not left:
         # Nothing else may stand in one file with what runs concurrently.
@@ -166,17 +167,20 @@ async def _go_up(
 class _Trial:
     """A way down as it is tried: from where the statements led, back to these lines and this dressing.
 
-    `dresses`: what is missing on things is put on. `fixes` and `remade` are found on the way: what must be
-    put on again, and the things made anew.
+    `begun` is what all things wore before the first step, which could put on less than production wears.
+    `dresses`: what is missing on things is put on. `fixes`, `remade` and `lacking` are found on the way: what
+    must be put on again, the things made anew, and what these wear in production alone.
     """
 
     step: Step
     lines: tuple[str, ...]
     dressed: Dressing
+    begun: Dressing
     worn: Dressing | None
     dresses: bool
     fixes: tuple[str, ...] = ()
     remade: frozenset[str] = frozenset()
+    lacking: tuple[str, ...] = ()
 
     async def left(self, connection: Connection, down_sql: str) -> tuple[str, tuple[str, ...]]:
         """The script, and what differs from before once it was taken; it is taken back afterwards."""
@@ -198,7 +202,7 @@ class _Trial:
             if transaction is not None:
                 await transaction.rollback()
         differing = differences(self.lines, now)
-        differing += tuple(f"missing: {each}" for each in absent if each not in down_sql)
+        differing += tuple(f"missing: {each}" for each in (*absent, *self.lacking) if each not in down_sql)
         again = await _go_up(connection, self.step.statements, None) if alone else None
         if again is not None and not differing:
             differing = (f"the migration does not run again after it: line {again[0]}: {again[1]}",)
@@ -210,7 +214,10 @@ class _Trial:
         self.remade = remade(self.dressed, now)
         absent: tuple[str, ...] = ()
         if self.worn is not None:
-            absent = of_absent_roles(self.worn, self.remade, await roles(connection))
+            there = await roles(connection)
+            absent = of_absent_roles(self.worn, self.remade, there)
+            absent += not_as_given(self.worn, self.remade)
+            self.lacking = fixes(self.begun, with_roles(self.worn, there), self.remade)
         if not self.dresses:
             return absent
         found = fixes(now, self.dressed)

@@ -2,9 +2,12 @@
 
 from services.executor.clients.catalogue import NOT_OURS, not_extension
 from services.executor.clients.postgres import Connection, names_qualified
+from services.executor.clients.standing_on import AGGREGATE, STANDING_ON
 from services.executor.domain.things import Definition, Shape, Thing
 
 _RELATION = f"{NOT_OURS} AND c.relname <> '_prisma_migrations' AND {not_extension('pg_class', 'c')}"
+_NUMBERED = """format('START %s INCREMENT %s MINVALUE %s MAXVALUE %s CACHE %s %s', s.seqstart, s.seqincrement,
+        s.seqmin, s.seqmax, s.seqcache, CASE WHEN s.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END)"""
 # Columns: kind, schema, table, name, arguments, sql, type, not_null, default, labels.
 _THINGS = f"""
     SELECT 'schema' AS kind, '' AS schema, '' AS "table", n.nspname AS name, '' AS arguments,
@@ -26,25 +29,27 @@ _THINGS = f"""
     WHERE c.relkind IN ('r', 'p', 'f') AND {_RELATION}
     UNION ALL
     SELECT 'column', n.nspname, c.relname, a.attname, '', concat_ws(' ', format('%I', a.attname),
-        CASE WHEN s.owned IS NOT NULL AND a.attidentity = '' THEN
-            CASE format_type(a.atttypid, NULL) WHEN 'bigint' THEN 'bigserial'
-                WHEN 'smallint' THEN 'smallserial'
-            ELSE 'serial' END ELSE format_type(a.atttypid, a.atttypmod) END,
+        format_type(a.atttypid, a.atttypmod),
         CASE WHEN a.attcollation <> t.typcollation THEN 'COLLATE ' || a.attcollation::regcollation END,
         CASE WHEN a.attgenerated = 's' THEN format('GENERATED ALWAYS AS (%s) STORED',
             pg_get_expr(d.adbin, d.adrelid))
-        WHEN a.attidentity <> '' THEN format('GENERATED %s AS IDENTITY',
-            CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END)
-        WHEN d.adbin IS NOT NULL AND s.owned IS NULL THEN 'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid) END,
+        WHEN a.attidentity <> '' THEN format('GENERATED %s AS IDENTITY (SEQUENCE NAME %s %s)',
+            CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, s.name, s.options)
+        WHEN d.adbin IS NOT NULL THEN 'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid) END,
         CASE WHEN a.attnotnull THEN 'NOT NULL' END), format_type(a.atttypid, a.atttypmod), a.attnotnull,
         CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
-        CASE a.attidentity WHEN 'a' THEN ARRAY['ALWAYS'] WHEN 'd' THEN ARRAY['BY DEFAULT'] ELSE '{{}}' END
+        CASE WHEN a.attidentity <> '' THEN ARRAY[CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT'
+            END, format('SEQUENCE NAME %s %s', s.name, s.options),
+            regexp_replace(s.options, '(START|INCREMENT|MINVALUE|MAXVALUE|CACHE|NO CYCLE|CYCLE)', 'SET \\1',
+            'g')]
+        ELSE '{{}}' END
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-    LEFT JOIN LATERAL (SELECT o.objid AS owned FROM pg_depend o JOIN pg_class q ON q.oid = o.objid
+    LEFT JOIN LATERAL (SELECT q.oid::regclass AS name, {_NUMBERED} AS options FROM pg_depend o
+        JOIN pg_class q ON q.oid = o.objid JOIN pg_sequence s ON s.seqrelid = q.oid
         WHERE o.classid = 'pg_class'::regclass AND o.refobjid = c.oid AND o.refobjsubid = a.attnum
-        AND o.deptype = 'a' AND q.relkind = 'S' LIMIT 1) s ON true
+        AND o.deptype = 'i' LIMIT 1) s ON true
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'f') AND {_RELATION}
     UNION ALL
     SELECT CASE k.contype WHEN 'f' THEN 'foreign key' ELSE 'constraint' END, n.nspname, c.relname,
@@ -107,16 +112,16 @@ _THINGS = f"""
             WHERE w.classid = 'pg_class'::regclass AND w.objid = c.oid AND w.deptype = 'a'
             AND w.refobjsubid > 0), '{{}}')
     FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
-    LATERAL (SELECT format('AS %s START %s INCREMENT %s MINVALUE %s MAXVALUE %s CACHE %s %s',
-        format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache,
-        CASE WHEN s.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END) AS options) o
+    LATERAL (SELECT format('AS %s %s', format_type(s.seqtypid, NULL), {_NUMBERED}) AS options) o
     WHERE {_RELATION} AND NOT EXISTS (SELECT FROM pg_depend w WHERE w.classid = 'pg_class'::regclass
         AND w.objid = c.oid AND w.deptype = 'i' AND w.refobjsubid > 0)
     UNION ALL
     SELECT CASE p.prokind WHEN 'a' THEN 'aggregate' ELSE 'function' END, n.nspname, '', p.proname,
         pg_get_function_identity_arguments(p.oid),
-        CASE WHEN p.prokind <> 'a' THEN pg_get_functiondef(p.oid) ELSE '' END, '', false, NULL, '{{}}'
-    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {NOT_OURS}
+        CASE WHEN p.prokind <> 'a' THEN pg_get_functiondef(p.oid) ELSE {AGGREGATE} END, '', false, NULL,
+        '{{}}'
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    LEFT JOIN pg_aggregate g ON g.aggfnoid = p.oid WHERE {NOT_OURS}
         AND {not_extension("pg_proc", "p")}
     UNION ALL
     SELECT 'enum', n.nspname, '', t.typname, '', format('CREATE TYPE %I.%I AS ENUM (%s)', n.nspname,
@@ -151,9 +156,19 @@ async def shape(connection: Connection) -> Shape:
     """Everything in the user's schemas, with every name qualified."""
     async with names_qualified(connection):
         rows = await connection.fetch(_THINGS)
-    return {
-        Thing(row["kind"], row["schema"], row["table"], row["name"], row["arguments"]): Definition(
-            row["sql"], row["type"], row["not_null"], row["default"], tuple(row["labels"])
+        standing = await connection.fetch(STANDING_ON)
+    below: dict[Thing, set[Thing]] = {}
+    for row in standing:
+        below.setdefault(Thing(*row["thing"]), set()).add(Thing(*row["below"]))
+    found: dict[Thing, Definition] = {}
+    for row in rows:
+        thing = Thing(row["kind"], row["schema"], row["table"], row["name"], row["arguments"])
+        found[thing] = Definition(
+            row["sql"],
+            row["type"],
+            row["not_null"],
+            row["default"],
+            tuple(row["labels"]),
+            frozenset(below.get(thing, ())),
         )
-        for row in rows
-    }
+    return found

@@ -38,6 +38,11 @@ _LAST = f"""
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND {NOT_OURS}
     ORDER BY c.oid, a.attnum DESC
 """
+_PUBLISHED = """
+    SELECT n.nspname AS schema, c.relname AS name, array_agg(p.pubname::text ORDER BY p.pubname) AS names
+    FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid JOIN pg_class c ON c.oid = r.prrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace GROUP BY n.nspname, c.relname
+"""
 _OWNED = f"""
     SELECT n.nspname AS schema, c.relname AS name
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -63,6 +68,8 @@ async def reach(connection: Connection) -> Reach:
         found.fired[table] = (*found.fired.get(table, ()), row["function"])
     found.last = {(row[0], row[1]): row[2] for row in await connection.fetch(_LAST)}
     found.foreign = {(row["schema"], row["table"]) for row in await connection.fetch(_FOREIGN)}
+    for row in await connection.fetch(_PUBLISHED):
+        found.published[row["schema"], row["name"]] = tuple(row["names"])
     found.owned = {shown((row["schema"], row["name"])) for row in await connection.fetch(_OWNED)}
     return found
 

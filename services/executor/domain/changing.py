@@ -42,9 +42,9 @@ def _column_back(thing: Thing, was: Definition, now: Definition) -> Iterator[str
     if was.not_null != now.not_null:
         yield f"{alter} {'SET' if was.not_null else 'DROP'} NOT NULL"
     if was.labels and not now.labels:
-        yield f"{alter} ADD GENERATED {was.labels[0]} AS IDENTITY"
+        yield f"{alter} ADD GENERATED {was.labels[0]} AS IDENTITY ({was.labels[1]})"
     elif was.labels and was.labels != now.labels:
-        yield f"{alter} SET GENERATED {was.labels[0]}"
+        yield f"{alter} SET GENERATED {was.labels[0]} {was.labels[2]}"
 
 
 def _enum_back(thing: Thing, was: Definition, after: Shape) -> Iterator[str]:

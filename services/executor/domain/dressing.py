@@ -1,5 +1,6 @@
 """What stands on the things of a schema and goes with them: owners, rights, comments, options. Pure."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
@@ -30,6 +31,20 @@ class Worn(NamedTuple):
 Dressing = Mapping[Aspect, Worn]
 PUBLIC = "public"
 OWNER = "(database owner)"
+# GRANT has fewer words for things than ALTER.
+_GRANTED_ON = {
+    "FOREIGN TABLE ": "TABLE ", "MATERIALIZED VIEW ": "TABLE ", "VIEW ": "TABLE ", "AGGREGATE ": "FUNCTION ",
+}  # fmt: skip
+NEW = "NEW "
+"""How the object of an aspect begins that says what a thing gets when its role makes it."""
+_NEW_KINDS = {
+    "TABLE": ("TABLE ", "VIEW ", "MATERIALIZED VIEW ", "FOREIGN TABLE "),
+    "SEQUENCE": ("SEQUENCE ",),
+    "FUNCTION": ("FUNCTION ", "PROCEDURE ", "AGGREGATE "),
+    "TYPE": ("TYPE ", "DOMAIN "),
+    "SCHEMA": ("SCHEMA ",),
+}
+_SCHEMA = re.compile(r'("(?:[^"]|"")+"|[^".]+)\.')
 # What a thing has that nobody has dressed.
 _BARE = {"owner": None, "replica": "DEFAULT", "storage": None, "stored": "LOGGED", "rule": "ENABLE"}
 
@@ -83,6 +98,39 @@ def of_absent_roles(worn: Dressing, things: Collection[str], there: Collection[s
     return tuple(found)
 
 
+def not_as_given(worn: Dressing, things: Collection[str]) -> tuple[str, ...]:
+    """Statements for things that are made anew where default privileges give other rights than they had."""
+    found: list[str] = []
+    for aspect, each in sorted(worn.items()):
+        if aspect.kind != "rights" or aspect.part or aspect.object not in things:
+            continue
+        given = _given(worn, aspect.object)
+        if given is None:
+            continue
+        roles = {text.split("|")[0] for text in (*given.values, *each.values)} - {OWNER}
+        for role in sorted(roles):
+            has, wants = _of_role(given, role), _of_role(each, role)
+            if has.values == wants.values:
+                continue
+            for statement in _rights(aspect.object, "", has, wants):
+                found.append(statement if role == PUBLIC else where_roles_are(statement, [role]))
+    return tuple(found)
+
+
+def _given(worn: Dressing, thing: str) -> Worn | None:
+    """What it gets when it is made; none where nobody has said anything else than PostgreSQL does."""
+    kind, begin = next((k, b) for k, begins in _NEW_KINDS.items() for b in begins if thing.startswith(b))
+    qualified = _SCHEMA.match(thing.removeprefix(begin))
+    schema = qualified[1] if qualified else ""
+    entries = [worn.get(Aspect(NEW + kind, "given", each)) for each in ("", schema)]
+    values = [text for each in entries if each is not None for text in each.values]
+    return Worn("", tuple(values)) if any(entries) else None
+
+
+def _of_role(worn: Worn, role: str) -> Worn:
+    return Worn("", tuple(sorted(text for text in worn.values if text.split("|")[0] == role)))
+
+
 def strangers(worn: Dressing, thing: str) -> frozenset[str]:
     """The roles, its owner and everybody left out, that may do something with a thing."""
     named = {
@@ -113,6 +161,10 @@ def _statements(aspect: Aspect, has: Worn | None, wants: Worn | None) -> Iterato
     match kind:
         case "comment":
             yield f"COMMENT ON {thing} IS {'NULL' if value is None else literal(value)}"
+        case "label":
+            yield f"SECURITY LABEL FOR {part} ON {thing} IS {'NULL' if value is None else literal(value)}"
+        case "given":
+            return
         case "owner":
             if value not in (None, OWNER):
                 assert value is not None
@@ -155,7 +207,8 @@ def _statements(aspect: Aspect, has: Worn | None, wants: Worn | None) -> Iterato
 
 
 def _rights(thing: str, column: str, has: Worn | None, wants: Worn | None) -> Iterator[str]:
-    on = f"ON {thing.removeprefix('MATERIALIZED ').replace('VIEW ', 'TABLE ', 1)}"
+    kind = next((each for each in _GRANTED_ON if thing.startswith(each)), "")
+    on = f"ON {_GRANTED_ON.get(kind, '')}{thing.removeprefix(kind)}"
     then = dict(_by_role(has))
     for role, _ in _by_role(wants):
         then.setdefault(role, "")

@@ -67,6 +67,9 @@ def mark(
         reach.keep_up(statement)
     lost += _swept_away([each for each in gone if each.kind != REMADE], named, scene)
     for each in gone:
+        if each.kind == "table" and (names := reach.published.get((each.schema, each.name))):
+            of = shown((each.schema, each.name))
+            lost.append(f"{of} is made anew, and no longer published by {', '.join(names)}")
         if each.kind == REMADE and (who := sorted(strangers(reach.worn, each.name))):
             lost.append(f"{each.name} is made anew, without the rights of {', '.join(who)}")
     if outside:

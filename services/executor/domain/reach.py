@@ -68,6 +68,8 @@ class Reach:
     """Per table its last column: another one that is dropped does not come back to its place."""
     worn: Dressing = field(default_factory=dict)
     """What its things wear."""
+    published: dict[Table, tuple[str, ...]] = field(default_factory=dict)
+    """Per table, the publications that name it: one made in its place is in none of them."""
     owned: set[str] = field(default_factory=set)
     """The sequences that are a column's, as people write them: made again, they go on behind its numbers."""
 

@@ -1,7 +1,7 @@
 """A schema as things that can be made and dropped one by one. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 REMADE = "remade"
@@ -23,7 +23,8 @@ class Definition:
     """How PostgreSQL prints the thing; a column's parts go by themselves.
 
     `labels` are an enum's, the statements for a table's row security, how a column is an identity, and of a
-    sequence what `Numbers` reads.
+    sequence what `Numbers` reads. `below` are the views, functions, tables and columns that a view, or a
+    function, cannot be without; two definitions that differ in nothing else are the same.
     """
 
     sql: str
@@ -31,6 +32,7 @@ class Definition:
     not_null: bool = False
     default: str | None = None
     labels: tuple[str, ...] = ()
+    below: frozenset[Thing] = field(default=frozenset(), compare=False)
 
 
 Shape = Mapping[Thing, Definition]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence, Set
 
 from services.executor.domain.changing import change, columns_of, numbers_on, owned_again, set_free
+from services.executor.domain.standing_order import above, founds, in_order, view_of
 from services.executor.domain.things import Definition, Numbers, Shape, Thing
 from shared.sql.actions import (
     Action,
@@ -18,16 +19,8 @@ from shared.sql.actions import (
 )
 from shared.sql.names import literal, quoted
 
-# What stands on others goes first, and comes back last.
-_ORDER = (
-    "policy", "trigger", "rule", "view index", "view", "materialized view", "foreign key", "index",
-    "statistics", "constraint", "column", "table", "function", "aggregate", "sequence", "enum", "domain",
-    "range", "composite", "extension", "schema",
-)  # fmt: skip
-
 # These are altered where they stand; all else goes and comes back.
 _CHANGING = frozenset({"column", "enum", "function", "sequence", "table"})
-_FOUNDATIONS = _ORDER[_ORDER.index("table") + 1 :]
 
 
 def undo(before: Shape, after: Shape, actions: Sequence[Action]) -> tuple[str, ...]:
@@ -103,24 +96,36 @@ def _differences(before: Shape, after: Shape, remade: Set[Thing]) -> Iterator[st
     again += [
         each for each in before if each not in both and each in after and _stands_on(each, remade, before)
     ]
+    moved = set(_moved(changed, before, after))
+    again += above(moved.union(again), before, after)
+    changed = [each for each in changed if each not in again]
     added = [*(each for each in after if each not in before), *again]
     removed = [*(each for each in before if each not in after), *again]
     for thing in changed:
         yield from set_free(thing, before, after)
-    for thing in _sorted(added):
+    for thing in in_order(added, after):
         if not _inside(thing, added, after):
             yield from _drop(thing, after)
-    making = list(reversed(_sorted(removed)))
+    made = list(reversed(in_order(removed, before)))
     # A default that comes back may be of a type, or call a function, that went with it.
-    made = [each for each in making if each.kind != "sequence" or _owner(each, before) not in removed]
-    for thing in [each for each in made if each.kind in _FOUNDATIONS]:
+    first = [each for each in made if founds(each, before) and not before[each].below & moved]
+    for thing in first:
         yield from _make(thing, before, removed)
-    for thing in _sorted(changed):
+    for thing in in_order(changed, before):
         yield from change(thing, before, after)
-    for thing in [each for each in made if each.kind not in _FOUNDATIONS]:
+    for thing in [each for each in made if each not in first]:
         yield from _make(thing, before, removed)
     for thing in [each for each in made if each.kind == "sequence"]:
         yield from owned_again(thing, before)
+
+
+def _moved(changed: Sequence[Thing], before: Shape, after: Shape) -> Iterator[Thing]:
+    """The columns that get another type, and the enums whose columns do."""
+    for each in changed:
+        if each.kind == "enum":
+            yield from (each, *columns_of(each, after))
+        elif each.kind == "column" and before[each].type != after[each].type:
+            yield each
 
 
 def _in_the_way(changed: Sequence[Thing], both: Sequence[Thing], before: Shape, after: Shape) -> list[Thing]:
@@ -133,7 +138,7 @@ def _in_the_way(changed: Sequence[Thing], both: Sequence[Thing], before: Shape, 
             if each in both or each not in after or (each.schema, each.table) not in tables:
                 continue
             named = name in before[each].sql.replace('"', "")
-            if each.kind == "trigger" or (each.kind in ("index", "constraint") and named):
+            if each.kind in ("trigger", "policy") or (each.kind in ("index", "constraint") and named):
                 found.append(each)
     return found
 
@@ -146,10 +151,6 @@ def _stands_on(thing: Thing, remade: Set[Thing], shape: Shape) -> bool:
     )
 
 
-def _sorted(things: list[Thing]) -> list[Thing]:
-    return sorted(things, key=lambda each: (_ORDER.index(each.kind), each))
-
-
 def _owner(thing: Thing, shape: Shape) -> Thing | None:
     """The column with which a sequence goes and comes."""
     return Numbers(*shape[thing].labels).owner
@@ -159,8 +160,8 @@ def _inside(thing: Thing, added: Sequence[Thing], after: Shape) -> bool:
     """Whether it goes with its table, its view or its column."""
     if thing.kind == "sequence":
         return _owner(thing, after) in added
-    if thing.kind == "view index":
-        return Thing("materialized view", thing.schema, "", thing.table) in added
+    if (view := view_of(thing, after)) is not None:
+        return view in added
     if not thing.table or Thing("table", thing.schema, "", thing.table) not in added:
         return False
     # New tables that refer to each other go in no order but this: the references first.
