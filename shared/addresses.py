@@ -140,17 +140,25 @@ async def reachable(host: str, port: int, networks: Sequence[Network]) -> Addres
 
 
 async def _resolved(host: str, port: int) -> list[Address]:
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(RESOLVE_WITHIN_S):
-        try:
-            asked = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-            infos = await loop.run_in_executor(_RESOLVERS, asked)
-        except UnicodeError as error:
-            raise OSError(f"{host} is not a host's name") from error
-    addresses = [ip_address(str(info[4][0]).partition("%")[0]) for info in infos]
+    try:
+        found = await resolve(host, port)
+    except UnicodeError as error:
+        raise OSError(f"{host} is not a host's name") from error
+    addresses = [ip_address(each.partition("%")[0]) for each in found]
     if not addresses:
         raise OSError(f"{host} has no address")
     return addresses
+
+
+async def resolve(host: str, port: int) -> tuple[str, ...]:
+    """The addresses of a name, by threads of their own: a slow name server holds up no other work.
+
+    Raises OSError, TimeoutError after `RESOLVE_WITHIN_S`, and UnicodeError for what is not a name.
+    """
+    asked = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    async with asyncio.timeout(RESOLVE_WITHIN_S):
+        infos = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, asked)
+    return tuple(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
 def _meanings(address: Address) -> list[Address]:

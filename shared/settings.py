@@ -115,6 +115,10 @@ class HttpSettings(BaseSettings):
     proxies: str = Field(
         default="", description="addresses of reverse proxies whose X-Forwarded-For is believed, by comma"
     )
+    hosts: str = Field(
+        default="",
+        description="names by which it may be asked, by comma; none: any, on loopback localhost",
+    )
     certfile: Path | None = Field(default=None, description="PEM: the listener's certificate and its chain")
     keyfile: Path | None = Field(default=None, description="PEM; by default it is in certfile")
     keyfile_password: SecretStr | None = None

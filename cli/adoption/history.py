@@ -16,8 +16,9 @@ from shared.packages.package import Migration, Package
 from shared.sql.parsing import Unreadable
 from shared.sql.script import read_statements
 
-_LITERAL = r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$"""
-_LAYOUT = re.compile(rf"(?P<literal>{_LITERAL})|(?:--[^\n]*|/\*.*?\*/|\s)+", re.DOTALL)
+# Each goes to its end, also where that is missing: so that no text is gone through twice.
+_LITERAL = r"""'(?:[^']++|'')*+'?|"(?:[^"]++|"")*+"?|\$(?P<tag>\w*+)\$.*?(?:\$(?P=tag)\$|\Z)"""
+_LAYOUT = re.compile(rf"(?P<literal>{_LITERAL})|(?:--[^\n]*+|/\*.*?(?:\*/|\Z)|\s++)++", re.DOTALL)
 _REPEATABLE = re.compile(r"CREATE\b.{0,60}?\bIF NOT EXISTS\b", re.IGNORECASE)
 _STAMP = re.compile(r"^\d+_")
 

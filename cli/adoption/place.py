@@ -15,7 +15,7 @@ from shared.project_file import PROJECT_FILE
 
 _OTHERS = re.compile(r"(^|/)(node_modules|\.git)/|^systems/")
 """Below these nobody keeps a schema of the Project's own."""
-_DATASOURCE = re.compile(r'datasource\s+\w+\s*\{[^}]*?provider\s*=\s*"(?P<provider>\w+)"', re.DOTALL)
+_DATASOURCE = re.compile(r'datasource\s+\w+\s*\{[^{}]*?provider\s*+=\s*+"(?P<provider>\w+)"', re.DOTALL)
 _HASHED = re.compile(rb'"\w*[hH]ash"\s*:')
 """A contract names itself and its storage by their hashes."""
 

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _CONFIG = re.compile(r"(^|/)(prisma\.config|\.config/prisma)\.[cm]?[jt]s$")
-_COMMENT = re.compile(r"/\*.*?\*/|(?<![:\w\"'])//[^\n]*", re.DOTALL)
-_PATH = r"""(?:[\w.]*\b(?:join|resolve)\((?P<joined>[^)]*)\)|(?P<quote>["'`])(?P<text>[^"'`]+)(?P=quote))"""
-_SCHEMA = re.compile(rf"\bschema\s*:\s*{_PATH}")
-_MIGRATIONS = re.compile(rf"\bmigrations\s*:\s*\{{[^}}]*?\bpath\s*:\s*{_PATH}", re.DOTALL)
+_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|(?<![:\w\"'])//[^\n]*", re.DOTALL)
+# Bounded, so that one that never ends is not gone through from each of its words.
+_PATH = (
+    r"""(?:[\w.]{0,200}\b(?:join|resolve)\((?P<joined>[^)]{0,1000})\)"""
+    r"""|(?P<quote>["'`])(?P<text>[^"'`]{1,1000})(?P=quote))"""
+)
+_SCHEMA = re.compile(rf"\bschema\s*+:\s*+{_PATH}")
+_MIGRATIONS = re.compile(rf"\bmigrations\s*+:\s*+\{{[^{{}}]{{0,5000}}?\bpath\s*+:\s*+{_PATH}", re.DOTALL)
 _QUOTED = re.compile(r"""["'`]([^"'`]+)["'`]""")
 _DEFAULTS = ("prisma/schema.prisma", "schema.prisma")
 

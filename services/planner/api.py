@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Path, Query, Request
+from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field, JsonValue, create_model
 
@@ -33,6 +33,7 @@ from shared.contracts.runs import (
 from shared.contracts.values import Actor, Digest, ProjectId, SystemName, Version
 from shared.errors import conflict
 from shared.http.door import IdempotencyKey, perform
+from shared.http.downloads import download
 from shared.http.limits import Slots
 from shared.http.pages import AsksPage
 from shared.http.tokens import WhoAsks, may_see, visible_to
@@ -156,10 +157,10 @@ def _add_reads(
         return _plan_of((await _visible(database, run_id, who))[0])
 
     @routes.get("/runs/{run_id}/diff", response_class=PlainTextResponse)
-    async def show_diff(run_id: RunName, who: WhoAsks) -> str:
+    async def show_diff(run_id: RunName, who: WhoAsks) -> Response:
         """The whole change as a unified diff."""
         plan = _plan_of((await _visible(database, run_id, who))[0]).plan
-        return (await content.get(plan.diff)).decode(errors="replace")
+        return await download(content, plan.diff, "text/plain; charset=utf-8")
 
     @routes.get("/projects/{project}")
     async def knows_project(project: ProjectId, who: WhoAsks) -> ProjectKnown:

@@ -1,6 +1,6 @@
 """What a plan is: which Systems move, whether they may, and what the maintainer should know first."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import get_args
 
@@ -18,6 +18,7 @@ from shared.errors import Reject
 from shared.versions import change_type, newest_first, precedence, satisfies
 
 _LINES_SHOWN = 5
+_CHOICES_SHOWN = 100
 Releases = Mapping[tuple[str, str], Release]
 """Every release that the planner knows, by (System, version)."""
 
@@ -31,8 +32,10 @@ def choose_upgrades(
     """
     refusals: list[Refusal] = []
     targets: dict[str, Release] = {}
+    of_systems = _by_system(releases, systems)
+    pinned = ", ".join(sorted(pins)[:_CHOICES_SHOWN])
     for system, wanted in systems.items():
-        target = _target(system, wanted, pins, releases)
+        target = _target(system, wanted, pins, of_systems.get(system, {}), pinned)
         if isinstance(target, Refusal):
             refusals.append(target)
         else:
@@ -58,7 +61,20 @@ def _is_newer(version: str, than: str) -> bool:
     return precedence(version) > precedence(than)
 
 
-def _target(system: str, wanted: str | None, pins: Pins, releases: Releases) -> Release | Refusal:
+def _by_system(releases: Releases, systems: Container[str]) -> dict[str, dict[str, Release]]:
+    """The releases of these Systems by their versions: gone through once, and not once for each System."""
+    found: dict[str, dict[str, Release]] = {}
+    for (system, version), release in releases.items():
+        if system in systems:
+            found.setdefault(system, {})[version] = release
+    return found
+
+
+def _target(
+    system: str, wanted: str | None, pins: Pins, known: Mapping[str, Release], choices: str
+) -> Release | Refusal:
+    """The release to move to, of those that are `known` of the System; `choices` are the pinned Systems."""
+
     def refusal(reason: str, cure: str, kind: str = "invalid") -> Refusal:
         return Refusal.model_validate(
             {"kind": kind, "reason": reason, "field": f"systems.{system}", "value": wanted, "cure": cure}
@@ -66,15 +82,15 @@ def _target(system: str, wanted: str | None, pins: Pins, releases: Releases) -> 
 
     pinned = pins.get(system)
     if pinned is None:
-        return refusal(f"the Project does not pin {system}", f"choose among: {', '.join(sorted(pins))}")
-    if (system, pinned) not in releases:
+        return refusal(f"the Project does not pin {system}", f"choose among: {choices}")
+    if pinned not in known:
         return refusal(
             f"{system} {pinned}, which is pinned, is not known here yet", "try again soon", "conflict"
         )
     offered = [
         release.version
-        for (name, _), release in releases.items()
-        if name == system and release.withdrawn is None and _is_newer(release.version, pinned)
+        for release in known.values()
+        if release.withdrawn is None and _is_newer(release.version, pinned)
     ]
     if wanted is None:
         stable = [version for version in offered if precedence(version).prerelease is None]
@@ -83,7 +99,7 @@ def _target(system: str, wanted: str | None, pins: Pins, releases: Releases) -> 
                 f"nothing newer than {system} {pinned} is published", "nothing is to be done", "conflict"
             )
         wanted = newest_first(stable)[0]
-    release = releases.get((system, wanted))
+    release = known.get(wanted)
     if release is None:
         cure = f"choose among: {', '.join(sorted(offered))}" if offered else "wait until it is published"
         return refusal(f"{system} {wanted} is not published", cure, "not-found")
@@ -128,7 +144,8 @@ def _order(targets: Mapping[str, Release]) -> tuple[str, ...]:
 
 def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
     """The plan: a pure function of what the review found, so that the same again has the same digest."""
-    passed = {upgrade.system: _passed(upgrade, releases) for upgrade in run.upgrades}
+    of_systems = _by_system(releases, {upgrade.system for upgrade in run.upgrades})
+    passed = {upgrade.system: _passed(upgrade, of_systems[upgrade.system]) for upgrade in run.upgrades}
     irreversible = tuple(migration.folder for migration in facts.migrations if not migration.reversible)
     review = _answers(facts, passed, irreversible)
     risk, risks = _risk(facts, _declared(passed), irreversible)
@@ -172,14 +189,12 @@ def _reversibility(migrations: Iterable[PlannedMigration]) -> WayDownMark:
     return max(marks, key=get_args(WayDownMark).index, default="reversible")
 
 
-def _passed(upgrade: Upgrade, releases: Releases) -> tuple[Release, ...]:
+def _passed(upgrade: Upgrade, known: Mapping[str, Release]) -> tuple[Release, ...]:
     """Every release on the way, newest first; the new one included and the pinned one not."""
     on_the_way = (
         release
-        for (system, version), release in releases.items()
-        if system == upgrade.system
-        and _is_newer(version, upgrade.from_version)
-        and not _is_newer(version, upgrade.to_version)
+        for version, release in known.items()
+        if _is_newer(version, upgrade.from_version) and not _is_newer(version, upgrade.to_version)
     )
     # In no other order than theirs, as the plan's digest must not depend on where they came from.
     return tuple(sorted(on_the_way, key=lambda release: precedence(release.version), reverse=True))

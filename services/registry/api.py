@@ -37,6 +37,8 @@ from shared.contracts.version_maps import VersionMap
 from shared.errors import Reject, Retry, forbidden, invalid, not_found
 from shared.http.bodies import BodyTooLarge
 from shared.http.door import IdempotencyKey, perform
+from shared.http.downloads import download
+from shared.http.limits import Slots
 from shared.http.pages import AsksPage
 from shared.http.problems import problem
 from shared.http.tokens import WhoAsks, may_see, visible_to
@@ -48,6 +50,8 @@ from shared.versions import precedence
 BYTE_BODIES = {"/content": PACKED_BYTES_MAX, "/releases/check": PACKED_BYTES_MAX}
 """The routes that take a package, and how many bytes it may have."""
 
+_WAITS = 50
+"""Requests that wait for a verdict at once, unless the settings say another number."""
 _A_FILE = {
     "requestBody": {
         "required": True,
@@ -63,11 +67,12 @@ def router(
     content: ContentStore,
     *,
     verdict_wait_s: float,
+    waits: Slots | None = None,
 ) -> APIRouter:
     """Content, releases, Projects and version maps."""
     routes = APIRouter()
     _add_content(routes, content, database, gate)
-    _add_publishing(routes, inbox, gate, verdict_wait_s)
+    _add_publishing(routes, inbox, gate, verdict_wait_s, waits or Slots(_WAITS, _WAITS))
     _add_releases(routes, database, content)
     _add_projects(routes, inbox, database)
     _add_version_maps(routes, database)
@@ -109,7 +114,11 @@ def _add_content(
 
 
 def _add_publishing(
-    routes: APIRouter, inbox: Inbox[RegistryTransaction], gate: PackageGate, verdict_wait_s: float
+    routes: APIRouter,
+    inbox: Inbox[RegistryTransaction],
+    gate: PackageGate,
+    verdict_wait_s: float,
+    waits: Slots,
 ) -> None:
     @routes.post(
         "/releases",
@@ -118,19 +127,22 @@ def _add_publishing(
         responses={202: {"model": BeingChecked, "description": "the package is still being checked"}},
     )
     async def publish(
-        body: Publication, who: WhoAsks, idempotency_key: IdempotencyKey = None
+        body: Publication, who: WhoAsks, request: Request, idempotency_key: IdempotencyKey = None
     ) -> JSONResponse:
         """Publish an uploaded package. The verdict on it is the answer."""
         key = idempotency_key or str(uuid.uuid4())
         command = PublishRelease(actor=who, system=body.system, version=body.version, package=body.package)
-        answer = await perform(inbox, command, key)
-        if answer is None:
-            verdict = await gate.verdict(_source(who), key, verdict_wait_s)
-            if verdict is None:
-                return JSONResponse(BeingChecked(idempotency_key=key).model_dump(), 202)
-            if verdict.refusals:
-                raise Reject(*verdict.refusals)
-            answer = verdict.answer
+        # Taken before anything is done: who is told to come back has published nothing.
+        with waits.hold(who.id):
+            answer = await perform(inbox, command, key)
+            if answer is None:
+                source, gone = _source(who), request.is_disconnected
+                verdict = await gate.verdict(source, key, verdict_wait_s, gone)
+                if verdict is None:
+                    return JSONResponse(BeingChecked(idempotency_key=key).model_dump(), 202)
+                if verdict.refusals:
+                    raise Reject(*verdict.refusals)
+                answer = verdict.answer
         return JSONResponse(answer, 201)
 
     @routes.post("/releases/{system}/{version}/withdraw", response_model=ReleaseWithdrawn)
@@ -179,7 +191,7 @@ def _add_releases(routes: APIRouter, database: Database[RegistryTransaction], co
             row = await tx.release_row(system, version)
         if row is None:
             raise _unpublished(system, version)
-        return Response(await content.get(row.release().package), media_type="application/gzip")
+        return await download(content, row.release().package, "application/gzip")
 
 
 def _add_projects(

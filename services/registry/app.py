@@ -7,6 +7,7 @@ from services.registry.settings import RegistrySettings
 from services.registry.store import CHECKS, RegistryTransaction
 from shared.application import Part, Service
 from shared.clients.content import ContentStore
+from shared.http.limits import Slots
 from shared.messaging.inbox import Inbox
 from shared.messaging.reminder import Reminder
 from shared.storage.database import Database
@@ -30,7 +31,8 @@ def build(settings: RegistrySettings, difference_of: DifferenceOf | None = None)
     parts: list[Part] = [gate]
     if settings.kafka.embedded:
         parts.append(Reminder(database, RegistryTransaction.reminders))
-    routes = router(inbox, database, gate, content, verdict_wait_s=settings.verdict_wait_s)
+    waits = Slots(settings.http.waits, settings.http.actor_waits)
+    routes = router(inbox, database, gate, content, verdict_wait_s=settings.verdict_wait_s, waits=waits)
     return Service(
         "registry",
         settings,

@@ -35,6 +35,10 @@ DifferenceOf: TypeAlias = Callable[[Sequence[Sequence[tuple[str, str]]]], Awaita
 """Whether orders of migrations, names with their SQL, make the same schema: none, or why not."""
 
 
+async def _stays() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class ReadPackage:
     """A package without its files' contents, and the whole verdict on it, given what was published before."""
@@ -96,8 +100,13 @@ class PackageGate:
     async def stop(self) -> None:
         await background.end(self._task)
 
-    async def verdict(self, source: str, message_id: str, deadline_s: float) -> Verdict | None:
-        """What became of this PublishRelease; None if it is not known within `deadline_s`."""
+    async def verdict(
+        self, source: str, message_id: str, deadline_s: float, gone: Callable[[], Awaitable[bool]] = _stays
+    ) -> Verdict | None:
+        """What became of this PublishRelease; None if it is not known within `deadline_s`.
+
+        The wait is over, too, when who asked is `gone`.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + deadline_s
         while True:
@@ -105,7 +114,7 @@ class PackageGate:
             async with self.database.transaction() as tx:
                 verdict = await tx.check_verdict(source, message_id)
             left_s = end - loop.time()
-            if verdict is not None or left_s <= 0:
+            if verdict is not None or left_s <= 0 or await gone():
                 return verdict
             # Another process may be the one that checks it: so never wait for our own gate alone.
             with contextlib.suppress(TimeoutError):

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
@@ -12,6 +12,7 @@ from shared.contracts.facts import CheckResult
 from shared.contracts.stages import StageFinished
 from shared.contracts.values import Actor, Digest, RunId
 from shared.errors import not_found
+from shared.http.downloads import download
 from shared.http.pages import AsksPage
 from shared.http.tokens import WhoAsks
 from shared.jobs.absent import no_job
@@ -62,7 +63,7 @@ def router(database: Database[WorkerTransaction], content: ContentStore) -> APIR
         )
 
     @routes.get("/runs/{run_id}/logs/{digest}", response_class=PlainTextResponse)
-    async def log(run_id: RunId, digest: Annotated[Digest, Path()], who: WhoAsks) -> PlainTextResponse:
+    async def log(run_id: RunId, digest: Annotated[Digest, Path()], who: WhoAsks) -> Response:
         """What a check of this Run printed or read."""
         jobs = await jobs_for(run_id, who)
         # The content store holds everybody's files: only what this Run's checks left may be read here.
@@ -73,7 +74,7 @@ def router(database: Database[WorkerTransaction], content: ContentStore) -> APIR
                 value=digest,
                 cure=f"GET /validator/runs/{run_id} names the logs",
             )
-        return PlainTextResponse(await content.get(digest))
+        return await download(content, digest, "text/plain; charset=utf-8")
 
     return routes
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from shared.crash_points import around
 from shared.errors import Reject, Retry, not_found
 
 if TYPE_CHECKING:
+    from obstore import GetResult
     from obstore.store import ObjectStore
 
 _HASHED_AT_ONCE_BYTES = 1 << 20
@@ -73,6 +74,25 @@ class ContentStore:
             data = bytes(await found.bytes_async())
         _verify(digest, await _digest(data))
         return data
+
+    async def open(self, digest: Digest) -> tuple[int, AsyncIterator[bytes]]:
+        """The size of what `get` would return, and its parts; the last one comes once all are verified."""
+        import obstore
+
+        with _explained(digest, "does not give"):
+            async with around("content-get"):
+                found = await obstore.get_async(self._store, _key(digest))
+        return found.meta["size"], self._parts(digest, found)
+
+    async def _parts(self, digest: Digest, found: "GetResult") -> AsyncIterator[bytes]:
+        hashed, last = hashlib.sha256(), b""
+        with _explained(digest, "does not give"):
+            async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
+                yield last
+                last = bytes(chunk)
+                hashed.update(last)
+        _verify(digest, hashed.hexdigest())
+        yield last
 
     async def has(self, digest: Digest) -> bool:
         """Whether `get` would find something."""

@@ -14,6 +14,7 @@ from shared.errors import Failure, Retry
 LOCAL_DEADLINE_S = 120.0
 REMOTE_DEADLINE_S = 300.0
 _WORDS_CHARACTERS = 2000
+_SAID_BYTES = 64 << 10
 _HANDED_ON = ("PATH",)
 _REMOTE = frozenset({"fetch", "ls-remote", "push"})
 _OURS = {
@@ -106,7 +107,7 @@ async def git(
         raise (answer(late, "timed out") if arguments[0] in _REMOTE else Retry(late)) from None
     # Git says so also where it goes on and takes an object for missing.
     if finished.exit_code != 0 or arguments[0] not in _REMOTE:
-        own = own_fault(folder, arguments[0], finished.stderr.decode(errors="replace"))
+        own = own_fault(folder, arguments[0], finished.stderr[-_SAID_BYTES:].decode(errors="replace"))
         if own is not None:
             raise own
     if finished.exit_code in accept and finished.exceeded is None:
@@ -119,7 +120,8 @@ async def git(
 
 def failed(command: str, finished: Finished) -> Failure | Retry:
     """The error for a call of git that did not do its work; of the remote, whom it concerns."""
-    words = finished.output.strip() or "it said nothing"
+    # A remote may print as much as it likes: the end says why.
+    words = finished.output[-_SAID_BYTES:].strip() or "it said nothing"
     if command == "push":
         words = _without_hooks(words)
     said = f"git {command} ended with {finished.exit_code}: {without_passwords(words[-_WORDS_CHARACTERS:])}"

@@ -34,6 +34,8 @@ _WRITERS = ("read-tree", "checkout-index", "update-index")
 _MACHINES = re.compile(
     r"No space left|Permission denied|Input/output error|Disk quota|Read-only file system|\.lock'|tmp_obj"
 )
+_SAID_CHARACTERS = 64 << 10
+"""Of what Git prints, so much is looked at: a remote may print as much as it likes."""
 _CUT_OFF = re.compile(r"early EOF|RPC failed|disconnect|hung up|Connection (?:reset|refused|timed out)")
 _OUT_OF_MEMORY = re.compile(r"[Oo]ut of memory|Cannot allocate memory|unable to create thread|malloc failed")
 _BROKEN = re.compile(
@@ -184,7 +186,7 @@ def fault_of(command: str, finished: Finished, limits: GitLimits) -> RepositoryR
     """The verdict on a repository with which Git ended so; none when that says nothing of the repository."""
     if finished.exceeded is not None:
         return too_much(f"git {command} has more to say than {size(limits.read_bytes)}")
-    words, code = finished.output, finished.exit_code
+    words, code = finished.output[-_SAID_CHARACTERS:], finished.exit_code
     ended_by = -code if code < 0 else code - 128
     if code == 0:
         return None

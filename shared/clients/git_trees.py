@@ -53,9 +53,13 @@ class Trees:
             if folder not in self._folders:
                 self._folders[folder] = {}
                 self._at(folder)[_last(folder)] = Entry(_FOLDER_MODE, NO_TREE)
-        for folder in [each for each in self._folders if each == path or each.startswith(f"{path}/")]:
-            del self._folders[folder]
+        # Walked down from here: a look at every folder for every change would be quadratic.
+        gone = [path] if path in self._folders else []
+        while gone:
+            folder = gone.pop()
+            below = self._folders.pop(folder)
             self._changed.discard(folder)
+            gone += [f"{folder}/{name}" for name, entry in below.items() if entry.mode == _FOLDER_MODE]
 
     def _touch(self, path: str) -> None:
         self._changed.update(("", *_above(path)))

@@ -31,6 +31,7 @@ def _verdict(name: str, cure: str, *said: str, passes: bool = False, ours: bool 
 
 # The address of a repository is anybody's words, and none of Git's.
 _ADDRESS = re.compile(r"\b(?:https?|ssh|git|file)://\S+", re.IGNORECASE)
+_HALF_CHARACTERS = 8_000
 _UNREACHABLE = (
     "unreachable",
     "see whether the repository's host is up and the worker may reach it, then retry the stage",
@@ -43,20 +44,21 @@ VERDICTS: tuple[GitVerdict, ...] = (
     _verdict(
         "host is full",
         "make room at the repository's host, or raise the quota, then retry the stage",
-        r"remote: .*(no space left|disk quota|quota exceeded)",
+        r"remote: .{0,300}(no space left|disk quota|quota exceeded)",
     ),
     _verdict(
         *_DAMAGED,
-        "(object|pack(file)?) .*is corrupt|object file .* is empty|inflate: |unable to unpack .* header",
+        "(object|pack(file)?) .{0,300}is corrupt|object file .{0,300} is empty|inflate: ",
+        "unable to unpack .{0,300} header",
         "bad object|missing (blob|tree|commit)|upload-pack: not our ref",
     ),
     # What a hook prints of its own troubles is a hook's.
-    _verdict(*_UNREACHABLE, r"^(?!remote:).*(could(n't| not) resolve|timed? ?out)", passes=True),
+    _verdict(*_UNREACHABLE, r"^(?!remote:).{0,300}(could(n't| not) resolve|timed? ?out)", passes=True),
     _verdict(
         "pack too large",
         "raise the host's limit of a push, or take the large files out of the release or into LFS",
         "pack exceeds maximum",
-        "exceeds .*file size limit",
+        "exceeds .{0,300}file size limit",
         "returned error: 413|HTTP 413|request entity too large",
         "GH001",
     ),
@@ -86,7 +88,7 @@ VERDICTS: tuple[GitVerdict, ...] = (
     ),
     _verdict(
         *_RACE,
-        r"cannot lock ref .*(is at \w+ but expected|reference already exists|\.lock': File exists)",
+        r"cannot lock ref .{0,300}(is at \w+ but expected|reference already exists|\.lock': File exists)",
         passes=True,
     ),
     _verdict(
@@ -111,7 +113,7 @@ VERDICTS: tuple[GitVerdict, ...] = (
         "certificate",
         "correct the host's certificate or key, or let the worker's operator trust it",
         "server certificate|certificate (problem|verif|has expired)|SSL (certificate|connect|routines)",
-        "host key verification failed|no .* host key is known",
+        "host key verification failed|no .{0,300} host key is known",
     ),
     _verdict(
         "worker is full",
@@ -123,7 +125,7 @@ VERDICTS: tuple[GitVerdict, ...] = (
     _verdict(
         "gone",
         "correct the repository's address and register the Project again, or bring the repository back",
-        "repository .*not found|does not appear to be a git repository|not a git repository",
+        "repository .{0,300}not found|does not appear to be a git repository|not a git repository",
         "returned error: 404|HTTP 404|does not exist|no such (file|repository)",
     ),
     _verdict(
@@ -157,7 +159,9 @@ UNKNOWN = _verdict(
 
 
 def verdict_of(words: str) -> GitVerdict:
-    """The first that its words speak of."""
+    """The first that its words speak of: of much that a remote prints, its beginning and its end."""
+    if len(words) > 2 * _HALF_CHARACTERS:
+        words = f"{words[:_HALF_CHARACTERS]}\n{words[-_HALF_CHARACTERS:]}"
     said = _ADDRESS.sub("URL", words)
     return next((each for each in VERDICTS if each.said.search(said)), UNKNOWN)
 

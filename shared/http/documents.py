@@ -20,11 +20,12 @@ _WHEN = {
     409: "it stands against what is there",
     413: "the body is too large",
     415: "the body is of another kind",
+    421: "nobody has the name of the Host header here",
     422: "a value does not fit; each refusal names field, reason and cure",
     429: "too many requests, or too many that wait: see Retry-After",
     503: "the service cannot answer now: see Retry-After",
 }
-_ALWAYS = (400, 408, 429, 503)
+_ALWAYS = (400, 408, 421, 429, 503)
 
 
 class Problem(BaseModel):

@@ -1,8 +1,8 @@
 """The guard before every route: who asks is proven, and how much is bounded, before anything is read.
 
-The order is fixed: is the request well formed, does its address ask too often, whose token is it, does that
-actor ask too often, how big is the body. What is answered before the body was read ends the connection, so
-that nobody needs to be listened to for the rest.
+The order is fixed: is the request well formed and meant for us, does its address ask too often, whose token
+is it, does that actor ask too often, how big is the body. What is answered before the body was read ends the
+connection, so that nobody needs to be listened to for the rest.
 """
 
 import logging
@@ -19,6 +19,7 @@ from shared.contracts.values import Actor
 from shared.errors import forbidden, invalid
 from shared.http.bodies import JSON_BYTES_MAX, BoundedBody, announced_bytes, screen_json
 from shared.http.headers import secured
+from shared.http.hosts import Hosts
 from shared.http.limits import Rate, address_key
 from shared.http.problems import answer_to
 from shared.http.tokens import ACTOR, Unauthenticated, actor_of
@@ -56,6 +57,7 @@ class Guard:
         of_actor, of_address = self.settings.actor_requests_per_s, self.settings.address_requests_per_s
         self._of_actor = Rate("of this actor", of_actor, 10 * of_actor)
         self._of_address = Rate("from this address", of_address, 10 * of_address)
+        self._hosts = Hosts(self.settings.hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,6 +83,7 @@ class Guard:
 
     async def _admit(self, scope: Scope) -> None:
         _well_formed(scope)
+        self._hosts.require(scope)
         door = self.doors.get(scope["path"])
         if scope["path"] == "/health" or (door is not None and _is_open(door, scope)):
             return

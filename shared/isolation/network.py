@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from shared.addresses import RESOLVE_WITHIN_S, resolve
+
 _CONNECTIONS_MAX = 64
 _CONNECT_WITHIN_S = 10.0
 _CHUNK_BYTES = 1 << 16
@@ -180,12 +182,15 @@ class Gateway:
 
 
 async def _resolved(destination: Destination) -> tuple[str, ...]:
-    loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(destination.host, destination.port, type=socket.SOCK_STREAM)
+        return await resolve(destination.host, destination.port)
+    except TimeoutError as error:
+        late = f"the name was not resolved within {RESOLVE_WITHIN_S:g} s: see the name server"
+        raise Unreachable(f"{destination}: {late}") from error
+    except UnicodeError as error:
+        raise Unreachable(f"{destination}: this is not a host's name") from error
     except OSError as error:
         raise Unreachable(f"{destination}: the name cannot be resolved ({error.strerror})") from error
-    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 async def _forward(

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
@@ -63,6 +64,11 @@ class MigrationRules(_Declared):
     """`[migrations]`."""
 
     contract: tuple[str, ...] = Field(default=(), description="folder names that run after the activation")
+
+    @cached_property
+    def contracting(self) -> frozenset[str]:
+        """The same, to be asked of each of thousands of migrations."""
+        return frozenset(self.contract)
 
 
 class Manifest(_Declared):

@@ -62,7 +62,7 @@ class Package:
 
     def contracting(self, migration: Migration) -> bool:
         """Whether it runs in production only after the activation."""
-        return migration.name in self.manifest.migrations.contract
+        return migration.name in self.manifest.migrations.contracting
 
 
 def read_package(data: bytes) -> Package:

@@ -18,7 +18,6 @@ from shared.errors import Reject, not_found
 VERSION = "8.1.0-2.59be4fda12412a79eeb9c2ae727b6aa723593323"
 _REGISTRY = "https://registry.npmjs.org"
 _DOWNLOAD_WITHIN_S = 60.0
-_SETTING = re.compile(r"^\s*(?P<key>[^#;=\s][^=]*?)\s*=\s*(?P<value>.*?)\s*$")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -101,11 +100,11 @@ def _npmrc() -> dict[str, str]:
     file = Path(os.environ.get("NPM_CONFIG_USERCONFIG") or Path.home() / ".npmrc")
     if not file.is_file():
         return {}
-    read = (_SETTING.match(line) for line in file.read_text(errors="replace").splitlines())
+    read = (line.partition("=") for line in file.read_text(errors="replace").splitlines())
     return {
-        one["key"]: _VARIABLE.sub(lambda name: os.environ.get(name[1], name[0]), one["value"])
-        for one in read
-        if one is not None
+        key.strip(): _VARIABLE.sub(lambda name: os.environ.get(name[1], name[0]), value.strip())
+        for key, equals, value in read
+        if equals and key.strip() and not key.strip().startswith(("#", ";"))
     }
 
 

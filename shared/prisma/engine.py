@@ -10,7 +10,7 @@ from shared.prisma.archives import ENGINE
 from shared.prisma.bindings import EngineHandle, imports
 from shared.prisma.wasm import UNDEFINED, Instance, Undefined, load, on_thread
 
-_TRACE = re.compile(r"^\s+0: \w+::", re.MULTILINE)
+_TRACE = re.compile(r"^[^\S\n]++0: \w+::", re.MULTILINE)
 
 
 class EngineError(RuntimeError):

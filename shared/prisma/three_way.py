@@ -106,7 +106,7 @@ class _Merging:
         elif _plain(ours) == _plain(base or []):
             gap = theirs
         else:
-            known = _plain(ours)
+            known = set(_plain(ours))
             new = [] if _plain(theirs) == _plain(base or []) else theirs
             gap = ours + [line for line in new if line.strip() and " ".join(line.split()) not in known]
         return gap if gap or not inside or key == _LAST else [""]
@@ -174,13 +174,15 @@ def choose(base: list[str], ours: list[str], theirs: list[str]) -> list[str] | N
 
 def in_order(ours: Iterable[_Key], theirs: Iterable[_Key]) -> list[_Key]:
     """All keys: theirs as they stand, each of ours that theirs lacks behind the one it follows."""
-    merged = [*theirs]
-    previous: _Key | None = None
+    first: list[_Key] = []
+    behind: dict[_Key, list[_Key]] = {key: [] for key in theirs}
+    place = first
     for key in ours:
-        if key not in merged:
-            merged.insert(0 if previous is None else merged.index(previous) + 1, key)
-        previous = key
-    return merged
+        if key in behind:
+            place = behind[key]
+        else:
+            place.append(key)
+    return [*first, *(each for key, own in behind.items() for each in (key, *own))]
 
 
 def _plain(lines: Iterable[str]) -> list[str]:

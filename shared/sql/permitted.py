@@ -33,7 +33,7 @@ _TRIED_CHARACTERS = 200
 """A text counts once more for each of so many characters: the work is the parser's, by length."""
 # The words with which statements begin that may be refused, themselves or for what stands in them.
 _BEGINNING = re.compile(
-    r"\s*(?:[(;]|--|/\*|(?:abort|alter|analyze|begin|call|checkpoint|close|cluster|comment|commit|copy|create"
+    r"\s*+(?:[(;]|--|/\*|(?:abort|alter|analyze|begin|call|checkpoint|close|cluster|comment|commit|copy|create"
     r"|deallocate|declare|delete|discard|do|drop|end|execute|explain|fetch|grant|import|insert|listen|load|lock"
     r"|merge|move|notify|prepare|reassign|refresh|reindex|release|reset|revoke|rollback|savepoint|security|select"
     r"|set|show|start|table|truncate|unlisten|update|vacuum|values|with)\b)",

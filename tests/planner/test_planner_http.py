@@ -13,11 +13,15 @@ from pydantic import SecretStr
 
 from services.planner.api import router
 from shared.clients.content import ContentStore
+from shared.contracts.runs import RequestPlan
 from shared.contracts.stages import RunExecutorStage, Succeeded
 from shared.contracts.values import Actor
 from shared.http import problems
+from shared.http.guard import Guard
 from shared.identity.keys import SigningKey
 from shared.identity.tokens import issue_token
+from shared.settings import HttpSettings
+from tests.support.doors import RawClient, WatchedSlots, listening
 from tests.support.keys import KEY, VERIFIER, bearer
 from tests.support.planner_examples import MIRA, OTTO, PROJECT, SRE, digest, review_facts
 from tests.support.planner_service import PlannerService
@@ -99,6 +103,24 @@ async def test_a_whole_opt_in_over_http(door: Door, planner: PlannerService, con
     listed = (await door.get("/runs", project=PROJECT, status="running")).json()
     assert [one["id"] for one in listed] == [run["id"]]
     assert (await door.get("/runs", status="succeeded")).json() == []
+
+
+async def test_a_long_poll_ends_when_its_client_goes(planner: PlannerService, content: ContentStore) -> None:
+    """Who opened and closed connections held the places of all others for a minute each."""
+    command = RequestPlan(actor=MIRA, project=PROJECT, systems={"auth-system": None})
+    run = (await planner.ask(command)).id
+    app = FastAPI()
+    app.state.tokens = VERIFIER
+    waits = WatchedSlots(1, 1)
+    app.include_router(router(planner.inbox, planner.database, content, waits), prefix="/planner")
+    app.add_middleware(Guard, settings=HttpSettings())
+    target, proof = f"/planner/runs/{run}?after_revision=99&wait_s=60", bearer(MIRA)["Authorization"]
+    async with listening(app, HttpSettings()) as port, asyncio.timeout(10):
+        async with RawClient.connected(port) as client:
+            head = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {proof}\r\n\r\n"
+            await client.send(head.encode())
+            await waits.taken.wait()
+        await waits.given_back.wait()
 
 
 async def test_runs_are_listed_newest_first(door: Door) -> None:

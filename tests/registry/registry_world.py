@@ -28,6 +28,7 @@ from shared.contracts.values import Actor, Command, Message
 from shared.contracts.version_maps import Pins
 from shared.errors import Reject
 from shared.http import problems
+from shared.http.limits import Slots
 from shared.messaging.inbox import Inbox
 from shared.repository_urls import RepositoryRules
 from shared.storage.database import Database
@@ -112,12 +113,13 @@ class Registry:
     content: ContentStore
     http: httpx.AsyncClient = field(init=False)
 
-    def door(self, *, verdict_wait_s: float = 5) -> httpx.AsyncClient:
+    def door(self, *, verdict_wait_s: float = 30, waits: Slots | None = None) -> httpx.AsyncClient:
         """A client of the registry's own HTTP door."""
         app = FastAPI()
         app.state.tokens = VERIFIER
         problems.install(app)
-        routes = router(self.inbox, self.database, self.gate, self.content, verdict_wait_s=verdict_wait_s)
+        rooms = (self.inbox, self.database, self.gate, self.content)
+        routes = router(*rooms, verdict_wait_s=verdict_wait_s, waits=waits)
         app.include_router(routes, prefix="/registry")
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://registry/registry")
 

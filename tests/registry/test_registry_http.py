@@ -9,6 +9,7 @@ from services.registry.checking import PackageGate
 from shared.contracts.releases import ReleasePublished, ReleaseWithdrawn
 from shared.contracts.values import Actor
 from tests.registry.registry_world import LENA, MIRA, PINS, SAM, Registry, files, pack, project, token
+from tests.support.doors import WatchedSlots
 
 PAT = Actor(id="pat@other.example", role="maintainer", projects=("other-portal",))
 
@@ -75,6 +76,20 @@ async def test_a_slow_check_is_answered_202_and_later_by_its_verdict(registry: R
     await registry.check_all()
     later = await post_release(registry, "1.2.4", digest, answer.json()["idempotency_key"])
     assert later.status_code == 201
+
+
+async def test_who_publishes_waits_in_a_counted_place(registry: Registry) -> None:
+    """A hundred requests of one token waited for verdicts, a minute each; refused, nothing was published."""
+    digest = await upload(registry, pack(files()))
+    waits = WatchedSlots(2, 1)
+    async with registry.door(waits=waits) as registry.http:
+        waiting = asyncio.create_task(post_release(registry, "1.2.4", digest, "publish-1.2.4"))
+        await waits.taken.wait()
+        refused = await post_release(registry, "1.2.4", digest, "publish-again")
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        await registry.gate.start()
+        assert (await waiting).status_code == 201
+        assert waits.given_back.is_set()
 
 
 async def test_a_waiter_hears_of_the_verdict_of_another_process(registry: Registry) -> None:

@@ -22,13 +22,13 @@ from shared.project_file import read_project_file, read_version_map
 from shared.sql.bounds import is_empty
 from shared.sql.permitted import refused_in
 
-_WORDS = (
+WORDS = (
     *("model A {", "enum E {", "}", " id Int @id", " a A? @relation(", "/// @extends a", "/*", "*/", "//"),
     *("[a.b]", "a = 1", 'x."y" = [', "]", "[[a]]", "'''", '"""', "\\", '"', "\0", "\ufeff", "é"),
     *("SELECT ", "DO $$", "$$;", "--", "(", ")", "1e999", "{", "depends_on = [1]", "auth-system: 1.0.0"),
 )
 # Halves of a pair are not among them: a file is decoded first, and a body is screened.
-TEXTS = st.lists(st.sampled_from(_WORDS) | st.text(max_size=8), max_size=40).map(
+TEXTS = st.lists(st.sampled_from(WORDS) | st.text(max_size=8), max_size=40).map(
     lambda parts: "\n".join(parts[::2]) + "".join(parts[1::2])
 )
 READERS: dict[str, tuple[Callable[[str], object], tuple[type[Exception], ...]]] = {

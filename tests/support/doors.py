@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 import uvicorn
@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from local.ports import free_port
 from local.world import HOST
+from shared.http.limits import Slots
 from shared.http.listener import listener
 from shared.settings import HttpSettings
 
@@ -30,6 +31,21 @@ async def listening(app: ASGIApp, settings: HttpSettings) -> AsyncIterator[int]:
     finally:
         server.should_exit = True
         await serving
+
+
+class WatchedSlots(Slots):
+    """Places for long polls that tell when one is taken, and when it is given back."""
+
+    def __init__(self, total: int, per_key: int) -> None:
+        super().__init__(total, per_key)
+        self.taken, self.given_back = asyncio.Event(), asyncio.Event()
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        with super().hold(key):
+            self.taken.set()
+            yield
+        self.given_back.set()
 
 
 @dataclass

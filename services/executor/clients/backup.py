@@ -26,7 +26,7 @@ _NO_PASSWORDS = "/nonexistent"
 """libpq would look into the password file of this process's user."""
 _SAID = re.compile(r"(pg_dump|pg_restore|psql)(\.exe)?:|(ERROR|FATAL|PANIC): +[0-9A-Z]{5}$")
 _QUOTING = re.compile(r"\b(detail|hint|Command was|command was|Error message from server):")
-_VALUE = re.compile(r': *".*$')
+_VALUE = re.compile(r': *+".*+')
 # Where Debian and Red Hat keep each major version's programs.
 _INSTALLED = ("/usr/lib/postgresql/{version}/bin", "/usr/pgsql-{version}/bin")
 _SETTING = re.compile(r"SET (?P<name>\w+) = .*;\s*")

@@ -13,7 +13,7 @@ from shared.sql.script import alone_in, faults_of, read_statements
 
 _STAMPED = re.compile(r"\d{14}_")
 _NAME_BYTES_MAX = 255
-_VALUE = re.compile(r': *".*')
+_VALUE = re.compile(r': *+".*+')
 # What may simply be done again after a crash in its middle.
 _AGAIN = ("VACUUM", "REINDEX")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _HEAD = re.compile(
-    r"^-- (?:Data for )?Name: (?P<name>.*?); Type: (?P<type>[^;]*); Schema: (?P<schema>.*?);"
-    r" Owner: (?P<owner>[^;\n]*)"
+    r"^-- (?:Data for )?Name: (?P<name>.*?); Type: (?P<type>[^;]*+);"
+    r" Schema: (?P<schema>(?:(?!; Type: ).)*?); Owner: (?P<owner>[^;\n]*+)"
 )
 # A printed expression that is read and printed again may have its casts at other places.
 _CASTS = re.compile(r"::(character varying|text|bpchar|character)(\(\d+\))?(\[\])?|[()\s]")
@@ -57,8 +57,10 @@ def other_prints(wanted: dict[str, Printed], found: dict[str, Printed]) -> Itera
         if before is None or now is None:
             yield what, "it is not there afterwards" if now is None else "it was not there before"
         elif before.text != now.text and before.loosely != now.loosely:
-            lost = "\n".join(line for line in before.text.splitlines() if line not in now.text)
-            came = "\n".join(line for line in now.text.splitlines() if line not in before.text)
+            had, has = before.text.splitlines(), now.text.splitlines()
+            gone, new = {*had} - {*has}, {*has} - {*had}
+            lost = "\n".join(line for line in had if line in gone)
+            came = "\n".join(line for line in has if line in new)
             yield what, f"before: {_cut(lost or before.text)}\nafterwards: {_cut(came or now.text)}"
 
 

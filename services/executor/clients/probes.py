@@ -1,6 +1,5 @@
 """Ask a database's rows what an upgrade will find there: reads only, in one snapshot, in bounded time."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,9 +9,9 @@ import asyncpg
 
 from services.executor.clients.postgres import Connection, quoted, session
 from services.executor.clients.schema_rules import asker_of
+from services.executor.clients.written_questions import questions_of
 from services.executor.domain.one_pass import Counted, one_pass, passes
 from services.executor.domain.question import Question
-from services.executor.domain.questions import Asker
 from services.executor.domain.relation import Step
 from shared.clients.database_urls import schema_of
 from shared.contracts.impact import Probe
@@ -54,11 +53,10 @@ async def ask(
         await connection.execute("SET LOCAL row_security = off")
         asker = await asker_of(connection, schema_of(url))
         before = dict(asker.relations.tables)
-        # Expressions are written out for it: much work for many statements.
-        questions = await asyncio.to_thread(_questions, asker, statements)
+        questions, steps = await questions_of(asker, statements)
         asking = _Asking(connection, question_s, time.monotonic() + all_s)
         every = [question for asked in questions for question in asked]
-        answered = iter(await asking.answers(every, asker.relations.steps))
+        answered = iter(await asking.answers(every, steps))
         found = [tuple(_worth_telling(list(zip(asked, answered, strict=False)))) for asked in questions]
         touched = {
             table
@@ -68,11 +66,6 @@ async def ask(
         }
         counted = await _rows(connection, sorted(touched))
         return Answers(tuple(found), {shown(table): rows for table, rows in counted.items()})
-
-
-def _questions(asker: Asker, statements: Sequence[Statement]) -> list[tuple[Question, ...]]:
-    """Each statement's questions, in their order."""
-    return [asker.of(statement) for statement in statements]
 
 
 def _worth_telling(answers: Sequence[tuple[Question, Probe]]) -> Iterator[Probe]:

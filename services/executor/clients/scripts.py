@@ -12,9 +12,12 @@ from itertools import islice
 
 from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.reading import read_in_child
+from shared.contracts.impact import StatementImpact
 from shared.sql.actions import Action
+from shared.sql.classing import classify
 from shared.sql.concerns import Concern
 from shared.sql.permitted import refused_in
+from shared.sql.scene import Scene
 from shared.sql.script import DEFAULT_SCHEMA, Part, Statement, alone_in, parts_of, read_statements
 
 _PIECES = 200
@@ -57,6 +60,23 @@ async def alone_of(migration: Migration, name: str = "down.sql") -> Statement | 
 async def refusals_of(path: str, sql: str) -> tuple[Concern, ...]:
     """The concerns for which it must not run. Raises `Failure`."""
     return await read_in_child(path, refused_in, sql)
+
+
+async def classes_of(path: str, sql: str, scene: Scene) -> tuple[tuple[StatementImpact, ...], Scene]:
+    """Each statement's class in that scene, and the scene after them. Raises as `statements_of`."""
+    batches, after = await read_in_child(path, class_in_batches, sql, scene)
+    return await asyncio.to_thread(_together, batches), after
+
+
+def class_in_batches(sql: str, scene: Scene) -> tuple[list[bytes], Scene]:
+    """The classes in pickles of some each, and the scene after them: a child calls it."""
+    classes = classify(read_statements(sql), scene)
+    parts = (classes[start : start + _PIECES] for start in range(0, len(classes), _PIECES))
+    return [pickle.dumps(part, protocol=5) for part in parts], scene
+
+
+def _together(batches: Sequence[bytes]) -> tuple[StatementImpact, ...]:
+    return tuple(each for batch in batches for each in pickle.loads(batch))
 
 
 def read_outline(sql: str) -> Outline:

@@ -40,6 +40,9 @@ from shared.sql.names import quoted
 from shared.sql.raising import may_raise
 from shared.sql.script import Statement
 
+STEPS_MAX = 500
+"""Changes of rows that are followed: each later question has all of them in its SQL."""
+
 
 @dataclass
 class Asker:
@@ -59,6 +62,9 @@ class Asker:
 
     def of(self, statement: Statement) -> tuple[Question, ...]:
         """The questions of a statement; the relations are those after it then."""
+        if len(self.relations.steps) > STEPS_MAX:
+            why = f"it comes behind more than {STEPS_MAX} others that change rows"
+            return (Question("does it go through?", "would fail", None, why),)
         self._flow = flow_of(statement.node)
         found = [question for action in statement.actions for question in self.ask(action)]
         if self._flow.decides is not None:

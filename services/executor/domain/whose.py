@@ -32,10 +32,10 @@ class Whose:
         one = rf'(?:"{re.escape(name)}"|{re.escape(name)}(?![\w$]))'
         named = rf"\b{word}\s+(?:if\s+(?:not\s+)?exists\s+)?{one}"
         if kind == "schema":
-            listed = rf'schema\s*\(\s*"{re.escape(name)}"|\bschemas\s*=[^\]]*{one}'
+            listed = rf'schema\s*\(\s*"{re.escape(name)}"|\bschemas\s*=[^\]=]*{one}'
             named = rf'{named}|(?<![\w$"]){one}\s*\.|{listed}'
         if kind == "extension":
-            named = rf"{named}|\bextensions\s*=[^\]]*(?<![\w$]){one}"
+            named = rf"{named}|\bextensions\s*=[^\]=]*(?<![\w$]){one}"
         return re.search(named, self.texts, re.IGNORECASE) is not None
 
     def ours(self, lines: Sequence[str]) -> tuple[str, ...]:

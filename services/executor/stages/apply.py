@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from services.executor.clients.reading import read_in_child
 from services.executor.stages.agreement import require_pins, require_registered
 from services.executor.stages.branch import (
     SYSTEM_TRAILER,
@@ -130,5 +131,6 @@ async def _renewed(job: Job, git: Git, task: ApplyTask, commit: Commit) -> tuple
     if production.head != task.merged_base:
         await require_registered(git, production.head, job.project)
         pinned = await git.show(task.merged_base, VERSION_MAP_FILE) or b""
-        await require_pins(git, production.head, read_version_map(pinned.decode()))
+        pins = await read_in_child(VERSION_MAP_FILE, read_version_map, pinned.decode())
+        await require_pins(git, production.head, pins)
     return production.commit, production.head

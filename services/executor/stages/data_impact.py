@@ -1,6 +1,5 @@
 """What an upgrade's migrations will do to production's rows and to the code that runs there."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,13 +7,13 @@ from services.executor.clients import probes, squawk
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import server_version
 from services.executor.clients.reading import read_in_child
-from services.executor.clients.scripts import path_of, statements_of
+from services.executor.clients.scripts import classes_of, path_of, statements_of
 from services.executor.clients.surroundings import room_in, surroundings
 from shared.contracts.facts import PlannedMigration
 from shared.contracts.impact import MigrationImpact, SqlRisk, StatementImpact
 from shared.contracts.stages import Finding
 from shared.errors import Failure
-from shared.sql.classing import broken, classify, worst
+from shared.sql.classing import broken, worst
 from shared.sql.columns import shown
 from shared.sql.parsing import Unreadable
 from shared.sql.permitted import concerns_of
@@ -42,9 +41,9 @@ async def foresee(
     ordered = in_deploy_order(migrations)
     scripts = {each.folder: await _read(each) for each in ordered}
     scene = Scene(known)
-    classed = {
-        folder: await asyncio.to_thread(classify, statements, scene) for folder, statements in scripts.items()
-    }
+    classed: dict[str, tuple[StatementImpact, ...]] = {}
+    for each in ordered:
+        classed[each.folder], scene = await classes_of(path_of(each.folder), each.sql, scene)
     _refuse_broken(ordered, classed)
     version = await server_version(url)
     lints = await squawk.lint({each.folder: each.sql for each in ordered}, server_version=version)

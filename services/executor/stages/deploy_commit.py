@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.executor.clients.reading import read_in_child
 from services.executor.stages.drift import trailer
 from services.executor.stages.project_tree import RUN_TRAILER, kept_ref
 from shared.clients.git import Git
@@ -19,7 +20,8 @@ REVERT_TRAILER = "Upgradepath-Reverts"
 
 async def merge_commit(git: Git, job: Job, task: DeployTask) -> Commit:
     """The candidate with its pins, merged onto `base`; the same task gives the same commit."""
-    pins = write_version_map(task.pins, await git.show(task.commit, VERSION_MAP_FILE))
+    before = await git.show(task.commit, VERSION_MAP_FILE)
+    pins = await read_in_child(VERSION_MAP_FILE, write_version_map, task.pins, before)
     tree = await git.tree_with(task.commit, {VERSION_MAP_FILE: pins.encode()})
     message = (
         f"{task.title}\n\nApproved-by: {task.approved_by}\n{DEPLOY_TRAILER}: {task.candidate}\n"

@@ -1,6 +1,7 @@
 """Which of the partner's workflow rules depend on something that an upgrade changes. Pure."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from shared.declarations import parse_toml
 from shared.errors import Failure, Reject
 
 _REFERENCE = re.compile(r"(?P<system>[a-z][a-z0-9-]*):(?P<thing>\S.*)")
-_MODEL = re.compile(r"^\s*model\s+(?P<name>\w+)\s*\{(?P<body>.*?)^\s*\}", re.MULTILINE | re.DOTALL)
+_MODEL = re.compile(r"\s*+model\s++(?P<name>\w++)\s*+\{(?P<rest>.*)")
 
 
 @dataclass(frozen=True)
@@ -50,33 +51,62 @@ def impacts(
     rules: Sequence[Rule], upgrades: Sequence[Packages], config: Sequence[ConfigChange]
 ) -> tuple[RuleImpact, ...]:
     """The rules that are touched, each with what touches it."""
+    systems = {packages.upgrade.system: _Changes.of(packages, config) for packages in reversed(upgrades)}
     found = [
         RuleImpact(
             rule=rule.name,
-            depends_on=tuple(
-                reference for reference in rule.depends_on if _touched(reference, upgrades, config)
-            ),
+            depends_on=tuple(reference for reference in rule.depends_on if _touched(reference, systems)),
         )
         for rule in rules
     ]
     return tuple(impact for impact in found if impact.depends_on)
 
 
-def _touched(reference: str, upgrades: Sequence[Packages], config: Sequence[ConfigChange]) -> bool:
+@dataclass(frozen=True)
+class _Changes:
+    """What an upgrade of one System changes: made once, and asked for each of thousands of references."""
+
+    files: frozenset[str]
+    changed: frozenset[str]
+    configs: tuple[Mapping[str, Any], ...]
+    keys: tuple[str, ...]
+    """The changed keys of its configuration, sorted."""
+    models: tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]
+
+    @classmethod
+    def of(cls, packages: Packages, config: Sequence[ConfigChange]) -> "_Changes":
+        old, new = packages.old, packages.new
+        return cls(
+            files=frozenset(old.files) | frozenset(new.files),
+            changed=frozenset(changed_files(packages)),
+            configs=(old.manifest.config, new.manifest.config),
+            keys=tuple(sorted(each.key for each in config if each.system == packages.upgrade.system)),
+            models=(_models(old.schema), _models(new.schema)),
+        )
+
+    def changes_key(self, name: str) -> bool:
+        """Whether this key of the configuration changes, or one below it."""
+        return any(
+            at < len(self.keys) and (self.keys[at] == wanted or self.keys[at].startswith(f"{name}."))
+            for wanted in (name, f"{name}.")
+            for at in [bisect_left(self.keys, wanted)]
+        )
+
+
+def _touched(reference: str, systems: Mapping[str, _Changes]) -> bool:
     matched = _REFERENCE.fullmatch(reference)
-    packages = next((one for one in upgrades if matched and one.upgrade.system == matched["system"]), None)
-    if matched is None or packages is None:
+    changes = systems.get(matched["system"]) if matched else None
+    if matched is None or changes is None:
         return False
     thing = matched["thing"]
-    if thing in packages.old.files or thing in packages.new.files:
-        return thing in changed_files(packages)
+    if thing in changes.files:
+        return thing in changes.changed
     kind, _, name = thing.partition(".")
     if kind == "config":
-        keys = [change.key for change in config if change.system == packages.upgrade.system]
-        known = _has_key(packages.old.manifest.config, name) or _has_key(packages.new.manifest.config, name)
-        return not known or any(key == name or key.startswith(f"{name}.") for key in keys)
+        known = any(_has_key(values, name) for values in changes.configs)
+        return not known or changes.changes_key(name)
     if kind == "model":
-        before, after = _models(packages.old.schema), _models(packages.new.schema)
+        before, after = changes.models
         return name not in before or before.get(name) != after.get(name)
     # Neither package has it, so nobody can say that the rule is safe.
     return True
@@ -93,12 +123,17 @@ def _has_key(values: Mapping[str, Any], key: str) -> bool:
 
 def _models(schema: str) -> dict[str, tuple[str, ...]]:
     """Each model's lines; how they are indented or aligned does not matter."""
-    return {
-        matched["name"]: tuple(
-            " ".join(line.split()) for line in matched["body"].splitlines() if line.strip()
-        )
-        for matched in _MODEL.finditer(schema)
-    }
+    models: dict[str, tuple[str, ...]] = {}
+    name, body = "", [""]
+    for line in schema.splitlines():
+        if name and line.lstrip().startswith("}"):
+            models[name] = tuple(" ".join(each.split()) for each in body if each.strip())
+            name = ""
+        elif name:
+            body.append(line)
+        elif (matched := _MODEL.match(line)) is not None:
+            name, body = matched["name"], [matched["rest"]]
+    return models
 
 
 def _sound(reference: object) -> bool:

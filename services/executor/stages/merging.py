@@ -13,6 +13,7 @@ from typing import Any
 
 from services.executor.clients.reading import read_in_child
 from services.executor.stages.config_merge import UnreadableConfig, merge_config
+from services.executor.stages.path_clashes import require_no_clash
 from services.executor.stages.tools import Packages
 from shared.clients.git import Entry, Git, Labels
 from shared.clients.git_attributes import Unconvertible
@@ -75,16 +76,20 @@ async def merge_all(
 
 
 async def merge_system(git: Git, tree: str, packages: Packages, project: ProjectDefinition) -> Merged:
-    """Merge one System. Raises `Failure` for a configuration file that cannot be read."""
+    """Merge one System.
+
+    Raises `Failure` for a configuration file that cannot be read, and for files that fall together.
+    """
     system = packages.upgrade.system
     fragment = project.prisma.fragment(system)
     old = await installed(git, tree, packages.old, fragment)
     new = await installed(git, tree, packages.new, fragment)
     # What is never merged is the same on all three sides, so there is nothing to decide.
+    patterns = [_pattern(glob) for glob in packages.new.manifest.files.overwrite]
     imposed = {
         path: new.get(path)
         for path in old.keys() | new.keys()
-        if _overwritten(packages.new, path.removeprefix(f"systems/{system}/"))
+        if _matches(patterns, path.removeprefix(f"systems/{system}/"))
     }
     gone: dict[str, Entry | None] = dict.fromkeys(
         [*await git.paths(tree, f"systems/{system}"), *await git.paths(tree, fragment)]
@@ -95,6 +100,7 @@ async def merge_system(git: Git, tree: str, packages: Packages, project: Project
     labels = Labels(ours=project.id, theirs=f"{system}-{packages.upgrade.to_version}")
     merge = await git.merge(base, ours, theirs, labels)
     merge = await _with_fragment(git, merge, fragment, (base, ours, theirs), labels)
+    await require_no_clash(git, merge.tree, new.keys() - old.keys(), packages)
 
     path = config_path(system)
     text = await _text(git, tree, path)
@@ -194,8 +200,8 @@ async def file_changes(
     )
 
 
-def _overwritten(package: Package, path: str) -> bool:
-    return any(_pattern(glob).fullmatch(path) for glob in package.manifest.files.overwrite)
+def _matches(patterns: Sequence[re.Pattern[str]], path: str) -> bool:
+    return any(pattern.fullmatch(path) for pattern in patterns)
 
 
 def _pattern(glob: str) -> re.Pattern[str]:

@@ -47,12 +47,14 @@ def plan_migrations(
     """
     known = {source.identity: source for source in sources}
     stamp = max((matched["stamp"] for name in folders if (matched := _STAMPED.fullmatch(name))), default=None)
+    by_system: dict[SystemName, list[Source]] = {}
+    for source in sources:
+        by_system.setdefault(source.system, []).append(source)
     planned: list[PlannedMigration] = []
     differing: list[Finding] = []
     for packages in upgrades:
         system = packages.upgrade.system
-        installed = [source for source in sources if source.system == system]
-        differing += _differing(installed, packages.new)
+        differing += _differing(by_system.get(system, []), packages.new)
         for migration in packages.new.migrations:
             if (system, migration.name) in known:
                 continue
@@ -106,20 +108,15 @@ def _differing(installed: Sequence[Source], package: Package) -> Iterator[Findin
     names = {source.name for source in installed}
     last = max(names, default="")
     ask = f"ask who publishes {package.system} to correct it"
+    # The first of each: whoever wrote this package may have renamed thousands.
+    twins = {one.checksum: one.name for one in reversed(package.migrations) if one.name not in names}
     for source in installed:
         there = has.get(source.name)
         if there is not None and there.checksum != source.checksum:
             detail = f"{SOURCE} says checksum {source.checksum}, and the new package has another"
             yield _finding(source.folder, detail, f"restore {source.name} as it was published, or {ask}")
         elif there is None:
-            twin = next(
-                (
-                    one.name
-                    for one in package.migrations
-                    if one.checksum == source.checksum and one.name not in names
-                ),
-                None,
-            )
+            twin = twins.get(source.checksum)
             told = "has it no more" if twin is None else f"calls it {twin}, and would apply it again"
             yield _finding(source.folder, f"The new package {told}: it was {source.name}.", ask)
     for name in has:

@@ -13,7 +13,7 @@ from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
 from shared.errors import Failure
 
-_POSTGRESQL = re.compile(rb'^\s*provider\s*=\s*"postgres(ql)?"', re.MULTILINE)
+_POSTGRESQL = re.compile(rb'^[^\S\n]*+provider\s*+=\s*+"postgres(?:ql)?"', re.MULTILINE)
 
 
 async def unready(url: str, history: Sequence[Migration], run: Collection[str]) -> list[Finding]:

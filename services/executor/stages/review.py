@@ -182,6 +182,7 @@ async def _diff(
 ) -> bytes:
     """The whole change: the merge, what migrate will install and what deploy will pin."""
     pins = task.pins | {upgrade.system: upgrade.to_version for upgrade in task.upgrades}
-    map_file = write_version_map(pins, await git.show(head, VERSION_MAP_FILE))
+    before = await git.show(head, VERSION_MAP_FILE)
+    map_file = await read_in_child(VERSION_MAP_FILE, write_version_map, pins, before)
     changes = dict(migrations) | {VERSION_MAP_FILE: map_file.encode()}
     return (await git.diff(head, await git.tree_with(merged, changes))).encode()

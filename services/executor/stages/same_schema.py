@@ -14,9 +14,9 @@ from shared.contracts.stages import Finding
 from shared.errors import Failure
 
 _DIFFERENCES_SHOWN = 20
-_VIEW = re.compile(
-    r"(?P<called>(?:materialized )?view .*?(?: with \(.*?\))?) (?P<query>\s*(?:SELECT|WITH)\b.*)", re.S
-)
+# From the first space on behind which a query begins: whatever stands before it, each is looked at once.
+_QUERY = re.compile(r"(?<!\s) (?=\s*+(?:SELECT|WITH)\b)")
+_VIEWS = ("view ", "materialized view ")
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,19 @@ async def _in_one_form(
 
 
 async def _rewritten(connection: Connection, line: str) -> str:
-    matched = _VIEW.match(line)
-    if matched is None:
+    space = _QUERY.search(line) if line.startswith(_VIEWS) else None
+    if space is None:
         return line
+    called, asked = line[: space.start()], line[space.end() :]
     transaction = connection.transaction()
     await transaction.start()
     try:
         await connection.execute("SET LOCAL search_path = ''")
-        await connection.execute(f"CREATE TEMP VIEW upgradepath_one_form AS {matched['query']}")
+        await connection.execute(f"CREATE TEMP VIEW upgradepath_one_form AS {asked}")
         query = await connection.fetchval("SELECT pg_get_viewdef('pg_temp.upgradepath_one_form'::regclass)")
     except asyncpg.PostgresError:
         # It stands on what only the other database has: then it differs for that reason.
         return line
     finally:
         await transaction.rollback()
-    return f"{matched['called']} {query}"
+    return f"{called} {query}"

@@ -1,13 +1,12 @@
 """How long each migration took in staging, and how long it may take in production."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from services.executor.clients import probes
 from services.executor.clients.migration_files import Migration
-from services.executor.clients.scripts import statements_of
+from services.executor.clients.scripts import classes_of, statements_of
 from shared.contracts.facts import AppliedMigration, Step
-from shared.sql.classing import classify, worst
+from shared.sql.classing import worst
 from shared.sql.columns import Table, shown
 from shared.sql.scene import Scene
 
@@ -25,7 +24,8 @@ async def timed(
     steps: list[Step] = []
     for migration in ours:
         statements = await statements_of(f"{migration.path}/migration.sql", migration.sql)
-        kind = worst(each.kind for each in await asyncio.to_thread(classify, statements, scene))
+        classes, scene = await classes_of(f"{migration.path}/migration.sql", migration.sql, scene)
+        kind = worst(each.kind for each in classes)
         tables = {getattr(action, "table", None) for each in statements for action in each.actions} - {None}
         touched: list[Table] = sorted(table for table in tables if table is not None)
         here, there = await probes.count_rows(staging, touched), await probes.count_rows(production, touched)

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from services.executor.stages.toml_layout import Entry, Key, Layout, layout_of
@@ -35,20 +36,20 @@ def _replaced(text: str, layout: Layout, values: Mapping[Key, Any]) -> str:
 def _without(text: str, removed: Sequence[Key]) -> str:
     if not removed:
         return text
-    layout = layout_of(text)
+    layout, gone = layout_of(text), frozenset(removed)
     changes: list[tuple[int, int, str]] = []
     for header in layout.headers:
-        if _is_below(header.key, removed):
+        if _is_below(header.key, gone):
             changes.append((*_lines(text, header.start, header.end), ""))
     for entry in layout.entries:
-        if _is_below(entry.key, removed):
+        if _is_below(entry.key, gone):
             changes.append((*_lines(text, entry.start, entry.end), ""))
-        elif any(_is_below(each.key, removed) for each in entry.every()):
-            changes.append((entry.start, entry.end, _kept(text, entry, removed)))
+        elif any(_is_below(each.key, gone) for each in entry.every()):
+            changes.append((entry.start, entry.end, _kept(text, entry, gone)))
     return _spliced(text, changes)
 
 
-def _kept(text: str, entry: Entry, removed: Sequence[Key]) -> str:
+def _kept(text: str, entry: Entry, removed: AbstractSet[Key]) -> str:
     """An entry with an inline table, without what goes of it."""
     if entry.inner is None or not any(_is_below(each.key, removed) for each in entry.every()):
         return text[entry.start : entry.end]
@@ -59,11 +60,12 @@ def _kept(text: str, entry: Entry, removed: Sequence[Key]) -> str:
 def _with_new(text: str, added: Mapping[Key, Any]) -> str:
     if not added:
         return text
-    layout, newline = layout_of(text), "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
+    layout = layout_of(text)
+    places, newline = _Places(layout), "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
     at: dict[int, str] = {}
     tables: dict[Key, list[str]] = {}
     for key, value in added.items():
-        place = _place(text, layout, key, value, newline)
+        place = _place(text, places, key, value, newline)
         if place is None:
             tables.setdefault(key[:-1], []).append(f"{_dotted(key[-1:])} = {literal(value)}{newline}")
         else:
@@ -83,26 +85,40 @@ def _joined(before: str, new: str, newline: str) -> str:
     return before + (new.removeprefix(newline) if before else new)
 
 
-def _place(text: str, layout: Layout, key: Key, value: Any, newline: str) -> tuple[int, str] | None:
+class _Places:
+    """Where the tables of a layout end, found once for all new keys; of several places the last counts."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.inner: dict[Key, Entry] = {}
+        """Each entry with an inline table or, where dotted keys make the table, the last of these."""
+        for entry in layout.every():
+            if entry.inner is not None:
+                self.inner[entry.key] = entry
+            for depth in range(len(entry.table) + 1, len(entry.key)):
+                self.inner[entry.key[:depth]] = entry
+        self.headers = {each.key: each for each in layout.headers if not each.is_array}
+        self.last = {each.table: each for each in layout.entries}
+
+
+def _place(text: str, places: _Places, key: Key, value: Any, newline: str) -> tuple[int, str] | None:
     """Where a new key goes and what is written there; none for one that needs a header of its own."""
     for depth in range(len(key) - 1, 0, -1):
         table, rest = key[:depth], key[depth:]
-        for entry in reversed(layout.every()):
-            if entry.key == table and entry.inner is not None:
-                new = f"{_dotted(rest)} = {literal(value)}"
-                last = entry.inner[-1].end if entry.inner else None
-                return (entry.end - 1, f" {new} ") if last is None else (last, f", {new}")
-            if len(entry.table) < depth < len(entry.key) and entry.key[:depth] == table:
-                # A table that dotted keys make has no header, and gets none.
-                return _behind(text, entry.end, entry.start, key[len(entry.table) :], value, newline)
-        headers = [each for each in layout.headers if each.key == table and not each.is_array]
-        if headers:
+        entry = places.inner.get(table)
+        if entry is not None and entry.key == table and entry.inner is not None:
+            new = f"{_dotted(rest)} = {literal(value)}"
+            last = entry.inner[-1].end if entry.inner else None
+            return (entry.end - 1, f" {new} ") if last is None else (last, f", {new}")
+        if entry is not None:
+            # A table that dotted keys make has no header, and gets none.
+            return _behind(text, entry.end, entry.start, key[len(entry.table) :], value, newline)
+        if table in places.headers:
             if len(rest) > 1:
                 return None
-            bodies = [each for each in layout.entries if each.table == table]
-            last_one = bodies[-1] if bodies else headers[-1]
+            last_one = places.last.get(table, places.headers[table])
             return _behind(text, last_one.end, last_one.start, rest, value, newline)
-    return _at_root(text, layout, key, value, newline) if len(key) == 1 else None
+    return _at_root(text, places.layout, key, value, newline) if len(key) == 1 else None
 
 
 def _at_root(text: str, layout: Layout, key: Key, value: Any, newline: str) -> tuple[int, str]:
@@ -137,8 +153,8 @@ def _line_start(text: str, at: int) -> int:
     return text.rfind("\n", 0, at) + 1
 
 
-def _is_below(key: Key, tables: Sequence[Key]) -> bool:
-    return any(key[: len(table)] == table for table in tables)
+def _is_below(key: Key, tables: AbstractSet[Key]) -> bool:
+    return any(key[:depth] in tables for depth in range(1, len(key) + 1))
 
 
 def _spliced(text: str, changes: Iterable[tuple[int, int, str]]) -> str:
