@@ -139,6 +139,13 @@ async def test_a_refusal_comes_out_as_it_was_made(children: Readers) -> None:
         await children.read("a", eval, "1 / 0")
 
 
+async def test_a_child_stays_however_large_its_parent_has_been(children: Readers) -> None:
+    """Would catch a service that starts a child for each reading once it has held 384 MiB itself."""
+    large = bytearray(400 << 20)
+    del large
+    assert await children.read("a", os.getpid) == await children.read("a", os.getpid)
+
+
 async def test_a_child_knows_no_secret(children: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPGRADES_SERVICE_KEY", "very secret")
     found = await children.read("a", variables)
