@@ -7,9 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.executor.clients.catalogue import description
+from services.executor.clients.catalogue_columns import COLUMNS, NOT_READ, REFERENCES
+from services.executor.clients.catalogue_rows import query
 from services.executor.clients.postgres import (
     create_database,
+    described,
     drop_database,
+    names_qualified,
     schema_description,
     schema_digest,
     session,
@@ -51,6 +56,20 @@ async def run(url: str, *scripts: str) -> None:
     async with session(url) as connection:
         for script in scripts:
             await connection.execute(script)
+
+
+async def test_a_catalogue_that_is_not_asked_has_nothing_to_say(new_database: NewDatabase) -> None:
+    """Would catch a description that misses things, because their catalogue looked empty."""
+    url = await new_database()
+    for scripts in ((), STATEMENTS, MORE):
+        await run(url, *scripts)
+        async with session(url) as connection, names_qualified(connection):
+            columns = tuple(tuple(row) for row in await connection.fetch(COLUMNS))
+            references = tuple(tuple(row) for row in await connection.fetch(REFERENCES))
+            every = frozenset({catalogue for catalogue, _, _ in columns} - NOT_READ.keys())
+            for asked in (description(every), query(columns, references, every)):
+                lines = {row["line"] for row in await connection.fetch(asked)}
+                assert lines <= set(await described(connection))
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

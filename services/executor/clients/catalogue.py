@@ -1,6 +1,6 @@
 """What PostgreSQL's catalogues say of a schema, as lines that depend on neither oids nor order of making."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from shared.sql.names import literal
 
@@ -26,16 +26,24 @@ def not_extension(catalogue: str, alias: str) -> str:
 
 _RELATION = f"{NOT_OURS} AND c.relname <> '_prisma_migrations' AND {not_extension('pg_class', 'c')}"
 
-_PARTS = (
-    f"""
+_PARTS: tuple[tuple[str, str], ...] = (
+    (
+        "pg_namespace",
+        f"""
     SELECT format('schema %I', n.nspname) AS line FROM pg_namespace n
     WHERE {NOT_OURS} AND {not_extension("pg_namespace", "n")}
     """,
-    """
+    ),
+    (
+        "pg_extension",
+        """
     SELECT format('extension %I in %I', e.extname, n.nspname)
     FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql'
     """,
-    f"""
+    ),
+    (
+        "pg_class",
+        f"""
     SELECT format('%s %I.%I %s rls=%s/%s', CASE c.relkind WHEN 'p' THEN 'partitioned table' WHEN 'f' THEN
         'foreign table' ELSE 'table' END, n.nspname, c.relname, concat_ws(' ', c.relpersistence,
         pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid),
@@ -44,7 +52,10 @@ _PARTS = (
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'f') AND {_RELATION}
     """,
-    f"""
+    ),
+    (
+        "pg_class",
+        f"""
     SELECT format('column %I.%I.%I %s null=%s default=%s identity=%s generated=%s collation=%s',
         n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,
         pg_get_expr(f.adbin, f.adrelid), a.attidentity, a.attgenerated,
@@ -54,29 +65,44 @@ _PARTS = (
     LEFT JOIN pg_attrdef f ON f.adrelid = c.oid AND f.adnum = a.attnum
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'f', 'c') AND {_RELATION}
     """,
+    ),
     # From PostgreSQL 18 on NOT NULL has rows of its own ('n'); the column's line says it already.
-    f"""
+    (
+        "pg_constraint",
+        f"""
     SELECT format('constraint %I.%I.%I %s validated=%s', n.nspname, c.relname, k.conname,
         pg_get_constraintdef(k.oid), k.convalidated)
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE k.contype NOT IN ('n', 't') AND {_RELATION}
     """,
-    f"""
+    ),
+    (
+        "pg_class",
+        f"""
     SELECT format('index %s valid=%s', pg_get_indexdef(i.indexrelid), i.indisvalid)
     FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE {_RELATION}
     """,
-    f"""
+    ),
+    (
+        "pg_trigger",
+        f"""
     SELECT format('trigger %s enabled=%s', pg_get_triggerdef(g.oid), g.tgenabled)
     FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE NOT g.tgisinternal AND {_RELATION}
     """,
-    f"""
+    ),
+    (
+        "pg_rewrite",
+        f"""
     SELECT format('rule %s', pg_get_ruledef(r.oid))
     FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE r.rulename <> '_RETURN' AND {_RELATION}
     """,
-    f"""
+    ),
+    (
+        "pg_policy",
+        f"""
     SELECT format('policy %I.%I.%I %s %s roles=%s using=%s check=%s', n.nspname, c.relname, p.polname,
         p.polcmd, p.polpermissive,
         (SELECT string_agg(r::regrole::text, ',' ORDER BY r::regrole::text) FROM unnest(p.polroles) r),
@@ -84,13 +110,19 @@ _PARTS = (
     FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE {_RELATION}
     """,
-    f"""
+    ),
+    (
+        "pg_statistic_ext",
+        f"""
     SELECT format('statistics %s', pg_get_statisticsobjdef(s.oid))
     FROM pg_statistic_ext s JOIN pg_class c ON c.oid = s.stxrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE {_RELATION}
     """,
-    f"""
+    ),
+    (
+        "pg_class",
+        f"""
     SELECT format('%s %I.%I%s %s', CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END,
         n.nspname, c.relname,
         ' with (' || (SELECT string_agg(o, ', ' ORDER BY o) FROM unnest(c.reloptions) o) || ')',
@@ -98,7 +130,10 @@ _PARTS = (
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('v', 'm') AND {_RELATION}
     """,
-    f"""
+    ),
+    (
+        "pg_sequence",
+        f"""
     SELECT format('sequence %I.%I %s start=%s by=%s min=%s max=%s cache=%s cycle=%s owner=%s', n.nspname,
         c.relname, format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache,
         s.seqcycle, (SELECT o.refobjid::regclass::text || '.' || a.attname FROM pg_depend o
@@ -108,21 +143,30 @@ _PARTS = (
     FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE {_RELATION}
     """,
-    f"""
+    ),
+    (
+        "pg_proc",
+        f"""
     SELECT 'function ' || CASE WHEN p.prokind = 'a'
         THEN format('aggregate %s -> %s', p.oid::regprocedure, format_type(p.prorettype, NULL))
         ELSE pg_get_functiondef(p.oid) END
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
     WHERE {NOT_OURS} AND {not_extension("pg_proc", "p")}
     """,
-    f"""
+    ),
+    (
+        "pg_type",
+        f"""
     SELECT format('enum %I.%I %s', n.nspname, t.typname,
         (SELECT string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder)
          FROM pg_enum e WHERE e.enumtypid = t.oid))
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
     WHERE t.typtype = 'e' AND {NOT_OURS} AND {not_extension("pg_type", "t")}
     """,
-    f"""
+    ),
+    (
+        "pg_type",
+        f"""
     SELECT format('domain %I.%I %s null=%s default=%s %s', n.nspname, t.typname,
         format_type(t.typbasetype, t.typtypmod), NOT t.typnotnull, t.typdefault,
         (SELECT string_agg(k.conname || ' ' || pg_get_constraintdef(k.oid), ',' ORDER BY k.conname)
@@ -130,12 +174,22 @@ _PARTS = (
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
     WHERE t.typtype = 'd' AND {NOT_OURS} AND {not_extension("pg_type", "t")}
     """,
-    f"""
+    ),
+    (
+        "pg_range",
+        f"""
     SELECT format('range %I.%I %s', n.nspname, t.typname, format_type(r.rngsubtype, NULL))
     FROM pg_range r JOIN pg_type t ON t.oid = r.rngtypid JOIN pg_namespace n ON n.oid = t.typnamespace
     WHERE {NOT_OURS} AND {not_extension("pg_type", "t")}
     """,
+    ),
 )
 
-DESCRIPTION = "\nUNION ALL\n".join(_PARTS)
-"""One query, one text column `line`; run it with an empty search path."""
+
+def description(filled: Collection[str]) -> str:
+    """One query, one text column `line`; run it with an empty search path.
+
+    `filled` are the catalogues that have rows of users: nothing is asked of others, as most of the time goes
+    into planning.
+    """
+    return "\nUNION ALL\n".join(part for catalogue, part in _PARTS if catalogue in filled)

@@ -7,11 +7,14 @@ things in the words of people.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
-from services.executor.clients.catalogue import NOT_OURS
+from cachetools import LRUCache
+
+from services.executor.clients.catalogue import NOT_OURS, description
 from services.executor.clients.catalogue_columns import (
     COLUMNS,
     MORE,
@@ -28,6 +31,9 @@ from services.executor.clients.catalogue_columns import (
 
 FIRST_OF_USERS = 16384
 """Lower numbers are the server's own."""
+_Rows: TypeAlias = tuple[tuple[str, ...], ...]
+_REFERENCES: LRUCache[str, _Rows | None] = LRUCache(maxsize=16)
+"""By the server's version."""
 # Per catalogue: FROM and WHERE behind `FROM <catalogue> x`, and how a row is called.
 _ON_RELATION = "JOIN relations r ON r.oid = x.{0}"
 _NAMED = "(SELECT concat_ws(' ', f.type, f.identity) FROM pg_identify_object({0}, {1}, {2}) f)"
@@ -218,29 +224,49 @@ def _named(of: str, number: str) -> str:
     return f"(SELECT f.identity FROM pg_identify_object('{of}'::regclass, NULLIF({number}, 0), 0) f)"
 
 
-async def query_of(connection: Any) -> str:
-    """The query for what an asyncpg connection's server has and lets its role read."""
-    columns = await connection.fetch(COLUMNS)
-    known = await connection.fetchval(TELLS_REFERENCES)
-    return query(columns, await connection.fetch(REFERENCES) if known else None)
+async def queries_of(connection: Any) -> tuple[str, str]:
+    """The queries for what an asyncpg connection's server has and lets its role read, each of one text column
+    `line`: in the words of people, and every row. Run them with an empty search path."""
+    columns = tuple(tuple(row) for row in await connection.fetch(COLUMNS))
+    filled = frozenset(await connection.fetchval(_filled(columns)))
+    return description(filled), query(columns, await _references(connection), filled)
 
 
-def query(columns: Sequence[Mapping[str, str]], references: Sequence[Mapping[str, str]] | None) -> str:
-    """One query of one text column `line`, from what `COLUMNS` and `REFERENCES` say; run it with an empty
-    search path. `references` are none where the server has no such function."""
+async def _references(connection: Any) -> _Rows | None:
+    """None where the server has no such function. A version's are always the same."""
+    version = connection.get_settings().server_version
+    if version not in _REFERENCES:
+        known = await connection.fetchval(TELLS_REFERENCES)
+        rows = await connection.fetch(REFERENCES) if known else None
+        _REFERENCES[version] = None if rows is None else tuple(tuple(row) for row in rows)
+    return _REFERENCES[version]
+
+
+@lru_cache(maxsize=16)
+def _filled(columns: _Rows) -> str:
+    """The query for the catalogues that have rows of users, or that do not tell whose their rows are."""
+    numbered = {catalogue for catalogue, name, _ in columns if name == "oid"} - {"pg_namespace"}
+    whose = f" WHERE oid >= {FIRST_OF_USERS}"
+    cases = (
+        f"CASE WHEN EXISTS (SELECT FROM pg_catalog.{each}{whose if each in numbered else ''})"
+        f" THEN '{each}' END"
+        for each in sorted({catalogue for catalogue, _, _ in columns} - NOT_READ.keys())
+    )
+    return f"SELECT array_remove(ARRAY[{', '.join(cases)}], NULL)"
+
+
+@lru_cache(maxsize=64)
+def query(columns: _Rows, references: _Rows | None, filled: frozenset[str]) -> str:
+    """One query of one text column `line`, from what `COLUMNS` and `REFERENCES` say."""
     found: dict[str, Catalogue] = {}
     known: dict[str, dict[str, str]] = defaultdict(dict)
-    for each in references or ():
-        known[each["catalogue"].removeprefix("pg_catalog.")][each["name"]] = each["of"].removeprefix(
-            "pg_catalog."
-        )
-    for each in columns:
-        name = each["catalogue"]
-        if name in NOT_READ:
+    for catalogue, name, of in references or ():
+        known[catalogue.removeprefix("pg_catalog.")][name] = of.removeprefix("pg_catalog.")
+    for catalogue, name, type_ in columns:
+        if catalogue not in filled:
             continue
-        of = known[name] if references is not None else REFERENCES_13
-        catalogue = found.setdefault(name, Catalogue(name, references=of))
-        catalogue.types[each["name"]] = each["type"]
+        refers = known[catalogue] if references is not None else REFERENCES_13
+        found.setdefault(catalogue, Catalogue(catalogue, references=refers)).types[name] = type_
     parts = [each.part() for each in found.values() if _may_be_read(each)]
     return BEGIN + "\nUNION ALL\n".join(parts)
 

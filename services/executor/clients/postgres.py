@@ -6,14 +6,14 @@ A URL may carry Prisma's own parameters (`?schema=…`, `connection_limit=…`);
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 
 import asyncpg
 
 from services.executor.clients import catalogue_rows
-from services.executor.clients.catalogue import DESCRIPTION, NOT_OURS, without
+from services.executor.clients.catalogue import NOT_OURS, without
 from services.executor.clients.pooler import is_poolers, pooled, refuse_declared_pooler, refuse_pooler
 from services.executor.domain.descriptions import structure
 from services.executor.domain.sqlstates import finding_of
@@ -42,10 +42,10 @@ PLAIN = {
 }
 """How values and definitions are written where one session's text is read by another, or compared with it.
 
-A role or a database may have other settings of its own. They stand where a script runs and where rows are
-asked what it would do: it must mean what it means to `prisma migrate deploy`, which pins the search path
-alone, as we do. (Deadlines are ours, and end a script without changing what it does.) Settings with which the
-server would read a script otherwise than we, or leave its rules out, are refused by `preflight`.
+A role or a database may have other settings. They stand where a script runs and where rows are asked what it
+would do: it must mean what it means to `prisma migrate deploy`, which pins the search path alone, as we do.
+(Deadlines are ours, and change nothing that it does.) `preflight` refuses settings by which the server would
+read a script otherwise than we, or leave its rules out.
 """
 LOCK_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_S = 600.0
@@ -70,6 +70,7 @@ TRANSIENT = (
 )
 
 
+_SET_LOCALLY = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS s (name, value)"
 _WRONG_DATA = "22"
 _WRONG_NAMES = "42"
 # What a cast to regclass and its kind looks up while rows are read.
@@ -211,9 +212,9 @@ async def described(connection: Connection, whose: Whose | None = None) -> tuple
     """The same over a connection of the caller's, inside its transaction if there is one."""
     foreign = await foreign_schemas(connection, whose) if whose else ()
     async with names_qualified(connection):
-        found = await connection.fetch(without(DESCRIPTION, foreign))
-        found += await connection.fetch(without(await catalogue_rows.query_of(connection), foreign))
-    lines = tuple(sorted({row["line"] for row in found}))
+        queries = await catalogue_rows.queries_of(connection)
+        found = [await connection.fetch(without(query, foreign)) for query in queries]
+    lines = tuple(sorted({row["line"] for rows in found for row in rows}))
     return whose.ours(lines) if whose else lines
 
 
@@ -234,18 +235,10 @@ async def names_qualified(connection: Connection) -> AsyncIterator[None]:
         was = await connection.fetch(
             "SELECT name, current_setting(name) FROM unnest($1::text[]) AS name", list(meanwhile)
         )
-        await _set_locally(connection, meanwhile)
+        await connection.execute(_SET_LOCALLY, list(meanwhile), list(meanwhile.values()))
         yield
         # An outer transaction keeps what was set in this one.
-        await _set_locally(connection, dict(was))
-
-
-async def _set_locally(connection: Connection, settings: Mapping[str, str]) -> None:
-    await connection.execute(
-        "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS s (name, value)",
-        list(settings),
-        list(settings.values()),
-    )
+        await connection.execute(_SET_LOCALLY, list(dict(was)), list(dict(was).values()))
 
 
 async def schema_digest(url: str, whose: Whose | None = None) -> str:
@@ -273,17 +266,14 @@ async def server_version(url: str) -> int:
 
 
 async def create_database(admin_url: str, name: str) -> None:
-    """Makes an empty database on that server, into which its owner alone may look.
-
-    Raises asyncpg's DuplicateDatabaseError when it is there.
-    """
-    async with session(await server_of(admin_url)) as connection, around("create-database"):
+    """Makes an empty database there, for its owner alone. Raises asyncpg's DuplicateDatabaseError."""
+    async with _on_server(admin_url) as connection, around("create-database"):
         await make_database(connection, name)
 
 
 async def drop_database(admin_url: str, name: str) -> bool:
     """Drops a database, ending its sessions; says whether it was there. Safe to repeat."""
-    async with session(await server_of(admin_url)) as connection:
+    async with _on_server(admin_url) as connection:
         there = await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name)
         if there:
             async with around("drop-database"):
@@ -291,10 +281,18 @@ async def drop_database(admin_url: str, name: str) -> bool:
         return bool(there)
 
 
+@asynccontextmanager
+async def _on_server(url: str) -> AsyncIterator[Connection]:
+    """A session on the URL's server: the URL's own database need not exist yet."""
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(session(url))
+        except asyncpg.InvalidCatalogNameError:
+            connection = await stack.enter_async_context(session(with_database(url, "postgres")))
+        yield connection
+
+
 async def server_of(url: str) -> str:
-    """A URL on the same server that can be connected to: the URL's own database need not exist yet."""
-    try:
-        async with session(url):
-            return url
-    except asyncpg.InvalidCatalogNameError:
-        return with_database(url, "postgres")
+    """A URL on the same server that can be connected to."""
+    async with _on_server(url) as connection:
+        return with_database(url, await connection.fetchval("SELECT current_database()"))
