@@ -13,7 +13,8 @@ import pytest
 from hypothesis import settings
 
 from local.postgres import EmbeddedPostgres, postgres_bin_folder
-from services.executor.clients.postgres import create_database, drop_database
+from services.executor.clients.postgres import session
+from shared.clients.databases import make_database, remove_database
 
 # How long an example takes says something of the machine and nothing of the law.
 settings.register_profile("laws", deadline=None)
@@ -97,10 +98,15 @@ async def new_database(postgres: PostgresServer) -> AsyncIterator[NewDatabase]:
 
     async def make() -> str:
         name = f"test_{next(_numbers)}"
-        await create_database(postgres.url(), name)
+        async with session(postgres.url()) as connection:
+            # An empty database is copied faster by its files; servers before 15 know no other way.
+            files = "STRATEGY file_copy" if connection.get_server_version().major >= 15 else ""
+            await make_database(connection, name, files)
         made.append(name)
         return postgres.url(name)
 
     yield make
-    for name in made:
-        await drop_database(postgres.url(), name)
+    if made:
+        async with session(postgres.url()) as connection:
+            for name in made:
+                await remove_database(connection, name)

@@ -9,11 +9,22 @@ import pytest
 from local.postgres import EmbeddedPostgres
 from services.executor.clients.postgres import session
 from tests.conftest import NewDatabase, PostgresServer
+from tests.executor.saved_worlds import SavedWorlds
 
-__all__ = ["NewDatabase"]
+__all__ = ["NewDatabase", "SavedWorlds"]
 
 Made = Callable[..., Awaitable[tuple[str, str]]]
 _role_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+async def worlds(
+    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[SavedWorlds]:
+    """Projects at a stage that many tests begin from."""
+    saved = SavedWorlds(postgres, tmp_path_factory.mktemp("worlds"))
+    yield saved
+    await saved.close()
 
 
 @pytest.fixture(params=["18", "15"])

@@ -29,7 +29,7 @@ from shared.contracts.tasks import (
 )
 from shared.jobs.job import Effect, Job, Say
 from shared.packages.archive import pack_folder
-from tests.executor.conftest import NewDatabase
+from tests.conftest import NewDatabase
 from tests.support.approvals import approved
 from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets

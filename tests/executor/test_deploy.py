@@ -9,7 +9,7 @@ from services.executor.clients.postgres import schema_digest
 from services.executor.stages import deploy, migrate, record
 from services.executor.stages.project_tree import kept_ref
 from shared.errors import Failure, Stale
-from tests.executor.conftest import NewDatabase
+from tests.executor.conftest import NewDatabase, SavedWorlds
 from tests.executor.project_world import BRANCH, CONTRACT, PEOPLE, RUN, World, make_world, proven
 from tests.executor.test_migrate import branch_with
 
@@ -49,12 +49,9 @@ async def test_production_gets_the_candidate_and_staging_goes(
     await record.run(world.job("record"), world.record_task(candidate.commit), world.tools)
 
 
-async def test_what_staging_has_refuted_is_shown_and_stops_nothing(
-    tmp_path: Path, new_database: NewDatabase
-) -> None:
+async def test_what_staging_has_refuted_is_shown_and_stops_nothing(worlds: SavedWorlds) -> None:
     """Catches a deploy that can never go through: it was foretold to fail, and staging has refuted that."""
-    world = await make_world(tmp_path, new_database)
-    await proven(world)
+    world, _ = await worlds.proven()
     # By the name that PostgreSQL gave the reference nobody foretells that it is gone.
     script = (
         f"{CONTRACT}ALTER TABLE session_events DROP CONSTRAINT session_events_user_id_fkey;\n"
@@ -104,10 +101,9 @@ async def edited_history(world: World) -> None:
     ],
 )
 async def test_what_moved_is_named_before_any_write(
-    tmp_path: Path, new_database: NewDatabase, move: object, subject: str, detail: str
+    worlds: SavedWorlds, move: object, subject: str, detail: str
 ) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate = await proven(world)
+    world, candidate = await worlds.proven()
     assert callable(move)
     await move(world)
     before, head = await schema_digest(world.production), await world.clone.head("main")
@@ -123,20 +119,16 @@ async def test_what_moved_is_named_before_any_write(
     assert await world.value(world.production, "SELECT to_regclass('upgradepath.attempt')::text") is not None
 
 
-async def test_a_lost_package_stops_it(tmp_path: Path, new_database: NewDatabase) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate = await proven(world)
+async def test_a_lost_package_stops_it(worlds: SavedWorlds) -> None:
+    world, candidate = await worlds.proven()
     task = world.deploy_task(candidate).model_copy(update={"packages": ("d" * 64,)})
     with pytest.raises(Failure, match="not what was approved"):
         await deploy.run(world.job("deploy"), task, world.tools)
 
 
 @pytest.mark.parametrize("step", ["backup", "expand", "push", "activate", "contract"])
-async def test_after_a_crash_it_goes_on_to_the_same_end(
-    tmp_path: Path, new_database: NewDatabase, step: str
-) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate = await proven(world)
+async def test_after_a_crash_it_goes_on_to_the_same_end(worlds: SavedWorlds, step: str) -> None:
+    world, candidate = await worlds.proven()
     world.journal.fail_at = step
     crashed = world.job("deploy")
     with pytest.raises(ConnectionError):
@@ -151,22 +143,18 @@ async def test_after_a_crash_it_goes_on_to_the_same_end(
         assert facts.backup == crashed.backup
 
 
-async def test_a_superseded_worker_writes_nothing(tmp_path: Path, new_database: NewDatabase) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate = await proven(world)
+async def test_a_superseded_worker_writes_nothing(worlds: SavedWorlds) -> None:
+    world, candidate = await worlds.proven()
     sleeper = world.job("deploy")
     await deploy.run(world.job("deploy"), world.deploy_task(candidate), world.tools)
     with pytest.raises(Stale):
         await deploy.run(sleeper, world.deploy_task(candidate), world.tools)
 
 
-async def test_an_app_that_does_not_start_touched_production(
-    tmp_path: Path, new_database: NewDatabase
-) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate = await proven(world)
+async def test_an_app_that_does_not_start_touched_production(worlds: SavedWorlds) -> None:
+    world, candidate = await worlds.proven()
     # It started in staging; in production it does not.
-    hosting = tmp_path / "hosting" / "production"
+    hosting = world.folder / "hosting" / "production"
     (hosting / "live").unlink()
     hosting.rmdir()
     hosting.write_text("in the way")

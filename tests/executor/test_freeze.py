@@ -1,7 +1,6 @@
 """A freeze at the executor: a deploy that has not written to production stops, one that has goes on."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,7 @@ from shared.jobs.store import WorkerTransaction
 from shared.storage.database import Database
 from shared.storage.migrations import migrate_async
 from tests.conftest import PostgresServer
-from tests.executor.conftest import NewDatabase
-from tests.executor.project_world import make_world, proven
+from tests.executor.conftest import SavedWorlds
 from tests.support.planner_examples import NOON
 
 FREEZE = Freeze(by="sam@platform.example", reason="the database moves tonight", since=NOON)
@@ -48,11 +46,10 @@ async def test_the_newest_word_stands_in_whatever_order_they_come(postgres: Post
 
 
 async def test_a_frozen_deploy_writes_nothing_and_one_that_has_begun_goes_on(
-    tmp_path: Path, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+    worlds: SavedWorlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UPGRADES_POSTGRES_BIN", str(postgres_bin_folder()))
-    world = await make_world(tmp_path, new_database)
-    candidate = await proven(world)
+    world, candidate = await worlds.proven()
     standing: list[Freeze | None] = [FREEZE]
 
     async def ask() -> Freeze | None:

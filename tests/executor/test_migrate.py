@@ -11,7 +11,7 @@ from services.executor.stages import migrate, prepare
 from services.executor.stages.project_tree import kept_ref
 from shared.contracts.tasks import MigrateTask
 from shared.errors import Failure
-from tests.executor.conftest import NewDatabase
+from tests.executor.conftest import NewDatabase, SavedWorlds
 from tests.executor.project_world import (
     BRANCH,
     CONTRACT,
@@ -66,9 +66,8 @@ async def branch_with(world: World, sql: str, schema: str = UPGRADED) -> Migrate
     return world.migrate_task(await world.commit(BRANCH, changes, "Correct it"))
 
 
-async def test_an_edited_migration_makes_staging_anew(tmp_path: Path, new_database: NewDatabase) -> None:
-    world = await make_world(tmp_path, new_database)
-    first = await proven(world)
+async def test_an_edited_migration_makes_staging_anew(worlds: SavedWorlds) -> None:
+    world, first = await worlds.proven()
     schema = UPGRADED.replace("  @@map", '  @@index([status], map: "by_status")\n  @@map', 1)
     task = await branch_with(world, CONTRACT + "CREATE INDEX by_status ON users (status);", schema)
     second = await migrate.run(world.job("migrate"), task, world.tools)
@@ -77,11 +76,8 @@ async def test_an_edited_migration_makes_staging_anew(tmp_path: Path, new_databa
     assert await world.value(world.staging_url, "SELECT count(*) FROM users") == PEOPLE
 
 
-async def test_a_failing_migration_is_told_and_its_correction_taken(
-    tmp_path: Path, new_database: NewDatabase
-) -> None:
-    world = await make_world(tmp_path, new_database)
-    await proven(world)
+async def test_a_failing_migration_is_told_and_its_correction_taken(worlds: SavedWorlds) -> None:
+    world, _ = await worlds.proven()
     bad = await branch_with(world, "ALTER TABLE users ADD CHECK (id > 1);")
     with pytest.raises(Failure, match="is violated by some row"):
         await migrate.run(world.job("migrate"), bad, world.tools)
@@ -90,10 +86,9 @@ async def test_a_failing_migration_is_told_and_its_correction_taken(
     assert len(facts.migrations) == 2
 
 
-async def test_rows_that_were_corrected_are_copied_again(tmp_path: Path, new_database: NewDatabase) -> None:
+async def test_rows_that_were_corrected_are_copied_again(worlds: SavedWorlds) -> None:
     """Catches a Run that fails on rows of yesterday, without saying whose they are or how newer ones come."""
-    world = await make_world(tmp_path, new_database)
-    first = await proven(world)
+    world, first = await worlds.proven()
     assert first.copied is not None
     assert await world.value(world.staging_url, "SELECT current_database()::text") == first.copied.database
     # It asks the rows, and leaves nothing that its way down would have to take away.
@@ -119,11 +114,8 @@ async def test_rows_that_were_corrected_are_copied_again(tmp_path: Path, new_dat
     await world.tools.trials.end(RUN)
 
 
-async def test_a_migration_that_depends_on_rows_is_not_proven(
-    tmp_path: Path, new_database: NewDatabase
-) -> None:
-    world = await make_world(tmp_path, new_database)
-    await proven(world)
+async def test_a_migration_that_depends_on_rows_is_not_proven(worlds: SavedWorlds) -> None:
+    world, _ = await worlds.proven()
     task = await branch_with(
         world,
         "DO $$ BEGIN IF EXISTS (SELECT FROM users) THEN CREATE TABLE sometimes (); END IF; END $$;",
@@ -134,10 +126,9 @@ async def test_a_migration_that_depends_on_rows_is_not_proven(
 
 
 async def test_migrations_that_do_not_make_the_schema_are_refused_with_what_they_lack(
-    tmp_path: Path, new_database: NewDatabase
+    worlds: SavedWorlds,
 ) -> None:
-    world = await make_world(tmp_path, new_database)
-    await proven(world)
+    world, _ = await worlds.proven()
     task = await branch_with(world, CONTRACT, UPGRADED.replace("  status ", "  nick   String?\n  status "))
     with pytest.raises(Failure, match="do not make the schema") as caught:
         await migrate.run(world.job("migrate"), task, world.tools)
@@ -145,21 +136,17 @@ async def test_migrations_that_do_not_make_the_schema_are_refused_with_what_they
 
 
 async def test_what_production_has_beside_its_schema_files_is_not_the_upgrades_to_mend(
-    tmp_path: Path, new_database: NewDatabase
+    worlds: SavedWorlds,
 ) -> None:
-    world = await make_world(tmp_path, new_database)
-    await proven(world)
+    world, _ = await worlds.proven()
     # Production's files have always named an index that no migration makes.
     await world.commit("main", {SCHEMA_FILE: SCHEMA.replace("  @@map", INDEX).encode()}, "Wish for an index")
     task = await branch_with(world, CONTRACT, UPGRADED.replace("  @@map", INDEX, 1))
     assert len((await migrate.run(world.job("migrate"), task, world.tools)).migrations) == 2
 
 
-async def test_an_upgrade_may_mend_a_part_of_what_production_lacks(
-    tmp_path: Path, new_database: NewDatabase
-) -> None:
-    world = await make_world(tmp_path, new_database, contract_down=False)
-    await proven(world)
+async def test_an_upgrade_may_mend_a_part_of_what_production_lacks(worlds: SavedWorlds) -> None:
+    world, _ = await worlds.proven(contract_down=False)
     wishes = INDEX.replace("  @@map", "  @@index([id, email])\n  @@map")
     await world.commit("main", {SCHEMA_FILE: SCHEMA.replace("  @@map", wishes).encode()}, "Two wishes")
     one = f"{CONTRACT}CREATE INDEX users_email_idx ON users (email);"
@@ -168,10 +155,9 @@ async def test_an_upgrade_may_mend_a_part_of_what_production_lacks(
 
 
 async def test_files_that_prisma_refuses_are_the_upgrades_only_if_it_made_them_so(
-    tmp_path: Path, new_database: NewDatabase
+    worlds: SavedWorlds,
 ) -> None:
-    world = await make_world(tmp_path, new_database)
-    await proven(world)
+    world, _ = await worlds.proven()
     odd = "model Odd {\n  id Int @id\n  to Nobody\n}\n"
     task = await branch_with(world, CONTRACT, UPGRADED + odd)
     with pytest.raises(Failure, match=r"main\.prisma:\d+: Type \"Nobody\" is neither"):

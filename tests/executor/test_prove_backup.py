@@ -13,7 +13,7 @@ from shared.clients.database_urls import database_of
 from shared.contracts.facts import CheckResult, MigrateFacts
 from shared.contracts.tasks import ProveBackupTask
 from shared.errors import Failure
-from tests.executor.conftest import NewDatabase
+from tests.executor.conftest import NewDatabase, SavedWorlds
 from tests.executor.project_world import World, make_world, proven
 
 
@@ -60,11 +60,8 @@ async def test_what_came_back_while_checks_ran_is_not_tried_again(
     assert step.detail.startswith("all but rows is as when one was restored")
 
 
-async def test_another_backup_than_the_one_that_came_back_is_tried(
-    tmp_path: Path, new_database: NewDatabase
-) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate = await proven(world)
+async def test_another_backup_than_the_one_that_came_back_is_tried(worlds: SavedWorlds) -> None:
+    world, candidate = await worlds.proven()
     assert (await told(world, candidate)).verdict == "passed"
     # As if it had been made by other programs.
     effects = world.journal.effects
@@ -77,10 +74,9 @@ async def test_another_backup_than_the_one_that_came_back_is_tried(
 
 
 async def test_an_unproven_backup_says_what_it_means_and_stops_an_unaware_deploy(
-    tmp_path: Path, new_database: NewDatabase
+    worlds: SavedWorlds, new_database: NewDatabase
 ) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate = await proven(world)
+    world, candidate = await worlds.proven()
     role = database_of(world.production)
     await world.execute(await new_database(), f'ALTER ROLE "{role}" NOCREATEDB')
     result = await told(world, candidate)

@@ -1,17 +1,16 @@
 """A restore that fails leaves production as it is and says which way leads on, and that way does."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from local.postgres import postgres_bin_folder
-from services.executor.stages import deploy, roll_back
+from services.executor.stages import roll_back
 from shared.clients.database_urls import database_of, with_database
 from shared.clients.secrets import Secrets
 from shared.errors import Failure
-from tests.executor.conftest import NewDatabase
-from tests.executor.project_world import PEOPLE, make_world, proven
+from tests.executor.conftest import NewDatabase, SavedWorlds
+from tests.executor.project_world import PEOPLE
 from tests.support.scopes import project_secrets
 
 GUARD = """
@@ -29,11 +28,9 @@ def postgres_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("beside", [True, False], ids=["beside", "nowhere"])
 async def test_a_restore_that_fails_leaves_production_and_names_a_way_on(
-    tmp_path: Path, new_database: NewDatabase, beside: bool
+    worlds: SavedWorlds, new_database: NewDatabase, beside: bool
 ) -> None:
-    world = await make_world(tmp_path, new_database, contract_down=False)
-    candidate = await proven(world)
-    backup = (await deploy.run(world.job("deploy"), world.deploy_task(candidate), world.tools)).backup
+    world, candidate, backup = await worlds.deployed(contract_down=False)
     role, server = database_of(world.production), await new_database()
     await world.execute(with_database(server, role), GUARD)
     if not beside:
@@ -51,7 +48,7 @@ async def test_a_restore_that_fails_leaves_production_and_names_a_way_on(
         return
     assert second.cure.startswith(f"let production's secret name {second.subject} instead of {role}")
     restored = with_database(world.production, second.subject)
-    secrets = project_secrets(restored, world.staging, str(tmp_path / "hosting"))
+    secrets = project_secrets(restored, world.staging, str(world.folder / "hosting"))
     world.tools = replace(world.tools, secrets=Secrets(None, secrets))
     facts = await roll_back.run(world.job("roll-back"), task, world.tools)
     assert all(line.same for line in facts.proof)

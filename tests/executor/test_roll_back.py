@@ -14,7 +14,7 @@ from shared.contracts.facts import MigrateFacts, PlannedMigration
 from shared.contracts.projects import PrismaPaths
 from shared.contracts.tasks import InstalledMigration
 from shared.errors import Failure
-from tests.executor.conftest import NewDatabase
+from tests.executor.conftest import NewDatabase, SavedWorlds
 from tests.executor.project_world import BRANCH, PEOPLE, RUN, World, make_world, proven
 
 
@@ -43,9 +43,8 @@ async def assert_as_before(world: World, candidate: MigrateFacts) -> None:
     assert await world.value(world.production, "SELECT count(email) FROM users") >= PEOPLE  # type: ignore[operator]
 
 
-async def test_a_deploy_is_undone_and_later_rows_are_kept(tmp_path: Path, new_database: NewDatabase) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate, _ = await deployed(world)
+async def test_a_deploy_is_undone_and_later_rows_are_kept(worlds: SavedWorlds) -> None:
+    world, candidate, _ = await worlds.deployed()
     await world.execute(world.production, "INSERT INTO users VALUES (99, 'new@x.example')")
     facts = await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
     assert [line.what for line in facts.proof if line.same] == [
@@ -70,11 +69,8 @@ async def test_a_deploy_is_undone_and_later_rows_are_kept(tmp_path: Path, new_da
 
 
 @pytest.mark.parametrize("step", ["expand", "push", "activate", "contract"])
-async def test_a_deploy_that_stopped_anywhere_is_undone(
-    tmp_path: Path, new_database: NewDatabase, step: str
-) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate = await proven(world)
+async def test_a_deploy_that_stopped_anywhere_is_undone(worlds: SavedWorlds, step: str) -> None:
+    world, candidate = await worlds.proven()
     world.journal.fail_at = step
     with pytest.raises(ConnectionError):
         await deploy.run(world.job("deploy"), world.deploy_task(candidate), world.tools)
@@ -88,9 +84,8 @@ async def test_a_deploy_that_stopped_anywhere_is_undone(
     await assert_as_before(world, candidate)
 
 
-async def test_before_a_deploy_nothing_was_touched(tmp_path: Path, new_database: NewDatabase) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate = await proven(world)
+async def test_before_a_deploy_nothing_was_touched(worlds: SavedWorlds) -> None:
+    world, candidate = await worlds.proven()
     await world.commit("main", {"notes.txt": b"x"}, "A hotfix")
     await world.execute(world.production, "CREATE INDEX by_hand ON users (email)")
     task = world.roll_back_task(candidate, deploy_began=False)
@@ -115,9 +110,8 @@ async def test_a_run_that_never_prepared_is_rolled_back_too(
     assert all(line.same for line in facts.proof)
 
 
-async def test_what_others_committed_since_is_kept(tmp_path: Path, new_database: NewDatabase) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate, _ = await deployed(world)
+async def test_what_others_committed_since_is_kept(worlds: SavedWorlds) -> None:
+    world, candidate, _ = await worlds.deployed()
     await world.commit("main", {"notes.txt": b"1\n2\n4\n"}, "Count on")
     facts = await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
     head = await world.clone.head("main")
@@ -130,22 +124,16 @@ async def test_what_others_committed_since_is_kept(tmp_path: Path, new_database:
     assert "Mira: Count on" in facts.proof[0].now
 
 
-async def test_later_commits_that_stand_on_the_upgrade_conflict(
-    tmp_path: Path, new_database: NewDatabase
-) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate, _ = await deployed(world)
+async def test_later_commits_that_stand_on_the_upgrade_conflict(worlds: SavedWorlds) -> None:
+    world, candidate, _ = await worlds.deployed()
     await world.commit("main", {"systems/auth-system/signin.py": b"old = None\n"}, "Build on it")
     with pytest.raises(Failure, match="stand on the upgrade") as caught:
         await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
     assert caught.value.outcome.findings[0].subject == "systems/auth-system/signin.py"
 
 
-async def test_a_contraction_without_a_way_back_needs_consent_and_a_backup(
-    tmp_path: Path, new_database: NewDatabase
-) -> None:
-    world = await make_world(tmp_path, new_database, contract_down=False)
-    candidate, backup = await deployed(world)
+async def test_a_contraction_without_a_way_back_needs_consent_and_a_backup(worlds: SavedWorlds) -> None:
+    world, candidate, backup = await worlds.deployed(contract_down=False)
     await world.execute(world.production, "INSERT INTO users VALUES (99, 'late@x.example')")
     await world.execute(world.production, "DELETE FROM users WHERE id < 3")
     head = await world.clone.head("main")
@@ -172,10 +160,9 @@ async def test_a_contraction_without_a_way_back_needs_consent_and_a_backup(
 
 
 async def test_an_expansion_without_a_way_back_is_refused_before_anything_is_written(
-    tmp_path: Path, new_database: NewDatabase
+    worlds: SavedWorlds,
 ) -> None:
-    world = await make_world(tmp_path, new_database, down=False)
-    candidate, _ = await deployed(world)
+    world, candidate, _ = await worlds.deployed(down=False)
     head = await world.clone.head("main")
     written = len(world.journal.effects)
     with pytest.raises(Failure, match="without losing rows"):
@@ -184,11 +171,8 @@ async def test_an_expansion_without_a_way_back_is_refused_before_anything_is_wri
     assert not any(effect.production for effect in world.journal.effects[written:])
 
 
-async def test_where_the_new_code_is_ill_the_old_code_comes_back_all_the_same(
-    tmp_path: Path, new_database: NewDatabase
-) -> None:
-    world = await make_world(tmp_path, new_database, down=False)
-    candidate, _ = await deployed(world)
+async def test_where_the_new_code_is_ill_the_old_code_comes_back_all_the_same(worlds: SavedWorlds) -> None:
+    world, candidate, _ = await worlds.deployed(down=False)
     (world.folder / "hosting" / "production" / "live").write_text(candidate.commit)
     with pytest.raises(Failure, match="without losing rows"):
         await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
@@ -198,19 +182,15 @@ async def test_where_the_new_code_is_ill_the_old_code_comes_back_all_the_same(
     assert await world.live() == head
 
 
-async def test_without_a_backup_nothing_can_be_restored(tmp_path: Path, new_database: NewDatabase) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate, _ = await deployed(world)
+async def test_without_a_backup_nothing_can_be_restored(worlds: SavedWorlds) -> None:
+    world, candidate, _ = await worlds.deployed()
     task = world.roll_back_task(candidate, restore_backup=True)
     with pytest.raises(Failure, match="no backup"):
         await roll_back.run(world.job("roll-back"), task, world.tools)
 
 
-async def test_a_schema_that_others_changed_since_is_not_called_the_same(
-    tmp_path: Path, new_database: NewDatabase
-) -> None:
-    world = await make_world(tmp_path, new_database)
-    candidate, _ = await deployed(world)
+async def test_a_schema_that_others_changed_since_is_not_called_the_same(worlds: SavedWorlds) -> None:
+    world, candidate, _ = await worlds.deployed()
     await world.execute(world.production, "CREATE INDEX by_hand ON users (email)")
     with pytest.raises(Failure, match="not everything is as before") as caught:
         await roll_back.run(world.job("roll-back"), world.roll_back_task(candidate), world.tools)
