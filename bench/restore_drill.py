@@ -1,5 +1,6 @@
 """A backup that is tried: dumped, restored and compared, against a dump and a restore alone."""
 
+import os
 import subprocess
 import tempfile
 import time
@@ -26,6 +27,8 @@ async def measure(rows: int = ROWS, repeats: int = 2) -> list[Result]:
         tempfile.TemporaryDirectory(prefix="upgradepath-bench-") as name,
         EmbeddedPostgres(Path(name) / "postgres") as postgres,
     ):
+        # Those of this server's version: PATH may have older ones first.
+        os.environ["UPGRADES_POSTGRES_BIN"] = str(postgres.bin_folder)
         await create_database(postgres.url(), "production")
         await fill(postgres.url("production"), rows)
         found = [Result("restore: size of production", await size_gb(postgres.url("production")), "GB")]

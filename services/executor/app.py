@@ -8,6 +8,7 @@ from services.executor.api import router
 from services.executor.freeze import Freezer, last_word
 from services.executor.handlers import HANDLERS, run_stage
 from services.executor.settings import ExecutorSettings
+from services.executor.stages.scratch_sweeper import ScratchSweeper
 from services.executor.stages.tools import Tools
 from shared.application import Service
 from shared.clients.content import ContentStore
@@ -58,6 +59,7 @@ def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | N
         redact=secrets.redact,
     )
     inbox = WorkerInbox(database, HANDLERS, worker)
+    scratch = ScratchSweeper(database, secrets)
     return Service(
         "executor",
         settings,
@@ -65,8 +67,8 @@ def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | N
         inbox,
         router(database, partial(_missing, tools)),
         # Stopped in the opposite order: a trial that a stage waits for ends after the stage.
-        [Sweeper(tools.folder), CloneSweeper(tools.clones), tools.trials, worker],
-        [open_jobs(database)],
+        [Sweeper(tools.folder), CloneSweeper(tools.clones), scratch, tools.trials, worker],
+        [open_jobs(database), scratch.gauges],
         own_prunes=[RUNS_THAT_ARE_OVER],
     )
 

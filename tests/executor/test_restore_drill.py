@@ -14,7 +14,7 @@ from services.executor.clients.printed import Printed, other_prints
 from services.executor.clients.restore_copy import passes
 from services.executor.clients.restore_drill import Backup, Drill, backed_up, drill, fingerprint, summed
 from services.executor.clients.row_digests import RowDigest
-from services.executor.clients.scratch_database import order_database, scratch_database, sweep_scratch
+from services.executor.clients.scratch_database import Swept, order_database, scratch_database, sweep_scratch
 from services.executor.clients.written_since import Beginning
 from shared.background import end
 from shared.clients.database_urls import database_of, with_database
@@ -269,7 +269,7 @@ async def test_a_copy_that_somebody_uses_is_left_and_spoils_no_trial(
         watching = await asyncpg.connect(with_database(url, name))
     assert f"database {name} stays" in caplog.text
     await watching.close()
-    assert await sweep_scratch(plain) == [name]
+    assert await sweep_scratch(plain) == Swept((name,), ())
 
 
 async def test_what_a_killed_worker_left_is_dropped_and_what_is_in_use_is_not(made: Made) -> None:
@@ -281,7 +281,7 @@ async def test_what_a_killed_worker_left_is_dropped_and_what_is_in_use_is_not(ma
                 "SELECT has_database_privilege('public', $1, 'CONNECT')", database_of(scratch)
             )
             assert not public
-        assert await sweep_scratch(plain) == []
+        assert await sweep_scratch(plain) == Swept((), ())
         assert database_of(scratch) in await databases(url)
     async with session(url) as connection:
         name = f"{database_of(plain)}_drill_0123456789ab"
@@ -289,10 +289,10 @@ async def test_what_a_killed_worker_left_is_dropped_and_what_is_in_use_is_not(ma
             f"CREATE DATABASE {name} OWNER {database_of(plain).replace('restore', 'restore_role')}"
         )
         # Without our word on it, it is somebody's of that name.
-        assert await sweep_scratch(plain) == []
+        assert await sweep_scratch(plain) == Swept((), ())
         said = f"upgradepath: a backup of {database_of(plain)} is being tried"
         await connection.execute(f"COMMENT ON DATABASE {name} IS '{said}'")
-    assert await sweep_scratch(plain) == [name]
+    assert await sweep_scratch(plain) == Swept((name,), ())
     assert await databases(url) == before
 
 

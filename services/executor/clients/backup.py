@@ -234,7 +234,7 @@ def connection_variables(url: str) -> dict[str, str]:
         "PGPASSWORD": unquote(parts.password or ""),
         "PGPASSFILE": _NO_PASSWORDS,
         "PGCONNECT_TIMEOUT": "10",
-        "PGAPPNAME": "upgradepath",
+        "PGAPPNAME": query_of(url).get("application_name", "upgradepath"),
         "PGOPTIONS": f"-c lock_timeout={_LOCK_TIMEOUT_S}s {query_of(url).get('options', '')}".strip(),
         **asked,
     }

@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -50,10 +51,25 @@ _SETTINGS = """
     AND coalesce((SELECT p.context = 'user' FROM pg_settings p
         WHERE lower(p.name) = lower(split_part(setting, '=', 1))), true)
 """
+# A role of an earlier day may own one, which this role then can only name.
 _LEFT = """
-    SELECT datname AS name FROM pg_database WHERE pg_has_role(datdba, 'MEMBER')
-    AND left(datname, $1) = $2 AND (NOT datallowconn OR shobj_description(oid, 'pg_database') = $3)
+    SELECT datname AS name, pg_has_role(datdba, 'MEMBER') AS mine FROM pg_database
+    WHERE left(datname, $1) = $2 AND (NOT datallowconn OR shobj_description(oid, 'pg_database') = $3)
 """
+_TRIAL = "upgradepath-trial"
+_END_TRIALS = """
+    SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND application_name = $1
+    AND pid <> pg_backend_pid()
+"""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Databases of makers that are gone: those that were dropped, and those that could not be."""
+
+    gone: tuple[str, ...]
+    left: tuple[str, ...]
 
 
 @asynccontextmanager
@@ -113,13 +129,31 @@ async def make_beside(url: str, name: str) -> str:
     return with_database(url, name)
 
 
-async def sweep_scratch(url: str) -> list[str]:
-    """Drop the databases of makers that are gone; their names."""
+def of_trial(url: str) -> str:
+    """The same database for a trial's sessions: by their name another executor can end them."""
+    query = urlencode({**query_of(url), "application_name": _TRIAL}, quote_via=quote)
+    return urlunsplit(urlsplit(url)._replace(query=query))
+
+
+async def end_trials(url: str) -> int:
+    """End the sessions of trials there, wherever they are tried; how many.
+
+    A dump keeps a lock on each table to its end. Whoever writes production does not wait for one that nobody
+    needs any more.
+    """
+    async with session(url) as connection:
+        ended: int = await connection.fetchval(_END_TRIALS, _TRIAL)
+    return ended
+
+
+async def sweep_scratch(url: str) -> Swept:
+    """Drop the databases of makers that are gone, and say which there are that cannot be dropped now."""
     return await _sweep(url, _beginning(url), _whose(url))
 
 
-async def _sweep(url: str, beginning: str, comment: str) -> list[str]:
+async def _sweep(url: str, beginning: str, comment: str) -> Swept:
     gone: list[str] = []
+    left: list[str] = []
     async with session(url) as connection:
         found = await connection.fetch(_LEFT, len(beginning), beginning, comment)
         for row in found:
@@ -127,9 +161,9 @@ async def _sweep(url: str, beginning: str, comment: str) -> list[str]:
             if not _OURS.fullmatch(name.removeprefix(beginning)):
                 continue
             free = f"pg_try_advisory_lock({_LOCK}, hashtext({literal(name)}))"
-            if await connection.fetchval(f"SELECT {free}") and await _drop(url, name):
-                gone.append(name)
-    return gone
+            if await connection.fetchval(f"SELECT {free}"):
+                (gone if row["mine"] and await _drop(url, name) else left).append(name)
+    return Swept(tuple(gone), tuple(left))
 
 
 async def _create(keeper: Connection, url: str, name: str, comment: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.executor.clients.scratch_database import sweep_scratch
+from services.executor.clients.scratch_database import of_trial, sweep_scratch
 from shared.background import end
 from shared.clients.database_urls import place
 from shared.contracts.stages import Finding
@@ -96,8 +96,9 @@ class BackupTrials:
             try:
                 async with asyncio.timeout(self.limit_s) as limit:
                     await sweep_scratch(url)
+                    of = of_trial(url)
                     async with temporary_folder(scratch, "trial") as folder:
-                        return await drill(url, await backed_up(url, folder / "production.dump"))
+                        return await drill(of, await backed_up(of, folder / "production.dump"))
             except TimeoutError:
                 if not limit.expired():
                     raise

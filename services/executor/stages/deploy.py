@@ -9,6 +9,7 @@ from services.executor.clients.misfits import not_permitted
 from services.executor.clients.postgres import schema_digest, schema_is
 from services.executor.clients.reading import read_in_child
 from services.executor.clients.restore_drill import Backup, backed_up, drill, fingerprint
+from services.executor.clients.scratch_database import end_trials
 from services.executor.clients.written_since import keep
 from services.executor.stages.approval import require_approved, require_proven_scripts
 from services.executor.stages.data_impact import would_fail
@@ -61,6 +62,8 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
     # A dump may take long, and a trial longer: ask once more, right before the first write.
     await _require_thawed(job, tools)
     await _require_unmoved(job, git, task, tools, commit, history)
+    # One that another executor began and lost sight of would hold its tables' locks.
+    await end_trials(url)
     await _migrate(job, task, url, history, steps, contracting=False)
     await _push(job, git, task, commit, steps)
     async with LiveProduction(job, tools, git, commit) as production:

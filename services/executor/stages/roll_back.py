@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from services.executor.clients import migrations, reverting
 from services.executor.clients.migration_files import Migration
+from services.executor.clients.scratch_database import end_trials
 from services.executor.clients.written_since import since_backup
 from services.executor.stages import staging
 from services.executor.stages.deploy_commit import Deployed, find_deployed, revert_commit
@@ -46,6 +47,7 @@ async def run(job: Job, task: RollBackTask, tools: Tools) -> RollBackFacts:
 async def _undo(job: Job, task: RollBackTask, tools: Tools, git: Git, steps: Steps) -> None:
     assert task.base is not None, "a deploy begins at a known head"
     url = production_url(job, tools)
+    await end_trials(url)
     branch = job.project.definition.environments.production.branch
     deployed = await find_deployed(git, job.run_id, task.base, await git.head(branch))
     done = await migrations.applied(url)
