@@ -20,7 +20,7 @@ from services.registry.answers import (
     VersionMapChange,
     Withdrawal,
 )
-from services.registry.checking import PackageGate, foresee
+from services.registry.checking import PackageGate
 from services.registry.store import RegistryTransaction
 from services.registry.store.lists import history_page, releases_page
 from shared.clients.content import ContentStore
@@ -71,7 +71,7 @@ def router(
 ) -> APIRouter:
     """Content, releases, Projects and version maps."""
     routes = APIRouter()
-    _add_content(routes, content, database, gate)
+    _add_content(routes, content, gate)
     _add_publishing(routes, inbox, gate, verdict_wait_s, waits or Slots(_WAITS, _WAITS))
     _add_releases(routes, database, content)
     _add_projects(routes, inbox, database)
@@ -79,9 +79,7 @@ def router(
     return routes
 
 
-def _add_content(
-    routes: APIRouter, content: ContentStore, database: Database[RegistryTransaction], gate: PackageGate
-) -> None:
+def _add_content(routes: APIRouter, content: ContentStore, gate: PackageGate) -> None:
     @routes.post("/content", status_code=201, response_model=Stored, openapi_extra=_A_FILE)
     async def upload(request: Request, who: WhoAsks) -> Stored | JSONResponse:
         """Keep a package's bytes (at most 64 MiB). The same bytes again have the same digest."""
@@ -104,8 +102,7 @@ def _add_content(
             read = await gate.read(who.id, digest, data)
             system, version = read.outline.system, read.outline.manifest.version
             command = PublishRelease(actor=who, system=system, version=version, package=digest)
-            async with database.transaction() as tx:
-                judgement = await foresee(command, read, tx)
+            judgement = await gate.foresee(command, read)
         except Reject as rejection:
             return GateAnswer(system=system, version=version, change=None, refusals=rejection.refusals)
         return GateAnswer(

@@ -1,8 +1,9 @@
 """The registry, wired."""
 
 from services.registry.api import BYTE_BODIES, router
-from services.registry.checking import DifferenceOf, PackageGate
+from services.registry.checking import PackageGate
 from services.registry.handlers import handlers
+from services.registry.order_trials import DifferenceOf
 from services.registry.settings import RegistrySettings
 from services.registry.store import CHECKS, RegistryTransaction
 from shared.application import Part, Service

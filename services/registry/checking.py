@@ -3,13 +3,20 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from services.registry.domain.gate import Judgement, Library, misnamed
 from services.registry.domain.history import package_migrations
 from services.registry.handlers import published_alike
+from services.registry.order_trials import (
+    ASIDE_S,
+    TRIALS_SETTING,
+    DifferenceOf,
+    NotTried,
+    OrderTrials,
+    TrialWaits,
+)
 from services.registry.reading import PackageReader
 from services.registry.schema_check import SchemaCheck
 from services.registry.store import PackageCheck, RegistryTransaction
@@ -29,10 +36,7 @@ log = logging.getLogger(__name__)
 _POLL_S = 1.0
 _ATTEMPTS_MAX = 5
 _DELAY_MAX_S = 60.0
-
-
-DifferenceOf: TypeAlias = Callable[[Sequence[Sequence[tuple[str, str]]]], Awaitable[str | None]]
-"""Whether orders of migrations, names with their SQL, make the same schema: none, or why not."""
+_AT_ONCE = 2
 
 
 async def _stays() -> bool:
@@ -60,17 +64,18 @@ class PackageGate:
         self.content = content
         self.schemas = SchemaCheck(content)
         self.packages = PackageReader(database)
-        self._difference_of = difference_of
+        self._trials = OrderTrials(content, difference_of)
         self._wake = asyncio.Event()
         self._finished = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def read(self, actor: str, digest: Digest, data: bytes) -> "ReadPackage":
         """The package, read for this actor. Raises `Reject`."""
         outline = await self.packages.outline(actor, digest, data)
 
         async def judged(library: Library) -> Judgement:
-            judgement = await self._tried(outline, await self.packages.judge(actor, digest, data, library))
+            judgement = await self.packages.judge(actor, digest, data, library)
+            judgement = self._trials.judged(outline, library, judgement)
             # A fragment that is in dispute already is not looked at again.
             if any(refusal.field == SCHEMA for refusal in judgement.refusals):
                 return judgement
@@ -79,26 +84,26 @@ class PackageGate:
 
         return ReadPackage(outline, judged)
 
-    async def _tried(self, package: Package, judgement: Judgement) -> Judgement:
-        """The judgement with late migrations tried, once nothing else is wrong with them."""
-        others = tuple(each for each in judgement.refusals if each not in judgement.late)
-        if not judgement.late or others or self._difference_of is None:
-            return judgement
-        sql = {migration.name: migration.sql for migration in package.migrations}
-        said = await self._difference_of([[(name, sql[name]) for name in each] for each in judgement.orders])
-        if said is None:
-            return replace(judgement, refusals=())
-        told = [each.model_copy(update={"reason": f"{each.reason}; {said}"}) for each in judgement.late]
-        return replace(judgement, refusals=tuple(told))
+    async def foresee(self, command: PublishRelease, read: "ReadPackage") -> Judgement:
+        """What `publish` would say of this package now; nothing is changed."""
+        while True:
+            try:
+                async with self.database.transaction() as tx:
+                    return await _foreseen(command, read, tx)
+            except NotTried as untried:
+                lacking = untried
+            await self._trials.make(lacking)
 
     def wake(self) -> None:
         self._wake.set()
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="package gate")
+        # While one tries orders of migrations, the other checks what else there is.
+        self._tasks = [asyncio.create_task(self._run(), name=f"package gate {n}") for n in range(_AT_ONCE)]
 
     async def stop(self) -> None:
-        await background.end(self._task)
+        for task in self._tasks:
+            await background.end(task)
 
     async def verdict(
         self, source: str, message_id: str, deadline_s: float, gone: Callable[[], Awaitable[bool]] = _stays
@@ -125,17 +130,32 @@ class PackageGate:
         """Check one package; False when none is due."""
         check = None
         try:
-            async with self.database.transaction() as tx:
-                check = await tx.next_check()
+            try:
+                async with self.database.transaction() as tx:
+                    check = await tx.next_check()
+                    if check is None:
+                        return False
+                    await self._check(check, tx)
+            except NotTried as untried:
                 if check is None:
-                    return False
-                await self._check(check, tx)
+                    raise
+                await self._try(check, untried)
+                return True
         except Exception as error:
             if check is None or is_passing(error):
                 raise
             await self._put_off(check, error)
         self._tell_waiters()
         return True
+
+    async def _try(self, check: PackageCheck, untried: NotTried) -> None:
+        """Make the trial that the verdict lacks; then the check is due again."""
+        # Nobody else tries the same meanwhile. After a crash it is anybody's, a little later.
+        async with self.database.transaction() as tx:
+            await tx.set_check_aside(check.id, ASIDE_S)
+        await self._trials.make(untried)
+        async with self.database.transaction() as tx:
+            await tx.set_check_aside(check.id, 0)
 
     async def _run(self) -> None:
         while True:
@@ -168,20 +188,33 @@ class PackageGate:
         """Try again later. What is wrong with the package itself is not tried for ever."""
         log.warning("the check of a package of %s errored", check.command.system, exc_info=error)
         async with self.database.transaction(check.cause) as tx:
-            if isinstance(error, Retry) or check.attempts + 1 < _ATTEMPTS_MAX:
+            # Without a server for trials a late migration is refused: so it is when that stays away.
+            waits = isinstance(error, Retry) and not isinstance(error, TrialWaits)
+            if waits or check.attempts + 1 < _ATTEMPTS_MAX:
                 await tx.postpone_check(check.id, min(2.0**check.attempts, _DELAY_MAX_S))
                 return
-            unchecked = invalid(
-                f"the package cannot be checked: {type(error).__name__}: {error}",
-                field="package",
-                value=check.command.package,
-                cure="pack it anew and publish that; tell an SRE if it is refused like this again",
-            )
-            await _refuse(check, unchecked, tx)
+            await _refuse(check, _unchecked(check, error), tx)
 
     def _tell_waiters(self) -> None:
         self._finished.set()
         self._finished = asyncio.Event()
+
+
+def _unchecked(check: PackageCheck, error: Exception) -> Reject:
+    if isinstance(error, TrialWaits):
+        return invalid(
+            f"a migration that stands before a published one could not be tried: {error}",
+            field=TRIALS_SETTING,
+            value=check.command.package,
+            cure=f"give the migration a later timestamp; or let the server of {TRIALS_SETTING} answer, and"
+            " publish the package again",
+        )
+    return invalid(
+        f"the package cannot be checked: {type(error).__name__}: {error}",
+        field="package",
+        value=check.command.package,
+        cure="pack it anew and publish that; tell an SRE if it is refused like this again",
+    )
 
 
 async def _refuse(check: PackageCheck, rejection: Reject, tx: RegistryTransaction) -> None:
@@ -228,8 +261,7 @@ async def publish(command: PublishRelease, read: ReadPackage, tx: RegistryTransa
     return event
 
 
-async def foresee(command: PublishRelease, read: ReadPackage, tx: RegistryTransaction) -> Judgement:
-    """What `publish` would say of this package now; nothing is changed."""
+async def _foreseen(command: PublishRelease, read: ReadPackage, tx: RegistryTransaction) -> Judgement:
     judgement = await read.judged(await tx.library_of(command.system))
     try:
         known = await published_alike(command, tx)

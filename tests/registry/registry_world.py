@@ -16,8 +16,9 @@ from fastapi import FastAPI
 from sqlalchemy import select, text
 
 from services.registry.api import router
-from services.registry.checking import DifferenceOf, PackageGate
+from services.registry.checking import PackageGate
 from services.registry.handlers import handlers
+from services.registry.order_trials import DifferenceOf
 from services.registry.store import RegistryTransaction
 from shared.clients.content import ContentStore
 from shared.clock import utc_now

@@ -87,6 +87,14 @@ class PackageChecks(Transaction):
             .values(attempts=col(PackageCheckRow.attempts) + 1, due_at=self.now + timedelta(seconds=delay_s))
         )
 
+    async def set_check_aside(self, check_id: int, for_s: float) -> None:
+        """Nobody takes it for so long; that counts as no try."""
+        await self.session.execute(
+            update(PackageCheckRow)
+            .where(col(PackageCheckRow.id) == check_id, col(PackageCheckRow.state) == "queued")
+            .values(due_at=self.now + timedelta(seconds=for_s))
+        )
+
     async def finish_check(self, check_id: int, verdict: Verdict) -> None:
         await self.session.execute(
             update(PackageCheckRow)
