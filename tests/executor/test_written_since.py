@@ -204,7 +204,8 @@ async def test_a_transaction_open_for_very_long_has_more_counted_and_none_less(
             await run(url, "INSERT INTO things VALUES (2)")
         for most in (3, 2):
             async with beginning(url, overtaking_max=most) as noted:
-                await keep(url, f"at most {most}", noted)
+                pass
+            await keep(url, f"at most {most}", noted)
     await run(url, "DELETE FROM things WHERE id = 1")
     exact, more = [await since_backup(url, f"at most {most}", []) for most in (3, 2)]
     assert exact == Written({"things": Counts(then=4, untouched=3)})

@@ -66,19 +66,28 @@ class Programs:
         return cls.find(environ)
 
     async def dump(
-        self, url: str, file: Path, snapshot: str | None = None, *, read_whole: bool = True
+        self,
+        url: str,
+        file: Path,
+        snapshot: str | None = None,
+        *,
+        read_whole: bool = True,
+        to_keep: bool = True,
     ) -> int:
         """Write the database as an archive to `file` and read it whole; the number of things in it.
 
         `snapshot` is one that a transaction exported and that is open. Our own schema stays out, as its fence
-        must never go back, and so do those of the hosting. `read_whole` is for who does not restore it next.
+        must never go back, and so do those of the hosting. `read_whole` is for who does not restore it next;
+        what is not `to_keep` is not compressed, which takes most of a dump's time.
         Raises Retry when it cannot be done now.
         """
         await self._must_fit(url)
         async with session(url) as connection:
             foreign = await foreign_schemas(connection)
-        # Level 1 takes a third of the time of the usual 6, and a tenth more room.
-        options = ["--format=custom", "--compress=1", "--exclude-schema=upgradepath", f"--file={file}"]
+        # Level 1 takes a third of the time of the usual 6, and a tenth more room. Every build can read it;
+        # zstd and lz4 only some, and the one that restores may be another.
+        level = 1 if to_keep else 0
+        options = ["--format=custom", f"--compress={level}", "--exclude-schema=upgradepath", f"--file={file}"]
         options += [f"--exclude-schema={quoted(schema)}" for schema in foreign]
         options += [f"--snapshot={snapshot}"] if snapshot else []
         async with around("dump"):
@@ -139,14 +148,23 @@ class Programs:
         """These entries of the archive as a script that the server understands."""
         async with session(url) as connection:
             settings = {row[0] for row in await connection.fetch("SELECT name FROM pg_settings")}
-        listing, script = file.with_suffix(f".{name}.list"), file.with_suffix(f".{name}.sql")
+        script = file.with_suffix(f".{name}.sql")
+        await self.write_script(url, file, script, lines)
+        _leave_out_settings(script, settings)
+        return script
+
+    async def write_script(self, url: str, file: Path, script: Path, lines: Sequence[str]) -> None:
+        """Write these entries of the archive to `script`, a pipe perhaps, as they are."""
+        listing = script.with_suffix(".list")
         listing.write_text("\n".join(lines) + "\n")
         # Through a script, as pg_restore --clean leaves what the archive does not know, and stumbles over it.
         # A subscription is another server's too: it goes on as it is.
         options = ["--no-subscriptions", f"--use-list={listing}", f"--file={script}", str(file)]
         await self._run("pg_restore", *options, url=url)
-        _leave_out_settings(script, settings)
-        return script
+
+    async def are_of(self, url: str) -> bool:
+        """They are of the server's own major version: whatever they write, it understands."""
+        return self._major(await self.version(url)) == await server_version(url)
 
     async def listing(self, url: str, file: Path) -> list[str]:
         # Into a file: what a program prints is kept up to a bound, and here no line may be missing.
@@ -157,13 +175,17 @@ class Programs:
     async def _must_fit(self, url: str) -> None:
         """pg_dump reads no server newer than itself."""
         printed = await self.version(url)
-        numbers = re.search(r"(\d+)", printed)
         server = await server_version(url)
-        if numbers is None or int(numbers[1]) < server:
+        if self._major(printed) < server:
             raise Retry(
                 f"{self.folder}/pg_dump is {printed}, but {place(url)} is PostgreSQL {server}:"
                 f" set {BIN_FOLDER} to the bin folder of {server} or later"
             )
+
+    @staticmethod
+    def _major(printed: str) -> int:
+        found = re.search(r"\d+", printed)
+        return int(found[0]) if found else 0
 
     async def _run(self, program: str, *arguments: str, url: str) -> Finished:
         try:

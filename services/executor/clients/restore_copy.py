@@ -1,5 +1,7 @@
 """An archive is brought into an empty database: a copy beside the one that was dumped."""
 
+import asyncio
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from services.executor.clients.postgres import Connection, literal, quoted, sess
 from services.executor.clients.printed import entry_at
 from services.executor.clients.restore_plan import CopyPlan, Extension
 from services.executor.domain.sqlstates import finding_of
+from shared.background import end
 from shared.clients.database_urls import place
 from shared.contracts.stages import Finding
 from shared.errors import Retry
@@ -57,22 +60,59 @@ async def copy_into(target: str, programs: Programs, file: Path, plan: CopyPlan)
     Raises CopyFailed, and Retry when the server cannot be asked now.
     """
     left_out: tuple[str, ...] = ()
-    scripts = [
-        await programs.script(target, file, f"copy-{name}", lines)
-        for name, lines in (("schemas", plan.schemas), ("rest", plan.rest))
-    ]
+    schemas = await programs.script(target, file, "copy-schemas", plan.schemas)
     try:
-        await programs.run_scripts(target, scripts[:1], first=_stand_ins(plan))
+        await programs.run_scripts(target, [schemas], first=_stand_ins(plan))
         left_out = await _make_extensions(target, plan.extensions)
-        await programs.run_scripts(target, scripts[1:])
+        await _fill(target, programs, file, plan.rest)
     except ProgramFailed as error:
         if passes(error):
             finding = finding_of(_code(error) or _CUT, "restore", place(target), str(error))
             raise Retry(str(error), finding) from error
         raise CopyFailed(why(error, left_out)) from error
-    for script in scripts:
-        script.unlink()
+    schemas.unlink()
     return left_out
+
+
+async def _fill(target: str, programs: Programs, file: Path, lines: Sequence[str]) -> None:
+    """Run the script of these entries while it is written, where it needs no change for the server."""
+    if not await programs.are_of(target):
+        script = await programs.script(target, file, "copy-rest", lines)
+        await programs.run_scripts(target, [script])
+        script.unlink()
+        return
+    script = file.with_suffix(".copy-rest.sql")
+    os.mkfifo(script)
+    try:
+        await _piped(target, programs, file, script, lines)
+    except ProgramFailed as error:
+        if not passes(error):
+            # To say at which entry it stopped, it is written again, as a file.
+            script.unlink()
+            await programs.write_script(target, file, script, lines)
+        raise
+    finally:
+        if script.is_fifo():
+            script.unlink()
+
+
+async def _piped(target: str, programs: Programs, file: Path, pipe: Path, lines: Sequence[str]) -> None:
+    """Raises ProgramFailed of the one that failed first: the other waits for it, or finds the pipe broken."""
+    writing = asyncio.create_task(programs.write_script(target, file, pipe, lines))
+    reading = asyncio.create_task(programs.run_scripts(target, [pipe]))
+    both = (reading, writing)
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in both:
+            if not task.done():
+                await end(task)
+    failed = [task.exception() for task in both if not task.cancelled()]
+    errors = [error for error in failed if error is not None]
+    # Only the server's own words have an SQLSTATE.
+    errors.sort(key=lambda error: not (isinstance(error, ProgramFailed) and _code(error)))
+    if errors:
+        raise errors[0]
 
 
 def passes(error: ProgramFailed) -> bool:

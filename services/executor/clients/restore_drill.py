@@ -67,10 +67,11 @@ class Backup:
     later: dict[str, int]
 
 
-async def backed_up(url: str, file: Path, *, to_compare: bool = True) -> Backup:
+async def backed_up(url: str, file: Path, *, to_compare: bool = True, to_keep: bool = True) -> Backup:
     """Dump the database to `file`, and sum up what is in it meanwhile, in the same snapshot.
 
-    Raises Retry when it cannot be done now.
+    One that is not `to_keep` is made faster, and as large as the database. Raises Retry when it cannot be
+    done now.
     """
     programs = await Programs.for_server(url)
     async with session(url) as connection:
@@ -84,7 +85,8 @@ async def backed_up(url: str, file: Path, *, to_compare: bool = True) -> Backup:
     async with beginning(url) as noted:
         summing = asyncio.create_task(summed(url, foreign, noted.snapshot))
         try:
-            await programs.dump(url, file, noted.snapshot, read_whole=False)
+            to_keep = to_keep or not await programs.are_of(url)
+            await programs.dump(url, file, noted.snapshot, read_whole=False, to_keep=to_keep)
             wanted = await summing
         finally:
             await end(summing)

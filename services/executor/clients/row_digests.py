@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from services.executor.clients.losses import Tables, present
 from services.executor.clients.postgres import Connection, quoted
 
-ROW_SUM = 'COALESCE(sum(hashtextextended(ROW({row})::text COLLATE "C", 0)::numeric), 0)::text'
+ROW_SUM = 'COALESCE(sum(hashtextextended(ROW({row})::text COLLATE "C", 0)), 0)::text'
 """A sum over rows that any other value of a column in `row` changes, in no order."""
 
 

@@ -4,6 +4,7 @@ A row says which transaction wrote it last. Those that applied the Run's migrati
 What a row was before, and who deleted one, nobody can tell afterwards.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import asyncpg
 
 from services.executor.clients.catalogue import NOT_OURS, not_extension
 from services.executor.clients.postgres import Connection, quoted, session
+from shared.background import end
 from shared.sql.columns import shown
 
 # As long as a dump may take: each table is read once, beside a dump that reads it anyway.
@@ -121,9 +123,10 @@ class Beginning:
 
 @asynccontextmanager
 async def beginning(url: str, *, overtaking_max: int = _OVERTAKING_MAX) -> AsyncIterator[Beginning]:
-    """A snapshot that a dump can share as long as this is open, with its tables counted. Writes nothing.
+    """A snapshot that a dump can share as long as this is open. Writes nothing.
 
-    With more than `overtaking_max` such transactions, what they wrote counts as written since the backup.
+    Its tables are counted meanwhile: the numbers are there once it has ended. With more than `overtaking_max`
+    such transactions, what they wrote counts as written since the backup.
     """
     async with (
         session(url, lock_timeout_s=_LOCK_TIMEOUT_S, statement_timeout_s=_SCAN_S) as connection,
@@ -135,8 +138,12 @@ async def beginning(url: str, *, overtaking_max: int = _OVERTAKING_MAX) -> Async
             "SELECT pg_export_snapshot(), pg_snapshot_xmin(pg_current_snapshot())::text"
         )
         noted = Beginning(found[0], int(found[1]))
-        await _count(connection, noted, overtaking_max)
-        yield noted
+        counting = asyncio.create_task(_count(connection, noted, overtaking_max))
+        try:
+            yield noted
+            await counting
+        finally:
+            await end(counting)
 
 
 async def _count(connection: Connection, noted: Beginning, overtaking_max: int) -> None:

@@ -98,7 +98,8 @@ class BackupTrials:
                     await sweep_scratch(url)
                     of = of_trial(url)
                     async with temporary_folder(scratch, "trial") as folder:
-                        return await drill(of, await backed_up(of, folder / "production.dump"))
+                        backup = await backed_up(of, folder / "production.dump", to_keep=False)
+                        return await drill(of, backup)
             except TimeoutError:
                 if not limit.expired():
                     raise

@@ -53,7 +53,10 @@ class ScratchSweeper:
 
     async def gauges(self) -> Iterable[Metric]:
         """How many stand there still, and of how many Projects nobody could tell, at the last sweep."""
-        counts = {("left",): float(len(self._left)), ("not asked",): float(self._unasked)}
+        counts: dict[tuple[str, ...], float] = {
+            ("left",): float(len(self._left)),
+            ("not asked",): float(self._unasked),
+        }
         said = "Databases of backups' trials that stand though nobody tries them, and Projects not asked."
         return (gauge("scratch_databases", said, ("state",), counts),)
 
@@ -66,7 +69,9 @@ class ScratchSweeper:
             try:
                 swept = await sweep_scratch(await self._production(project))
             except _NOT_NOW as error:
-                log.info("databases of trials of %s were not looked for: %s", project.id, type(error).__name__)
+                log.info(
+                    "databases of trials of %s were not looked for: %s", project.id, type(error).__name__
+                )
                 unasked += 1
                 continue
             gone += swept.gone
