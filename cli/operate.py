@@ -58,6 +58,10 @@ def dev(
         Path, typer.Option(help="The folder of this world; made if it is missing.")
     ] = DEFAULT_FOLDER,
     verbose: Verbose = False,
+    fsync: Annotated[
+        bool,
+        typer.Option(help="Whether PostgreSQL waits for the disk; without, a power cut may cost the world."),
+    ] = True,
 ) -> None:
     """Run all five services with a broker and a PostgreSQL of their own, until Ctrl-C.
 
@@ -69,13 +73,13 @@ def dev(
 
     configure_logging(logging.INFO if verbose else logging.WARNING)
     try:
-        uvloop.run(_dev(world))
+        uvloop.run(_dev(world, fsync=fsync))
     except CannotStart as error:
         fail(str(error), "upgradepath doctor says what this machine lacks")
         raise typer.Exit(3) from error
 
 
-async def _dev(folder: Path) -> None:
+async def _dev(folder: Path, *, fsync: bool) -> None:
     from local import dev as local_dev
     from local.isolation import isolation_here
     from local.world import ACTORS
@@ -84,7 +88,7 @@ async def _dev(folder: Path) -> None:
     stopping = asyncio.create_task(until_told_to_stop())
     async with AsyncExitStack() as stack:
         with doing(f"starting PostgreSQL, the broker and the services of {folder}"):
-            running = await stack.enter_async_context(local_dev.running(folder))
+            running = await stack.enter_async_context(local_dev.running(folder, fsync=fsync))
         world = running.world
         say(
             f"upgradepath runs at {world.url} (its documents: {world.url}/docs)",

@@ -54,7 +54,7 @@ class Demo:
         self.folder.mkdir(parents=True)
         os.environ["UPGRADEPATH_WORLD"] = str(self.folder)
         dev = Child(
-            [sys.executable, "-m", "cli", "dev", "--world", str(self.folder), "--verbose"],
+            [sys.executable, "-m", "cli", "dev", "--world", str(self.folder), "--verbose", "--no-fsync"],
             log=self.folder / "dev.log",
             cwd=Path.cwd(),
             env=dict(os.environ),

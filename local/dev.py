@@ -41,10 +41,13 @@ class Dev:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Dev]:
-    """Start the world in `folder`, and stop it when the block ends; it can be started again."""
+async def running(folder: Path, *, fsync: bool = True) -> AsyncIterator[Dev]:
+    """Start the world in `folder`, and stop it when the block ends; it can be started again.
+
+    Without `fsync` PostgreSQL is faster, and a power cut may cost the world; a kill of processes does not.
+    """
     world = World.open(folder)
-    postgres = EmbeddedPostgres(world.folder / "postgres", port=world.postgres_port)
+    postgres = EmbeddedPostgres(world.folder / "postgres", port=world.postgres_port, fsync=fsync)
     await asyncio.to_thread(postgres.start)
     try:
         databases = await asyncio.to_thread(service_databases, postgres)

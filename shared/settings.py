@@ -77,8 +77,13 @@ class KafkaSettings(KafkaSecurity):
 
     @property
     def fetch_max_wait_ms(self) -> int:
-        """Kafka wakes a waiting fetch; the embedded broker does not, so there this is the latency."""
+        """Kafka wakes a waiting fetch; the embedded broker does not, so there a record waits for its end."""
         return 40 if self.embedded else 500
+
+    @property
+    def heartbeat_interval_ms(self) -> int:
+        """With it a member notices that others come and go: who is alone is only to be in time."""
+        return max(200, self.session_timeout_ms // (3 if self.embedded else 10))
 
 
 Exposure = Literal["off", "token", "loopback", "open"]

@@ -23,6 +23,7 @@ from shared.messaging.backoff import delays_s
 from shared.messaging.client_arguments import faststream_arguments
 from shared.messaging.connection_faults import broker_fault
 from shared.messaging.dead_letters import bury
+from shared.messaging.embedded_fetches import fetch_when_sent
 from shared.messaging.inbox import Inbox, OtherBytes, Stumbled
 from shared.messaging.lenient_records import read_all_names
 from shared.messaging.offsets import Offsets, commit_when_due
@@ -90,9 +91,7 @@ class Consumer(Generic[T]):
             **faststream_arguments(settings), logger=None, allow_auto_create_topics=False, client_id=service
         )
         topics = {in_pool(message.topic, pool) for message in inbox.handlers if hasattr(message, "topic")}
-        self._subscribers = [
-            self._subscriber(topic) for topic in sorted(topics, key=lambda topic: topic.name)
-        ]
+        self._subscribers = [self._subscriber(topic) for topic in sorted(topics, key=lambda each: each.name)]
         self._task: asyncio.Task[None] | None = None
         self._lanes = [Turns(self._take_read) for _ in range(_LANES)]
         self._under_way: dict[TopicPartition, tuple[int, float]] = {}
@@ -161,8 +160,7 @@ class Consumer(Generic[T]):
         """Records of each partition that is ours which are not handled yet, as far as the broker has told."""
         lags: dict[TopicPartition, int] = {}
         for subscriber in self._subscribers:
-            reading: AIOKafkaConsumer | None = subscriber.consumer
-            if reading is None:
+            if (reading := subscriber.consumer) is None:
                 continue
             for partition in reading.assignment():
                 end = reading.highwater(partition)
@@ -199,7 +197,7 @@ class Consumer(Generic[T]):
             no_reply=True,
             fetch_max_wait_ms=self.settings.fetch_max_wait_ms,
             session_timeout_ms=self.settings.session_timeout_ms,
-            heartbeat_interval_ms=max(200, self.settings.session_timeout_ms // 10),
+            heartbeat_interval_ms=self.settings.heartbeat_interval_ms,
             isolation_level="read_committed",
         )
 
@@ -209,6 +207,8 @@ class Consumer(Generic[T]):
         while True:
             try:
                 await subscriber.start()
+                if self.settings.embedded:
+                    fetch_when_sent(subscriber.consumer, subscriber.topic_names[0])
                 delays = delays_s()
                 await self._poll(subscriber.consumer)
             except Stuck:

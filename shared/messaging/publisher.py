@@ -8,6 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from shared.messaging.client_arguments import client_arguments
+from shared.messaging.embedded_fetches import sent_to
 from shared.messaging.partitions import partition_of
 from shared.settings import KafkaSettings
 from shared.storage.messages import Outgoing
@@ -46,6 +47,7 @@ class Publisher:
         for outcome in await asyncio.gather(*pending, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
+        sent_to(counts)
 
 
 @asynccontextmanager

@@ -68,6 +68,12 @@ async def kafka_place(kafka: Broker, postgres: PostgresServer) -> Place:
     return await _prepare(settings_of(kafka), postgres)
 
 
+@pytest.fixture
+async def embedded_place(embedded: EmbeddedBroker, postgres: PostgresServer) -> Place:
+    """A place at the embedded broker, for what Apache Kafka does by itself."""
+    return await _prepare(settings_of(embedded), postgres)
+
+
 async def _prepare(settings: KafkaSettings, postgres: PostgresServer) -> Place:
     place = Place(settings, "")
     postgres.create_database(place.name)

@@ -80,7 +80,7 @@ class Embedded:
         folder = str(self.world.folder)
         self._child = await asyncio.to_thread(
             Child,
-            [sys.executable, "-m", "cli", "dev", "--world", folder, "--verbose"],
+            [sys.executable, "-m", "cli", "dev", "--world", folder, "--verbose", "--no-fsync"],
             log=self._log,
             cwd=ROOT,
             env=_outer_environment() | self._variables,
