@@ -230,7 +230,8 @@ class FiveProcesses:
 
     def _spawn(self, name: str) -> None:
         self._children[name] = Child(
-            [sys.executable, "-m", "cli", "service", name, "--port", str(self._ports[name])],
+            # As `upgradepath service` goes on once it has read its words, which takes a second of its own.
+            [sys.executable, "-P", "-m", "cli.one_service", name, HOST, str(self._ports[name])],
             log=self.world.folder / f"{name}.log",
             cwd=ROOT,
             env=self._environment | dict(self._per_service.get(name, {})),
