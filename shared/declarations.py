@@ -2,12 +2,14 @@
 
 import tomllib
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from shared.bounds import FILE_BYTES_MAX, OutOfBounds, bounded_values
+from shared.contracts.bounded import naming_every_fault
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject
 from shared.toml_bounds import bound_toml
@@ -25,6 +27,7 @@ _CURES = {
 }
 _CHECK_KINDS = ("command", "http", "sql", "log", "sign-off")
 _VALUE_CHARACTERS = 200
+_FAULTS_MAX = 100
 
 
 def read_toml(
@@ -62,7 +65,20 @@ def read_values(values: dict[str, Any], model: type[Model]) -> Model:
     try:
         return model.model_validate(values, extra="forbid")
     except ValidationError as error:
-        raise Reject(*map(_refusal, error.errors(include_url=False))) from None
+        found = _every_fault(values, model) or error.errors(include_url=False)
+        raise Reject(*map(_refusal, islice(found, _FAULTS_MAX))) from None
+
+
+def _every_fault(values: dict[str, Any], model: type[Model]) -> list[ErrorDetails]:
+    """Also those of a list behind its first one: who writes the file corrects all of them at once."""
+    try:
+        naming_every_fault(model).validate_python(values, extra="forbid")
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        # A list of which no item fits is not too short: that is no fault of its own.
+        lists = {each["loc"][:-1] for each in found}
+        return [each for each in found if each["type"] != "too_short" or each["loc"] not in lists]
+    return []
 
 
 def _refusal(error: ErrorDetails) -> Refusal:

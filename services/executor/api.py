@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from shared.contracts.projects import Project
@@ -116,24 +116,25 @@ def router(database: Database[WorkerTransaction], ask_missing: AskMissing) -> AP
             raise forbidden("this is for the Project's own maintainers", cure="use a token that names it")
         return Prerequisites(findings=await asking.missing(project, who.id))
 
-    @routes.get("/runs/{run_id}")
-    async def run(run_id: RunId, who: WhoAsks, page: AsksPage) -> RunReport:
+    @routes.get("/runs/{run_id}", response_model=RunReport)
+    async def run(run_id: RunId, who: WhoAsks, page: AsksPage) -> Response:
         """The Run's jobs and its effect journal: up to `limit` of each, the rest on the next pages."""
         fence, number = page.after(int, int) or (-1, -1)
         async with database.transaction() as tx:
             project = await tx.project_of(run_id)
             if project is None or not who.may_act_for(project):
                 raise no_job("executor", run_id)
-            jobs = await tx.jobs_of(run_id, fence, page.most)
+            shown, more = await tx.jobs_page(run_id, fence, page.most)
             effects = await tx.effects_page(run_id, number, page.most)
-        shown, done = jobs[: page.limit], effects[: page.limit]
+        done = effects[: page.limit]
         ends = (shown[-1].fence if shown else fence, done[-1][0] if done else number)
-        goes_on = len(jobs) > page.limit or len(effects) > page.limit
-        return RunReport(
+        goes_on = more or len(effects) > page.limit
+        report = RunReport(
             jobs=[_view(job) for job in shown],
             effects=[EffectView.model_validate(effect, from_attributes=True) for _, effect in done],
             next=page.goes_on(ends) if goes_on else None,
         )
+        return page.answer(report)
 
     return routes
 

@@ -133,8 +133,8 @@ def _add_reads(
         """Newest first; only of Projects that the token may speak for."""
         after = page.after(datetime, str)
         async with database.transaction() as tx:
-            runs = await runs_page(tx, visible_to(who, project), status, after, page.most)
-        return [run for run, _ in page.cut(runs, lambda row: row[1])]
+            runs, more = await runs_page(tx, visible_to(who, project), status, after, page.most)
+        return [run for run, _ in page.cut(runs, lambda row: row[1], more=more)]
 
     @routes.get("/runs/{run_id}")
     async def show_run(

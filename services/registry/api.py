@@ -163,8 +163,8 @@ def _add_releases(routes: APIRouter, database: Database[RegistryTransaction], co
         """What is published, by System, the newest first."""
         after = page.after(str, _version)
         async with database.transaction() as tx:
-            found = await releases_page(tx, system, withdrawn, after, page.most)
-        return page.cut(found, lambda release: (release.system, release.version))
+            found, more = await releases_page(tx, system, withdrawn, after, page.most)
+        return page.cut(found, lambda release: (release.system, release.version), more=more)
 
     @routes.get("/releases/{system}/{version}")
     async def release(system: SystemName, version: Version, _: WhoAsks) -> ReleasePage:

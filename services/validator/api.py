@@ -41,31 +41,33 @@ def router(database: Database[WorkerTransaction], content: ContentStore) -> APIR
     """The routes, without the service's prefix."""
     routes = APIRouter()
 
-    async def jobs_for(run_id: str, who: Actor, after: int = -1, most: int | None = None) -> list[JobRow]:
-        async with database.transaction() as tx:
-            project = await tx.project_of(run_id)
-            if project is None or not who.may_act_for(project):
-                raise no_job("validator", run_id)
-            return await tx.jobs_of(run_id, after, most)
+    async def must_see(tx: WorkerTransaction, run_id: str, who: Actor) -> None:
+        project = await tx.project_of(run_id)
+        if project is None or not who.may_act_for(project):
+            raise no_job("validator", run_id)
 
-    @routes.get("/runs/{run_id}")
-    async def run(run_id: RunId, who: WhoAsks, page: AsksPage) -> ChecksReport:
+    @routes.get("/runs/{run_id}", response_model=ChecksReport)
+    async def run(run_id: RunId, who: WhoAsks, page: AsksPage) -> Response:
         """What each check of the Run said."""
         [after] = page.after(int) or (-1,)
-        jobs = await jobs_for(run_id, who, after, page.most)
-        shown = jobs[: page.limit]
-        return ChecksReport(
+        async with database.transaction() as tx:
+            await must_see(tx, run_id, who)
+            shown, more = await tx.jobs_page(run_id, after, page.most)
+        report = ChecksReport(
             jobs=[
                 ChecksView(stage=job.stage, attempt=job.attempt, state=job.state, results=_results(job))
                 for job in shown
             ],
-            next=page.goes_on((shown[-1].fence,)) if len(jobs) > page.limit else None,
+            next=page.goes_on((shown[-1].fence,)) if more else None,
         )
+        return page.answer(report)
 
     @routes.get("/runs/{run_id}/logs/{digest}", response_class=PlainTextResponse)
     async def log(run_id: RunId, digest: Annotated[Digest, Path()], who: WhoAsks) -> Response:
         """What a check of this Run printed or read."""
-        jobs = await jobs_for(run_id, who)
+        async with database.transaction() as tx:
+            await must_see(tx, run_id, who)
+            jobs = await tx.jobs_of(run_id)
         # The content store holds everybody's files: only what this Run's checks left may be read here.
         if digest not in {result.log for job in jobs for result in _results(job)}:
             raise not_found(

@@ -1,7 +1,12 @@
 """Every list and mapping of a contract has a most, also where its field does not say one."""
 
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
 from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import SchemaValidator
 
 _ANY_JSON = "JsonValue"
 """JSON of any shape is bounded by the body that it comes in, and by the parser's depth of 200."""
@@ -20,6 +25,19 @@ def bound_collections(schema: Any, most: int) -> None:
             part.setdefault("max_length", most)
         if part["type"] in _ITEMS:
             part.setdefault("fail_fast", True)
+
+
+@cache
+def naming_every_fault(model: type[BaseModel]) -> SchemaValidator:
+    """Validates as the model does, but for lists: of those it names every item that does not fit.
+
+    It is for what a person writes, whose size was bounded before.
+    """
+    schema = deepcopy(model.__pydantic_core_schema__)
+    for part in _parts(schema):
+        part.pop("fail_fast", None)
+    # What was built before for a part of it would end a list at its first fault again.
+    return SchemaValidator(schema, _use_prebuilt=False)
 
 
 def unbounded(schema: Any) -> list[str]:

@@ -1,7 +1,8 @@
 """Lists in pages: bounded, in an order that does not move, continued by a cursor that is handed back.
 
-A list answers with at most `limit` rows. While there are more, the header `Link` has `rel="next"`: the same
-query with the cursor of the last row. What somebody may not see is left out before rows are counted.
+A list answers with at most `limit` rows, and with fewer large ones. While there are more, the header `Link`
+has `rel="next"`: the same query with the cursor of the last row. What somebody may not see is left out before
+rows are counted.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request, Response
+from pydantic import BaseModel
 
 from shared.errors import Reject, invalid
 
@@ -48,12 +50,20 @@ class Page:
         """
         return None if self.cursor is None else _read(self.cursor, kinds)
 
-    def cut(self, rows: Sequence[T], key: Callable[[T], Key]) -> list[T]:
-        """The rows of this page, of up to `most` that were found; `key` is what `after` is given next."""
+    def cut(self, rows: Sequence[T], key: Callable[[T], Key], *, more: bool = False) -> list[T]:
+        """The rows of this page, of up to `most` that were found; `key` is what `after` is given next.
+
+        With `more`, others follow although fewer were read.
+        """
         shown = list(rows[: self.limit])
-        if len(rows) > self.limit:
+        if len(rows) > self.limit or (more and shown):
             self.goes_on(key(shown[-1]))
         return shown
+
+    def answer(self, report: BaseModel) -> Response:
+        """The report as it is: it was validated when it was made, and goes to JSON in one pass."""
+        headers = {"link": link} if (link := self.response.headers.get("link")) else None
+        return Response(report.model_dump_json(by_alias=True), media_type="application/json", headers=headers)
 
     def goes_on(self, after: Key) -> str:
         """Say where the next page begins; its cursor."""

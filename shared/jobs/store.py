@@ -17,6 +17,7 @@ from shared.jobs.batch import Command, JobKey, Known, NewJob, key_of, writes
 from shared.jobs.job import Effect
 from shared.jobs.tables import EffectRow, JobRow
 from shared.storage.database import Transaction
+from shared.storage.page_room import rows_that_fit
 from shared.storage.statement import Part
 
 
@@ -195,6 +196,16 @@ class WorkerTransaction(Transaction):
             .limit(most)
         )
         return list(rows.scalars())
+
+    async def jobs_page(self, run_id: str, after: int, most: int) -> tuple[list[JobRow], bool]:
+        """The Run's jobs behind `after`, fewer than `most`, as a page has room, and whether more follow."""
+        rows = await self.fetch(
+            "select coalesce(octet_length(result::text), 0) from jobs where run_id = $1 and fence > $2"
+            " order by fence limit $3",
+            *(run_id, after, most),
+        )
+        fit = rows_that_fit([size for (size,) in rows], most)
+        return await self.jobs_of(run_id, after, fit) if fit else [], len(rows) > fit
 
     async def effects_page(self, run_id: str, after: int, most: int) -> list[tuple[int, Effect]]:
         """Up to `most` effects of the Run behind `after`, each with its number, in order."""

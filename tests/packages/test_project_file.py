@@ -72,6 +72,15 @@ def test_a_mistake_names_its_field(old: str, new: str, field: str) -> None:
     assert field in refused_fields(SOUND.replace(old, new, 1))
 
 
+def test_every_item_of_a_list_is_told_and_no_more_than_anybody_reads() -> None:
+    """A message's list ends at its first fault; who wrote the file had to ask once for each of them."""
+    text = SOUND.replace('["Traceback"]', "[1, 2]").replace('"-m"', "3")
+    absent = "checks.validate.quiet-log.absent"
+    assert refused_fields(text) == ["checks.validate.unit-tests.run.1", f"{absent}.0", f"{absent}.1"]
+    many = SOUND.replace('["Traceback"]', str([1] * 1000))
+    assert len(refused_fields(many)) == 100
+
+
 def test_every_mistake_is_told_at_once() -> None:
     text = SOUND.replace('id = "acme-portal"', "").replace('branch = "main"', "banch = 1")
     assert set(refused_fields(text)) == {"id", "environments.production.banch"}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlmodel import col
 
 from services.planner.run import Run
@@ -14,6 +14,7 @@ from services.planner.store.transaction import PlannerTransaction, no_run
 from shared.contracts.runs import Plan, RunChanged, RunView
 from shared.contracts.values import Actor
 from shared.errors import not_found
+from shared.storage.page_room import rows_that_fit
 
 
 async def runs_page(
@@ -22,9 +23,12 @@ async def runs_page(
     status: str | None,
     after: tuple[datetime, str] | None,
     most: int,
-) -> list[tuple[RunView, tuple[datetime, str]]]:
-    """Up to `most` Runs of these Projects (None: of all), newest first, each with its place."""
-    query = select(col(RunRow.told), col(RunRow.requested_at), col(RunRow.id)).order_by(
+) -> tuple[list[tuple[RunView, tuple[datetime, str]]], bool]:
+    """Runs of these Projects (None: of all), newest first, each with its place, and whether more follow.
+
+    Fewer than `most`, as many as a page has room for.
+    """
+    query = select(col(RunRow.requested_at), col(RunRow.id)).order_by(
         col(RunRow.requested_at).desc(), col(RunRow.id).desc()
     )
     if among is not None:
@@ -33,8 +37,12 @@ async def runs_page(
         query = query.where(col(RunRow.status) == status)
     if after is not None:
         query = query.where(tuple_(col(RunRow.requested_at), col(RunRow.id)) < after)
-    rows = await tx.session.execute(query.limit(most))
-    return [(RunChanged.model_validate_json(told).run, (at, name)) for told, at, name in rows]
+    sized = await tx.session.execute(query.add_columns(func.octet_length(RunRow.told)).limit(most))
+    sizes = [size for *_, size in sized]
+    fit = rows_that_fit(sizes, most)
+    rows = await tx.session.execute(query.add_columns(col(RunRow.told)).limit(fit))
+    found = [(RunChanged.model_validate_json(told).run, (at, name)) for at, name, told in rows]
+    return found, len(sizes) > fit
 
 
 async def run_for(tx: PlannerTransaction, run_id: str, who: Actor) -> tuple[Run, int]:

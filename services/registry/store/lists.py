@@ -5,13 +5,14 @@ from datetime import datetime
 from itertools import groupby, islice
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import Text, cast, func, select, tuple_
 from sqlmodel import col
 
 from services.registry.domain.version_maps import Event
 from services.registry.store.tables import MAP_EVENTS, ReleaseRow, VersionMapHistoryRow
 from services.registry.store.transaction import RegistryTransaction
 from shared.contracts.releases import Release
+from shared.storage.page_room import rows_that_fit
 from shared.versions import precedence
 
 _Name = tuple[str, str]
@@ -20,8 +21,11 @@ _Name = tuple[str, str]
 
 async def releases_page(
     tx: RegistryTransaction, system: str | None, withdrawn: bool | None, after: _Name | None, most: int
-) -> list[Release]:
-    """Up to `most` Releases behind `after`, by System, the newest first."""
+) -> tuple[list[Release], bool]:
+    """Releases behind `after`, by System, the newest first, and whether more follow.
+
+    Fewer than `most`, as many as a page has room for.
+    """
     query = select(col(ReleaseRow.system), col(ReleaseRow.version)).order_by(col(ReleaseRow.system))
     if system is not None:
         query = query.where(col(ReleaseRow.system) == system)
@@ -32,13 +36,22 @@ async def releases_page(
     names = [(name, version) for name, version in await tx.session.execute(query)]
     # PostgreSQL does not know the order of versions: names are few bytes, only the page's documents are read.
     chosen = list(islice(_behind(after, _newest_first(names)), most))
+    size = func.octet_length(cast(ReleaseRow.published, Text))
+    sized = await tx.session.execute(
+        select(col(ReleaseRow.system), col(ReleaseRow.version), size).where(
+            tuple_(col(ReleaseRow.system), col(ReleaseRow.version)).in_(chosen)
+        )
+    )
+    sizes = {(name, version): length for name, version, length in sized}
+    fit = rows_that_fit([sizes.get(name, 0) for name in chosen], most)
+    more, chosen = len(chosen) > fit, chosen[:fit]
     rows = await tx.session.execute(
         select(ReleaseRow)
         .where(tuple_(col(ReleaseRow.system), col(ReleaseRow.version)).in_(chosen))
         .execution_options(populate_existing=True)
     )
     found = {(row.system, row.version): row.release() for row in rows.scalars()}
-    return [found[name] for name in chosen if name in found]
+    return [found[name] for name in chosen if name in found], more
 
 
 def _newest_first(names: Sequence[_Name]) -> Iterator[_Name]:
