@@ -11,8 +11,6 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _CHARACTERS_MAX = 8 << 10
 """YAML takes its time, and more of it for what is nested."""
 _BRACKETS_MAX = 100
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Written in C where PyYAML has it: ten times as fast, with the same marks."""
 
 
 def pins_of(text: str) -> Pins | None:
@@ -47,7 +45,7 @@ def _nodes(text: str) -> list[tuple[yaml.ScalarNode, yaml.ScalarNode]] | None:
     if len(text) > _CHARACTERS_MAX or text.count("[") + text.count("{") > _BRACKETS_MAX:
         return None
     try:
-        root = yaml.compose(text, Loader=_LOADER)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
         return None
     if root is None:
