@@ -9,11 +9,12 @@ export UV_COMPILE_BYTECODE := 1
 # Without kept bytecode every command would compile hundreds of files first.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check bench format clean
+.PHONY: help setup demo test test-fast check bench format clean
 
 help:
 	@echo "make demo    one release through all five services, on this machine, in under a minute"
 	@echo "make test    the tests"
+	@echo "make test-fast  the tests that need no server and no service"
 	@echo "make check   format, lint, types, import walls, documents"
 	@echo "make bench   the benchmarks; writes bench/results.json"
 
@@ -32,8 +33,13 @@ $(UV):
 demo: setup
 	@$(UV) run --no-sync upgradepath demo
 
+# Two workers share what a file needs; what starts services or watches the clock runs alone afterwards.
 test: setup
-	$(UV) run --no-sync pytest
+	$(UV) run --no-sync pytest -n 2 --dist loadfile -m "unit or database"
+	$(UV) run --no-sync pytest -m "not (unit or database)"
+
+test-fast: setup
+	HYPOTHESIS_PROFILE=quick $(UV) run --no-sync pytest -n 2 --dist loadfile -q -m unit
 
 check: setup
 	$(UV) run --no-sync ruff format --check .

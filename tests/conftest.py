@@ -17,12 +17,35 @@ from services.executor.clients.postgres import session
 from shared.clients.databases import make_database, remove_database
 
 # How long an example takes says something of the machine and nothing of the law.
-settings.register_profile("laws", deadline=None)
-settings.load_profile("laws")
+settings.register_profile("thorough", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=20)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "thorough"))
+
+# A lane says what a test needs: `make test-fast` takes those that need nothing, and `make test` gives the
+# machine to those alone that start services or watch the clock.
+LANES_OF_FOLDERS = {
+    "brokers": "broker",
+    "faults": "fault",
+    "journeys": "journey",
+    "local": "process",
+    "processes": "process",
+}
+SERVERS = {"postgres", "postgres_15"}
 
 POSTGRES_URL = "UPGRADES_TEST_POSTGRES_URL"
 NewDatabase = Callable[[], Awaitable[str]]
+# Two workers may share the server that the environment names.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test with its lane: its folder's, else `database` if it asks for a server, else `unit`."""
+    tests = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(tests).parts[0]
+        needs = SERVERS & set(getattr(item, "fixturenames", ()))
+        item.add_marker(LANES_OF_FOLDERS.get(folder, "database" if needs else "unit"))
 
 
 class PostgresServer(Protocol):
@@ -97,7 +120,7 @@ async def new_database(postgres: PostgresServer) -> AsyncIterator[NewDatabase]:
     made: list[str] = []
 
     async def make() -> str:
-        name = f"test_{next(_numbers)}"
+        name = f"test_{_WORKER}{next(_numbers)}"
         async with session(postgres.url()) as connection:
             # An empty database is copied faster by its files; servers before 15 know no other way.
             files = "STRATEGY file_copy" if connection.get_server_version().major >= 15 else ""
