@@ -18,6 +18,7 @@ from shared.clients.secret_sources import (
     VariableSource,
 )
 from shared.contracts.projects import Project
+from shared.contracts.stages import Finding
 
 _PREFIX = "secret:"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,199}")
@@ -44,6 +45,18 @@ class MissingSecret(Exception):
         super().__init__(f"{said} {' and '.join(looked_at)}")
         self.name = place.name
         self.looked_at = looked_at
+
+
+def lacking(error: MissingSecret | UnusableSecret) -> Finding:
+    """Who names a secret, or keeps it, can mend what no other try does: an SRE has none of it."""
+    name = f"secret {error.name}" if isinstance(error, MissingSecret) else "a secret"
+    return Finding(
+        kind="environment",
+        subject=name,
+        detail=str(error),
+        cure="put the secret where the worker looks, or ask whoever keeps the worker's secrets to, or name one"
+        " that is there in upgradepath.toml; then retry the stage",
+    )
 
 
 class ForbiddenScope(Exception):

@@ -10,6 +10,8 @@ from functools import partial
 from typing import Any
 
 from shared import background
+from shared.clients.secret_sources import UnusableSecret
+from shared.clients.secrets import MissingSecret, lacking
 from shared.contracts.facts import Facts
 from shared.contracts.stages import (
     Errored,
@@ -249,4 +251,6 @@ class Worker:
             log.warning("%s %s errored\n%s", job.run_id, job.stage, trace)
             if isinstance(error, Retry):
                 return Errored(reason=f"Retry: {told(error)}", findings=error.findings)
+            if isinstance(error, MissingSecret | UnusableSecret):
+                return Errored(reason=told(error), findings=(lacking(error),))
             return Errored(reason=f"{type(error).__name__}: {told(error)}")

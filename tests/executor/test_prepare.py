@@ -1,5 +1,6 @@
 """Prepare makes a branch and a masked staging database, or says what is not as the plan saw it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from services.executor.clients.postgres import create_database, drop_database
 from services.executor.stages import prepare
 from services.executor.stages.project_tree import kept_ref
 from shared.clients.staging import staging_database_name, staging_owner
+from shared.contracts.projects import Hosting
 from shared.errors import Failure
 from tests.executor.conftest import NewDatabase
 from tests.executor.project_world import BRANCH, PEOPLE, RUN, make_world
@@ -55,6 +57,36 @@ async def test_a_schema_that_the_migrations_do_not_make_is_named(
     with pytest.raises(Failure, match="not what the Project's migrations make") as caught:
         await prepare.run(world.job("prepare"), world.prepare_task(), world.tools)
     assert "by_hand" in caught.value.outcome.findings[0].detail
+
+
+async def test_what_the_hosting_keeps_in_production_is_left_alone(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    """Schemas that no file names, and declared ones that a file names; what is the Project's counts."""
+    world = await make_world(tmp_path, new_database)
+    await world.execute(
+        world.production,
+        "CREATE SCHEMA provider; CREATE TABLE provider.sessions (id int PRIMARY KEY);"
+        " CREATE SCHEMA shop; CREATE TABLE shop.sold (id int);"
+        " CREATE PUBLICATION provider_feed FOR TABLE users",
+    )
+    # A comment in a schema file of the Project names the second one, so it is the Project's until declared.
+    main = "prisma/schema/main.prisma"
+    text = (await world.clone.show(world.base, main) or b"") + b"\n// what is sold: shop.sold\n"
+    world.base = await world.commit("main", {main: text}, "Say where")
+    job = world.job("prepare")
+    with pytest.raises(Failure) as caught:
+        await prepare.run(job, world.prepare_task(), world.tools)
+    told = caught.value.outcome.findings[0].detail
+    assert "shop" in told
+    assert "provider" not in told
+    hosting = Hosting(schemas=("shop",))
+    definition = world.project.definition.model_copy(update={"hosting": hosting})
+    declared = job.project.model_copy(update={"definition": definition})
+    await prepare.run(replace(job, project=declared), world.prepare_task(), world.tools)
+    there = "SELECT count(*) FROM pg_namespace WHERE nspname IN ('provider', 'shop')"
+    assert await world.value(world.staging_url, there) == 0
+    assert await world.value(world.production, there) == 2
 
 
 async def test_a_migration_that_production_lacks_is_named(tmp_path: Path, new_database: NewDatabase) -> None:

@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from shared.clients.secrets import Secrets
+from shared.clients.secret_sources import SecretPlace, UnusableSecret
+from shared.clients.secrets import MissingSecret, Secrets
 from shared.contracts.facts import CheckResult, ChecksFacts, Facts
 from shared.contracts.stages import Errored, Failed, Finding, Outcome, Succeeded
 from shared.errors import Failure, Retry
@@ -40,6 +41,29 @@ async def test_anything_else_could_not_be_found_out(world: World, error: Excepti
 
     outcome = await outcome_of(world, stage)
     assert outcome == Errored(reason=f"{type(error).__name__}: {error}")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MissingSecret(
+            SecretPlace("acme", "staging", "database"), ("UPGRADES_SECRET__ACME__STAGING__DATABASE",)
+        ),
+        UnusableSecret("the secret in /run/secrets/x holds a NUL byte; write it anew, as text"),
+    ],
+)
+async def test_a_secret_that_is_not_there_asks_who_can_put_it_there(world: World, error: Exception) -> None:
+    """An answer without findings would wait for an SRE, who keeps no partner's secrets."""
+
+    async def stage(job: Job, task: object) -> Facts:
+        raise error
+
+    outcome = await outcome_of(world, stage)
+    assert isinstance(outcome, Errored)
+    (finding,) = outcome.findings
+    assert finding.kind == "environment"
+    assert finding.detail == str(error)
+    assert "retry the stage" in finding.cure
 
 
 async def test_a_stage_that_was_cancelled_from_within_errs(world: World) -> None:

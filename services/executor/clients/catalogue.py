@@ -66,14 +66,14 @@ _PARTS: tuple[tuple[str, str], ...] = (
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'f', 'c') AND {_RELATION}
     """,
     ),
-    # From PostgreSQL 18 on NOT NULL has rows of its own ('n'); the column's line says it already.
+    # From PostgreSQL 18 on NOT NULL has rows of its own ('n'); of most the column's line says it already.
     (
         "pg_constraint",
         f"""
     SELECT format('constraint %I.%I.%I %s validated=%s', n.nspname, c.relname, k.conname,
         pg_get_constraintdef(k.oid), k.convalidated)
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE k.contype NOT IN ('n', 't') AND {_RELATION}
+    WHERE k.contype <> 't' AND (k.contype <> 'n' OR NOT k.convalidated OR k.connoinherit) AND {_RELATION}
     """,
     ),
     (

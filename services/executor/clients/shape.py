@@ -31,8 +31,8 @@ _THINGS = f"""
     SELECT 'column', n.nspname, c.relname, a.attname, '', concat_ws(' ', format('%I', a.attname),
         format_type(a.atttypid, a.atttypmod),
         CASE WHEN a.attcollation <> t.typcollation THEN 'COLLATE ' || a.attcollation::regcollation END,
-        CASE WHEN a.attgenerated = 's' THEN format('GENERATED ALWAYS AS (%s) STORED',
-            pg_get_expr(d.adbin, d.adrelid))
+        CASE WHEN a.attgenerated <> '' THEN format('GENERATED ALWAYS AS (%s) %s',
+            pg_get_expr(d.adbin, d.adrelid), CASE a.attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END)
         WHEN a.attidentity <> '' THEN format('GENERATED %s AS IDENTITY (SEQUENCE NAME %s %s)',
             CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, s.name, s.options)
         WHEN d.adbin IS NOT NULL THEN 'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid) END,
