@@ -54,8 +54,8 @@ def lacking(error: MissingSecret | UnusableSecret) -> Finding:
         kind="environment",
         subject=name,
         detail=str(error),
-        cure="put the secret where the worker looks, or ask whoever keeps the worker's secrets to, or name one"
-        " that is there in upgradepath.toml; then retry the stage",
+        cure="put the secret where the worker looks, or ask whoever keeps the worker's secrets, or name"
+        " one that is there in upgradepath.toml; then retry the stage",
     )
 
 

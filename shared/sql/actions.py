@@ -192,7 +192,7 @@ class Create:
     table: Table | None = None
     replaces: bool = False
     query: Any = field(default=None, compare=False, repr=False)
-    """The parser's own node of a materialized view's query."""
+    """The parser's own node of a view's query."""
     empty: bool = False
     """WITH NO DATA."""
 

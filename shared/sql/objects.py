@@ -179,7 +179,8 @@ def _create_rule(node: Any, schema: str) -> Iterator[Action]:
 
 def _create_view(node: Any, schema: str) -> Iterator[Action]:
     table = table_of(node.view, schema)
-    yield Create("view", shown(table), table, node.replace)
+    named_anew = len(node.aliases) or node.view.relpersistence == "t"
+    yield Create("view", shown(table), table, node.replace, None if named_anew else inner(node.query))
 
 
 def _create_sequence(node: Any, schema: str) -> Iterator[Action]:

@@ -53,6 +53,16 @@ HANDLED = (
     "DO $$ BEGIN ALTER TABLE a ADD CONSTRAINT {name} CHECK (k > 1); EXCEPTION WHEN {what} THEN {then}; END $$"
 )
 CASES: list[tuple[str, list[str]]] = [
+    # Views that the upgrade makes, and views over them, read rows as these are when they are read.
+    ("CREATE VIEW v AS SELECT k, t FROM a; CREATE VIEW w AS SELECT k FROM v WHERE t IS NOT NULL;"
+     " CREATE MATERIALIZED VIEW m AS SELECT 1 / k AS x FROM w", [FITS]),
+    ("CREATE VIEW v AS SELECT k FROM a; CREATE VIEW w AS SELECT k FROM v; UPDATE a SET k = 0;"
+     " CREATE TABLE b AS SELECT 1 / k AS x FROM w", [WRITES, FAILS]),
+    ("CREATE TABLE b (k int); CREATE VIEW v AS SELECT k FROM b; INSERT INTO b VALUES (0);"
+     " SELECT 1 / k FROM v", [FAILS]),
+    ("CREATE VIEW v AS SELECT * FROM a; ALTER TABLE a ADD c int; CREATE TABLE b AS SELECT * FROM v",
+     [UNKNOWN]),
+    ("CREATE VIEW v (n) AS SELECT k FROM a; CREATE TABLE b AS SELECT n FROM v", [UNKNOWN]),
     # DO blocks: guards, assertions, expressions, loops, handlers.
     ("DO $$ BEGIN IF EXISTS (SELECT 1 FROM a WHERE k = 1) THEN RAISE EXCEPTION 'no'; END IF; END $$",
      [UNKNOWN]),

@@ -66,6 +66,7 @@ class Relations(Reading):
 
     def advance(self, action: Action) -> None:
         """The relations after the action."""
+        self._see(action)
         match action:
             case CreateTable(table=table, unless_there=True) if table in self.tables:
                 pass
@@ -89,6 +90,22 @@ class Relations(Reading):
             case AddColumn() | DropColumn() | RenameColumn() | ChangeType() | SetDefault() | Write():
                 if action.table in self.tables:
                     self._change(action)
+            case _:
+                pass
+
+    def _see(self, action: Action) -> None:
+        """The views that the upgrade makes, whose columns are those of the moment when each is made."""
+        match action:
+            case Create(kind="view", table=table, query=query) if table is not None:
+                self.made_views[table] = query
+                self._read_as.pop(table, None)
+            case DropTable(table=table, kind="view"):
+                self.made_views.pop(table, None)
+                self._read_as.pop(table, None)
+            case AddColumn() | DropColumn() | RenameColumn() | ChangeType() | RenameTable() | DropTable():
+                self.made_views = dict.fromkeys(self.made_views)
+            case Create(kind="rule" | "trigger", table=table) if table in self.made_views:
+                self.made_views[table] = None
             case _:
                 pass
 
