@@ -63,6 +63,12 @@ CASES: list[tuple[str, list[str]]] = [
     ("CREATE VIEW v AS SELECT * FROM a; ALTER TABLE a ADD c int; CREATE TABLE b AS SELECT * FROM v",
      [UNKNOWN]),
     ("CREATE VIEW v (n) AS SELECT k FROM a; CREATE TABLE b AS SELECT n FROM v", [UNKNOWN]),
+    # What a script leaves without a name has the one that PostgreSQL gives it.
+    ("ALTER TABLE a ADD CHECK (k > 0); ALTER TABLE a DROP CONSTRAINT a_k_check; UPDATE a SET k = -1",
+     [FITS, WRITES]),
+    ("CREATE TABLE b (k int CHECK (k > 0), t text, CHECK (t <> ''), CHECK (k > 1), UNIQUE (k, t));"
+     " ALTER TABLE b DROP CONSTRAINT b_k_check1, DROP CONSTRAINT b_t_check, DROP CONSTRAINT b_k_t_key;"
+     " INSERT INTO b VALUES (1, ''), (1, '')", []),
     # DO blocks: guards, assertions, expressions, loops, handlers.
     ("DO $$ BEGIN IF EXISTS (SELECT 1 FROM a WHERE k = 1) THEN RAISE EXCEPTION 'no'; END IF; END $$",
      [UNKNOWN]),

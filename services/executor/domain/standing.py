@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from services.executor.domain.given_names import columns_in, given_name
 from shared.sql.actions import (
     Action,
     AddColumn,
@@ -80,6 +81,19 @@ class Standing:
         found = (rule for rule in self.rules if isinstance(rule, CreateIndex) and rule.name == name)
         return next((rule.columns for rule in found), ())
 
+    def _add(self, rule: Rule) -> None:
+        """One more; without a name it gets the one that PostgreSQL gives it."""
+        taken = {_name(each) for each in self.rules}
+        match rule:
+            case AddConstraint(table=table, constraint=Constraint(name=None) as each):
+                columns = each.columns if each.expression is None else columns_in(each.expression)
+                rule = _named(rule, each.using_index or given_name(table, each.kind, columns, taken))
+            case CreateIndex(table=table, name=None, columns=columns) if columns:
+                rule = _named(rule, given_name(table, "index", columns, taken))
+            case _:
+                pass
+        self.rules.append(rule)
+
     def _refers(self, rule: Rule, table: Table) -> bool:
         return isinstance(rule, AddConstraint) and rule.constraint.references == table
 
@@ -87,7 +101,7 @@ class Standing:
         """The rules after the action; those of a column or table that is renamed or dropped are let go."""
         match action:
             case AddConstraint() | CreateIndex() | SetNotNull():
-                self.rules.append(action)
+                self._add(action)
             case ValidateConstraint(table=table, name=name):
                 self.rules = [
                     _validated(rule) if rule.table == table and _name(rule) == name else rule
@@ -95,15 +109,18 @@ class Standing:
                 ]
             case CreateTable(table=table, columns=columns, constraints=constraints):
                 self.rules += [SetNotNull(table, each.name) for each in columns if each.not_null]
-                self.rules += [AddConstraint(table, each) for each in constraints]
-                self.rules += [AddConstraint(table, one) for each in columns for one in each.constraints]
+                for one in (*(one for each in columns for one in each.constraints), *constraints):
+                    self._add(AddConstraint(table, one))
             case AddColumn(table=table, column=column):
-                self.rules += [AddConstraint(table, each) for each in column.constraints]
+                for each in column.constraints:
+                    self._add(AddConstraint(table, each))
                 self.rules += [SetNotNull(table, column.name)] if column.not_null else []
             case DropNotNull(table=table, column=column_name):
                 self.rules = [rule for rule in self.rules if rule != SetNotNull(table, column_name)]
             case DropConstraint(table=table, name=name):
-                self.rules = [rule for rule in self.rules if rule.table != table or _name(rule) != name]
+                self.rules = [
+                    rule for rule in self.rules if rule.table != table or not _is_called(rule, name)
+                ]
             case RenameConstraint(table=table, name=name, to=to):
                 self.rules = [
                     _named(rule, to) if rule.table == table and _name(rule) == name else rule
@@ -150,6 +167,13 @@ def _named(rule: Rule, name: str) -> Rule:
             return replace(rule, name=name)
         case SetNotNull():
             return rule
+
+
+def _is_called(rule: Rule, name: str) -> bool:
+    if isinstance(rule, SetNotNull):
+        # From PostgreSQL 18 on it has a name, too.
+        return name == given_name(rule.table, "not null", (rule.column,))
+    return _name(rule) == name
 
 
 def _name(rule: Rule) -> str | None:
