@@ -44,7 +44,7 @@ _NEW_KINDS = {
     "TYPE": ("TYPE ", "DOMAIN "),
     "SCHEMA": ("SCHEMA ",),
 }
-_SCHEMA = re.compile(r'("(?:[^"]|"")+"|[^".]+)\.')
+_SCHEMA = re.compile(r'("(?:[^"]|"")++"|[^".]++)\.')
 # What a thing has that nobody has dressed.
 _BARE = {"owner": None, "replica": "DEFAULT", "storage": None, "stored": "LOGGED", "rule": "ENABLE"}
 
