@@ -63,6 +63,8 @@ CASES: list[tuple[str, list[str]]] = [
     ("CREATE VIEW v AS SELECT * FROM a; ALTER TABLE a ADD c int; CREATE TABLE b AS SELECT * FROM v",
      [UNKNOWN]),
     ("CREATE VIEW v (n) AS SELECT k FROM a; CREATE TABLE b AS SELECT n FROM v", [UNKNOWN]),
+    ("CREATE VIEW v AS SELECT 1 AS k; DO $$ BEGIN IF EXISTS (SELECT 1 FROM a) THEN CREATE OR REPLACE VIEW v"
+     " AS SELECT 0 AS k; END IF; END $$; SELECT 1 / k FROM v", [UNKNOWN]),
     # What a script leaves without a name has the one that PostgreSQL gives it.
     ("ALTER TABLE a ADD CHECK (k > 0); ALTER TABLE a DROP CONSTRAINT a_k_check; UPDATE a SET k = -1",
      [FITS, WRITES]),

@@ -275,7 +275,9 @@ class Relations(Reading):
         self._next(relation.table, with_inserted(relation, names, types, select))
 
     def distrust(self, table: Table | None, why: str) -> None:
-        """From here on the table's rows are not known for certain."""
+        """From here on the table's rows are not known for certain, or which view that is."""
+        if table in self.made_views:
+            self.made_views[table] = None
         if table in self.tables:
             self._doubt(self.tables[table], why)
 
