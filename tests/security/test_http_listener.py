@@ -86,7 +86,7 @@ async def port(served: Application) -> AsyncIterator[int]:
 def head(
     path: str, *headers: str, method: str = "POST", proven: bool = True, kind: str = "application/json"
 ) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: test", f"Content-Type: {kind}", *headers]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *headers]
     if proven:
         lines.append(f"Authorization: Bearer {token(MIRA)}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
