@@ -12,13 +12,14 @@ from cli.output import note, raw, when
 from cli.world import Role, world_folder
 from shared.clock import utc_now
 from shared.contracts.envelope import explain
+from shared.contracts.topics import SERVICES
 from shared.contracts.values import Actor
 from shared.errors import invalid
 
 app = typer.Typer(help="Bearer tokens, for servers without an identity provider.")
 
 VALID_FOR_AT_MOST = timedelta(days=7)
-"""A token cannot be called back: whoever needs more than a week gets a new one."""
+"""Whoever needs more than a week gets a new one."""
 
 
 @app.command("issue")
@@ -41,13 +42,17 @@ def issue(
     kid: Annotated[
         str | None, typer.Option("--kid", help="The key's id, where `key new` was given one.")
     ] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", help="For this one service: no other takes the token.")
+    ] = None,
     as_role: Annotated[
         Role | None, typer.Option("--as", help="In a local world: for this one of its people.")
     ] = None,
 ) -> None:
     """Print a token for somebody, signed with a private key.
 
-    Anybody who has it is taken for that person until it ends: nobody can call it back.
+    Anybody who has it is taken for that person until it ends, or until its `jti` stands in the file
+    that the services know as UPGRADES_TOKEN_REVOKED.
     """
     from shared.identity.keys import UnusableKey
     from shared.identity.tokens import issue_token
@@ -57,9 +62,11 @@ def issue(
         raise typer.BadParameter(
             f"{valid_for!r} is not a duration like 30m, 8h or 2d, up to 7d", param_hint="--valid-for"
         )
+    if service is not None and service not in SERVICES:
+        raise typer.BadParameter(f"there is {', '.join(SERVICES)}", param_hint="--service")
     actor = _known(as_role) if as_role is not None else _actor(subject, role, project or [])
     try:
-        token = issue_token(actor, _private_key(key), valid_for=lasting, kid=kid)
+        token = issue_token(actor, _private_key(key), valid_for=lasting, kid=kid, service=service)
     except UnusableKey as error:
         raise invalid(
             str(error), field="--key", cure="name a private key: upgradepath key new makes one"

@@ -68,7 +68,7 @@ class Service:
             self.settings.kafka,
             self.settings.instance,
             proofs=keys.verifier,
-            tokens=TokenVerifier(self.settings.token_public_keys),
+            tokens=TokenVerifier(self.settings.token_public_keys, self.settings.revoked_tokens()),
             pool=self.settings.pool_name,
         )
         self.relay = Relay(self.database, self.settings.kafka, signer=keys.signer)
@@ -116,7 +116,7 @@ def web_application(services: Sequence[Service], keys: PublicKeys) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.tokens = TokenVerifier(keys)
+    app.state.tokens = TokenVerifier(keys, settings.revoked_tokens())
     problems.install(app)
     for service in services:
         app.include_router(service.router, prefix=f"/{service.name}", tags=[service.name])

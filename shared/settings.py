@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from shared.contracts.topics import COMES_AGAIN_WITHIN_DAYS, principal_of
 from shared.contracts.values import PoolName
 from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKeys, UnusableKey
+from shared.identity.revoked import RevokedTokens
 from shared.identity.service_keys import ServiceKeys
 from shared.kafka_security import KafkaSecurity
 from shared.plaintext import (
@@ -193,6 +194,9 @@ class ServiceSettings(BaseSettings):
     token_public_keys: Keys = Field(
         description="prove people's tokens: a JWK Set or PEM public keys, or the path of a file with them"
     )
+    token_revoked: Path | None = Field(
+        default=None, description="a file with the `jti` of a revoked token on each line; read as it changes"
+    )
     token_key: Annotated[None, NoDecode, PlainValidator(_no_shared_secret)] = Field(
         default=None, description="ended: services hold public keys only", repr=False
     )
@@ -233,6 +237,10 @@ class ServiceSettings(BaseSettings):
         """Who it is to the others."""
         return principal_of(self.service, self.pool_name)
 
+    def revoked_tokens(self) -> RevokedTokens | None:
+        """The tokens that are called back, where a file says so. Raises OSError and ValueError."""
+        return None if self.token_revoked is None else RevokedTokens(self.token_revoked)
+
     def keys(self) -> ServiceKeys:
         """Its own key and those of the others. Raises `UnusableKey`."""
         own = None if self.service_key is None else self.service_key.get_secret_value()
@@ -257,6 +265,10 @@ class ServiceSettings(BaseSettings):
             self.keys()
         except UnusableKey as error:
             raise ValueError(str(error)) from error
+        try:
+            self.revoked_tokens()
+        except OSError as error:
+            raise ValueError(f"UPGRADES_TOKEN_REVOKED cannot be read: {error.strerror}") from error
         return self
 
 

@@ -90,6 +90,15 @@ def in_pool(topic: Topic, pool: str | None) -> Topic:
     return replace(topic, name=".".join((upgrades, service, pool, *rest)), pool=pool)
 
 
+def is_topic_of(topic: Topic, name: str) -> bool:
+    """Whether a topic of that name is this one, or that of a pool's workers in its place."""
+    if topic.name == name:
+        return True
+    parts = name.split(".")
+    pooled = len(parts) == len(topic.name.split(".")) + 1 and parts[1] in POOLED
+    return pooled and in_pool(topic, parts[2]).name == name
+
+
 def principal_of(service: str, pool: str | None) -> str:
     """Who a worker of the pool is to the others: `executor.acme`."""
     return service if pool is None else f"{service}.{pool}"

@@ -27,8 +27,10 @@ async def actor_of(connection: HTTPConnection) -> Actor:
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("send a bearer token: Authorization: Bearer …")
     tokens: TokenVerifier = connection.app.state.tokens
+    # Every path of a service begins with its name; a token of one service is nothing to the others.
+    service = connection.scope["path"].split("/")[1]
     try:
-        return tokens.verify(token.strip())
+        return tokens.verify(token.strip(), service=service or None)
     except InvalidToken as error:
         raise Unauthenticated(f"invalid bearer token: {error}") from error
 

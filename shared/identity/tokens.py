@@ -1,13 +1,15 @@
 """People's tokens: signed JWTs that say who somebody is and for which Projects they may speak.
 
 A token names neither its algorithm nor its key by its own word: the key that a service trusts decides. The
-claims are `sub` (who), `role`, `projects`, `aud` and `exp`; `iat` and `nbf` count where they stand.
+claims are `sub` (who), `role`, `projects`, `aud` and `exp`; `iat`, `nbf` and `jti` count where they stand.
+The audience `upgradepath` is that of every service, `upgradepath/planner` that of one.
 """
 
 import base64
 import json
 import math
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,11 +23,14 @@ from shared.clock import utc_now
 from shared.contracts.envelope import TOKEN_BYTES_MAX
 from shared.contracts.values import Actor
 from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKey, PublicKeys, SigningKey, algorithm_of
+from shared.identity.revoked import RevokedTokens
 
 AUDIENCE = "upgradepath"
 VALID_FOR = timedelta(hours=8)
 """Unless somebody says otherwise: a day's work."""
 PROJECTS_MAX = 100
+VALID_AT_MOST = timedelta(days=31)
+"""A token that ends later is refused: nobody would know it when it is found."""
 
 _CLOCKS_DIFFER_S = 30
 """An issuer's clock may be so far ahead: `iat` and `nbf` may lie so far in the future."""
@@ -51,18 +56,26 @@ class _Proven:
     actor: Actor
     expires_s: float
     valid_from_s: float
+    audiences: frozenset[str]
+    token_id: str | None
 
 
 def issue_token(
-    actor: Actor, key: SecretStr, *, valid_for: timedelta = VALID_FOR, kid: str | None = None
+    actor: Actor,
+    key: SecretStr,
+    *,
+    valid_for: timedelta = VALID_FOR,
+    kid: str | None = None,
+    service: str | None = None,
 ) -> str:
     """A token for `actor`, signed with the private key of a PEM text. Raises `UnusableKey`.
 
-    `kid` is the key's id where it has one of its own.
+    `kid` is the key's id where it has one of its own; with `service` no other takes the token.
     """
     signing = SigningKey.load(key.get_secret_value(), kid)
     claims = {
-        "aud": AUDIENCE,
+        "aud": audience_of(service),
+        "jti": secrets.token_hex(8),
         "sub": actor.id,
         "role": actor.role,
         "projects": list(actor.projects),
@@ -71,16 +84,22 @@ def issue_token(
     return jwt.encode(claims, signing.private, algorithm="EdDSA", headers={"kid": signing.kid})
 
 
-class TokenVerifier:
-    """Proves people's tokens with the public keys that a service trusts."""
+def audience_of(service: str | None) -> str:
+    """The audience of one service's tokens; of those that every service takes without it."""
+    return AUDIENCE if service is None else f"{AUDIENCE}/{service}"
 
-    def __init__(self, keys: PublicKeys) -> None:
+
+class TokenVerifier:
+    """Proves people's tokens with the public keys that a service trusts, but for those that are `revoked`."""
+
+    def __init__(self, keys: PublicKeys, revoked: RevokedTokens | None = None) -> None:
         self._keys = keys
+        self._revoked = revoked
         # A signature is the same at every reading; whether the token has ended is asked each time.
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._prove)
 
-    def verify(self, token: str, *, at: datetime | None = None) -> Actor:
-        """Who the token speaks for at that time, or else now. Raises `InvalidToken`."""
+    def verify(self, token: str, *, at: datetime | None = None, service: str | None = None) -> Actor:
+        """Who the token speaks for at that time, or else now, to that service. Raises `InvalidToken`."""
         if len(token) > TOKEN_BYTES_MAX:
             # Counted before anything of it is decoded.
             raise InvalidToken(
@@ -96,6 +115,14 @@ class TokenVerifier:
             raise InvalidToken(
                 "the token is not valid yet (`iat` or `nbf`): wait, or correct the issuer's clock"
             )
+        if proven.expires_s - at_s > VALID_AT_MOST.total_seconds():
+            raise InvalidToken(
+                f"the token lasts longer than {VALID_AT_MOST.days} days: get one that ends sooner"
+            )
+        if proven.audiences.isdisjoint((AUDIENCE, audience_of(service))):
+            raise InvalidToken(f"the token is for another audience: `aud` must name {audience_of(service)}")
+        if self._revoked is not None and proven.token_id is not None and self._revoked.has(proven.token_id):
+            raise InvalidToken("the token was revoked: get a new one")
         return proven.actor
 
     def _prove(self, token: str) -> _Proven:
@@ -172,10 +199,15 @@ def _read(claims: Mapping[str, Any]) -> _Proven:
     if missing:
         raise InvalidToken(f"the token has no `{missing[0]}`")
     audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
-    if AUDIENCE not in audiences or not all(isinstance(each, str) for each in audiences):
+    if not audiences or not all(isinstance(each, str) for each in audiences):
         raise InvalidToken(f"the token is for another audience: `aud` must name {AUDIENCE}")
+    token_id = claims.get("jti")
+    if token_id is not None and not isinstance(token_id, str):
+        # Such a one could not be called back.
+        raise InvalidToken("the token's `jti` is not a text")
     starts = [_time(claims, name) for name in ("iat", "nbf") if claims.get(name) is not None]
-    return _Proven(_actor(claims), _time(claims, "exp"), max(starts, default=-math.inf))
+    begins_s = max(starts, default=-math.inf)
+    return _Proven(_actor(claims), _time(claims, "exp"), begins_s, frozenset(audiences), token_id)
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:

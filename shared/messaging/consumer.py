@@ -81,7 +81,7 @@ class Consumer(Generic[T]):
         self.service = service
         self.inbox = inbox
         self.settings = settings
-        self._people = People(tokens, broker_dates=not settings.embedded)
+        self._people = People(tokens, broker_dates=not settings.embedded, service=service)
         self._reader = RecordReader(service, inbox.handlers, proofs, self._people)
         read_all_names()
         # The embedded broker forgets its groups with everything else.

@@ -47,8 +47,11 @@ def is_a_persons(message: Message) -> TypeGuard[Command]:
 class People:
     """Proves the senders of people's commands. `broker_dates`: the broker's own dates can be believed."""
 
-    def __init__(self, tokens: TokenVerifier, *, broker_dates: bool = True) -> None:
+    def __init__(
+        self, tokens: TokenVerifier, *, broker_dates: bool = True, service: str | None = None
+    ) -> None:
         self._tokens = tokens
+        self._service = service
         self._broker_dates = broker_dates
 
     def prove(self, record: Record, received: Received) -> Received:
@@ -73,7 +76,7 @@ class People:
                 ),
             )
         try:
-            actor = self._tokens.verify(received.token, at=self._taken_at(record))
+            actor = self._verified(received.token, record)
         except InvalidToken as error:
             raise Unproven(
                 replace(received, token=None),
@@ -86,10 +89,13 @@ class People:
         for name, value in record.headers:
             if name == TOKEN and value:
                 try:
-                    return self._tokens.verify(value.decode("ascii"), at=self._taken_at(record))
+                    return self._verified(value.decode("ascii"), record)
                 except (InvalidToken, UnicodeDecodeError):
                     return None
         return None
+
+    def _verified(self, token: str, record: Record) -> Actor:
+        return self._tokens.verify(token, at=self._taken_at(record), service=self._service)
 
     def _taken_at(self, record: Record) -> datetime | None:
         if not self._broker_dates or record.timestamp_type != _BY_THE_BROKER:

@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from shared.contracts.catalogue import BY_TYPE
 from shared.contracts.envelope import Received, Unreadable, receive
+from shared.contracts.topics import Topic, is_topic_of
 from shared.contracts.values import Command
 from shared.identity.proofs import Verifier
 from shared.messaging.compressed_batches import UNREAD
@@ -49,6 +51,7 @@ class RecordReader:
         for name, value in record.headers:
             if name == UNREAD:
                 raise Unreadable((value or b"").decode(errors="replace"))
+        _require_own_topic(record)
         received = receive(record.headers, record.value)
         if type(received.message) in self._handlers:
             return self._people.prove(record, self._proofs.check(received, record.topic))
@@ -56,3 +59,16 @@ class RecordReader:
         if isinstance(received.message, Command):
             raise Unreadable(f"{received.envelope.type} is no command of {self._service}")
         return received
+
+
+def _require_own_topic(record: Record) -> None:
+    """Raise `Unreadable` for a message on another topic than its own: neither its body nor a proof is read.
+
+    Whoever may write to one topic of a service would else send it what belongs on another.
+    """
+    # Of two headers of a name the last one counts, as where the message is read.
+    kinds = [value for name, value in record.headers if name == "ce_type" and value]
+    model = BY_TYPE.get(kinds[-1].decode(errors="replace")) if kinds else None
+    own: Topic | None = getattr(model, "topic", None)
+    if model is not None and own is not None and not is_topic_of(own, record.topic):
+        raise Unreadable(f"{model.type_name()} belongs on {own.name}, and came on {record.topic}")

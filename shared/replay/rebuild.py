@@ -204,7 +204,7 @@ async def _copies(
         async with aclosing(read_told(settings, services, evidence.told)) as batches:
             async for events in batches:
                 yield events
-    people = People(tokens, broker_dates=not settings.embedded)
+    people = People(tokens, broker_dates=not settings.embedded, service=restorer.service)
     async for commands in read_commands(settings, [*filter(are_peoples, restorer.copies)], people, evidence):
         yield commands
 

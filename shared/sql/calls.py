@@ -3,18 +3,22 @@
 from collections.abc import Iterator
 from typing import Any
 
+from postgast import pg_query_pb2
+
 from shared.sql.concerns import INSIDE, LEAVE_OUT
 from shared.sql.made_text import made_text, number_of
 from shared.sql.outward import (
     BY_ARGUMENTS,
     FUNCTION_SCHEMAS,
     FUNCTIONS,
+    IMPLICIT_TARGETS,
     OUR_LOCKS,
     OUR_NAMES,
     READERS_OF_NAMES,
     SETTING_VALUES,
     SETTINGS,
 )  # fmt: skip
+from shared.sql.settable import is_settable, is_unknown_of_server
 from shared.sql.tree import inner, kind, strings
 
 Refused = Iterator[tuple[str, str]]
@@ -37,14 +41,20 @@ def refused_unseen(names: tuple[str, ...]) -> Refused:
     yield from refused_function(names)
     name = names[-1] if names else ""
     locks = name.startswith("pg_") and "advisory" in name
-    if name in BY_ARGUMENTS or name.startswith("pgr_") or locks:
+    if name in BY_ARGUMENTS or name.startswith(("pgr_", "pg_sleep")) or locks:
         yield f"{name}() is named where it gets arguments that nobody sees", f"write a call: {name}(…)"
 
 
 def refused_call(node: Any) -> Refused:
     """Of a `FuncCall`, by its schema and its arguments."""
     names = strings(node.funcname)
-    yield from refused_function(names)
+    found = list(refused_function(names))
+    yield from found
+    if not found and is_unknown_of_server(names):
+        cure = "leave it out, or write its schema before the name where it is the Project's own"
+        yield f"calls {names[-1]}(): no function of the server of that name is known to stay inside", cure
+    if names[-1] == "connectby" and not all(map(_is_a_name, node.args[:3])):
+        yield "connectby() makes SQL of what it is given", "give it plain names of a table and its columns"
     if names[-1] == "set_config" and node.args:
         setting = made_text(inner(node.args[0]))
         if not setting.whole:
@@ -64,10 +74,31 @@ def refused_call(node: Any) -> Refused:
             )
 
 
+def refused_cast(node: Any) -> Refused:
+    if not node.HasField("func") and not node.inout:
+        yield (
+            "a cast WITHOUT FUNCTION takes bytes of one type for another's",
+            "write WITH FUNCTION or WITH INOUT",
+        )
+    if node.context == pg_query_pb2.COERCION_IMPLICIT and (
+        IMPLICIT_TARGETS.intersection(strings(node.targettype.names)[-1:])
+    ):
+        yield "values become what functions of other servers take, without a word", "write AS ASSIGNMENT"
+    yield from refused_unseen(strings(node.func.objname))
+
+
+def refused_rows(node: Any) -> Refused:
+    """A table whose rows are a web service's requests is given to its function by a point."""
+    if "http_request" in strings(node.of_typename.names):
+        yield "its rows are requests of a web service", "name its columns instead"
+
+
 def refused_setting(name: str, values: list[str], *, reset: bool = False) -> Refused:
     """Of a setting that gets these values, or its default again."""
     if name in SETTINGS:
         yield f"{SETTINGS[name]}: {name}", LEAVE_OUT
+    elif name and not reset and not is_settable(name):
+        yield f"a setting that is not among those which a migration may set: {name[:80]}", LEAVE_OUT
     if name in SETTING_VALUES and not reset:
         permitted, why = SETTING_VALUES[name]
         if any(value.strip().lower() not in permitted for value in values):
@@ -84,6 +115,11 @@ def _refused_path(path: str) -> Refused:
         if schema in FUNCTION_SCHEMAS:
             reason = f"functions of {schema} may be called by their plain names: they act elsewhere or later"
             yield reason, f"leave {schema} out of the search_path"
+
+
+def _is_a_name(argument: Any) -> bool:
+    given = made_text(inner(argument))
+    return given.whole and given.text.replace(".", "_").replace('"', "_").isidentifier()
 
 
 def is_ours(argument: Any) -> bool:

@@ -134,14 +134,17 @@ FUNCTION_SCHEMAS = frozenset(_FOREIGN_SCHEMAS.split())
 """Extensions put there what runs as somebody else, later or elsewhere."""
 _FIRST_IS_SQL = """
     query_to_xml query_to_xmlschema query_to_xml_and_xmlschema ts_stat crosstab crosstab2 crosstab3
-    crosstab4 crosstab_hash
+    crosstab4 crosstab_hash index_advisor hypopg_create_index
+    lives_ok throws_ok performs_ok is_empty isnt_empty
 """
-SQL_TAKERS: dict[str, int] = {**dict.fromkeys(_FIRST_IS_SQL.split(), 0), "ts_rewrite": 1}
+SQL_TAKERS: dict[str, int] = {**dict.fromkeys(_FIRST_IS_SQL.split(), 0), "ts_rewrite": 1, "create_immv": 1}
 """Functions that run SQL given as a text, and which argument it is."""
 BY_ARGUMENTS = frozenset({"set_config", "setval", "nextval", *SQL_TAKERS})
 """Functions that are permitted or not by what is given to them."""
 ORDINARY_WORDS = frozenset({"http", "dblink"})
 """Functions whose names people give to their columns too."""
+IMPLICIT_TARGETS = frozenset({"http_request", "text", "varchar"})
+"""Types that these functions take: what becomes one by itself is given to them as if it were a column."""
 _READERS = """
     to_regclass to_regnamespace obj_description has_table_privilege has_schema_privilege pg_relation_size
     pg_table_size pg_total_relation_size format quote_ident quote_literal concat concat_ws lower upper length
@@ -174,6 +177,14 @@ SETTING_VALUES: dict[str, tuple[frozenset[str], str]] = {
     "client_encoding": (
         frozenset({"utf8", "utf-8", "unicode"}), "it changes how the rest of the script is read",
     ),
+    "synchronous_commit": (
+        frozenset({"on", "true", "1", "yes", "local", "remote_write", "remote_apply"}),
+        "what is committed may be lost with a crash, the record of what ran among it",
+    ),
+    "default_transaction_read_only": (
+        frozenset({"off", "false", "0", "no"}), "the upgrade could not write its own record",
+    ),
+    "default_table_access_method": (frozenset({"heap"}), "it keeps rows by code that not every server has"),
     "default_tablespace": (frozenset({"", "pg_default"}), _PLACE),
     "temp_tablespaces": (frozenset({"", "pg_default"}), _PLACE),
 }  # fmt: skip

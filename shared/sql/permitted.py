@@ -17,6 +17,7 @@ from shared.sql.made_text import NOTHING, MadeText, made_text, possible_texts
 from shared.sql.outward import LANGUAGES, SQL_TAKERS
 from shared.sql.parsing import Unreadable, nodes_of, parse
 from shared.sql.plpgsql import fragments_of
+from shared.sql.points import refused_points
 from shared.sql.refusing import refusals_of
 from shared.sql.tree import below, inner, kind, parts_of_tree, strings
 
@@ -76,6 +77,8 @@ class _Judge:
     scene: risks.Made = field(default_factory=risks.Made)
     depth: int = 0
     tried: _Tried = field(default_factory=_Tried)
+    variables: bool = False
+    """Whether a name may be that of a variable: inside of PL/pgSQL."""
     executed: set[str] = field(default_factory=set)
     """Texts that were judged as SQL."""
     _text: str = ""
@@ -84,7 +87,10 @@ class _Judge:
     def statement(self, node: Any, text: str, line: int) -> None:
         """Judge a statement that stands at `line`, with all that is below it."""
         self._text, self._line = text, line
-        for part in parts_of_tree(node):
+        parts = list(parts_of_tree(node))
+        for reason, cure in refused_points(parts, variables=self.variables):
+            self._refuse(reason, cure)
+        for part in parts:
             for reason, cure in refusals_of(part):
                 self._refuse(reason, cure)
             for risk in risks.risks_of(part, self.scene):
@@ -147,12 +153,20 @@ class _Judge:
             placed.append((each.node, sql[each.start : each.end], line))
         self._inside(placed, refusals_only=refusals_only)
 
-    def _inside(self, placed: Sequence[tuple[Any, str, int]], *, refusals_only: bool = False) -> None:
+    def _inside(
+        self, placed: Sequence[tuple[Any, str, int]], *, refusals_only: bool = False, variables: bool = False
+    ) -> None:
         """Judge statements, each with its text and line, that stand inside the one that is judged."""
         if self.depth >= _DEPTH_MAX:
             self._refuse("its SQL stands too deep in other SQL", f"nest it {_DEPTH_MAX} deep at the most")
             return
-        inside = _Judge(scene=self.scene, depth=self.depth + 1, executed=self.executed, tried=self.tried)
+        inside = _Judge(
+            scene=self.scene,
+            depth=self.depth + 1,
+            executed=self.executed,
+            tried=self.tried,
+            variables=variables,
+        )
         for node, text, at in placed:
             inside.statement(node, text, at)
         self.found += [each for each in inside.found if each.kind == "refused" or not refusals_only]
@@ -163,7 +177,7 @@ class _Judge:
         for each in fragments:
             found = _nodes_of(each)
             nodes += found
-            self._inside([(node, each.text, line + each.line - 1) for node in found])
+            self._inside([(node, each.text, line + each.line - 1) for node in found], variables=True)
             if each.kind == "dynamic":
                 made.append((each, _executed(found)))
         for each, known in made:

@@ -14,7 +14,6 @@ from shared.sql.outward import (
     EXTENSIONS,
     FUNCTION_SCHEMAS,
     OBJECTS,
-    ORDINARY_WORDS,
     OUR_NAMES,
     SECRET_RELATIONS,
     STATEMENTS,
@@ -50,11 +49,6 @@ def refusals_of(part: Part) -> Refused:
         yield from _written(getattr(node, _WRITERS[name]))
     if name in _PLACED:
         yield from _tablespace(node, name)
-    if name in ("ColumnRef", "A_Indirection"):
-        # Behind a value that has no such column, a name is the function that takes the value.
-        for each in part.names[name == "ColumnRef" :]:
-            if name != "ColumnRef" or each not in ORDINARY_WORDS:
-                yield from refused_unseen((each,))
     if name not in _OTHER_NAMES:
         yield from _named(name, node, part.names)
 
@@ -79,6 +73,8 @@ def _grant(node: Any) -> Refused:
         for each in node.objects:
             if inner(each).sval in _CATALOGUES:
                 yield _IN_CATALOGUE, INSIDE
+            if inner(each).sval in FUNCTION_SCHEMAS and node.is_grant:
+                yield f"what stands in {inner(each).sval} is run outside this database or later", INSIDE
 
 
 def _default_rights(node: Any) -> Refused:
@@ -152,15 +148,6 @@ def _define(node: Any) -> Refused:
     yield from _defined(node.defnames)
 
 
-def _cast(node: Any) -> Refused:
-    if not node.HasField("func") and not node.inout:
-        yield (
-            "a cast WITHOUT FUNCTION takes bytes of one type for another's",
-            "write WITH FUNCTION or WITH INOUT",
-        )
-    yield from refused_unseen(strings(node.func.objname))
-
-
 def _element(node: Any) -> Refused:
     """An option of a definition, which may be a function: as a name, as a text, or SUPPORT's."""
     given = inner(node.arg)
@@ -231,6 +218,7 @@ _BY_KIND: dict[str, Callable[[Any], Refused]] = {
     "CreateRangeStmt": lambda node: _defined(node.type_name),
     "CompositeTypeStmt": lambda node: _written(node.typevar),
     "CopyStmt": _copy,
+    "CreateStmt": calls.refused_rows,
     "VariableSetStmt": _set,
     "GrantStmt": _grant,
     "AlterDefaultPrivilegesStmt": _default_rights,
@@ -243,7 +231,7 @@ _BY_KIND: dict[str, Callable[[Any], Refused]] = {
     "AlterOwnerStmt": _on_object,
     "AlterObjectSchemaStmt": _on_object,
     "DefineStmt": _define,
-    "CreateCastStmt": _cast,
+    "CreateCastStmt": calls.refused_cast,
     "CreateFunctionStmt": lambda node: _defined(node.funcname),
     "CreateSchemaStmt": _schema,
     "TransactionStmt": _transaction,

@@ -91,6 +91,8 @@ def _called(node: Any) -> Iterator[Risk]:
         setting, value = (made_text(inner(each)) for each in node.args[:2])
         if setting.text.lower() == "search_path" and not value.whole:
             yield Risk("the search path is made while it runs, so that other tables may be meant", grave=True)
+    elif name.startswith("pg_sleep"):
+        yield Risk(f"it waits ({name}) while it holds its locks, and whoever needs them waits too")
     elif name in ("pg_advisory_unlock", "pg_advisory_unlock_shared") and len(node.args) == 1:
         given = inner(node.args[0])
         hashed = kind(given) == "FuncCall" and strings(given.funcname)[-1].startswith("hash")

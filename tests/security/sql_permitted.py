@@ -53,6 +53,7 @@ NAMED: dict[str, tuple[str, str]] = {
         "SELECT pg_advisory_unlock(a) FROM t", "number is made while it runs",
     ),
     "policy for all by an or": ("CREATE POLICY p ON t USING (a = 1 OR true)", "permits every row"),
+    "waits": ("SELECT pg_sleep(0.1)", "it waits (pg_sleep)"),
     "truncate in a function": (
         "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'TRUNCATE t'", "TRUNCATE",
     ),
@@ -142,4 +143,17 @@ LAWFUL: tuple[str, ...] = (
     "SELECT concat_ws(), format('%s %s', 'x', 1), (a).b, (ARRAY[1])[1], (ROW(1, 2)).f1 FROM t",
     "CREATE TABLE copies (a text) WITH (fillfactor = 70); SELECT net.amount FROM net",
     "DROP FUNCTION IF EXISTS set_config(text); GRANT EXECUTE ON FUNCTION crosstab(text) TO app_reader",
+    "UPDATE u SET http = t.http FROM t WHERE t.http = u.http; SELECT public.t.http FROM public.t",
+    "CREATE RULE r AS ON UPDATE TO t DO INSTEAD INSERT INTO u VALUES (NEW.http, OLD.http)",
+    "DO $$ DECLARE r record; BEGIN FOR r IN SELECT http FROM t WHERE http <> '' LOOP\n"
+    "  INSERT INTO u (a) VALUES (r.http); END LOOP; END $$",
+    "SET statement_timeout = '5min'; SET work_mem = '64MB'; SET enable_seqscan = off; SET TIME ZONE 'UTC'",
+    "SET synchronous_commit = on; SET default_table_access_method = heap; SET jit = off; SET app.a = 1",
+    "SET idle_in_transaction_session_timeout = 0; SET transaction_timeout = 0; SET xmloption = content",
+    "SET max_parallel_maintenance_workers = 4; SET deadlock_timeout = '2s'; SET NAMES 'UTF8'",
+    "BEGIN; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SET CONSTRAINTS ALL DEFERRED; COMMIT",
+    "SELECT pg_get_serial_sequence('t', 'id'), pg_typeof(a), pg_column_size(a) FROM t",
+    "SELECT pg_table_is_visible(oid), pg_get_constraintdef(oid), pg_try_advisory_xact_lock(42) FROM pg_class",
+    "SELECT public.pg_own_function(1), connectby('t', 'id', 'parent', '1', 0)",
+    "CREATE CAST (varchar AS status) WITH INOUT AS IMPLICIT",
 )

@@ -291,4 +291,41 @@ REFUSED: dict[str, str] = {
     "gets a text with remarks": "SELECT run_it('DROP/**/DATABASE/**/other')",
     "gets a text that begins otherwise": "SELECT run_it('BEGIN; DROP DATABASE other')",
     "gets a text that tells": "SELECT run_it('NOTIFY a; DROP DATABASE other')",
+    # A point that calls, and settings and functions that nobody has permitted
+    "a point calls with a function's row": (
+        """SELECT r.http FROM json_populate_record(NULL::http_request, '{"method": "GET"}') AS r"""
+    ),
+    "a point calls with a function's row without a name": "SELECT unnest.dblink FROM unnest(ARRAY['x'])",
+    "a point calls with a query's row": "SELECT s.http FROM (SELECT 'GET', 'http://evil/') AS s",
+    "a point calls with the row of WITH": "WITH s AS (SELECT 'GET', 'u') SELECT s.http FROM s",
+    "a point calls with the row of WITH by another name": (
+        "WITH s AS (SELECT 'GET', 'u') SELECT t.http FROM s AS t"
+    ),
+    "a point calls with a join's row": "SELECT j.http FROM (a CROSS JOIN b) AS j",
+    "a point calls in a block": (
+        "DO $$ DECLARE n int; BEGIN SELECT s.http INTO n FROM (SELECT 'GET', 'u') AS s; END $$"
+    ),
+    "a point calls with a parameter": (
+        "CREATE FUNCTION f(r text) RETURNS text LANGUAGE sql AS 'SELECT r.dblink'"
+    ),
+    "a point waits": "SELECT t.pg_sleep FROM unnest(ARRAY[1e9::float8]) AS t",
+    "a point waits for an attribute": "SELECT (1e9::float8).pg_sleep",
+    "a table of requests": "CREATE TABLE r OF http_request",
+    "a table becomes requests by itself": (
+        "CREATE CAST (t AS http_request) WITH FUNCTION f(t) AS IMPLICIT"
+    ),
+    "a table becomes text by itself": "CREATE CAST (t AS text) WITH FUNCTION f(t) AS IMPLICIT",
+    "a language runs code as it starts": "SET plperl.on_init = 'system(1)'",
+    "a function's setting runs code": "ALTER FUNCTION f() SET pljava.vmoptions = 'x'",
+    "a web service goes by another way": "SELECT set_config('http.curlopt_proxy', 'evil', false)",
+    "a commit is lost": "SET synchronous_commit = off",
+    "nobody may write": "SET default_transaction_read_only TO on",
+    "nobody may write in the session": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+    "rows lie in another way": "SET default_table_access_method = evil",
+    "a setting of the server": "SET archive_command = 'id'",
+    "a setting nobody knows": "SET some_unknown = 1",
+    "a function of a later server": "SELECT pg_catalog.pg_function_of_19('x')",
+    "a function nobody knows": "SELECT pg_read_file_v2('x')",
+    "a tree of a query": "SELECT connectby('(SELECT pg_read_file(''x'')) q', 'a', 'b', '1', 0)",
+    "rights on what runs elsewhere": "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA net TO app",
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +19,8 @@ from shared.contracts.values import Actor
 from shared.http import problems
 from shared.http.tokens import WhoAsks
 from shared.identity.keys import PublicKeys, SigningKey
-from shared.identity.tokens import InvalidToken, TokenVerifier
+from shared.identity.revoked import RevokedTokens
+from shared.identity.tokens import InvalidToken, TokenVerifier, issue_token
 from shared.messaging.people import People, Unproven
 from tests.messaging.counting import Kept
 from tests.security.token_attacks import (
@@ -27,11 +29,13 @@ from tests.security.token_attacks import (
     MIRA,
     P256,
     RSA,
+    TRUSTED,
     VERIFIER,
     Attack,
     claims,
     signed,
 )
+from tests.support.keys import KEY, PUBLIC_KEYS
 
 ACTOR = Actor.model_validate({"id": MIRA["sub"], "role": MIRA["role"], "projects": MIRA["projects"]})
 each_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
@@ -137,6 +141,43 @@ def test_with_many_keys_a_token_must_name_its_own() -> None:
     assert many.verify(named) == ACTOR
     with pytest.raises(InvalidToken, match="give it a `kid`"):
         many.verify(signed(claims(), {"kid": None}, keys[8].private))
+
+
+async def test_a_token_of_one_service_is_nothing_to_the_others(door: httpx.AsyncClient) -> None:
+    """Would catch a service that lets whoever runs it speak for its users at another."""
+    for service, status in (("me", 200), ("planner", 401)):
+        token = signed(claims(aud=f"upgradepath/{service}"))
+        answer = await door.get("/me", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == status, answer.text
+    planners = issue_token(ACTOR, KEY, service="planner")
+    verifier = TokenVerifier(PUBLIC_KEYS)
+    assert verifier.verify(planners, service="planner") == ACTOR
+    for other in ("registry", "planner2", None):
+        with pytest.raises(InvalidToken, match="another audience"):
+            verifier.verify(planners, service=other)
+    record = _record(planners)
+    received = receive(record.headers, record.value)
+    assert People(verifier, service="planner").prove(record, received).token is None
+    with pytest.raises(Unproven, match="another audience"):
+        People(verifier, service="registry").prove(record, received)
+
+
+def test_a_revoked_token_is_refused_from_the_moment_it_stands_in_the_file(tmp_path: Path) -> None:
+    """Would catch a list that is read once, or not at all, and one that an empty file switches off."""
+    listed = tmp_path / "revoked"
+    listed.write_text("# of 2026\n")
+    verifier = TokenVerifier(TRUSTED, RevokedTokens(listed))
+    lost, other = signed(claims(jti="lost-1")), signed(claims(jti="lost-12"))
+    assert verifier.verify(lost) == verifier.verify(other) == ACTOR
+    listed.write_text("# of 2026\n  lost-1  \r\n")
+    with pytest.raises(InvalidToken, match="revoked"):
+        verifier.verify(lost)
+    assert verifier.verify(other) == ACTOR
+    listed.unlink()
+    with pytest.raises(InvalidToken, match="revoked"):
+        verifier.verify(lost)
+    with pytest.raises(FileNotFoundError):
+        RevokedTokens(listed)
 
 
 # --- the broker's clock --------------------------------------------------------------------------

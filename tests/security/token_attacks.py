@@ -181,6 +181,17 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("an encrypted token", "`enc`", lambda: signed(claims(), {"enc": "A256GCM"})),
     Attack("another type of token", "`typ`", lambda: signed(claims(), {"typ": "dpop+jwt"})),
     Attack("a type that is a number", "`typ`", lambda: signed(claims(), {"typ": 1})),
+    # the purpose and the time
+    _of_claims("for another service", "another audience", aud="upgradepath/registry"),
+    _of_claims("for a service of a longer name", "another audience", aud="upgradepath/planners"),
+    _of_claims("for a name that begins so", "another audience", aud="upgradepath-staging"),
+    _of_claims("for nobody", "another audience", aud=[]),
+    _of_claims("for a service in a list in a list", "another audience", aud=[["upgradepath"]]),
+    _of_claims("an id that is a number", "`jti`", jti=7),
+    _of_claims("an id that is a list", "`jti`", jti=["7"]),
+    Attack("a token for two months", "longer than 31", lambda: signed(claims(exp=time.time() + 61 * 86_400))),
+    Attack("a token for ten thousand years", "longer than 31", lambda: signed(claims(exp=10**11))),
+    Attack("a start after the end", "not valid yet", lambda: signed(claims(nbf=time.time() + 900))),
     # the signature
     Attack("other claims under a signature", "signature", _changed_claims),
     Attack("another header over a signature", "signature", _changed_header),
