@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from shared.errors import Reject, Retry, not_found
 if TYPE_CHECKING:
     from obstore import GetResult
     from obstore.store import ObjectStore
+
+log = logging.getLogger(__name__)
 
 _HASHED_AT_ONCE_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 20
@@ -53,16 +56,28 @@ class ContentStore:
         return from_url(self._url)
 
     async def put(self, data: bytes) -> Digest:
-        """Keep `data`. The same bytes again change nothing."""
+        """Keep `data`. The same bytes again change nothing; other bytes under its digest are replaced."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
         digest = await _digest(data)
         with _explained(digest, "does not take"):
             async with around("content-put"):
-                with suppress(AlreadyExistsError):
+                try:
                     await obstore.put_async(self._store, _key(digest), data, mode="create")
+                except AlreadyExistsError:
+                    await self._mend(digest, data)
         return digest
+
+    async def _mend(self, digest: Digest, data: bytes) -> None:
+        """Whoever may write to the store could else put bytes there first, and nobody's would come after."""
+        import obstore
+
+        try:
+            await self.get(digest)
+        except Corrupted as found:
+            log.warning("%s; they are replaced", found)
+            await obstore.put_async(self._store, _key(digest), data)
 
     async def get(self, digest: Digest) -> bytes:
         """The bytes whose sha256 is `digest`."""

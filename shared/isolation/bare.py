@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from shared.isolation.cgroups import Cgroups
+from shared.isolation.cgroups import Cgroups, Group
 from shared.isolation.child import Call, Finished, kill_group, run_child
 from shared.isolation.leftovers import end_leftovers, remove_tree
 from shared.isolation.limits import Limits, exceeded_by
@@ -52,15 +52,16 @@ class Bare:
                 await asyncio.shield(asyncio.to_thread(clear, folder))
 
     async def _run(self, call: Call, limits: Limits, folder: Path) -> tuple[Finished, bool]:
+        async with self._cgroups.group(limits) as group:
+            return await self._run_in(group, call, limits, folder)
+
+    async def _run_in(self, group: Group, call: Call, limits: Limits, folder: Path) -> tuple[Finished, bool]:
         with ExitStack() as stack:
-            group = stack.enter_context(self._cgroups.group(limits))
             status, status_writing = os.pipe()
             for descriptor in (status, status_writing):
                 stack.callback(os.close, descriptor)
             async with Gateway(()) as gateway:
-                order = _order(call, limits, folder, counted="memory" in group.folders).written(
-                    gateway, status_writing
-                )
+                order = _order(call, limits, folder, group).written(gateway, status_writing)
                 stack.callback(os.close, order)
                 outer = replace(
                     call,
@@ -71,7 +72,9 @@ class Bare:
                 )
                 stop = _Stop()
                 stack.callback(stop.over)
-                finished = await run_child(outer, pass_fds=(order, status_writing), kill=stop)
+                async with group.watched(limits, stop) as watch:
+                    handed = (order, status_writing)
+                    finished = await run_child(outer, pass_fds=handed, started=watch, kill=stop)
             told = read_status(status)
             counts = group.counts()
         if told is None:
@@ -80,7 +83,8 @@ class Bare:
         return replace(finished, exit_code=told[0], exceeded=exceeded), True
 
 
-def _order(call: Call, limits: Limits, folder: Path, *, counted: bool) -> Order:
+def _order(call: Call, limits: Limits, folder: Path, group: Group) -> Order:
+    counted = "memory" in group.folders
     copied = not is_private(call.cwd)
     checkout, home, scratch = (str(folder / name) for name in ("checkout", "home", "tmp"))
     return Order(
@@ -94,6 +98,7 @@ def _order(call: Call, limits: Limits, folder: Path, *, counted: bool) -> Order:
         disk=None,
         supervise=True,
         watched_bytes=0 if counted else limits.memory_bytes,
+        watched_cpu_s=0 if group.counts_cpu else limits.cpu_s,
     )
 
 

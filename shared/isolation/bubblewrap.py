@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from shared.isolation import system
-from shared.isolation.cgroups import Cgroups
+from shared.isolation.cgroups import Cgroups, Group
 from shared.isolation.child import Call, Finished, kill_group, run_child
 from shared.isolation.limits import Limits, exceeded_by
 from shared.isolation.network import Destination, Gateway
@@ -54,12 +54,12 @@ class Bubblewrap:
         """See `Runner`."""
         if not call.cwd.is_dir():
             raise FileNotFoundError(2, os.strerror(2), str(call.cwd))
-        with ExitStack() as stack, self._cgroups.group(limits) as group:
-            async with Gateway(destinations) as gateway:
+        async with self._cgroups.group(limits) as group, Gateway(destinations) as gateway:
+            with ExitStack() as stack:
                 status, status_writing = _pipe(stack)
                 info, info_writing = _pipe(stack)
                 counted = "memory" in group.folders
-                order = self._order(call, limits, gateway, counted).written(gateway, status_writing)
+                order = self._order(call, limits, gateway, group).written(gateway, status_writing)
                 stack.callback(os.close, order)
                 options, files = self._options(call, limits, gateway, info_writing, self._filters[counted])
                 for descriptor in files:
@@ -75,19 +75,23 @@ class Bubblewrap:
                     printed_bytes_max=limits.printed_bytes,
                 )
 
-                def started(pid: int) -> None:
-                    gateway.started()
-                    ended.started()
-
                 handed = (order, status_writing, info_writing, gateway.theirs.fileno(), *files)
                 try:
-                    finished = await run_child(outer, pass_fds=handed, started=started, kill=ended.kill)
+                    async with group.watched(limits, ended.kill) as watch:
+
+                        def started(pid: int) -> None:
+                            gateway.started()
+                            ended.started()
+                            watch(pid)
+
+                        finished = await run_child(outer, pass_fds=handed, started=started, kill=ended.kill)
                 finally:
                     await asyncio.shield(ended.wait())
                 gateway.whole()
                 return _verdict(finished, read_status(status), limits, group.counts())
 
-    def _order(self, call: Call, limits: Limits, gateway: Gateway, counted: bool) -> Order:
+    def _order(self, call: Call, limits: Limits, gateway: Gateway, group: Group) -> Order:
+        counted = "memory" in group.folders
         copied = not is_private(call.cwd)
         return Order(
             argv=call.argv,
@@ -100,6 +104,7 @@ class Bubblewrap:
             disk="/tmp",
             supervise=False,
             watched_bytes=0 if counted else limits.memory_bytes,
+            watched_cpu_s=0 if group.counts_cpu else limits.cpu_s,
             drop_rights=not self._root and bool(system.rights_for_network(gateway)),
         )
 

@@ -1,12 +1,13 @@
 """A control group for one command, where we may make one: memory, processes and CPU of all of it together."""
 
+import asyncio
 import logging
 import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +19,13 @@ log = logging.getLogger(__name__)
 
 _ROOT = Path("/sys/fs/cgroup")
 _REMOVED_WITHIN_S = 2.0
+_CPU_LOOKS_EVERY_S = 0.5
 _OLD_AFTER_S = 600
 _COMMAND = "upgradepath"
 _LEAF = "upgradepath-worker"
 _NEEDED = {"memory", "pids"}
-_WANTED = {"memory", "pids", "cpu"}
+_WANTED = {"memory", "pids", "cpu", "cpuacct"}
+"""Version 2 counts CPU time in every group, version 1 by a controller of its own."""
 CPU_WEIGHT = 100
 """What everybody has by default: all that a command starts counts as one, however many there are of it."""
 # Enters the groups before it becomes the program: nothing of it is ever outside of them.
@@ -56,7 +59,47 @@ class Group:
             )
         if pids is not None:
             counts["process_refusals"] = _value(pids / "pids.events", "max")
+        if cpu_ms := self.cpu_ms():
+            counts["cpu_ms"] = cpu_ms
         return counts
+
+    def cpu_ms(self) -> int:
+        """The CPU time of all that was ever in the group; 0 where nothing counts it."""
+        if "cpuacct" in self.folders:
+            return int(_text(self.folders["cpuacct"] / "cpuacct.usage") or 0) // 1_000_000
+        return max(
+            (_value(folder / "cpu.stat", "usage_usec") // 1000 for folder in self.folders.values()), default=0
+        )
+
+    @property
+    def counts_cpu(self) -> bool:
+        """Whether the CPU time of all together is known here."""
+        return "cpuacct" in self.folders or any(
+            _text(folder / "cpu.stat").startswith("usage_usec") for folder in self.folders.values()
+        )
+
+    @asynccontextmanager
+    async def watched(
+        self, limits: Limits, kill: Callable[[int], None]
+    ) -> AsyncIterator[Callable[[int], None]]:
+        """`kill` what has used more CPU time with all its children; it is told the pid by what this gives.
+
+        The kernel's limit is of each process, and one that forks for ever begins anew each time.
+        """
+        watching: list[asyncio.Task[None]] = []
+
+        async def watch(pid: int) -> None:
+            # Nothing tells of it: the kernel's files are read now and then.
+            while self.cpu_ms() < limits.cpu_s * 1000:  # noqa: ASYNC110
+                await asyncio.sleep(_CPU_LOOKS_EVERY_S)
+            kill(pid)
+
+        try:
+            yield lambda pid: watching.append(asyncio.create_task(watch(pid))) if self.folders else None
+        finally:
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
 
 
 @dataclass(frozen=True)
@@ -87,27 +130,30 @@ class Cgroups:
         _sweep(set(usable.values()))
         return cls(1, usable)
 
-    @contextmanager
-    def group(self, limits: Limits) -> Iterator[Group]:
+    @asynccontextmanager
+    async def group(self, limits: Limits) -> AsyncIterator[Group]:
         """Groups with these limits, which are gone when the block ends."""
-        group = Group()
+        group, made = Group(), self._make()
         try:
-            for name, folder in self._make().items():
+            for name, folder in made.items():
                 if self._limit(name, folder, limits):
                     group.folders[name] = folder
             yield group
         finally:
-            for folder in set(group.folders.values()):
-                _end(folder)
-                _remove(folder)
+            # The kernel may need a moment for it.
+            await asyncio.shield(asyncio.to_thread(_end_all, set(made.values())))
 
     def _make(self) -> dict[str, Path]:
         label = f"{_COMMAND}-{secrets.token_hex(8)}"
         made = {name: parent / label for name, parent in self.parents.items()}
+        done: list[Path] = []
         try:
             for folder in set(made.values()):
                 folder.mkdir()
+                done.append(folder)
         except OSError:
+            for folder in done:
+                folder.rmdir()
             return {}
         return made
 
@@ -122,6 +168,7 @@ class Cgroups:
             ("pids", 2): pids,
             ("cpu", 1): {"cpu.shares": str(CPU_WEIGHT * 1024 // 100)},
             ("cpu", 2): {"cpu.weight": str(CPU_WEIGHT)},
+            ("cpuacct", 1): {},
         }[name, self.version]
         try:
             for file, value in files.items():
@@ -129,6 +176,12 @@ class Cgroups:
         except OSError:
             return False
         return True
+
+
+def _text(file: Path) -> str:
+    with suppress(OSError):
+        return file.read_text()
+    return ""
 
 
 def _value(file: Path, name: str) -> int:
@@ -193,6 +246,16 @@ def _sweep(parents: set[Path]) -> None:
             with suppress(OSError):
                 if left.stat().st_ctime < before:
                     left.rmdir()
+
+
+def _end_all(folders: Iterable[Path]) -> None:
+    """End and remove each; what the kernel keeps for now is left to the next worker's sweep. Blocks."""
+    for folder in folders:
+        try:
+            _end(folder)
+            _remove(folder)
+        except OSError as error:
+            log.warning("the control group %s stays behind: %s", folder, error)
 
 
 def _end(folder: Path) -> None:

@@ -115,6 +115,7 @@ class Container:
             supervise=False,
             filter=self._filter,
             watched_bytes=0 if self.groups else limits.memory_bytes,
+            watched_cpu_s=limits.cpu_s,
         )
 
     def _mapped(self) -> bool:

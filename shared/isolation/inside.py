@@ -174,7 +174,7 @@ def _stand_back() -> None:
 
 def _watching(order: "Order") -> "Any":
     """The module that waits where there is more to see than the end of the command; none elsewhere."""
-    if order["control"] < 0 and not order["watched_bytes"]:
+    if order["control"] < 0 and not order["watched_bytes"] and not order["watched_cpu_s"]:
         return None
     # At the end, where it hides nothing of Python's.
     sys.path.append(os.path.dirname(__file__))
@@ -185,7 +185,7 @@ def _wait(child: int, order: "Order", watching: "Any") -> tuple[int, int, int]:
     """Exit code, and what `watching.wait` counts."""
     if watching is not None:
         ended: tuple[int, int, int] = watching.wait(
-            child, order["control"], order["watched_bytes"], order["supervise"]
+            child, order["control"], order["watched_bytes"], order["watched_cpu_s"], order["supervise"]
         )
     else:
         while True:

@@ -56,6 +56,8 @@ class Order:
     """System calls that the launcher is to refuse; none where somebody else does."""
     watched_bytes: int = 0
     """How much memory all processes may have together, where the launcher is to see to that; 0 elsewhere."""
+    watched_cpu_s: int = 0
+    """How much CPU time they may use together, in the same way."""
 
     def written(self, gateway: Gateway, status: int) -> int:
         """A descriptor from which the launcher reads the order."""

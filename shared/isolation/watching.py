@@ -12,6 +12,7 @@ import signal
 
 _LOOKS_EVERY_MS = (100, 250)
 """In a namespace of its own, and where all processes of the machine are in sight."""
+_CPU_LOOKS_EVERY_MS = 500
 _PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
 _MEMORY_EVENTS = ("memory.events", "memory/memory.oom_control")
@@ -19,11 +20,13 @@ _PROCESS_EVENTS = ("pids.events", "pids/pids.events")
 _NOBODY_ATTACHED = "0"
 
 
-def wait(child: int, control: int, most_bytes: int, supervisor: bool) -> tuple[int, int, int]:
+def wait(
+    child: int, control: int, most_bytes: int, most_cpu_s: int, supervisor: bool
+) -> tuple[int, int, int]:
     """Until the child ends: its exit code, how often something was ended for memory, or refused to start.
 
     When `control` (none: -1) says anything or ends, everything here does, as this is its first process.
-    `most_bytes` of 0 is not watched. A `supervisor` sees processes of others too.
+    `most_bytes` and `most_cpu_s` of 0 are not watched. A `supervisor` sees processes of others too.
     """
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -33,11 +36,10 @@ def wait(child: int, control: int, most_bytes: int, supervisor: bool) -> tuple[i
     if control >= 0:
         poll.register(control, select.POLLIN | select.POLLHUP)
     kills = 0
+    pause_ms = _LOOKS_EVERY_MS[supervisor] if most_bytes else _CPU_LOOKS_EVERY_MS if most_cpu_s else None
     # The child may have ended before we listened for it.
     while (ended := _ended(child)) is None:
-        ready = [
-            descriptor for descriptor, _ in poll.poll(_LOOKS_EVERY_MS[supervisor] if most_bytes else None)
-        ]
+        ready = [descriptor for descriptor, _ in poll.poll(pause_ms)]
         if control in ready:
             os._exit(1)
         if reading in ready:
@@ -45,8 +47,9 @@ def wait(child: int, control: int, most_bytes: int, supervisor: bool) -> tuple[i
         # Twice, as a share grows when another process ends while we read.
         if most_bytes and all(_has_more(most_bytes, supervisor) for _ in range(2)):
             kills += 1
-            for pid in _members(supervisor):
-                _kill(pid)
+            _kill_all(supervisor)
+        elif most_cpu_s and _cpu_s(supervisor) >= most_cpu_s:
+            _kill_all(supervisor)
     if os.getpid() == 1:
         # A container's first process: the group that it sees is the container's.
         return ended, kills + _counted(_MEMORY_EVENTS, "oom_kill"), _counted(_PROCESS_EVENTS, "max")
@@ -91,6 +94,21 @@ def _members(supervisor: bool) -> list[int]:
         found += below
         left += below
     return found
+
+
+def _cpu_s(supervisor: bool) -> float:
+    """What all have used, with their children that have ended and been waited for."""
+    ticks = 0
+    for pid in _members(supervisor):
+        words = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        ticks += sum(map(int, words[11:15]))
+    waited = os.times()
+    return ticks / os.sysconf("SC_CLK_TCK") + waited.children_user + waited.children_system
+
+
+def _kill_all(supervisor: bool) -> None:
+    for pid in _members(supervisor):
+        _kill(pid)
 
 
 def _has_more(most_bytes: int, supervisor: bool) -> bool:

@@ -91,6 +91,27 @@ async def test_the_memory_of_all_processes_together_is_limited(isolation: Isolat
     await _ends_for_memory(isolation, checkout)
 
 
+# No process lives for long enough to meet its own limit.
+FORKS = """
+import os, time
+while True:
+    if os.fork() == 0:
+        end = time.process_time() + 0.2
+        while time.process_time() < end: pass
+        os._exit(0)
+    os.wait()
+"""
+
+
+async def test_the_cpu_time_of_all_processes_together_is_limited(
+    isolation: Isolation, checkout: Path
+) -> None:
+    """Would catch a command that forks for ever and so uses a processor up to its deadline."""
+    finished = await attack(isolation, checkout, FORKS, deadline_s=60)
+    assert finished.exceeded == "used more than 2 s of CPU time", finished
+    assert finished.duration_ms < 30_000
+
+
 async def test_where_no_group_counts_the_memory_of_all_processes_is_watched(
     bubblewrap: Bubblewrap, checkout: Path
 ) -> None:

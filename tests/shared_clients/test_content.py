@@ -54,3 +54,13 @@ async def test_changed_bytes_are_noticed(tmp_path: Path) -> None:
     with pytest.raises(Corrupted):
         await store.get_to_file(digest, tmp_path / "file")
     assert not (tmp_path / "file").exists()
+
+
+async def test_what_somebody_put_there_first_is_replaced(tmp_path: Path) -> None:
+    """Would catch a pool that occupies the digest of a package, so that no other ever gets that package."""
+    mine = ContentStore(tmp_path.as_uri())
+    digest = await mine.put(b"package")
+    for planted in (b"", b"other", b"packagE"):
+        (tmp_path / "sha256" / digest[:2] / digest).write_bytes(planted)
+        assert await mine.put(b"package") == digest
+        assert await mine.get(digest) == b"package"
