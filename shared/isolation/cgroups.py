@@ -40,6 +40,8 @@ class Group:
     """The groups of one command; without any, `prefix` is empty and nothing is counted."""
 
     folders: dict[str, Path] = field(default_factory=dict)
+    used_up: bool = False
+    """Whether it was ended for its CPU time."""
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -61,6 +63,7 @@ class Group:
             counts["process_refusals"] = _value(pids / "pids.events", "max")
         if cpu_ms := self.cpu_ms():
             counts["cpu_ms"] = cpu_ms
+        counts["cpu_ended"] = int(self.used_up)
         return counts
 
     def cpu_ms(self) -> int:
@@ -92,6 +95,7 @@ class Group:
             # Nothing tells of it: the kernel's files are read now and then.
             while self.cpu_ms() < limits.cpu_s * 1000:  # noqa: ASYNC110
                 await asyncio.sleep(_CPU_LOOKS_EVERY_S)
+            self.used_up = True
             kill(pid)
 
         try:

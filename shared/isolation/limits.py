@@ -71,8 +71,12 @@ def size(count: int) -> str:
 def exceeded_by(limits: Limits, exit_code: int, seen: Mapping[str, int]) -> str | None:
     """The limit that ended a command, in words that follow its name; none when it was none of them.
 
-    `seen` is what was counted: `disk_full`, `cpu_ms`, `memory_peak`, `memory_kills`, `process_refusals`.
+    `seen` is what was counted: `disk_full`, `cpu_ms`, `memory_peak`, `memory_kills`, `process_refusals`,
+    `cpu_ended`.
     """
+    if seen.get("cpu_ended"):
+        # Whoever was asked to end may say that it ended well.
+        return f"used more than {limits.cpu_s} s of CPU time"
     if exit_code == 0:
         return None
     if seen.get("memory_kills"):

@@ -8,7 +8,7 @@ from shared.clients.secrets import without_passwords
 
 _QUIET = ("aiokafka", "alembic", "asyncio", "faststream", "httpx", "sqlalchemy", "uvicorn")
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-_TOKEN = re.compile(r"eyJ[\w-]{8,}+\.[\w-]++\.[\w-]*+", re.ASCII)
+_TOKEN = re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]++\.[\w-]*+", re.ASCII)
 
 
 class RedactingFormatter(logging.Formatter):
