@@ -78,7 +78,8 @@ class Bare:
             told = read_status(status)
             counts = group.counts()
         if told is None:
-            return finished, False
+            ended = finished.exceeded or exceeded_by(limits, finished.exit_code, counts)
+            return replace(finished, exceeded=ended), False
         exceeded = finished.exceeded or exceeded_by(limits, told[0], told[1] | counts)
         return replace(finished, exit_code=told[0], exceeded=exceeded), True
 
