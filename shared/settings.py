@@ -263,12 +263,9 @@ class ServiceSettings(BaseSettings):
     def _keys_are_there(self) -> Self:
         try:
             self.keys()
-        except UnusableKey as error:
-            raise ValueError(str(error)) from error
-        try:
             self.revoked_tokens()
-        except OSError as error:
-            raise ValueError(f"UPGRADES_TOKEN_REVOKED cannot be read: {error.strerror}") from error
+        except (UnusableKey, OSError) as error:
+            raise ValueError(str(error)) from error
         return self
 
 
