@@ -194,9 +194,7 @@ class ServiceSettings(BaseSettings):
     token_public_keys: Keys = Field(
         description="prove people's tokens: a JWK Set or PEM public keys, or the path of a file with them"
     )
-    token_revoked: Path | None = Field(
-        default=None, description="a file with the `jti` of a revoked token on each line; read as it changes"
-    )
+    token_revoked: Path | None = Field(default=None, description="a file with a revoked `jti` on each line")
     token_key: Annotated[None, NoDecode, PlainValidator(_no_shared_secret)] = Field(
         default=None, description="ended: services hold public keys only", repr=False
     )
