@@ -3,7 +3,7 @@
 import itertools
 import os
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -15,6 +15,7 @@ from hypothesis import settings
 from local.postgres import EmbeddedPostgres, postgres_bin_folder
 from services.executor.clients.postgres import session
 from shared.clients.databases import make_database, remove_database
+from shared.storage.migrations import migrate_async
 
 # How long an example takes says something of the machine and nothing of the law.
 settings.register_profile("thorough", deadline=None)
@@ -34,6 +35,7 @@ SERVERS = {"postgres", "postgres_15"}
 
 POSTGRES_URL = "UPGRADES_TEST_POSTGRES_URL"
 NewDatabase = Callable[[], Awaitable[str]]
+ServiceDatabase = Callable[[str], Awaitable[str]]
 # Two workers may share the server that the environment names.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 _numbers = itertools.count(1)
@@ -120,16 +122,48 @@ async def new_database(postgres: PostgresServer) -> AsyncIterator[NewDatabase]:
     made: list[str] = []
 
     async def make() -> str:
-        name = f"test_{_WORKER}{next(_numbers)}"
-        async with session(postgres.url()) as connection:
-            # An empty database is copied faster by its files; servers before 15 know no other way.
-            files = "STRATEGY file_copy" if connection.get_server_version().major >= 15 else ""
-            await make_database(connection, name, files)
-        made.append(name)
-        return postgres.url(name)
+        made.append(await _make(postgres))
+        return postgres.url(made[-1])
 
     yield make
-    if made:
+    await _remove(postgres, made)
+
+
+@pytest.fixture(scope="session")
+def migrated() -> set[str]:
+    """The databases that no test connects to: each has a service's tables and no row."""
+    return set()
+
+
+@pytest.fixture
+async def service_database(postgres: PostgresServer, migrated: set[str]) -> AsyncIterator[ServiceDatabase]:
+    """Makes a database with a service's tables, and gives its URL; all of them are dropped afterwards."""
+    made: list[str] = []
+
+    async def make(service: str) -> str:
+        template = f"migrated_{_WORKER}{service}"
+        if template not in migrated:
+            postgres.create_database(template)
+            await migrate_async(service, postgres.url(template))
+            migrated.add(template)
+        made.append(await _make(postgres, f"TEMPLATE {template}"))
+        return postgres.url(made[-1])
+
+    yield make
+    await _remove(postgres, made)
+
+
+async def _make(postgres: PostgresServer, like: str = "") -> str:
+    name = f"test_{_WORKER}{next(_numbers)}"
+    async with session(postgres.url()) as connection:
+        # A small database is copied faster by its files; servers before 15 know no other way.
+        files = "STRATEGY file_copy" if connection.get_server_version().major >= 15 else ""
+        await make_database(connection, name, f"{like} {files}")
+    return name
+
+
+async def _remove(postgres: PostgresServer, names: Sequence[str]) -> None:
+    if names:
         async with session(postgres.url()) as connection:
-            for name in made:
+            for name in names:
                 await remove_database(connection, name)

@@ -51,6 +51,7 @@ class SavedWorlds:
         self._server = server
         self._folder = folder
         self._saved: dict[Hashable, _Saved] = {}
+        self._trials = BackupTrials()
 
     async def proven(self, *, down: bool = True, contract_down: bool = True) -> tuple[World, MigrateFacts]:
         """The candidate stands in staging; the trial of a backup has ended."""
@@ -78,6 +79,9 @@ class SavedWorlds:
 
     async def at(self, key: Hashable, road: Road[T]) -> tuple[World, T]:
         """The world at the end of that road, which is gone once for each key."""
+        # A test may have left one at work in databases that are about to be brought back.
+        await self._trials.stop()
+        self._trials = BackupTrials()
         if key not in self._saved:
             self._saved[key] = await self._save(road)
         saved = self._saved[key]
@@ -86,7 +90,7 @@ class SavedWorlds:
         journal.effects = list(journal.effects)
         # Who has the clone open remembers what later tests fetched into it.
         clone = Git(saved.world.clone.folder, saved.world.clone.remote, LOCAL)
-        tools = replace(saved.world.tools, trials=BackupTrials())
+        tools = replace(saved.world.tools, trials=self._trials)
         return replace(saved.world, clone=clone, journal=journal, tools=tools), saved.known
 
     async def _save(self, road: Road[T]) -> _Saved:
@@ -128,6 +132,7 @@ class SavedWorlds:
 
     async def close(self) -> None:
         """Drop what is left on the server."""
+        await self._trials.stop()
         for saved in self._saved.values():
             async with session(self._server.url()) as connection:
                 await _drop(connection, saved.prefix)

@@ -1,26 +1,19 @@
 """A fresh worker's database for every test."""
 
-import itertools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
 
 import pytest
 
 from shared.jobs.store import WorkerTransaction
 from shared.storage.database import Database
-from shared.storage.migrations import migrate_async
+from tests.conftest import ServiceDatabase
 from tests.jobs.job_world import World
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture
-async def database(postgres: Any) -> AsyncIterator[Database[WorkerTransaction]]:
-    name = f"jobs_{next(_numbers)}"
-    postgres.create_database(name)
-    await migrate_async("executor", postgres.url(name))
-    database = Database("executor", postgres.url(name), WorkerTransaction)
+async def database(service_database: ServiceDatabase) -> AsyncIterator[Database[WorkerTransaction]]:
+    database = Database("executor", await service_database("executor"), WorkerTransaction)
     yield database
     await database.close()
 

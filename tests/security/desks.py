@@ -26,8 +26,7 @@ from shared.repository_urls import RepositoryRules
 from shared.settings import KafkaSettings
 from shared.storage.database import Database
 from shared.storage.messages import read_headers
-from shared.storage.migrations import migrate_async
-from tests.conftest import PostgresServer
+from tests.conftest import ServiceDatabase
 from tests.messaging.counting import Kept
 from tests.support.golden_messages import examples
 from tests.support.keys import KEY, VERIFIER, token
@@ -110,22 +109,16 @@ class Desk:
 
 
 @pytest.fixture
-async def planner(postgres: PostgresServer) -> AsyncIterator[Desk]:
-    name = f"forged_planner_{next(numbers)}"
-    postgres.create_database(name)
-    await migrate_async("planner", postgres.url(name))
-    database = Database("planner", postgres.url(name), PlannerTransaction)
+async def planner(service_database: ServiceDatabase) -> AsyncIterator[Desk]:
+    database = Database("planner", await service_database("planner"), PlannerTransaction)
     yield Desk(database, Inbox(database, PLANNER))
     await database.close()
 
 
 @pytest.fixture
-async def both(planner: Desk, postgres: PostgresServer) -> AsyncIterator[dict[str, Desk]]:
+async def both(planner: Desk, service_database: ServiceDatabase) -> AsyncIterator[dict[str, Desk]]:
     """The two services that people's commands are for."""
-    name = f"forged_registry_{next(numbers)}"
-    postgres.create_database(name)
-    await migrate_async("registry", postgres.url(name))
-    database = Database("registry", postgres.url(name), RegistryTransaction)
+    database = Database("registry", await service_database("registry"), RegistryTransaction)
     inbox = Inbox(database, registry_handlers(lambda: None, RepositoryRules(local=True)))
     yield {"planner": planner, "registry": Desk(database, inbox)}
     await database.close()

@@ -38,7 +38,7 @@ from shared.jobs.store import WorkerTransaction
 from shared.messaging.consumer import Consumer
 from shared.settings import KafkaSettings
 from shared.storage.database import Database
-from shared.storage.migrations import migrate_async
+from tests.conftest import ServiceDatabase
 from tests.jobs.job_world import Full, cancel, record
 from tests.registry.registry_world import PINS, Registry, running
 from tests.security.forging import Sent, forgeries, rightful
@@ -76,9 +76,8 @@ async def _nothing_but_dead_letters(database: Database[Any], topic: str, count: 
 
 
 @pytest.fixture
-async def planner(new_database: NewDatabase) -> AsyncIterator[PlannerService]:
-    url = await new_database()
-    await migrate_async("planner", url)
+async def planner(service_database: ServiceDatabase) -> AsyncIterator[PlannerService]:
+    url = await service_database("planner")
     database: Database[PlannerTransaction] = Database("planner", url, PlannerTransaction)
     service = PlannerService(database)
     await service.knows()
@@ -162,9 +161,8 @@ async def test_a_result_of_ones_own_does_not_use_up_the_id_of_anothers(planner: 
 
 
 @pytest.fixture
-async def jobs(new_database: NewDatabase) -> AsyncIterator[Database[WorkerTransaction]]:
-    url = await new_database()
-    await migrate_async("executor", url)
+async def jobs(service_database: ServiceDatabase) -> AsyncIterator[Database[WorkerTransaction]]:
+    url = await service_database("executor")
     database: Database[WorkerTransaction] = Database("executor", url, WorkerTransaction)
     yield database
     await database.close()
@@ -225,9 +223,8 @@ async def test_a_forged_word_neither_freezes_deploys_nor_lets_them_start(
 
 
 @pytest.fixture
-async def registry(new_database: NewDatabase) -> AsyncIterator[Registry]:
-    url = await new_database()
-    await migrate_async("registry", url)
+async def registry(service_database: ServiceDatabase) -> AsyncIterator[Registry]:
+    url = await service_database("registry")
     async with running(url) as made:
         await made.publish()
         yield made
