@@ -81,8 +81,7 @@ class Readers:
             loop = asyncio.get_running_loop()
             late = loop.call_later(self._limits.deadline_s, child.end, "took too long")
             try:
-                value: _T
-                value, leaves = await loop.run_in_executor(
+                value, error, leaves = await loop.run_in_executor(
                     self._threads, child.call, partial(function, *args, **kwargs), self._limits.cpu_s
                 )
             except BaseException:
@@ -95,6 +94,8 @@ class Readers:
                 child.end()
             else:
                 self._idle.append((child, loop.call_later(_IDLE_S, self._end_idle, child)))
+            if error is not None:
+                raise error
             return value
 
     def close(self) -> None:
@@ -153,8 +154,11 @@ class _Child:
     def alive(self) -> bool:
         return not self.ended and self._process.poll() is None
 
-    def call(self, function: Callable[[], _T], cpu_s: float) -> tuple[_T, bool]:
-        """Blocks until it answers. Large values go by pieces, between which others may run."""
+    def call(self, function: Callable[[], _T], cpu_s: float) -> tuple[_T, Exception | None, bool]:
+        """The value, or what the function raised, and whether the child goes now. Blocks until it answers.
+
+        Large values go by pieces, between which others may run.
+        """
         try:
             pickle.dump((function, cpu_s), self._stream, protocol=5)
             self._stream.flush()
@@ -165,9 +169,7 @@ class _Child:
             raise ReaderEnded(self._ending(cpu_s), self._file()) from None
         if isinstance(error, RecursionError):
             raise ReaderEnded("nested too deeply", self._file())
-        if error is not None:
-            raise error
-        return value, leaves
+        return value, error, leaves
 
     def end(self, why: str | None = None) -> None:
         """Kill it, without asking. Safe to repeat."""

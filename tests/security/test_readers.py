@@ -129,6 +129,7 @@ async def test_an_actor_has_only_so_much_waiting() -> None:
 
 
 async def test_a_refusal_comes_out_as_it_was_made(children: Readers) -> None:
+    child = await children.read("a", os.getpid)
     with pytest.raises(Reject) as rejected:
         await children.read("a", refuse)
     assert rejected.value.refusals[0].cure == "otherwise"
@@ -137,6 +138,7 @@ async def test_a_refusal_comes_out_as_it_was_made(children: Readers) -> None:
     assert failed.value.outcome.reason == "no"
     with pytest.raises(ZeroDivisionError):
         await children.read("a", eval, "1 / 0")
+    assert await children.read("a", os.getpid) == child, "a refusal is an answer, and its child stays"
 
 
 async def test_a_child_stays_however_large_its_parent_has_been(children: Readers) -> None:
