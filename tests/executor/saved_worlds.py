@@ -5,6 +5,7 @@ the folder with repositories, clones, hosting and content, and the databases. A 
 the names and paths that it had, so that signatures, digests and secrets hold.
 """
 
+import os
 import shutil
 from collections.abc import Awaitable, Callable, Hashable
 from copy import copy
@@ -28,6 +29,8 @@ T = TypeVar("T")
 Road = Callable[[Path, NewDatabase], Awaitable[tuple[World, T]]]
 """Makes a world in a folder and brings it to a stage; what is known then besides."""
 _numbers = count(1)
+# Two workers may share the server that the environment names.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 _ASIDE = "_aside"
 _THERE = """
     SELECT d.datname AS name, r.rolname AS owner, shobj_description(d.oid, 'pg_database') AS comment
@@ -95,7 +98,7 @@ class SavedWorlds:
 
     async def _save(self, road: Road[T]) -> _Saved:
         number = next(_numbers)
-        folder, prefix = self._folder / str(number), f"saved_{number}_"
+        folder, prefix = self._folder / str(number), f"saved_{_WORKER}{number}_"
         folder.mkdir()
         places = count(1)
 
