@@ -32,6 +32,10 @@ LANES_OF_FOLDERS = {
     "processes": "process",
 }
 SERVERS = {"postgres", "postgres_15"}
+# What runs whole systems waits for conditions that have ends of their own: pytest's end is for a hang, and
+# counts what starts and stops too.
+WHOLE_SYSTEMS = {"fault", "journey"}
+HANGS_AFTER_S = 900
 
 POSTGRES_URL = "UPGRADES_TEST_POSTGRES_URL"
 NewDatabase = Callable[[], Awaitable[str]]
@@ -47,7 +51,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(tests).parts[0]
         needs = SERVERS & set(getattr(item, "fixturenames", ()))
-        item.add_marker(LANES_OF_FOLDERS.get(folder, "database" if needs else "unit"))
+        lane = LANES_OF_FOLDERS.get(folder, "database" if needs else "unit")
+        item.add_marker(lane)
+        if lane in WHOLE_SYSTEMS:
+            item.add_marker(pytest.mark.timeout(HANGS_AFTER_S))
 
 
 class PostgresServer(Protocol):

@@ -32,7 +32,6 @@ ROWS = 300_000
 PUSHED = "executor.apply.git-push.after"
 
 
-@pytest.mark.timeout(240)
 async def test_a_run_goes_on_on_another_machine_each_time_its_executor_is_gone() -> None:
     if reason := availability():
         if os.environ.get("CI") == "true":

@@ -14,7 +14,6 @@ from tests.faults.executor_kills import hunt
 KILLS = 5
 
 
-@pytest.mark.timeout(300)
 async def test_a_run_whose_executor_is_killed_in_its_migrations_ends_by_itself() -> None:
     if reason := availability():
         if os.environ.get("CI") == "true":

@@ -8,7 +8,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
@@ -25,7 +24,6 @@ INIT, LATER = "20250701000000_init", "20250702000000_people_can_be_suspended"
 SUSPENDED = "20250701080400_auth-system_user_suspended_at"
 
 
-@pytest.mark.timeout(300)
 async def test_a_plain_prisma_project_is_adopted_and_upgraded(
     embedded: Embedded, portals: Portals, tmp_path: Path
 ) -> None:

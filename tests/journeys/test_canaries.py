@@ -133,7 +133,6 @@ def _quoting_programs() -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(900)
 async def test_no_row_of_production_is_told_whatever_fails() -> None:
     if reason := availability():
         if os.environ.get("CI") == "true":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from tests.journeys.conftest import Portals
 from tests.support.people import record_of
 from tests.support.portal import NEW_PINS, OLD_PINS
@@ -18,7 +16,6 @@ async def freeze(five: FiveProcesses, *words: str) -> tuple[int, Any]:
     return code, json.loads(said)["freeze"]
 
 
-@pytest.mark.timeout(300)
 async def test_deploys_wait_for_the_thaw_and_say_so(five: FiveProcesses, portals: Portals) -> None:
     portal = await portals.open(five, "glacier")
     mira = portal.mira

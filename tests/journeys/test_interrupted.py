@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from cli.watch import is_settled
 from shared.contracts.runs import RunView
 from tests.journeys.conftest import Portals
@@ -34,7 +32,6 @@ async def test_dev_is_stopped_and_killed_and_started_again(embedded: Embedded, p
     await _well_ended(portal, await mira.settled(planned.id))
 
 
-@pytest.mark.timeout(300)
 async def test_each_service_is_killed_in_the_middle_of_a_run(five: FiveProcesses, portals: Portals) -> None:
     portal = await portals.open(five, "bakery")
     mira = portal.mira

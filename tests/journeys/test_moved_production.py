@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from shared.contracts.runs import RunView
 from tests.journeys.conftest import Portals
 from tests.support.people import record_of, refusal_of
@@ -24,7 +22,6 @@ async def test_a_push_before_the_approval_stops_the_deploy(embedded: Embedded, p
     await _proven_again(portal, proven, stopped, pushed, before)
 
 
-@pytest.mark.timeout(300)
 async def test_a_push_between_approval_and_deploy_stops_it(five: FiveProcesses, portals: Portals) -> None:
     portal = await portals.open(five, "lumen")
     planned = await portal.mira.plan("auth-system")

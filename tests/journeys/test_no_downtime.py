@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
-import pytest
 
 from tests.journeys.conftest import Portals
 from tests.support.portal import Portal
@@ -96,7 +95,6 @@ class Customers:
         return answer
 
 
-@pytest.mark.timeout(180)
 async def test_nobody_notices_a_deploy_or_a_roll_back(embedded: Embedded, portals: Portals) -> None:
     portal = await portals.open(embedded, "ferry")
     mira = portal.mira

@@ -155,7 +155,6 @@ async def newcomer() -> AsyncIterator[Path]:
         assert processes_in(folder) == []
 
 
-@pytest.mark.timeout(300)
 async def test_the_readme_from_top_to_bottom(newcomer: Path) -> None:
     world = World.open(newcomer / ".upgradepath")
     greeting = (newcomer / "dev.log").read_text()

@@ -7,8 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
-
 from tests.conftest import PostgresServer
 from tests.journeys.conftest import Portals
 from tests.support.portal import NEW_PINS, Portal, publish_examples
@@ -33,7 +31,6 @@ async def under_way(portal: Portal, stage: str) -> str:
     return planned.id
 
 
-@pytest.mark.timeout(400)
 async def test_each_database_is_replaced_by_a_rebuilt_one_in_the_middle_of_runs(
     five: FiveProcesses, portals: Portals, postgres: PostgresServer
 ) -> None:
@@ -64,7 +61,6 @@ async def test_each_database_is_replaced_by_a_rebuilt_one_in_the_middle_of_runs(
         await portal.mira.told("auth-system", "1.3.0", "adopted")
 
 
-@pytest.mark.timeout(300)
 async def test_beside_the_embedded_broker_what_is_rebuilt_is_what_stands() -> None:
     with TemporaryDirectory(prefix="upgradepath-rebuilt-") as folder:
         # A system of its own: this broker's topics must hold everything from the beginning.

@@ -21,7 +21,6 @@ from types import MappingProxyType
 import asyncpg
 import httpx
 import psutil
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.clients.database_urls import database_of
@@ -136,7 +135,6 @@ async def test_dead_letters(embedded: Embedded) -> None:
     )
 
 
-@pytest.mark.timeout(300)
 async def test_run_waits_for_sre(embedded: Embedded, portals: Portals) -> None:
     portal = await portals.open(embedded, "lighthouse")
     content = embedded.world.folder / "content"
@@ -266,7 +264,6 @@ async def test_jobs_not_begun(five: FiveProcesses, portals: Portals) -> None:
     assert not await ringing(planner, "jobs-not-begun")()
 
 
-@pytest.mark.timeout(400)
 async def test_database_lost(five: FiveProcesses, portals: Portals, postgres: PostgresServer) -> None:
     """The planner's database is gone in the middle of a Run: nothing is left of it to compare with."""
     portal = await portals.open(five, "reservoir")

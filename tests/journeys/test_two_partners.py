@@ -113,7 +113,6 @@ async def world(postgres: PostgresServer) -> AsyncIterator[tuple[FiveProcesses, 
 
 
 # A JVM and seven processes start, and two upgrades run beside the attacks.
-@pytest.mark.timeout(900)
 async def test_a_partner_gets_nothing_of_another_while_that_one_is_upgraded(
     world: tuple[FiveProcesses, SecuredKafka],
 ) -> None:
