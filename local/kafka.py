@@ -65,6 +65,10 @@ Configuration:
 """
 
 
+_formatted: dict[tuple[str, ...], dict[Path, bytes]] = {}
+"""By the options of the format: what it leaves in the data folder, which knows neither port nor place."""
+
+
 class ApacheKafka:
     """Apache Kafka over `folder`, which is made when missing and kept when it stops.
 
@@ -145,6 +149,16 @@ class ApacheKafka:
         return data
 
     async def _format(self, jars: Path) -> None:
+        """A server of this process that begins as an earlier one did gets the same files, without a JVM."""
+        data, begins_with = self.folder / "data", tuple(self._format_options())
+        if begins_with not in _formatted:
+            await self._run_format(jars)
+            _formatted[begins_with] = _files_in(data)
+        for path, content in _formatted[begins_with].items():
+            (data / path).parent.mkdir(parents=True, exist_ok=True)
+            (data / path).write_bytes(content)
+
+    async def _run_format(self, jars: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # Joined by "=", or a leading dash in it would be taken for an option.
         options = [f"--cluster-id={cluster}", "--config=server.properties", *self._format_options()]
@@ -180,6 +194,10 @@ class ApacheKafka:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+
+def _files_in(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _available_jars() -> Path:
