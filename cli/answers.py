@@ -27,6 +27,7 @@ class GateAnswer(Contract):
     version: Version | None = None
     change: Literal["patch", "minor", "major", "first"] | None = None
     refusals: tuple[Refusal, ...] = ()
+    advice: tuple[Refusal, ...] = ()
 
 
 class ReleaseAnswer(Contract):

@@ -131,10 +131,10 @@ class Server:
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         return self._ask("POST", segments, headers=headers, json=body)
 
-    def upload(self, *segments: str, data: bytes) -> Any:
+    def upload(self, *segments: str, data: bytes, **query: str) -> Any:
         """Send raw bytes; these doors name what they take by its digest, so a repeat is harmless."""
         headers = {"Content-Type": "application/octet-stream"}
-        return _json(self._ask("POST", segments, headers=headers, content=data))
+        return _json(self._ask("POST", segments, query={**query}, headers=headers, content=data))
 
     def _ask(
         self,

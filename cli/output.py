@@ -92,9 +92,18 @@ def grid(headers: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
 
 def refuse(refusals: Iterable[Refusal]) -> None:
     """Each refusal with reason, field and cure, on stderr."""
+    _tell(text("refused: ", "bold red"), refusals)
+
+
+def advise(advice: Iterable[Refusal]) -> None:
+    """The same for what stops nothing."""
+    _tell(text("mind: ", "bold yellow"), advice)
+
+
+def _tell(word: Text, refusals: Iterable[Refusal]) -> None:
     console = stderr()
     for refusal in refusals:
-        console.print(line(text("refused: ", "bold red"), refusal.reason), soft_wrap=True)
+        console.print(line(word, refusal.reason), soft_wrap=True)
         if refusal.field is not None:
             value = f" = {refusal.value}" if refusal.value is not None else ""
             console.print(line(text("  field: ", "dim"), f"{refusal.field}{value}"), soft_wrap=True)

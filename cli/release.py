@@ -11,7 +11,7 @@ import typer
 from cli.answers import GateAnswer, ReleaseAnswer, StoredContent
 from cli.asking import AsJson, asks
 from cli.client import Server
-from cli.output import line, note, refuse, say, show_json, table, text, when
+from cli.output import advise, line, note, refuse, say, show_json, table, text, when
 from cli.world import NoAnswer
 from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdrawn
 from shared.packages.archive import pack_folder
@@ -38,7 +38,7 @@ def check(server: Server, package: PackageArgument, as_json: AsJson = False) -> 
     data, read = _open(package)
     answer: GateAnswer | None = None
     try:
-        document = server.upload("registry", "releases", "check", data=data)
+        document = server.upload("registry", "releases", "check", data=data, advice="true")
         answer = GateAnswer.model_validate(document)
     except NoAnswer as error:
         document = {
@@ -50,8 +50,10 @@ def check(server: Server, package: PackageArgument, as_json: AsJson = False) -> 
         note(f"the package itself is well made; the registry's gate was not asked: {error.reason}")
     if as_json:
         show_json(document)
-    if answer is not None and answer.refusals:
+    if answer is not None:
+        advise(answer.advice)
         refuse(answer.refusals)
+    if answer is not None and answer.refusals:
         raise typer.Exit(1)
     if not as_json:
         change = f" ({answer.change})" if answer and answer.change else ""

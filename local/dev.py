@@ -99,16 +99,35 @@ def _programs(
         await partners_hosting.stop()
         await partners_hosting.start()
 
-    kept = "its data is as it was"
+    async def ask_postgres() -> None:
+        try:
+            connection = await asyncpg.connect(postgres.url())
+        except asyncpg.PostgresError:
+            # No connection is left for us, say: that is an answer.
+            return
+        try:
+            await connection.execute("SELECT 1")
+        finally:
+            connection.terminate()
+
     return [
-        Program("PostgreSQL", lambda: postgres.running, start_postgres, kept),
+        Program(
+            "PostgreSQL", lambda: postgres.running, start_postgres, "its data is as it was", ask_postgres
+        ),
         Program(
             "the broker",
             lambda: broker.running,
             start_broker,
             "the services begin anew with it, from what their databases hold",
+            broker.ask,
         ),
-        Program("the hosting", lambda: partners_hosting.running, start_hosting, "the apps have run on"),
+        Program(
+            "the hosting",
+            lambda: partners_hosting.running,
+            start_hosting,
+            "the apps have run on",
+            partners_hosting.ask,
+        ),
     ]
 
 

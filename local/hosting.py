@@ -49,6 +49,11 @@ class Hosting:
             await self.stop()
             raise
 
+    async def ask(self) -> None:
+        """Returns once it has answered. Raises httpx's TransportError when it does not."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            await client.get(f"http://{HOST}:{self._world.hosting_port}/")
+
     async def stop(self) -> None:
         """Ends it. Safe to repeat."""
         if self._child is not None:

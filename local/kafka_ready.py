@@ -24,7 +24,7 @@ async def until_ready(child: Child, client: Mapping[str, Any], deadline_s: float
     Raises CannotStart, with the end of its log, when the program ends or the deadline passes before that.
     """
     end = time.monotonic() + deadline_s
-    while not await _is_listed(client):
+    while not await is_listed(client):
         if not child.running:
             raise CannotStart(f"{child.name} ended while starting{child.log_tail()}")
         if time.monotonic() > end:
@@ -32,7 +32,8 @@ async def until_ready(child: Child, client: Mapping[str, Any], deadline_s: float
         await asyncio.sleep(_POLL_S)
 
 
-async def _is_listed(client: Mapping[str, Any]) -> bool:
+async def is_listed(client: Mapping[str, Any]) -> bool:
+    """Whether the broker answers now, and counts itself among those that are alive."""
     # A plain connection first: aiokafka logs an error for each refused one.
     host, _, port = client["bootstrap_servers"].partition(":")
     try:

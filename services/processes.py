@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any
 
 import uvicorn
@@ -40,7 +41,8 @@ def build(name: str) -> Service:
             from services.registry.settings import RegistrySettings
 
             settings = RegistrySettings()
-            return build_registry(settings, _order_trial(settings.scratch_database_url))
+            server_url = settings.scratch_database_url
+            return build_registry(settings, _order_trial(server_url), _fragment_trial(server_url))
         case "notifier":
             from services.notifier.app import build as build_notifier
             from services.notifier.settings import NotifierSettings
@@ -67,7 +69,7 @@ def build(name: str) -> Service:
 
 def _order_trial(server_url: str | None) -> "Callable[[Any], Coroutine[Any, Any, str | None]] | None":
     """How the registry has orders of migrations tried: as the executor applies them, on that server."""
-    if server_url is None:
+    if not server_url:
         return None
 
     async def difference(orders: Any) -> str | None:
@@ -77,6 +79,19 @@ def _order_trial(server_url: str | None) -> "Callable[[Any], Coroutine[Any, Any,
         return await difference_of(server_url, orders)
 
     return difference
+
+
+def _fragment_trial(server_url: str | None) -> "Callable[..., Coroutine[Any, Any, Any]] | None":
+    """How the registry has migrations tried against their fragment, on the same server."""
+    if not server_url:
+        return None
+
+    async def trial(own: Any, others: Any, files: Any, files_of_others: Any) -> Any:
+        # Prisma's engine takes a second or two to import: the loop has others to serve.
+        module = await asyncio.to_thread(import_module, "services.executor.clients.fragment_trial")
+        return await module.trial_of(server_url, own, others, files, files_of_others)
+
+    return trial
 
 
 def _spare_what_fastapi_looks_for() -> None:

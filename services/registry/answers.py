@@ -41,6 +41,8 @@ class GateAnswer(BaseModel):
     version: Version | None
     change: Change | None
     refusals: tuple[Refusal, ...]
+    advice: tuple[Refusal, ...] = ()
+    """In the words of refusals, but none of them stops a publish."""
 
 
 class Withdrawal(BaseModel):

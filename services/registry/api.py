@@ -92,8 +92,8 @@ def _add_content(routes: APIRouter, content: ContentStore, gate: PackageGate) ->
         except Retry as error:
             return problem(503, str(error))
 
-    @routes.post("/releases/check", openapi_extra=_A_FILE)
-    async def check(request: Request, who: WhoAsks) -> GateAnswer:
+    @routes.post("/releases/check", openapi_extra=_A_FILE, response_model=GateAnswer)
+    async def check(request: Request, who: WhoAsks, advice: bool = False) -> JSONResponse:
         """Everything for which a publish of this package would be refused now; nothing is stored."""
         data = await _body(request)
         digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
@@ -104,10 +104,17 @@ def _add_content(routes: APIRouter, content: ContentStore, gate: PackageGate) ->
             command = PublishRelease(actor=who, system=system, version=version, package=digest)
             judgement = await gate.foresee(command, read)
         except Reject as rejection:
-            return GateAnswer(system=system, version=version, change=None, refusals=rejection.refusals)
-        return GateAnswer(
-            system=system, version=version, change=judgement.change, refusals=judgement.refusals
-        )
+            answer = GateAnswer(system=system, version=version, change=None, refusals=rejection.refusals)
+        else:
+            answer = GateAnswer(
+                system=system,
+                version=version,
+                change=judgement.change,
+                refusals=judgement.refusals,
+                advice=judgement.advice,
+            )
+        # Who does not ask for it gets the document that there was before it.
+        return JSONResponse(answer.model_dump(mode="json", exclude=None if advice else {"advice"}))
 
 
 def _add_publishing(

@@ -4,6 +4,7 @@ from services.registry.api import BYTE_BODIES, router
 from services.registry.checking import PackageGate
 from services.registry.handlers import handlers
 from services.registry.order_trials import DifferenceOf
+from services.registry.proving import TrialOf
 from services.registry.settings import RegistrySettings
 from services.registry.store import CHECKS, RegistryTransaction
 from shared.application import Part, Service
@@ -14,10 +15,15 @@ from shared.messaging.reminder import Reminder
 from shared.storage.database import Database
 
 
-def build(settings: RegistrySettings, difference_of: DifferenceOf | None = None) -> Service:
+def build(
+    settings: RegistrySettings,
+    difference_of: DifferenceOf | None = None,
+    trial_of: TrialOf | None = None,
+) -> Service:
     """The registry as `settings` say. Nothing is started yet.
 
-    `difference_of` tries orders of migrations; without it a late one is refused.
+    `difference_of` tries orders of migrations; without it a late one is refused. `trial_of` tries whether
+    migrations make their fragment; without it each Run finds that out.
     """
     database = Database(
         "registry",
@@ -27,7 +33,7 @@ def build(settings: RegistrySettings, difference_of: DifferenceOf | None = None)
         answer_within_s=settings.database_answer_within_s,
     )
     content = ContentStore(settings.content_url)
-    gate = PackageGate(database, content, difference_of)
+    gate = PackageGate(database, content, difference_of, trial_of)
     inbox = Inbox(database, handlers(gate.wake, settings.repository_rules))
     parts: list[Part] = [gate]
     if settings.kafka.embedded:

@@ -17,6 +17,7 @@ from services.registry.order_trials import (
     OrderTrials,
     TrialWaits,
 )
+from services.registry.proving import FragmentProof, NotProven, TrialOf
 from services.registry.reading import PackageReader
 from services.registry.schema_check import SchemaCheck
 from services.registry.store import PackageCheck, RegistryTransaction
@@ -59,12 +60,14 @@ class PackageGate:
         database: Database[RegistryTransaction],
         content: ContentStore,
         difference_of: DifferenceOf | None = None,
+        trial_of: TrialOf | None = None,
     ) -> None:
         self.database = database
         self.content = content
         self.schemas = SchemaCheck(content)
         self.packages = PackageReader(database)
         self._trials = OrderTrials(content, difference_of)
+        self._proof = FragmentProof(self.schemas, trial_of)
         self._wake = asyncio.Event()
         self._finished = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -80,7 +83,8 @@ class PackageGate:
             if any(refusal.field == SCHEMA for refusal in judgement.refusals):
                 return judgement
             found = await self.schemas.refusals(outline, library)
-            return replace(judgement, refusals=(*judgement.refusals, *found))
+            judgement = replace(judgement, refusals=(*judgement.refusals, *found))
+            return self._proof.judged(digest, outline, library, judgement)
 
         return ReadPackage(outline, judged)
 
@@ -90,9 +94,13 @@ class PackageGate:
             try:
                 async with self.database.transaction() as tx:
                     return await _foreseen(command, read, tx)
-            except NotTried as untried:
+            except (NotTried, NotProven) as untried:
                 lacking = untried
-            await self._trials.make(lacking)
+            await self._make(lacking)
+
+    async def _make(self, untried: NotTried | NotProven) -> None:
+        """Make the trial that a verdict lacks, outside every transaction."""
+        await (self._proof.make(untried) if isinstance(untried, NotProven) else self._trials.make(untried))
 
     def wake(self) -> None:
         self._wake.set()
@@ -136,7 +144,7 @@ class PackageGate:
                     if check is None:
                         return False
                     await self._check(check, tx)
-            except NotTried as untried:
+            except (NotTried, NotProven) as untried:
                 if check is None:
                     raise
                 await self._try(check, untried)
@@ -148,12 +156,12 @@ class PackageGate:
         self._tell_waiters()
         return True
 
-    async def _try(self, check: PackageCheck, untried: NotTried) -> None:
+    async def _try(self, check: PackageCheck, untried: NotTried | NotProven) -> None:
         """Make the trial that the verdict lacks; then the check is due again."""
         # Nobody else tries the same meanwhile. After a crash it is anybody's, a little later.
         async with self.database.transaction() as tx:
             await tx.set_check_aside(check.id, ASIDE_S)
-        await self._trials.make(untried)
+        await self._make(untried)
         async with self.database.transaction() as tx:
             await tx.set_check_aside(check.id, 0)
 

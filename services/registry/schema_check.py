@@ -1,5 +1,9 @@
 """Prisma's own verdict on a package's fragment, beside the fragments of others that it refers to."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
+
 from services.registry.domain.gate import Library
 from shared.clients.content import ContentStore
 from shared.contracts.refusals import Refusal
@@ -10,6 +14,16 @@ from shared.prisma.parser import InvalidSchema, PrismaSchema
 from shared.prisma.unified import unify
 from shared.reading.readers import ReaderEnded, readers
 from shared.reading.twice import GivenUp, read_twice
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a package stands on, for a trial: scripts are names with their SQL, in the order to run them."""
+
+    files: dict[str, str]
+    """Its fragment and those of the others, as one schema."""
+    files_of_others: dict[str, str]
+    scripts_of_others: tuple[tuple[str, str], ...]
 
 
 class SchemaCheck:
@@ -45,32 +59,72 @@ class SchemaCheck:
             raise Retry(f"no fragment can be checked: {told}") from rejected
         return ()
 
+    async def beside(self, package: Package, library: Library) -> Beside | None:
+        """The package with the Systems that it refers to or requires; none if they refer to it in a circle.
+
+        Raises `Retry` as `refusals` does, `InvalidSchema` for fragments that are no schema together.
+        """
+        own = f"{package.system}.prisma"
+        parts = await self._parts(own, _Part(package.schema), library, package.manifest.requires)
+        order = TopologicalSorter({path: part.refers for path, part in parts.items()})
+        try:
+            others = [path for path in order.static_order() if path != own]
+        except CycleError:
+            return None
+        schemas = {path: part.schema for path, part in parts.items() if part.schema.strip()}
+        without = {path: schema for path, schema in schemas.items() if path != own}
+        return Beside(
+            dict((await unify(self._prisma, schemas)).files) if schemas else {},
+            dict((await unify(self._prisma, without)).files) if without else {},
+            tuple(script for path in others for script in parts[path].scripts),
+        )
+
     async def _with_others(self, own: str, schema: str, library: Library) -> dict[str, str]:
         """The fragment, and those of the Systems whose models it and they refer to."""
-        fragments = {own: schema}
+        parts = await self._parts(own, _Part(schema), library)
+        return {path: part.schema for path, part in parts.items()}
+
+    async def _parts(
+        self, own: str, part: "_Part", library: Library, required: Iterable[str] = ()
+    ) -> dict[str, "_Part"]:
+        parts = {own: part}
         waiting = [own]
         while waiting:
             path = waiting.pop()
-            for system in await _referred(path, fragments[path], library):
+            systems = {*await _referred(path, parts[path].schema, library)}
+            if path == own:
+                systems |= {*required} & library.packages.keys()
+            for system in sorted(systems):
                 other = f"{system}.prisma"
-                if other not in fragments:
+                if other not in parts:
                     data = await self._content.get(library.packages[system])
-                    fragments[other] = await _schema_of(system, data)
+                    parts[other] = await _part_of(system, data)
                     waiting.append(other)
-        return fragments
+            parts[path] = replace(parts[path], refers=frozenset(f"{each}.prisma" for each in systems))
+        return parts
 
 
-async def _schema_of(system: str, data: bytes) -> str:
-    """The fragment of what was published. In a child, because it may be large."""
+@dataclass(frozen=True)
+class _Part:
+    """One package, as far as others stand on it."""
+
+    schema: str
+    scripts: tuple[tuple[str, str], ...] = ()
+    refers: frozenset[str] = frozenset()
+
+
+async def _part_of(system: str, data: bytes) -> _Part:
+    """The fragment and the migrations of what was published. In a child, because they may be large."""
     try:
-        return await readers().read(f"system {system}", read_schema, data)
+        return _Part(*await readers().read(f"system {system}", read_part, data))
     except ReaderEnded as ended:
         raise Retry(f"the newest Release of {system} cannot be read: {ended}") from ended
 
 
-def read_schema(data: bytes) -> str:
-    """The fragment in a package's bytes."""
-    return read_package(data).schema
+def read_part(data: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The fragment in a package's bytes, and its migrations: names with their SQL."""
+    package = read_package(data)
+    return package.schema, tuple((each.name, each.sql) for each in package.migrations)
 
 
 async def _referred(path: str, schema: str, library: Library) -> list[str]:

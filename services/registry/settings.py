@@ -16,7 +16,7 @@ class RegistrySettings(ServiceSettings, RepositorySettings):
     scratch_database_url: str | None = Field(
         default=None,
         validation_alias="UPGRADES_SCRATCH_DATABASE_URL",
-        description="a server, and a role that may make databases there, for trying late migrations",
+        description="a server, and a role that may make databases there, for trying packages' migrations",
     )
     verdict_wait_s: float = Field(
         default=60, gt=0, description="how long an HTTP request waits for a package's check"

@@ -31,6 +31,17 @@ class Member:
 
 def read_archive(data: bytes) -> dict[str, Member]:
     """Every file by its path, sorted. Raises `Reject` for what is no archive, too big or unsafe."""
+    members, refusals = open_archive(data)
+    if refusals:
+        raise Reject(*refusals)
+    return members
+
+
+def open_archive(data: bytes) -> tuple[dict[str, Member], list[Refusal]]:
+    """The files that are safe by their path, sorted, and what is wrong with the others.
+
+    Raises `Reject` for what is no archive, or too big.
+    """
     if len(data) > PACKED_BYTES_MAX:
         raise invalid(
             f"the archive has more than {PACKED_BYTES_MAX >> 20} MiB",
@@ -46,7 +57,7 @@ def read_archive(data: bytes) -> dict[str, Member]:
         raise invalid(
             f"the archive cannot be read: {error}", field="package", cure="pack it as tar.gz again"
         ) from None
-    return reading.members()
+    return reading.members(), reading.refusals()
 
 
 class _Reading:
@@ -78,10 +89,11 @@ class _Reading:
             self._files[path] = Member(content, entry.executable)
 
     def members(self) -> dict[str, Member]:
-        refusals = [*self._refusals, *clashes(self._files, sorted(self._folders))]
-        if refusals:
-            raise Reject(*refusals[:_REFUSALS_MAX])
         return dict(sorted(self._files.items()))
+
+    def refusals(self) -> list[Refusal]:
+        found = [*self._refusals, *clashes(self._files, sorted(self._folders))]
+        return found[:_REFUSALS_MAX]
 
     def _fault(self, entry: Entry, path: str) -> Fault | None:
         if entry.kind == "other":

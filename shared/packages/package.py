@@ -10,7 +10,7 @@ from shared.contracts.refusals import Refusal
 from shared.contracts.values import Digest, SystemName
 from shared.declarations import read_toml
 from shared.errors import Reject
-from shared.packages.archive import Member, read_archive
+from shared.packages.archive import Member, open_archive
 from shared.packages.headings import read_headings
 from shared.packages.manifest import MIGRATION_FOLDER, Manifest
 from shared.reading.progress import now_reading
@@ -67,15 +67,16 @@ class Package:
 
 def read_package(data: bytes) -> Package:
     """Read the bytes of a package. Raises `Reject` with every mistake found, each with its cure."""
-    return _Reading(read_archive(data)).package()
+    return _Reading(*open_archive(data)).package()
 
 
 class _Reading:
     """One package being read; mistakes gather until the end."""
 
-    def __init__(self, members: dict[str, Member]) -> None:
+    def __init__(self, members: dict[str, Member], refusals: list[Refusal]) -> None:
         self._members = members
-        self._refusals: list[Refusal] = []
+        self._refusals = list(refusals)
+        self._refused = {each.field for each in refusals}
 
     def package(self) -> Package:
         manifest = self._manifest()
@@ -104,6 +105,8 @@ class _Reading:
     def _text(self, path: str) -> str:
         now_reading(path)
         member = self._members.get(path)
+        if member is None and path in self._refused:
+            return ""
         if member is None:
             self._refuse("the package lacks this file", path, "add it at the root of the archive")
             return ""
@@ -121,7 +124,7 @@ class _Reading:
     def _manifest(self) -> Manifest | None:
         before = len(self._refusals)
         text = self._text(MANIFEST)
-        if len(self._refusals) > before:
+        if len(self._refusals) > before or MANIFEST in self._refused:
             return None
         try:
             return read_toml(text, Manifest, file=MANIFEST)
@@ -134,7 +137,7 @@ class _Reading:
     def _headings(self, path: str) -> dict[str, str]:
         before = len(self._refusals)
         text = self._text(path)
-        if len(self._refusals) > before:
+        if len(self._refusals) > before or path in self._refused:
             return {}
         found, refusals = read_headings(text, path)
         self._refusals.extend(refusals)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.executor.stages.config_merge import UnreadableConfig, merge_config
-from services.executor.stages.toml_layout import layout_of
+from shared.toml_layout import layout_of
 
 FORMS = {
     "a table behind its child, and a later child": "[mail]\n[mail.limits.hourly]\nmost = 10\n[mail.limits]\n"

@@ -63,6 +63,43 @@ async def test_a_program_that_ends_over_and_over_ends_the_world() -> None:
     assert started == ["again"] * 3
 
 
+@pytest.mark.parametrize("deaf", ["hangs", "says no"])
+async def test_what_runs_and_does_not_answer_is_told_and_started_again(
+    deaf: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Three questions in a row: one that is answered in between begins the count anew."""
+    answers = iter([False, False, True, False, False, False])
+    asked: list[bool] = []
+    started = asyncio.Event()
+
+    async def ask() -> None:
+        asked.append(next(answers, True))
+        if not asked[-1]:
+            await asyncio.sleep(60 if deaf == "hangs" else 0)
+            raise ConnectionError(deaf)
+
+    async def start() -> None:
+        started.set()
+
+    program = Program("the broker", lambda: True, start, "empty", ask)
+    supervisor = asyncio.create_task(
+        supervise([program], look_s=0.01, ask_every_s=0.01, answer_within_s=0.05)
+    )
+    async with asyncio.timeout(10):
+        await started.wait()
+    assert len(asked) >= 6
+    await eventually(partial(_silence, program), lambda silent: silent == 0, 5)
+    supervisor.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await supervisor
+    assert "the broker does not answer (3 questions in a row): starting it again" in caplog.text
+    assert caplog.text.count("starting it again") == 1
+
+
+async def _silence(program: Program) -> int:
+    return program.silent
+
+
 async def _publish(world: Embedded, system: str, version: str) -> None:
     await _typed(world, "release", "publish", str(package_folder(system, version)))
 

@@ -19,6 +19,7 @@ from services.registry.api import router
 from services.registry.checking import PackageGate
 from services.registry.handlers import handlers
 from services.registry.order_trials import DifferenceOf
+from services.registry.proving import TrialOf
 from services.registry.store import RegistryTransaction
 from shared.clients.content import ContentStore
 from shared.clock import utc_now
@@ -143,6 +144,13 @@ class Registry:
         command = PublishRelease(actor=LENA, system=system, version=version or inside, package=digest)
         return await self.verdict(command)
 
+    async def check(self, contents: Files) -> dict[str, Any]:
+        """The answer of the door to the same package, with advice; nothing is published."""
+        path = "/releases/check?advice=true"
+        answer = await self.http.post(path, content=pack(contents), headers=token(LENA))
+        assert answer.status_code == httpx.codes.OK, answer.text
+        return dict(answer.json())
+
     async def verdict(self, command: PublishRelease) -> ReleasePublished:
         """Handle PublishRelease and have the gate check the package. Raises `Reject`."""
         key = f"publish-{next(_numbers)}"
@@ -186,14 +194,16 @@ class Registry:
 
 
 @asynccontextmanager
-async def running(url: str, difference_of: DifferenceOf | None = None) -> AsyncIterator[Registry]:
+async def running(
+    url: str, difference_of: DifferenceOf | None = None, trial_of: TrialOf | None = None
+) -> AsyncIterator[Registry]:
     """A registry on an empty database; the gate runs only when it is told to."""
     database = Database("registry", url, RegistryTransaction)
     async with database.transaction() as tx:
         for table in TABLES_IN_ORDER:
             await tx.session.execute(text(f"delete from {table}"))
     content = ContentStore("memory:///")
-    gate = PackageGate(database, content, difference_of)
+    gate = PackageGate(database, content, difference_of, trial_of)
     inbox = Inbox(database, handlers(gate.wake, RepositoryRules(local=True)))
     world = Registry(database, inbox, gate, content)
     async with world.door() as world.http:

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from itertools import product
 
 import pytest
+from services.executor.stages.toml_layout import Key
 
 from services.executor.domain.whose import Whose
 from services.executor.stages.impact import Rule, impacts
 from services.executor.stages.numbering import Source, plan_migrations
 from services.executor.stages.path_clashes import clashing
 from services.executor.stages.toml_edit import edited
-from services.executor.stages.toml_layout import Key
 from services.executor.stages.tools import Packages
 from services.planner.plans import choose_upgrades
 from shared.clients.git_objects import Listing

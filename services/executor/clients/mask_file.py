@@ -9,14 +9,14 @@ they must agree.
 """
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 from shared.contracts.refusals import Refusal
 from shared.declarations import parse_toml
 from shared.errors import Reject
+from shared.prisma.mask_words import RULES, MaskRule
 
-MaskRule = Literal["email", "name", "phone", "hash", "json", "null", "keep"]
-RULES: tuple[MaskRule, ...] = get_args(MaskRule)
+__all__ = ["RULES", "MaskRule"]
+
 MASKING_FILE = "masking.toml"
 PROPOSED = "?"
 Masks = Mapping[tuple[str, str], str]

@@ -1,5 +1,6 @@
 """Orders of the same migrations, each tried in an empty database: do they make the same schema?"""
 
+import re
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -17,6 +18,7 @@ from shared.errors import Failure, Retry
 SETTING = "UPGRADES_SCRATCH_DATABASE_URL"
 _TOKEN = (1, 1)
 _LINES_SHOWN = 3
+_NUMBER = re.compile(r"\b\d{14}_(?=\d)")
 
 
 async def difference_of(server_url: str, orders: Sequence[Sequence[tuple[str, str]]]) -> str | None:
@@ -32,9 +34,8 @@ async def difference_of(server_url: str, orders: Sequence[Sequence[tuple[str, st
         except _Unfit:
             raise
         except Failure as failure:
-            said = "; ".join(f"{each.subject}: {each.detail}" for each in failure.outcome.findings)
             what = "they cannot be tried" if first is None else "applied in that order they fail"
-            return f"{what} in an empty database: {said or failure}"
+            return f"{what} in an empty database: {said_of(failure)}"
         if first is None:
             first = made
         elif first != made:
@@ -45,14 +46,9 @@ async def difference_of(server_url: str, orders: Sequence[Sequence[tuple[str, st
 
 
 async def _made_by(server_url: str, order: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    # Their place is their name's beginning: a history is applied in the order of its folders.
-    history = [
-        Migration(f"{number:014d}_{folder}", sql, sha256(sql.encode()).hexdigest())
-        for number, (folder, sql) in enumerate(order)
-    ]
     try:
         async with order_database(server_url) as url:
-            await migrations.apply(url, history, _TOKEN)
+            await migrations.apply(url, history_of(order), _TOKEN)
             return await schema_description(url)
     except asyncpg.PostgresError as error:
         verdict = verdict_of(error.sqlstate, "probe")
@@ -78,3 +74,17 @@ def _unfit(said: str, cure: str) -> _Unfit:
     reason = f"whether that matters cannot be tried: {said}"
     finding = Finding(kind="environment", subject=SETTING, detail=said, cure=f"correct {SETTING} ({cure})")
     return _Unfit(reason, finding)
+
+
+def history_of(order: Sequence[tuple[str, str]]) -> list[Migration]:
+    """Names and scripts as a history: their place is their name's beginning, because folders go by name."""
+    return [
+        Migration(f"{number:014d}_{folder}", sql, sha256(sql.encode()).hexdigest())
+        for number, (folder, sql) in enumerate(order)
+    ]
+
+
+def said_of(failure: Failure) -> str:
+    """What a failure of such a history says, with the names that its author gave."""
+    said = "; ".join(f"{each.subject}: {each.detail}" for each in failure.outcome.findings)
+    return _NUMBER.sub("", said or str(failure))

@@ -20,6 +20,7 @@ from services.executor.clients.mask_file import (
 )
 from shared.prisma.blocks import SCALARS, Block, Member, read_fragment
 from shared.prisma.fragments import merge
+from shared.prisma.mask_words import mask_word
 from shared.prisma.ownership import Conflicts, Unified
 
 __all__ = ["RULES", "FieldOf", "MaskRule", "Model", "read_models"]
@@ -139,10 +140,9 @@ def _field(member: Member, place: str, models: set[str], stored: frozenset[str])
 
 
 def _mask(member: Member, place: str) -> MaskRule | None:
-    said = [note.split()[1:] for note in member.annotations if note.split()[0] == "@mask"]
-    if not said:
+    word = mask_word(member)
+    if word is None:
         return None
-    word = " ".join(said[-1][:1])
     for rule in RULES:
         if rule == word:
             return rule

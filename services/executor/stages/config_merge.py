@@ -15,11 +15,11 @@ import tomlkit
 from pydantic import JsonValue
 
 from services.executor.stages.toml_edit import edited
-from services.executor.stages.toml_layout import Key
 from shared.bounds import OutOfBounds
 from shared.contracts.facts import ConfigChange
 from shared.contracts.values import SystemName
 from shared.toml_bounds import bound_toml
+from shared.toml_layout import Key
 
 _BYTE_ORDER_MARK = "\ufeff"
 

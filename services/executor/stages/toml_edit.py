@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from services.executor.stages.toml_layout import Entry, Key, Layout, layout_of
+from shared.toml_layout import Entry, Key, Layout, layout_of
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _INDENT = re.compile(r"[ \t]*")

@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from shared.packages.package import SCHEMA
 from shared.prisma.blocks import read_fragment
+from shared.prisma.mask_words import RULES, mask_word
 
 _CONFIGURATION = frozenset({"datasource", "generator"})
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "text", list: "list", dict: "table"}
@@ -25,6 +26,16 @@ def configuration(schema: str) -> list[str]:
     """The datasources and generators of a fragment, as they are written. Raises `Unreadable`."""
     blocks = read_fragment(SCHEMA, schema).blocks
     return [f"{block.kind} {block.name}" for block in blocks if block.kind in _CONFIGURATION]
+
+
+def misspelt_masks(schema: str) -> list[tuple[int, str, str]]:
+    """Line, field and word of each `@mask` that no copy would understand. Raises `Unreadable`."""
+    return [
+        (member.line + 1, f"{block.name}.{member.key}", word)
+        for block in read_fragment(SCHEMA, schema).blocks
+        for member in block.members
+        if (word := mask_word(member)) is not None and word not in RULES
+    ]
 
 
 def types_of(config: Mapping[str, JsonValue], prefix: str = "") -> dict[str, str]:

@@ -4,13 +4,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from services.registry.domain.declared import configuration, defined_names, matches_any, types_of
+from services.registry.domain.declared import (
+    configuration,
+    defined_names,
+    matches_any,
+    misspelt_masks,
+    types_of,
+)
 from services.registry.domain.history import changed_history, late_migrations, orders_of
 from shared.contracts.folding import folded
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.packages.package import CHANGELOG, MANIFEST, NOTES, SCHEMA, Package
 from shared.prisma.blocks import Unreadable
+from shared.prisma.mask_words import RULES
 from shared.versions import change_type, newest_first, precedence
 
 Change = Literal["patch", "minor", "major", "first"]
@@ -51,6 +58,8 @@ class Judgement:
     """The refusals that fall if applying the late migrations late makes the same schema."""
     orders: tuple[tuple[str, ...], ...] = ()
     """The package's migrations in each order in which some Project would get them, its own order first."""
+    advice: tuple[Refusal, ...] = ()
+    """What a publisher should know, though it stops no publish."""
 
 
 def misnamed(package: Package, system: str, version: str) -> tuple[Refusal, ...]:
@@ -75,6 +84,7 @@ def judge(package: Package, library: Library) -> Judgement:
     What was withdrawn and is pinned by nobody binds nobody: the next Release may correct it.
     """
     # PostgreSQL's parser takes a tenth of the registry's memory: it comes with the first package.
+    from services.registry.domain.advice import advice_on
     from services.registry.domain.steps import unsafe_steps
 
     earlier = _earlier(package.manifest.version, library)
@@ -96,7 +106,8 @@ def judge(package: Package, library: Library) -> Judgement:
     # A script that cannot be read is told by whoever reads it, in the same words.
     late = late_migrations(package, before)
     orders = orders_of(package, standing) if late else ()
-    return Judgement(change, folded(dict.fromkeys(refusals)), late, orders)
+    advice = tuple(advice_on(package, before))
+    return Judgement(change, folded(dict.fromkeys(refusals)), late, orders, advice)
 
 
 def _earlier(version: str, library: Library) -> list[Release]:
@@ -209,6 +220,10 @@ def _models(package: Package, library: Library) -> Iterator[Refusal]:
             f"line {error.line}: {error.message}", SCHEMA, error.message, "close it with a } of its own line"
         )
         return
+    for line, place, word in misspelt_masks(package.schema):
+        yield _refusal(
+            f"line {line}: {word or 'nothing'} is no mask rule", SCHEMA, place, f"use {', '.join(RULES)}"
+        )
     for block in configures:
         yield _refusal(
             f"{block} is the Project's to say",

@@ -1,0 +1,91 @@
+"""What stops no publish, but every Project that adopts the Release: said to its publisher beforehand."""
+
+from collections.abc import Iterator
+
+from shared.contracts.refusals import Refusal
+from shared.contracts.releases import Release
+from shared.packages.package import MIGRATIONS, SCHEMA, Package
+from shared.prisma.blocks import Block, Member, Unreadable, read_fragment
+from shared.prisma.mask_words import mask_word
+from shared.sql.actions import AddColumn
+from shared.sql.columns import Column, shown
+from shared.sql.parsing import Unreadable as UnreadableScript
+from shared.sql.scene import Scene
+from shared.sql.script import read_statements
+
+_NAMED_MAX = 20
+_OPEN_TYPES = frozenset({"String", "Json", "Bytes", "Unsupported"})
+_OF_NO_PERSON = frozenset({"@db.Uuid"})
+
+
+def advice_on(package: Package, before: Release | None) -> Iterator[Refusal]:
+    """Columns without a mask rule, and new ones that no table with rows can take."""
+    unmasked = _unmasked(package.schema)
+    if unmasked:
+        yield Refusal(
+            kind="invalid",
+            reason=f"no mask rule, so that each Project's copy to staging stops there: {_listed(unmasked)}",
+            field=SCHEMA,
+            cure="write one above each field (/// @mask hash); else each Project has to, in its masking.toml",
+        )
+    required = _required(package, before)
+    if required:
+        yield Refusal(
+            kind="invalid",
+            reason="NOT NULL without a default, which fails wherever the table has rows:"
+            f" {_listed([what for _, what in required])}",
+            field=f"{MIGRATIONS}{required[0][0]}/migration.sql",
+            cure="give it a default, or add it without NOT NULL, fill it, and then SET NOT NULL",
+        )
+
+
+def _unmasked(schema: str) -> list[str]:
+    try:
+        blocks = read_fragment(SCHEMA, schema).blocks
+    except Unreadable:
+        # It is refused for that.
+        return []
+    return [
+        f"{block.name}.{member.key}"
+        for block in blocks
+        if block.kind == "model"
+        for member in _fields(block)
+        if member.type in _OPEN_TYPES and not _OF_NO_PERSON & {*member.tokens} and mask_word(member) is None
+    ]
+
+
+def _fields(block: Block) -> Iterator[Member]:
+    return (member for member in block.members if not member.is_attribute)
+
+
+def _required(package: Package, before: Release | None) -> list[tuple[str, str]]:
+    """The migration, and the column with its line, of each that a table with rows cannot take."""
+    if before is None:
+        return []
+    known = {migration.name for migration in before.migrations}
+    scene, found = Scene(None), []
+    for migration in package.migrations:
+        if migration.name in known:
+            continue
+        try:
+            statements = read_statements(migration.sql)
+        except UnreadableScript:
+            continue
+        for statement in statements:
+            for action in statement.actions:
+                if isinstance(action, AddColumn) and _lacks(action.column, scene.is_new(action.table)):
+                    where = f"{shown(action.table)}.{action.column.name}"
+                    found.append((migration.name, f"{where} ({migration.name} line {statement.line})"))
+                scene.keep_up(action)
+    return found
+
+
+def _lacks(column: Column, is_empty: bool) -> bool:
+    """Whether rows that exist get no value in a column that wants one."""
+    given = column.default is not None or column.fills or column.generated is not None
+    return column.not_null and not given and not is_empty
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+    return f"{', '.join(names[:_NAMED_MAX])}{more}"

@@ -1,0 +1,100 @@
+"""A package's migrations tried against its fragment, where a server is configured; else said to be open."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+from cachetools import LRUCache
+
+from services.registry.domain.gate import Judgement, Library
+from services.registry.schema_check import SchemaCheck
+from shared.contracts.refusals import Refusal
+from shared.contracts.values import Digest
+from shared.packages.package import SCHEMA, Package
+from shared.prisma.parser import InvalidSchema
+
+Scripts: TypeAlias = Sequence[tuple[str, str]]
+Trial: TypeAlias = tuple[Literal["made", "unmade", "unknown"], str]
+TrialOf: TypeAlias = Callable[[Scripts, Scripts, Mapping[str, str], Mapping[str, str]], Awaitable[Trial]]
+"""Migrations, those of the Systems before it, the whole schema, and the others' part of it."""
+
+_AT_ONCE = 2
+_REMEMBERED = 256
+_LATER = "each Run's migrate stage proves it, and fails where it is not so"
+
+
+class NotProven(Exception):
+    """A verdict lacks this trial; it can be taken once `FragmentProof.make` has made it."""
+
+    def __init__(self, key: tuple[object, ...], package: Package, library: Library) -> None:
+        super().__init__("the migrations have not been tried against the fragment yet")
+        self.key, self.package, self.library = key, package, library
+
+
+class FragmentProof:
+    """Says of a package whether its migrations make its fragment. The same bytes are tried once."""
+
+    def __init__(self, schemas: SchemaCheck, trial_of: TrialOf | None) -> None:
+        self._schemas = schemas
+        self._trial_of = trial_of
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._known: LRUCache[tuple[object, ...], Trial] = LRUCache(_REMEMBERED)
+
+    def judged(self, digest: Digest, package: Package, library: Library, judgement: Judgement) -> Judgement:
+        """The judgement with a refusal, or with advice where nobody can tell. Raises `NotProven`."""
+        # SQL that was refused is run nowhere.
+        if judgement.refusals or not (package.schema.strip() or package.migrations):
+            return judgement
+        if self._trial_of is None:
+            words = "no server for trials is configured (UPGRADES_SCRATCH_DATABASE_URL)"
+            return replace(judgement, advice=(*judgement.advice, _open(words)))
+        key = (digest, *sorted(library.packages.items()))
+        if key not in self._known:
+            raise NotProven(key, package, library)
+        answer, words = self._known[key]
+        match answer:
+            case "made":
+                return judgement
+            case "unmade":
+                return replace(judgement, refusals=(_unmade(words, judgement.change),))
+            case "unknown":
+                # It may be known at another time.
+                del self._known[key]
+                return replace(judgement, advice=(*judgement.advice, _open(words)))
+
+    async def make(self, untried: "NotProven") -> None:
+        """Try it. Raises `Retry` for packages that cannot be had now."""
+        assert self._trial_of is not None, "asked for by a verdict that has it"
+        async with self._turns:
+            self._known[untried.key] = await self._tried(self._trial_of, untried.package, untried.library)
+
+    async def _tried(self, trial_of: TrialOf, package: Package, library: Library) -> Trial:
+        try:
+            beside = await self._schemas.beside(package, library)
+        except InvalidSchema as invalid:
+            return "unknown", f"beside the Systems that it refers to: {invalid}"
+        if beside is None:
+            return "unknown", "the Systems that it refers to refer to each other in a circle"
+        own = [(migration.name, migration.sql) for migration in package.migrations]
+        return await trial_of(own, beside.scripts_of_others, beside.files, beside.files_of_others)
+
+
+def _unmade(words: str, change: str) -> Refusal:
+    minor = "; a patch brings no migration, so publish it as a minor version" if change == "patch" else ""
+    return Refusal(
+        kind="invalid",
+        reason=f"the migrations do not make the schema fragment: {words}",
+        field=SCHEMA,
+        cure="write a new migration that does the rest, or take out of the fragment what no migration makes"
+        f"{minor}; `upgradepath schema diff OLD NEW` prints its SQL",
+    )
+
+
+def _open(words: str) -> Refusal:
+    return Refusal(
+        kind="invalid",
+        reason=f"nobody has proven that the migrations make the schema fragment: {words}",
+        field=SCHEMA,
+        cure=_LATER,
+    )
