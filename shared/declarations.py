@@ -125,6 +125,10 @@ class _Places:
             *((each.key, each.start) for each in layout.every()),
         ]:
             self._places.setdefault(key, []).append(start)
+        for each in layout.every():
+            # `a.b = 1` says something of a, too.
+            for length in range(len(each.table) + 1, len(each.key)):
+                self._places.setdefault(each.key[:length], [each.start])
 
     def line(self, location: Sequence[str | int]) -> int | None:
         """The line, from 1, of the key or else of the innermost one around it; none if that is not sure."""

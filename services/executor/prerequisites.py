@@ -11,6 +11,7 @@ from pathlib import Path
 
 from services.executor.clients import migrations
 from services.executor.clients.postgres import create_database, drop_database
+from services.executor.clients.restore_plan import cannot_restore
 from services.executor.clients.roles import production_role, staging_role
 from services.executor.stages.project_tree import migrations_at
 from services.executor.stages.readiness import unready
@@ -49,6 +50,8 @@ async def missing(project: Project, tools: Tools) -> list[Finding]:
         if not lacking & {"environments.production.database", "environments.staging.database"}:
             databases = _Databases(project, tools)
             found += await _said("environments", databases.roles)
+            if not found:
+                found += await _said("environments", databases.owned)
             if not found:
                 found += await _said("environments", lambda: databases.history(clones[0]))
     # A driver's error may quote the URL that it was given.
@@ -133,6 +136,10 @@ class _Databases:
         masked = self.project.definition.staging.data == "masked-copy"
         staging = await staging_role(self._url("staging"), production, masked=masked)
         return [*production.findings, *staging.findings]
+
+    async def owned(self) -> list[Finding]:
+        """Whether production's role could bring back everything that its backup holds."""
+        return await cannot_restore(self._url("production"))
 
     async def history(self, git: Git) -> list[Finding]:
         """Whether production's history is the repository's, and its schema what that history makes."""

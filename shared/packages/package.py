@@ -76,7 +76,7 @@ class _Reading:
     def __init__(self, members: dict[str, Member], refusals: list[Refusal]) -> None:
         self._members = members
         self._refusals = list(refusals)
-        self._refused = {each.field for each in refusals}
+        self._refused = bool(refusals)
 
     def package(self) -> Package:
         manifest = self._manifest()
@@ -105,7 +105,8 @@ class _Reading:
     def _text(self, path: str) -> str:
         now_reading(path)
         member = self._members.get(path)
-        if member is None and path in self._refused:
+        if member is None and self._refused:
+            # It may be one of those that were not taken.
             return ""
         if member is None:
             self._refuse("the package lacks this file", path, "add it at the root of the archive")
@@ -124,7 +125,7 @@ class _Reading:
     def _manifest(self) -> Manifest | None:
         before = len(self._refusals)
         text = self._text(MANIFEST)
-        if len(self._refusals) > before or MANIFEST in self._refused:
+        if len(self._refusals) > before or MANIFEST not in self._members:
             return None
         try:
             return read_toml(text, Manifest, file=MANIFEST)
@@ -137,7 +138,7 @@ class _Reading:
     def _headings(self, path: str) -> dict[str, str]:
         before = len(self._refusals)
         text = self._text(path)
-        if len(self._refusals) > before or path in self._refused:
+        if len(self._refusals) > before or path not in self._members:
             return {}
         found, refusals = read_headings(text, path)
         self._refusals.extend(refusals)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from services.executor.clients.postgres import create_database, drop_database
+from services.executor.clients.dressing import dress, dressing
+from services.executor.clients.postgres import create_database, drop_database, session
 from services.executor.stages import prepare
 from services.executor.stages.project_tree import kept_ref
 from shared.clients.staging import staging_database_name, staging_owner
 from shared.contracts.projects import Hosting
 from shared.errors import Failure
-from tests.executor.conftest import NewDatabase
+from tests.executor.conftest import Made, NewDatabase
 from tests.executor.project_world import BRANCH, PEOPLE, RUN, make_world
 
 
@@ -149,3 +150,14 @@ async def test_what_an_earlier_run_left_is_dropped_and_nothing_else(
     finally:
         for name in names.values():
             await drop_database(world.staging, name)
+
+
+async def test_stagings_owner_keeps_a_schema_that_productions_owner_has_by_name(made: Made) -> None:
+    """`ALTER SCHEMA public OWNER TO` is a cure of ours: what it says of rights holds for staging's owner too."""
+    _, production = await made("ALTER SCHEMA public OWNER TO {role}; GRANT USAGE ON SCHEMA public TO PUBLIC;")
+    _, staging = await made()
+    async with session(production) as connection:
+        worn = await dressing(connection)
+    async with session(staging) as connection:
+        await dress(connection, worn)
+        await connection.execute("CREATE TABLE mine (id int)")

@@ -73,11 +73,14 @@ async def test_owners_rights_and_comments_come_back(made: Made, tmp_path: Path, 
 
 async def test_what_another_owns_is_told_beforehand_with_the_right_that_is_missing(made: Made) -> None:
     _, url = await made("CREATE ROLE other_{role}; CREATE TABLE theirs (id int);"
-                        " ALTER TABLE theirs OWNER TO other_{role};"
+                        " ALTER TABLE theirs OWNER TO other_{role}; CREATE TYPE mood AS ENUM ('calm');"
                         " CREATE TABLE ours (id int); ALTER TABLE ours OWNER TO {role};")  # fmt: skip
-    (finding,) = await cannot_restore(url)
-    assert finding.subject == "public.theirs"
-    assert finding.cure.startswith('GRANT "other_')
+    theirs, supers = await cannot_restore(url)
+    assert theirs.subject == "public.theirs"
+    assert theirs.cure.startswith('GRANT "other_')
+    # Whoever followed it would be a superuser, and be refused as one.
+    assert (supers.subject, "GRANT" in supers.cure) == ("public.mood", False)
+    assert supers.cure.startswith("ALTER … OWNER TO")
 
 
 @pytest.mark.parametrize(

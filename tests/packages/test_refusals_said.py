@@ -62,12 +62,12 @@ def test_a_manifest_is_refused_by_line_in_plain_words(text: str, said: list[tupl
 
 
 def test_what_is_wrong_with_names_files_and_texts_is_said_at_once() -> None:
-    """One bad name hides nothing of the rest, and a file that was refused is not said to be missing too."""
+    """One bad name hides nothing of the rest."""
     found = refusals(
         files(
             manifest="colour = 1\n",
             changed={
-                "CHANGELOG.md": None,
+                "MIGRATION.md": "## 1.2.3\n",
                 "files/CON": "x",
                 "README.md": "x",
                 "prisma/migrations/init/migration.sql": "select 1;",
@@ -75,7 +75,7 @@ def test_what_is_wrong_with_names_files_and_texts_is_said_at_once() -> None:
         )
     )
     assert sorted(field for field, _ in found) == [
-        "CHANGELOG.md",
+        "MIGRATION.md",
         "README.md",
         "files/CON",
         "prisma/migrations/init",

@@ -162,6 +162,7 @@ _PARTS = (
 )
 _DRESSING = BEGIN + "\nUNION ALL\n".join(_PARTS)
 _OWNER = "SELECT pg_get_userbyid(b.datdba) FROM pg_catalog.pg_database b WHERE b.datname = current_database()"
+_OF_DATABASE = "pg_database_owner"
 _PHRASES = {
     "domain constraint": "CONSTRAINT",
     "table constraint": "CONSTRAINT",
@@ -194,7 +195,7 @@ async def dress(connection: Connection, wanted: Dressing) -> tuple[str, ...]:
 
     Things that only one of them has stay as they are.
     """
-    now = await dressing(connection)
+    now, wanted = _of_owner(await dressing(connection)), _of_owner(wanted)
     there = await roles(connection)
     made = {aspect.object for aspect in now} & {aspect.object for aspect in wanted}
     left: list[str] = []
@@ -211,6 +212,17 @@ async def roles(connection: Connection) -> frozenset[str]:
     """The names of the server's roles."""
     found = await connection.fetch("SELECT rolname FROM pg_catalog.pg_roles")
     return frozenset(row["rolname"] for row in found)
+
+
+def _of_owner(worn: Dressing) -> Dressing:
+    """With the database's owner under one name, also where he has what is his as `pg_database_owner`.
+
+    Else staging's would lose the schema that production's got by ALTER SCHEMA … OWNER TO.
+    """
+    return {
+        aspect: Worn(each.made, tuple(_owners(aspect.kind, each.values, _OF_DATABASE)))
+        for aspect, each in worn.items()
+    }
 
 
 def with_roles(worn: Dressing, there: frozenset[str]) -> Dressing:

@@ -6,6 +6,7 @@ from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.misfits import finding
 from services.executor.clients.postgres import Connection, session
 from services.executor.clients.reading import read_in_child
+from services.executor.clients.role_powers import ownership_cure
 from services.executor.clients.script_needs import Extension, Needs, Provided, needs_of
 from services.executor.clients.surroundings import CONNECTIONS
 from shared.clients.database_urls import schema_of
@@ -35,7 +36,7 @@ _EXTENSIONS = """
     WHERE e.name = ANY($1::text[]) OR e.installed_version IS NOT NULL
 """
 _RIGHTS = """
-    SELECT w.name, w.wanted, r.rolname AS owner
+    SELECT w.name, w.wanted, r.rolname AS owner, r.rolsuper AS superuser
     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (name, wanted, place)
     JOIN pg_class c ON c.oid = to_regclass(w.name) JOIN pg_roles r ON r.oid = c.relowner
     WHERE NOT CASE w.wanted WHEN 'owner' THEN pg_has_role(c.relowner, 'USAGE')
@@ -180,7 +181,7 @@ async def _of_rights(connection: Connection, role: str, schema: str, needs: Need
         place = wanted[row["name"], row["wanted"]]
         if row["wanted"] == "owner":
             detail = f"{role} does not own {row['name']}; {row['owner']} does."
-            cure = f'GRANT "{row["owner"]}" TO "{role}", or ALTER … OWNER TO "{role}"'
+            cure = ownership_cure(row["owner"], role, superuser=row["superuser"])
         else:
             detail = f"{role} lacks {row['wanted']} on {row['name']}."
             cure = f'GRANT {row["wanted"]} ON {row["name"]} TO "{role}"'

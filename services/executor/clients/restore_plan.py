@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from services.executor.clients.misfits import finding
 from services.executor.clients.postgres import Connection, quoted, session
+from services.executor.clients.role_powers import ownership_cure
 from shared.contracts.stages import Finding
 
 # A superuser is a member of every role.
@@ -75,14 +76,14 @@ _EXTENSIONS = """
 _FIRST = ("SCHEMA - ", "ACL - SCHEMA ")
 _ENTRY = re.compile(r"\d+; \d+ \d+ (?P<entry>.*)")
 _OTHERS = f"""
-    SELECT r.rolname AS owner, count(*) AS things,
+    SELECT r.rolname AS owner, r.rolsuper AS superuser, count(*) AS things,
         (array_agg(found.identity ORDER BY found.identity))[1] AS one
     FROM ({_OWNED}) o JOIN pg_namespace n ON n.oid = o.schema JOIN pg_roles r ON r.oid = o.owner,
         pg_identify_object(o.class, o.oid, 0) found
     WHERE n.nspname = ANY($1::text[]) AND NOT {_MINE.format(owner="o.owner")}
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid
         AND d.deptype IN ('e', 'i', 'a'))
-    GROUP BY 1 ORDER BY 1
+    GROUP BY 1, 2 ORDER BY 1
 """
 _PUBLISHED = """
     SELECT DISTINCT p.pubname AS name, r.rolname AS owner FROM pg_publication p
@@ -218,7 +219,8 @@ async def cannot_restore(url: str) -> list[Finding]:
                 f"A backup could not be restored by {role}: {row['things']} things belong to"
                 f" {row['owner']}, {row['one']} among them, and only its members may give them back."
             )
-            found.append(finding(row["one"], detail, f'GRANT "{row["owner"]}" TO "{role}"'))
+            cure = ownership_cure(row["owner"], role, superuser=row["superuser"])
+            found.append(finding(row["one"], detail, cure))
         for row in await connection.fetch(_PUBLISHED):
             detail = f"A restore by {role} would leave publication {row['name']} without its tables."
             found.append(finding(f"publication {row['name']}", detail, f'GRANT "{row["owner"]}" TO "{role}"'))

@@ -93,3 +93,12 @@ def _first(powers: list[str]) -> Iterator[str]:
 
 def _reach(power: str) -> str:
     return POWERS.get(power, "governs the server, its roles or its copies")
+
+
+def ownership_cure(owner: str, role: str, *, superuser: bool) -> str:
+    """How a role gets what another one owns. A member of a superuser would be one itself, and is refused."""
+    given = (
+        f"ALTER … OWNER TO {quoted(role)} for each of them: TABLE, SEQUENCE, VIEW, TYPE, FUNCTION"
+        " (docs/adoption.md has a statement that prints these)"
+    )
+    return given if superuser else f"GRANT {quoted(owner)} TO {quoted(role)}, or {given}"
