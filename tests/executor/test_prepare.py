@@ -155,7 +155,7 @@ async def test_what_an_earlier_run_left_is_dropped_and_nothing_else(
 async def test_stagings_owner_keeps_a_schema_that_productions_owner_has_by_name(made: Made) -> None:
     """`ALTER SCHEMA public OWNER TO` is a cure of ours; its rights are those of staging's owner too."""
     _, production = await made("ALTER SCHEMA public OWNER TO {role}; GRANT USAGE ON SCHEMA public TO PUBLIC;")
-    _, staging = await made()
+    _, staging = await made("SELECT 1;")
     async with session(production) as connection:
         worn = await dressing(connection)
     async with session(staging) as connection:
