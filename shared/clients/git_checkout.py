@@ -56,7 +56,8 @@ async def lacking(objects: Objects, tree: str) -> tuple[Lacking, ...]:
             Lacking(
                 tuple(submodules),
                 "a submodule is another repository, which is not fetched: its folder would be empty",
-                "put its files into this repository, for instance with `git subtree add`",
+                "put its files into this repository: `git rm` the path and commit, then"
+                " `git subtree add --squash --prefix=PATH URL BRANCH`",
             )
         )
     by_driver: dict[str, list[str]] = {}
@@ -68,8 +69,8 @@ async def lacking(objects: Objects, tree: str) -> tuple[Lacking, ...]:
             Lacking(
                 pointers,
                 "Git LFS keeps the file elsewhere: a checkout would have its pointer alone",
-                "keep the file in Git itself: `git lfs migrate export --include=PATH`, or `git rm` it and"
-                " let `activate` fetch it",
+                "keep the file in Git itself: `git lfs untrack PATH`, `git add --renormalize PATH`, commit;"
+                " or `git rm` it and let `activate` fetch it",
             )
         )
     for driver, paths in by_driver.items():

@@ -35,7 +35,11 @@ async def without_disputed_ends(git: Repository, merge: Merge, ours: str, labels
     again: dict[str, Conflict] = {}
     for each in regular:
         sides = {stage: blobs[entry.blob] for stage, entry in each.stages.items()}
-        if each.kind == "modify/delete" and is_same_but_for_ends(*sides.values()):
+        if (
+            each.kind == "modify/delete"
+            and _was_saved_with_other_ends(each)
+            and is_same_but_for_ends(*sides.values())
+        ):
             # Nobody has written anything that the other's deletion would lose.
             decided[each.path] = None
         elif each.kind == "contents" and _differs_in_ends(sides):
@@ -59,6 +63,12 @@ def _is_of_files(conflict: Conflict) -> bool:
         (conflict.kind == "contents" and {_OURS, _THEIRS} <= conflict.stages.keys())
         or (conflict.kind == "modify/delete" and len(conflict.stages) == 2 and _BASE in conflict.stages)
     )
+
+
+def _was_saved_with_other_ends(conflict: Conflict) -> bool:
+    """Whether its bytes are others and its mode is not: a new mode, or another place, is somebody's work."""
+    one, other = conflict.stages.values()
+    return one.mode == other.mode and one.blob != other.blob
 
 
 def _differs_in_ends(sides: Mapping[int, bytes]) -> bool:

@@ -2,7 +2,9 @@
 
 import os
 import random
+import re
 import subprocess
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -172,6 +174,31 @@ async def test_what_a_checkout_would_lack_is_named_by_kind_with_every_path(tmp_p
     assert await clone.lacking(await clone.tree_with(None, {"logo.png": pointer})) == ()
 
 
+async def test_the_cure_for_a_submodule_holds_when_it_is_followed(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "-b", "main", "lib")
+    git(tmp_path / "lib", "commit", "-q", "--allow-empty", "-m", "empty")
+    (tmp_path / "lib" / "rates.txt").write_text("1\n")
+    git(tmp_path / "lib", "add", ".")
+    git(tmp_path / "lib", "commit", "-q", "-m", "rates")
+    await a_clone(tmp_path)
+    git(tmp_path, "clone", "-q", "remote.git", "partner")
+    partner = tmp_path / "partner"
+    git(partner, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../lib", "vendor/lib")
+    git(partner, "commit", "-q", "-m", "submodule")
+    git(partner, "push", "-q", "origin", "HEAD:main")
+    clone = await Git.open(str(tmp_path / "remote.git"), tmp_path / "second", LOCAL)
+    (found,) = await clone.lacking(await clone.tree(await clone.head("main") or ""))
+    git(partner, "rm", "-q", "vendor/lib")
+    git(partner, "commit", "-q", "-m", "no submodule")
+    given = re.findall(r"`git (subtree add [^`]+)`", found.cure)
+    assert len(given) == 1
+    words = {"PATH": "vendor/lib", "URL": str(tmp_path / "lib"), "BRANCH": "main"}
+    git(partner, *(reduce(lambda text, word: text.replace(*word), words.items(), given[0])).split())
+    git(partner, "push", "-q", "origin", "HEAD:main")
+    again = await Git.open(str(tmp_path / "remote.git"), tmp_path / "third", LOCAL)
+    assert await again.lacking(await again.tree(await again.head("main") or "")) == ()
+
+
 @pytest.mark.parametrize("theirs", [None, b"one\r\ntwo\r\n"], ids=["deleted", "other ends alone"])
 async def test_a_file_with_other_ends_alone_is_not_edited(tmp_path: Path, theirs: bytes | None) -> None:
     """The package takes a file away that the partner has saved with other ends, or the other way around."""
@@ -181,6 +208,19 @@ async def test_a_file_with_other_ends_alone_is_not_edited(tmp_path: Path, theirs
     merge = await clone.merge(base, ours, await clone.tree_with(base, {"a.txt": theirs}), LABELS)
     assert merge.conflicts == ()
     assert list(await clone.paths(merge.tree)) == ["b.txt"]
+
+
+async def test_a_new_mode_and_another_place_are_edits_that_a_deletion_would_lose(tmp_path: Path) -> None:
+    """The partner made a file executable, or a link; the package takes it away, or makes it a folder."""
+    clone = await a_clone(tmp_path)
+    lines = "".join(f"line {number}\n" for number in range(12)).encode()
+    tool, moved, link = await clone.write([lines, b"other\n" + lines, b"elsewhere"])
+    base = await clone.tree_with(None, {"tool": Entry("100644", tool), "place": Entry("100644", moved)})
+    ours = await clone.tree_with(None, {"tool": Entry("100755", tool), "place": Entry("120000", link)})
+    theirs = await clone.tree_with(None, {"place/inside": Entry("100644", moved)})
+    merge = await clone.merge(base, ours, theirs, LABELS)
+    assert {"tool", "place/inside"} <= {each.path for each in merge.conflicts}
+    assert {"tool", "place/inside"} <= {*await clone.paths(merge.tree)}
 
 
 TEXTS = st.lists(st.sampled_from([b"a", b"b", b"", b"c"]), max_size=8).flatmap(
