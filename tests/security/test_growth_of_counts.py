@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from itertools import product
 
 import pytest
-from services.executor.stages.toml_layout import Key
 
 from services.executor.domain.whose import Whose
 from services.executor.stages.impact import Rule, impacts
@@ -26,6 +25,7 @@ from shared.contracts.tasks import Upgrade
 from shared.errors import Failure, Reject
 from shared.packages.package import read_package
 from shared.prisma.three_way import in_order, merge_fragment
+from shared.toml_layout import Key
 from tests.packages.package_files import a_package, packed
 from tests.security.test_reader_laws import READERS, WORDS
 
