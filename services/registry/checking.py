@@ -96,7 +96,11 @@ class PackageGate:
                     return await _foreseen(command, read, tx)
             except (NotTried, NotProven) as untried:
                 lacking = untried
-            await self._make(lacking)
+            if isinstance(lacking, NotProven) and command.actor.role != "library":
+                # Whoever may look may not have the Library's server work for him.
+                self._proof.leave(lacking)
+            else:
+                await self._make(lacking)
 
     async def _make(self, untried: NotTried | NotProven) -> None:
         """Make the trial that a verdict lacks, outside every transaction."""

@@ -69,6 +69,10 @@ class FragmentProof:
         async with self._turns:
             self._known[untried.key] = await self._tried(self._trial_of, untried.package, untried.library)
 
+    def leave(self, untried: "NotProven") -> None:
+        """Leave it untried for one verdict."""
+        self._known[untried.key] = ("unknown", "the Library's own checks alone are tried")
+
     async def _tried(self, trial_of: TrialOf, package: Package, library: Library) -> Trial:
         try:
             beside = await self._schemas.beside(package, library)

@@ -13,7 +13,7 @@ from shared.clock import utc_now
 from shared.contracts.releases import Release
 from shared.errors import Reject
 from shared.packages.package import read_package
-from tests.registry.registry_world import Registry, files, pack, running
+from tests.registry.registry_world import MIRA, Registry, files, pack, running
 
 INIT = "prisma/migrations/20250101000000_init/migration.sql"
 NEXT = "prisma/migrations/20250601000000_next/migration.sql"
@@ -79,6 +79,9 @@ async def test_what_no_server_here_can_tell_is_said_and_stops_nothing(proving: R
         "nobody has proven that the migrations make the schema fragment"
     ]
     assert "OfTheProject" in answer[0]["reason"]
+    # A partner may ask too, and has nothing run.
+    (advice,) = (await proving.check(contents, MIRA))["advice"]
+    assert "the Library's own checks alone are tried" in advice["reason"]
     await proving.publish(contents)
 
 
