@@ -191,6 +191,22 @@ async def test_a_sequence_that_moves_while_rows_are_summed_comes_back(made: Made
 
 
 @NEWEST
+async def test_a_materialized_view_that_comes_back_with_other_rows_is_said(
+    made: Made, tmp_path: Path
+) -> None:
+    url, _ = await made(
+        "CREATE TABLE goods AS SELECT 1 AS id; CREATE MATERIALIZED VIEW fresh AS SELECT id FROM goods;"
+        " CREATE MATERIALIZED VIEW stale AS SELECT id FROM goods; INSERT INTO goods VALUES (2);"
+        " REFRESH MATERIALIZED VIEW fresh"
+    )
+    found = await tried(url, tmp_path)
+    assert found.findings == ()
+    (said,) = found.left_out
+    assert said.startswith("materialized view stale 1 rows, in a copy 2")
+    assert "REFRESH MATERIALIZED VIEW" in said
+
+
+@NEWEST
 async def test_every_piece_of_a_large_object_counts(made: Made) -> None:
     url, _ = await made("SELECT lo_put(lo_create(7), 33554432, 'end'); SELECT lo_create(8)")
     first = (await contents(url, [])).large_objects

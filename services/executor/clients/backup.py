@@ -13,9 +13,11 @@ from urllib.parse import unquote, urlsplit
 from services.executor.clients.migration_table import FencingToken, locked
 from services.executor.clients.postgres import quoted, server_version, session
 from services.executor.clients.restore_plan import foreign_schemas, plan_restore
+from services.executor.domain.program_words import finding_of_program
 from shared.clients.database_urls import database_of, place, server_url
 from shared.clients.libpq import UnusableUrl, addresses, program_variables, query_of
 from shared.clients.processes import DeadlineExceeded, Finished, run_trusted
+from shared.contracts.stages import Finding
 from shared.crash_points import around
 from shared.errors import Retry
 
@@ -35,8 +37,8 @@ _SETTING = re.compile(r"SET (?P<name>\w+) = .*;\s*")
 class ProgramFailed(Retry):
     """One of PostgreSQL's programs said no; `said` is what it said, without what may be a row's."""
 
-    def __init__(self, message: str, said: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, said: str, *findings: Finding) -> None:
+        super().__init__(message, *findings)
         self.said = said
 
 
@@ -200,7 +202,9 @@ class Programs:
             raise Retry(f"{program} on {place(url)} did not end within {_DEADLINE_S:g} s") from error
         if finished.exit_code != 0:
             said = _without_rows(finished.output)
-            raise ProgramFailed(f"{program} on {place(url)} ended with {finished.exit_code}: {said}", said)
+            finding = finding_of_program(program, place(url), finished.output)
+            message = f"{program} on {place(url)} ended with {finished.exit_code}: {said}"
+            raise ProgramFailed(message, said, finding)
         return finished
 
 

@@ -16,7 +16,15 @@ from shared.sql.columns import shown
 _SCAN_S = 3600.0
 _LOCK_TIMEOUT_S = 30.0
 _NOT_FOREIGN = "NOT n.nspname = ANY($1::text[])"
-# Of a materialized view the query is brought back and run again: it may rightly find other rows.
+# A restore computes a materialized view anew, and may rightly find other rows: said, and no difference.
+_VIEWS = f"""
+    SELECT n.nspname AS schema, c.relname AS name, (
+        SELECT array_agg(a.attname ORDER BY a.attname) FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'm' AND c.relispopulated AND {_NOT_FOREIGN} AND {NOT_OURS}
+    AND {not_extension("pg_class", "c")} ORDER BY 1, 2
+"""
 _TABLES = f"""
     SELECT n.nspname AS schema, c.relname AS name, (
         SELECT array_agg(a.attname ORDER BY a.attname) FROM pg_attribute a
@@ -74,6 +82,8 @@ class Contents:
     """The last number that was given out, or the one before the first."""
     large_objects: RowDigest
     versions: dict[str, str]
+    views: dict[str, RowDigest]
+    """Materialized views that are filled."""
 
     @property
     def total(self) -> int:
@@ -93,14 +103,15 @@ async def contents(url: str, foreign: list[str], snapshot: str | None = None) ->
         if snapshot is not None:
             await connection.execute(f"SET TRANSACTION SNAPSHOT {literal(snapshot)}")
         await connection.execute("SET LOCAL row_security = off")
-        rows = {}
-        for table in await connection.fetch(_TABLES, foreign):
-            name = shown((table["schema"], table["name"]))
-            rows[name] = await _digest(connection, table)
+        rows: dict[str, RowDigest] = {}
+        views: dict[str, RowDigest] = {}
+        for known, query in ((rows, _TABLES), (views, _VIEWS)):
+            for table in await connection.fetch(query, foreign):
+                known[shown((table["schema"], table["name"]))] = await _digest(connection, table)
         sequences = await _sequences(connection, foreign)
         large_objects = RowDigest(*await connection.fetchrow(_LARGE_OBJECTS))
         versions = {row["thing"]: row["version"] for row in await connection.fetch(_VERSIONS, foreign)}
-    return Contents(rows, sequences, large_objects, versions)
+    return Contents(rows, sequences, large_objects, versions, views)
 
 
 async def sequences(url: str, foreign: list[str]) -> dict[str, int]:
@@ -109,13 +120,19 @@ async def sequences(url: str, foreign: list[str]) -> dict[str, int]:
         return await _sequences(connection, foreign)
 
 
-def resorted(wanted: Contents, found: Contents) -> Iterator[str]:
-    """Each collation whose version the copy has anew, and what brings production there: no difference."""
+def made_anew(wanted: Contents, found: Contents) -> Iterator[str]:
+    """What a copy has anew, and what brings production there: versions of collations, rows of materialized
+    views. No difference."""
     for thing in sorted(wanted.versions.keys() & found.versions.keys()):
         one, other = wanted.versions[thing], found.versions[thing]
         if one != other and _is_collation(thing):
             refresh = "DATABASE … REFRESH COLLATION" if thing == _OF_DATABASE else "COLLATION … REFRESH"
             yield f"{thing} {_known(one)}, in a copy {_known(other)} (REINDEX, then ALTER {refresh} VERSION)"
+    for name in sorted(wanted.views.keys() & found.views.keys()):
+        before, now = wanted.views[name], found.views[name]
+        if before != now:
+            rows = f"{before.rows:,} rows, in a copy {now.rows:,}, not the same"
+            yield f"materialized view {name} {rows} (REFRESH MATERIALIZED VIEW computes it anew)"
 
 
 def differences(wanted: Contents, found: Contents, later: dict[str, int]) -> Iterator[tuple[str, str]]:

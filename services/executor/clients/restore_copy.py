@@ -127,7 +127,8 @@ def _code(error: ProgramFailed) -> str | None:
 
 
 def _stand_ins(plan: CopyPlan) -> list[str]:
-    return [f"CREATE SCHEMA {quoted(name)}" for name in plan.stand_ins if name != "public"]
+    made = [f"CREATE SCHEMA {quoted(name)}" for name in plan.stand_ins if name != "public"]
+    return [*plan.first, *made]
 
 
 async def _make_extensions(scratch: str, extensions: Sequence[Extension]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import asyncpg
 
 from services.executor.clients import printed
 from services.executor.clients.backup import Programs
-from services.executor.clients.contents import Contents, contents, differences, resorted, sequences
+from services.executor.clients.contents import Contents, contents, differences, made_anew, sequences
 from services.executor.clients.postgres import quoted, session, words
 from services.executor.clients.restore_copy import CopyFailed, copy_into
 from services.executor.clients.restore_plan import CopyPlan, foreign_schemas, plan_copy
@@ -202,7 +202,7 @@ async def _restored(
         *printed.other_prints(prints, found),
         *(each for each in differences(wanted, came, later) if each[0] not in missing),
     ]
-    left_out = (*left_out, *resorted(wanted, came))
+    left_out = (*left_out, *made_anew(wanted, came))
     return left_out, [_differs(what, how) for what, how in differing[:_DIFFERENCES_SHOWN]]
 
 

@@ -35,14 +35,14 @@ _SCHEMAS = f"""
         AND d.objid = n.oid AND d.deptype = 'e')
     ORDER BY n.nspname
 """
-# What stands in a schema by itself: a table's type, index or rule goes with its table.
+# What stands in a schema by itself: a table's type, index, rule or identity goes with its table.
 _CONTENTS = """
     SELECT DISTINCT found.type, found.identity
     FROM pg_depend d, pg_identify_object(d.classid, d.objid, 0) found
     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = to_regnamespace(quote_ident($1))
     AND d.deptype = 'n' AND found.type NOT IN ('extension', 'default acl')
     AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.classid AND e.objid = d.objid
-        AND e.deptype = 'e')
+        AND e.deptype IN ('e', 'i'))
     ORDER BY 1, 2
 """
 # What an archive makes and no schema takes along; event triggers first, as the rest of it would fire them.
@@ -73,6 +73,9 @@ _EXTENSIONS = """
             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY(e.extconfig)) AS tables
     FROM pg_extension e WHERE e.extname <> 'plpgsql' ORDER BY e.oid
 """
+_DUMPED_BY = re.compile(r"^;\s+Dumped by pg_dump version: (\d+)")
+_PUBLIC_IS_CLOSED = 15
+"""From this version on a new database's `public` lets nobody create in it but its owner."""
 _FIRST = ("SCHEMA - ", "ACL - SCHEMA ")
 _ENTRY = re.compile(r"\d+; \d+ \d+ (?P<entry>.*)")
 _OTHERS = f"""
@@ -131,12 +134,7 @@ async def plan_restore(connection: Connection, listing: Sequence[str]) -> Restor
         if row["mine"] and not await _holds(connection, name, kept_extensions):
             clear.append(f"DROP SCHEMA {quoted(name)} CASCADE")
             if name == "public":
-                # The archive takes it for granted, with the rights and the comment that PostgreSQL gives it.
-                clear += [
-                    "CREATE SCHEMA public AUTHORIZATION pg_database_owner",
-                    "GRANT USAGE ON SCHEMA public TO PUBLIC",
-                    "COMMENT ON SCHEMA public IS 'standard public schema'",
-                ]
+                clear += await _standard_public(connection, listing)
             continue
         found = await connection.fetch(_CONTENTS, name)
         clear += [f"DROP {_word(each['type'])} IF EXISTS {each['identity']} CASCADE" for each in found]
@@ -146,6 +144,31 @@ async def plan_restore(connection: Connection, listing: Sequence[str]) -> Restor
     superuser = await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
     first, rest = _kept(listing, skipped, superuser=superuser)
     return RestorePlan(tuple(clear), first, rest)
+
+
+async def _standard_public(connection: Connection, listing: Sequence[str]) -> list[str]:
+    """The schema as an archive takes it for granted: programs of before 15 know neither its owner nor that
+    everybody's right to create there is gone."""
+    if _dumped_by(listing) < _PUBLIC_IS_CLOSED:
+        owner = await connection.fetchval(
+            "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'"
+        )
+        rights = "ALL"
+    else:
+        # Where there is no such role, the archive says whose it is.
+        there = await connection.fetchval("SELECT to_regrole('pg_database_owner') IS NOT NULL")
+        owner, rights = ("pg_database_owner" if there else None), "USAGE"
+    return [
+        f"CREATE SCHEMA public AUTHORIZATION {quoted(owner) if owner else 'CURRENT_USER'}",
+        f"GRANT {rights} ON SCHEMA public TO PUBLIC",
+        "COMMENT ON SCHEMA public IS 'standard public schema'",
+    ]
+
+
+def _dumped_by(listing: Sequence[str]) -> int:
+    """The major version of the program that made the archive."""
+    found = (_DUMPED_BY.search(line) for line in listing)
+    return next((int(each[1]) for each in found if each), _PUBLIC_IS_CLOSED)
 
 
 def _entries(listing: Sequence[str]) -> dict[str, str]:
@@ -181,6 +204,8 @@ class CopyPlan:
     archive's lines. What a restore leaves where it is (`plan_restore`) is not among them."""
 
     stand_ins: tuple[str, ...]
+    first: tuple[str, ...]
+    """Commands that make the new database such as the archive takes for granted."""
     extensions: tuple[Extension, ...]
     schemas: tuple[str, ...]
     rest: tuple[str, ...]
@@ -197,15 +222,19 @@ async def plan_copy(connection: Connection, listing: Sequence[str]) -> CopyPlan:
         extensions.append(Extension(row["name"], row["schema"], row["version"]))
         skipped |= {f"EXTENSION - {row['name']}", f"COMMENT - EXTENSION {row['name']}"}
         skipped |= {f"TABLE DATA {table}" for table in row["tables"] or ()}
-    stand_ins = []
+    stand_ins, begin = [], []
+    version = await connection.fetchval("SELECT current_setting('server_version_num')::int / 10000")
+    opens = version < _PUBLIC_IS_CLOSED <= _dumped_by(listing)
     for row in await connection.fetch(_SCHEMAS):
+        if row["name"] == "public" and row["mine"] and opens:
+            begin.append("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
         if row["used"] and not row["mine"]:
             name = row["name"]
             stand_ins.append(name)
             skipped |= {f"SCHEMA - {name}", f"ACL - SCHEMA {name}", f"COMMENT - SCHEMA {name}"}
     superuser = await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
     first, rest = _kept(listing, skipped, superuser=superuser)
-    return CopyPlan(tuple(stand_ins), tuple(extensions), first, rest)
+    return CopyPlan(tuple(stand_ins), tuple(begin), tuple(extensions), first, rest)
 
 
 async def cannot_restore(url: str) -> list[Finding]:
