@@ -65,7 +65,10 @@ contract = ["20260301000000_user_status"]
 
 @given(
     st.dictionaries(
-        st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,2}\.[a-z]{1,3}", fullmatch=True), st.binary(), max_size=5
+        # Letters that spell no device of Windows: con, prn, aux and nul are refused.
+        st.from_regex(r"[a-m]{1,8}(/[a-m]{1,8}){0,2}\.[a-z]{1,3}", fullmatch=True),
+        st.binary(),
+        max_size=5,
     )
 )
 def test_packing_is_undone_by_reading_and_the_same_files_give_the_same_bytes(files: dict[str, bytes]) -> None:
