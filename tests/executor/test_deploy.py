@@ -52,10 +52,11 @@ async def test_production_gets_the_candidate_and_staging_goes(
 async def test_what_staging_has_refuted_is_shown_and_stops_nothing(worlds: SavedWorlds) -> None:
     """Catches a deploy that can never go through: it was foretold to fail, and staging has refuted that."""
     world, _ = await worlds.proven()
-    # By the name that PostgreSQL gave the reference nobody foretells that it is gone.
+    # What goes by a cascade nobody foretells.
     script = (
-        f"{CONTRACT}ALTER TABLE session_events DROP CONSTRAINT session_events_user_id_fkey;\n"
+        f"{CONTRACT}ALTER TABLE users DROP CONSTRAINT users_pkey CASCADE;\n"
         "INSERT INTO session_events (user_id) VALUES (999);\nDELETE FROM session_events;\n"
+        "ALTER TABLE users ADD PRIMARY KEY (id);\n"
         "ALTER TABLE session_events ADD CONSTRAINT session_events_user_id_fkey"
         " FOREIGN KEY (user_id) REFERENCES users (id);\n"
     )

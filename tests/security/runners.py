@@ -79,7 +79,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, obje
     outside = folder / "outside"
     outside.mkdir()
     outside.chmod(0o777)
-    victim = subprocess.Popen(["sleep", "600"], env={"WORKERS_SECRET": "k" * 40})
+    victim = subprocess.Popen(["sleep", "infinity"], env={"WORKERS_SECRET": "k" * 40})
     abstract = f"upgradepath-{secrets.token_hex(4)}"
     listeners = [socket.create_server(("127.0.0.1", 0))]
     for address in (f"\0{abstract}", str(folder / "s")):
@@ -129,7 +129,10 @@ print(json.dumps(said))
 
 
 def attack_together(runner: Runner, checkout: Path, programs: dict[str, str]) -> dict[str, str]:
-    """What each of the programs printed, all of them in one command: a process each, one after the other."""
+    """What each of the programs printed, all of them in one command: a process each, one after the other.
+
+    The command has the CPU time of as many commands, as it counts for all its processes together.
+    """
 
     async def attack_with_all() -> Finished:
         return await run(
@@ -138,7 +141,7 @@ def attack_together(runner: Runner, checkout: Path, programs: dict[str, str]) ->
             environment={"PATH": PATH, "HOME": "/"},
             stdin=json.dumps(programs).encode(),
             deadline_s=120,
-            isolation=Isolation(runner, SMALL),
+            isolation=Isolation(runner, SMALL.model_copy(update={"cpu_s": SMALL.cpu_s * len(programs)})),
             separate=True,
         )
 

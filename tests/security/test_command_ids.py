@@ -179,7 +179,6 @@ def _altered(letter: Kept) -> dict[str, Kept]:
         "a header twice": replace(letter, headers=[("ce_subject", b"x"), *plain]),
         "another key": replace(letter, key=b"globex-portal"),
         "no key": replace(letter, key=None),
-        "another topic": replace(letter, topic="upgrades.project.commands.v1"),
     }
 
 
@@ -196,6 +195,10 @@ async def test_what_was_put_aside_vouches_for_nothing_else(
         await broken.take(replace(changed, offset=next(numbers)))
         [refused] = await broken.refusals()
         assert is_unproven(refused), what
+    # Elsewhere it is not even read.
+    elsewhere = replace(letter, topic="upgrades.project.commands.v1", offset=next(numbers))
+    await broken.take(elsewhere)
+    assert (await _buried(broken, elsewhere)).value == letter.value
     # Headers that no service reads may come and go, as tracing tools on the way do it.
     await broken.take(replace(letter, headers=[*letter.headers, ("b3", b"1")], offset=next(numbers)))
     assert [one.envelope.type for one in await broken.sent()][:1] == ["upgrades.DeploysFrozen.v1"]
