@@ -54,7 +54,9 @@ def poisons(name: str) -> dict[str, Poison]:
         "an id too long for an index": Poison(
             (key, body, changed(ce_id=_noise(9000))), "header ce_id has 9000 bytes"
         ),
-        "another service's command": Poison(wire(elsewhere, f"{name}/elsewhere"), "no command of tiny"),
+        "another service's command": Poison(
+            wire(elsewhere, f"{name}/elsewhere"), "belongs on upgrades.run.commands.v1"
+        ),
     }
 
 

@@ -348,7 +348,7 @@ async def test_a_leader_that_hangs_loses_its_place(kafka_place: Place) -> None:
     await service.database.close()
 
 
-async def test_topics_are_not_made_by_being_read(kafka_place: Place) -> None:
+async def test_topics_are_not_made_by_being_read(kafka_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is missing is waited for, and has the partitions that it was made with."""
     place = kafka_place
     topic = Topic(f"upgrades.late-{place.name}.commands.v1", "system", -1)
@@ -368,6 +368,7 @@ async def test_topics_are_not_made_by_being_read(kafka_place: Place) -> None:
         await admin.start()
         await admin.create_topics([NewTopic(topic.name, 3, 1)])
         await admin.close()
+        monkeypatch.setattr(PublishRelease, "topic", topic)
         await place.send(place.commands([1]), topic)
         await eventually(lambda: service.counted(place.name), lambda seen: len(seen) == 2)
         assert await partition_counts(place.settings, [topic.name]) == {topic.name: 3}
