@@ -23,6 +23,7 @@ from shared.contracts.refusals import Refusal, fitting
 from shared.contracts.releases import Release
 from shared.contracts.tasks import Upgrade
 from shared.errors import Failure, Reject
+from shared.packages.globs import matched
 from shared.packages.package import read_package
 from shared.prisma.three_way import in_order, merge_fragment
 from shared.toml_layout import Key
@@ -33,7 +34,7 @@ _TIMES = 8
 _GROWTH_MAX = 4 * _TIMES
 _CHARACTERS = 1_000
 _SUSPECT_S = 0.03
-_THINGS = 400
+_THINGS = 300
 
 
 def _taken(work: Callable[[], object], *refuses: type[Exception]) -> float:
@@ -111,6 +112,8 @@ def _refused(count: int) -> Callable[[], object]:
 
 
 COUNTS: dict[str, Callable[[int], Callable[[], object]]] = {
+    "characters of a path": lambda n: lambda: matched(["**a**a**b"], ["a" * n]),
+    "patterns of paths": lambda n: lambda: matched(["*a*a*b"], [f"a{each}" for each in range(n)]),
     "keys of two sides": lambda n: lambda: in_order(range(n), range(n, 2 * n)),
     "comments of two sides": _lines,
     "blank lines of a schema": lambda n: lambda p=_blank(n): impacts([Rule("a", ("a:model.A",))], [p], []),  # type: ignore[misc]

@@ -5,8 +5,7 @@ Base is the old package as it was published, ours the Project, theirs the new pa
 keeps it elsewhere) and, key by key, `config/<name>.toml`.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,11 +24,9 @@ from shared.contracts.stages import Finding
 from shared.contracts.values import SystemName
 from shared.declarations import parse_toml
 from shared.errors import Failure, Reject
-from shared.packages.package import Package
+from shared.packages.globs import matched
+from shared.packages.package import MANIFEST, Package
 from shared.prisma.three_way import merge_fragment
-
-_WILDCARDS = {"**/": r"(?:.*/)?", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}
-_WILDCARD = re.compile(r"\*\*/|\*\*|\*|\?")
 
 
 @dataclass(frozen=True)
@@ -85,12 +82,7 @@ async def merge_system(git: Git, tree: str, packages: Packages, project: Project
     old = await installed(git, tree, packages.old, fragment)
     new = await installed(git, tree, packages.new, fragment)
     # What is never merged is the same on all three sides, so there is nothing to decide.
-    patterns = [_pattern(glob) for glob in packages.new.manifest.files.overwrite]
-    imposed = {
-        path: new.get(path)
-        for path in old.keys() | new.keys()
-        if _matches(patterns, path.removeprefix(f"systems/{system}/"))
-    }
+    imposed = {path: new.get(path) for path in await _overwritten(packages, old.keys() | new.keys())}
     gone: dict[str, Entry | None] = dict.fromkeys(
         [*await git.paths(tree, f"systems/{system}"), *await git.paths(tree, fragment)]
     )
@@ -200,17 +192,16 @@ async def file_changes(
     )
 
 
-def _matches(patterns: Sequence[re.Pattern[str]], path: str) -> bool:
-    return any(pattern.fullmatch(path) for pattern in patterns)
-
-
-def _pattern(glob: str) -> re.Pattern[str]:
-    """`*` stays within a folder, `**` does not."""
-    expression, at = "", 0
-    for wildcard in _WILDCARD.finditer(glob):
-        expression += re.escape(glob[at : wildcard.start()]) + _WILDCARDS[wildcard[0]]
-        at = wildcard.end()
-    return re.compile(expression + re.escape(glob[at:]))
+async def _overwritten(packages: Packages, paths: Iterable[str]) -> list[str]:
+    """Those of the paths that the new package never merges."""
+    patterns = packages.new.manifest.files.overwrite
+    if not patterns:
+        return []
+    folder = f"systems/{packages.upgrade.system}/"
+    within = {path: path.removeprefix(folder) for path in paths}
+    subject = f"{MANIFEST} of {packages.upgrade.system}"
+    found = await read_in_child(subject, matched, patterns, list(within.values()))
+    return [path for path, name in within.items() if name in found]
 
 
 async def _values(path: str, text: str) -> dict[str, Any]:
