@@ -1,5 +1,6 @@
 """A Project's repository as a bare clone: read, build trees and commits, merge, push from where it was."""
 
+import asyncio
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from shared.clients.git_command import REMOTE_DEADLINE_S, failed, git
 from shared.clients.git_merge import Labels, Merge, merge_commits, merge_trees
 from shared.clients.git_merge_ends import without_disputed_ends
 from shared.clients.git_objects import IDENTITY, NO_TREE, Listing, Objects
-from shared.clients.git_trees import Trees, is_harmless
+from shared.clients.git_trees import with_changes
 from shared.clients.git_values import Entry, Logged, Moved, RefUpdate
 from shared.clients.processes import Finished
 from shared.contracts.values import Commit
@@ -121,12 +122,8 @@ class Git:
 
     async def changed(self, old: str, new: str) -> dict[str, tuple[Entry | None, Entry | None]]:
         """Every path that differs between two trees, with the file before and after."""
-        before, after = await self.paths(old), await self.paths(new)
-        return {
-            path: (before.get(path), after.get(path))
-            for path in sorted(before.keys() | after.keys())
-            if before.get(path) != after.get(path)
-        }
+        before, after = await self.objects.listing(old), await self.objects.listing(new)
+        return await asyncio.to_thread(before.changed, after)
 
     async def diff(self, old: str, new: str) -> str:
         """The unified diff between two trees."""
@@ -179,13 +176,13 @@ class Git:
             else change
             for path, change in changes.items()
         }
-        if not all(is_harmless(path) for path, entry in entries.items() if entry is not None):
+        trees = await asyncio.to_thread(with_changes, before, entries)
+        if trees is None:
             return await self._tree_by_index(base, entries)
-        trees = Trees(before)
-        trees.change(entries)
         tree = NO_TREE if base is None else await self.tree(base)
         for folders in trees.levels():
-            made = await self.objects.write("tree", [trees.body(folder) for folder in folders])
+            bodies = await asyncio.to_thread(list, map(trees.body, folders))
+            made = await self.objects.write("tree", bodies)
             trees.named(folders, made)
             # The root is alone on the last level.
             tree = made[0]

@@ -55,12 +55,12 @@ async def as_committed(objects: Objects, tree: str, files: Mapping[str, bytes]) 
     for paths that no folder takes.
     """
     attributes = await _contents(objects, tree)
-    if not any(_CONVERTS.search(data) for data in attributes.values()):
+    if not await asyncio.to_thread(_says, _CONVERTS, attributes):
         return dict(zip(files, await objects.write("blob", list(files.values())), strict=True))
     # These stand there as the tree has them, and decide about the others.
     plain = {path: data for path, data in files.items() if path in attributes or not path.isprintable()}
     converted = {path: data for path, data in files.items() if path not in plain}
-    deciding = {path: data for path, data in attributes.items() if not _above(path) & converted.keys()}
+    deciding = await asyncio.to_thread(_deciding, attributes, converted)
     with tempfile.TemporaryDirectory(prefix="upgradepath-attributes-") as name:
         await asyncio.to_thread(_write, Path(name), {**deciding, **converted})
         made = await git(
@@ -79,28 +79,46 @@ async def as_committed(objects: Objects, tree: str, files: Mapping[str, bytes]) 
 async def filtered(objects: Objects, tree: str) -> dict[str, str]:
     """The files that a filter makes into something else in a checkout: path to the filter's name."""
     attributes = await _contents(objects, tree)
-    if not any(_FILTERS.search(data) for data in attributes.values()):
+    if not await asyncio.to_thread(_says, _FILTERS, attributes):
         return {}
-    listing = await objects.listing(tree)
-    paths = [path for path, entry in listing.files.items() if entry.mode in _REGULAR]
+    paths = await asyncio.to_thread(_regular, await objects.listing(tree))
     with tempfile.TemporaryDirectory(prefix="upgradepath-index-") as name:
         index = {"GIT_INDEX_FILE": f"{name}/index"}
         await git(objects.folder, "read-tree", tree, variables=index)
         asked = await git(
             objects.folder,
             *("check-attr", "--cached", "-z", "--stdin", "filter"),
-            stdin=b"".join(path.encode(errors="surrogateescape") + b"\0" for path in paths),
+            stdin=paths,
             variables=index,
         )
-    fields = asked.stdout.decode(errors="surrogateescape").split("\0")
-    named = zip(fields[0::3], fields[2::3], strict=False)
-    return {path: value for path, value in named if value not in ("unspecified", "unset", "set")}
+    return await asyncio.to_thread(_named_filters, asked.stdout)
 
 
 async def _contents(objects: Objects, tree: str) -> dict[str, bytes]:
-    files = attribute_files(await objects.listing(tree))
+    files = await asyncio.to_thread(attribute_files, await objects.listing(tree))
     blobs = await objects.blobs(list(files.values()))
     return {path: blobs[blob] for path, blob in files.items()}
+
+
+def _says(words: re.Pattern[bytes], attributes: Mapping[str, bytes]) -> bool:
+    return any(words.search(data) for data in attributes.values())
+
+
+def _deciding(attributes: Mapping[str, bytes], converted: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The attributes that do not lie below a file which takes the place of their folder."""
+    return {path: data for path, data in attributes.items() if not _above(path) & converted.keys()}
+
+
+def _regular(listing: Listing) -> bytes:
+    """The paths of files, as Git's programs read them."""
+    paths = (path for path, entry in listing.files.items() if entry.mode in _REGULAR)
+    return b"".join(path.encode(errors="surrogateescape") + b"\0" for path in paths)
+
+
+def _named_filters(answer: bytes) -> dict[str, str]:
+    fields = answer.decode(errors="surrogateescape").split("\0")
+    named = zip(fields[0::3], fields[2::3], strict=False)
+    return {path: value for path, value in named if value not in ("unspecified", "unset", "set")}
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

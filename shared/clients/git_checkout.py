@@ -1,5 +1,6 @@
 """A commit's files in a folder, and what a clone of it would have and no checkout of ours can."""
 
+import asyncio
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ async def export(repository: Path, commit: str, folder: Path) -> None:
     Raises `Failure` for more files and bytes than `git_limits` takes, before any is written.
     """
     sized = await git(repository, "ls-tree", "-r", "-l", "-z", "--full-tree", commit)
-    require_checkout(sized.stdout, git_limits())
+    await asyncio.to_thread(require_checkout, sized.stdout, git_limits())
     with tempfile.TemporaryDirectory(prefix="upgradepath-index-") as name:
         index = {"GIT_INDEX_FILE": f"{name}/index"}
         await git(repository, "read-tree", commit, variables=index, work_tree=folder)

@@ -91,8 +91,9 @@ async def _merged_lines(
         for stage in (_BASE, _OURS, _THEIRS)
     ]
     merge = await merge_trees(git.objects, trees[0], trees[1], trees[2], labels, attributes=ours)
-    found = {path: entry.blob for path, entry in (await git.objects.listing(merge.tree)).files.items()}
-    lines = await git.blobs([found[path] for path in conflicts])
+    files = (await git.objects.listing(merge.tree)).files
+    found = {path: files[path].blob for path in conflicts}
+    lines = await git.blobs(list(found.values()))
     still = {each.path: each for each in merge.conflicts}
     done: dict[str, bytes | None] = {}
     open_ones: dict[str, Conflict] = {}

@@ -28,6 +28,8 @@ _NAME_DIGITS = 40
 _FILES_MAX = 50_000
 _BYTES_MAX = 8 << 20
 _ANSWERS_MAX = 10_000
+_ASKED_AT_ONCE = 5_000
+"""Between so many objects and the next, the loop does what else waits."""
 
 Value = TypeVar("Value")
 
@@ -83,6 +85,14 @@ class Listing:
             if not prefix or path == prefix or path.startswith(folder)
         }
 
+    def changed(self, after: "Listing") -> dict[str, tuple[Entry | None, Entry | None]]:
+        """Every path that differs, with the file before and after, sorted."""
+        return {
+            path: (self.files.get(path), after.files.get(path))
+            for path in sorted(self.files.keys() | after.files.keys())
+            if self.files.get(path) != after.files.get(path)
+        }
+
 
 _listings: _Kept[Listing] = _Kept(_FILES_MAX, lambda listing: len(listing.files) + len(listing.folders) + 1)
 _blobs: _Kept[bytes] = _Kept(_BYTES_MAX, lambda blob: len(blob) + 100)
@@ -104,7 +114,8 @@ class Objects:
         if found is None:
             options = ("-r", "-t", "-z", "--full-tree")
             listed = (await git(self.folder, "ls-tree", *options, tree)).stdout
-            found = _listing(listed.decode(errors="surrogateescape"))
+            # A repository may have more files than a loop can wait for.
+            found = await asyncio.to_thread(_listing, listed)
             if _is_name(tree):
                 _listings.put(self._here(tree), found)
         return found
@@ -114,8 +125,9 @@ class Objects:
         known = {name: _blobs.get(self._here(name)) for name in names}
         found = {name: blob for name, blob in known.items() if blob is not None}
         missing = [name for name in dict.fromkeys(names) if name not in found]
-        if missing:
-            for name, (_, body) in (await self._read(missing)).items():
+        for begin in range(0, len(missing), _ASKED_AT_ONCE):
+            asked = missing[begin : begin + _ASKED_AT_ONCE]
+            for name, (_, body) in (await self._read(asked)).items():
                 found[name] = body
                 _blobs.put(self._here(name), body)
         return found
@@ -174,12 +186,11 @@ class Objects:
 
     async def write(self, kind: str, bodies: Sequence[bytes]) -> list[str]:
         """Keep objects as Git keeps them, each whole or not at all; their names in the same order."""
-        named = [(_named(kind, body), kind, body) for body in bodies]
-        await asyncio.to_thread(_write_all, self.folder / "objects", named)
+        names = await asyncio.to_thread(_write_all, self.folder / "objects", kind, bodies)
         if kind == "blob":
-            for name, _, body in named:
+            for name, body in zip(names, bodies, strict=True):
                 _blobs.put(self._here(name), body)
-        return [name for name, _, _ in named]
+        return names
 
     async def write_commit(
         self, tree: str, parents: Iterable[Commit], message: bytes, *, when: int, author: str = IDENTITY
@@ -202,8 +213,9 @@ def _named(kind: str, body: bytes) -> str:
     return hashlib.sha1(b"%s %d\0" % (kind.encode(), len(body)) + body, usedforsecurity=False).hexdigest()
 
 
-def _write_all(objects: Path, named: Sequence[tuple[str, str, bytes]]) -> None:
-    for name, kind, body in named:
+def _write_all(objects: Path, kind: str, bodies: Sequence[bytes]) -> list[str]:
+    names = [_named(kind, body) for body in bodies]
+    for name, body in zip(names, bodies, strict=True):
         path = objects / name[:2] / name[2:]
         if path.exists():
             continue
@@ -215,12 +227,13 @@ def _write_all(objects: Path, named: Sequence[tuple[str, str, bytes]]) -> None:
             os.fsync(file.fileno())
         os.chmod(draft, 0o444)
         os.replace(draft, path)
+    return names
 
 
-def _listing(text: str) -> Listing:
+def _listing(listed: bytes) -> Listing:
     files: dict[str, Entry] = {}
     folders: dict[str, str] = {}
-    for line in text.split("\0")[:-1]:
+    for line in listed.decode(errors="surrogateescape").split("\0")[:-1]:
         about, path = line.split("\t", 1)
         mode, kind, name = about.split(" ")
         if kind == "tree":

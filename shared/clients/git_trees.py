@@ -91,6 +91,15 @@ class Trees:
                 del self._at(folder)[_last(folder)]
 
 
+def with_changes(before: Listing, changes: Mapping[str, Entry | None]) -> Trees | None:
+    """The folders with these changes; none where Git has to judge a path."""
+    if not all(is_harmless(path) for path, entry in changes.items() if entry is not None):
+        return None
+    trees = Trees(before)
+    trees.change(changes)
+    return trees
+
+
 def _above(path: str) -> list[str]:
     """The folders that it lies in, the outermost first, without the root."""
     parts = path.split("/")[:-1]

@@ -175,20 +175,23 @@ async def file_changes(
         text = await _text(git, before, config_path(system))
         if text is not None and await _values(config_path(system), text) != packages.old.manifest.config:
             edited.add(config_path(system))
-    present, result = await git.paths(before), await git.paths(after)
-    touched = {path for path in present.keys() | result.keys() if present.get(path) != result.get(path)}
-    for path in touched | disputes.keys():
+    present, touched = await git.paths(before), await git.changed(before, after)
+    # What is in conflict and was not changed is as it was.
+    result = {path: present.get(path) for path in disputes} | {
+        path: now for path, (_, now) in touched.items()
+    }
+    for path in result:
         if path.startswith(tuple(prefixes)) and present.get(path) != pristine.get(path):
             edited.add(path)
     return tuple(
         FileChange(
             path=path,
-            change="added" if path not in present else "changed" if path in result else "deleted",
+            change="added" if path not in present else "deleted" if now is None else "changed",
             partner_edited=path in edited,
             conflict=path in disputes,
             dispute=disputes.get(path, ""),
         )
-        for path in sorted(touched | disputes.keys())
+        for path, now in sorted(result.items())
     )
 
 

@@ -1,5 +1,6 @@
 """What a commit of a Project's repository holds for the database, and a checkout to run commands in."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -43,7 +44,7 @@ async def migrations_at(git: Git, tree: str, prisma: PrismaPaths) -> tuple[Migra
     """The Project's migrations in Prisma's order. Raises Failure for a script that is no UTF-8."""
     files = await files_below(git, tree, prisma.migrations)
     try:
-        return read_migrations(files, prisma.migrations)
+        return await asyncio.to_thread(read_migrations, files, prisma.migrations)
     except UnicodeDecodeError as error:
         raise unreadable(prisma.migrations, str(error), "save migration.sql and down.sql as UTF-8") from error
 
