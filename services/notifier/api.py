@@ -1,5 +1,6 @@
 """The notifier's HTTP door: inboxes, and who is behind."""
 
+import asyncio
 from typing import Literal
 
 from fastapi import APIRouter
@@ -43,10 +44,10 @@ def router(database: Database[NotifierTransaction]) -> APIRouter:
         may_see(who, project, _unregistered(project))
         [before] = page.after(int) or (None,)
         async with database.transaction() as tx:
-            found = await tx.numbered_notifications(project, state, before=before, most=page.most)
+            found, more = await tx.notifications_page(project, state, before, page.most)
             if not found and not await tx.has_inbox(project):
                 raise _unregistered(project)
-        return [notification for notification, _ in page.cut(found, lambda row: (row[1],))]
+        return [notification for notification, _ in page.cut(found, lambda row: (row[1],), more=more)]
 
     @routes.get("/outdated")
     async def outdated(who: WhoAsks, page: AsksPage, project: ProjectId | None = None) -> list[Outdated]:
@@ -57,8 +58,7 @@ def router(database: Database[NotifierTransaction]) -> APIRouter:
         async with database.transaction() as tx:
             pinned = await tx.pinned_versions()
             releases = await tx.releases({system for system, _ in pinned})
-            offers = {(system, at): domain.offer(at, releases[system]) for system, at in pinned}
-            behind = {pin: offered for pin, offered in offers.items() if offered is not None}
+            behind = await asyncio.to_thread(domain.behind, pinned, releases)
             rows = await tx.pins_page(behind, visible_to(who, project), after, page.most)
         shown = page.cut(rows, lambda row: row[:2])
         return [_outdated(name, system, at, behind[system, at]) for name, system, at in shown]

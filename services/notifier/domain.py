@@ -98,6 +98,14 @@ def offer(pinned: str, releases: Releases) -> Offer | None:
     )
 
 
+def behind(
+    pinned: Iterable[tuple[str, str]], releases: Mapping[str, Releases]
+) -> dict[tuple[str, str], Offer]:
+    """What is offered to each of these (System, version) to which something is."""
+    offers = {(system, at): offer(at, releases[system]) for system, at in pinned}
+    return {pin: offered for pin, offered in offers.items() if offered is not None}
+
+
 def settle(
     standing: Standing, offered: Offer | None, releases: Releases, now: datetime
 ) -> tuple[Notification, ...]:

@@ -1,5 +1,6 @@
 """One function per event: learn it, weigh whom it concerns, tell them."""
 
+import asyncio
 from collections.abc import Callable
 
 from services.notifier import domain
@@ -45,8 +46,10 @@ async def begin_fanout(event: ReleasePublished | ReleaseWithdrawn, tx: NotifierT
         return None
     await tx.save_release(event.release)
     # Few versions are pinned, by many Projects: compare the versions, then touch only whom it concerns.
-    pinned = [version for _, version in await tx.pinned_versions([system])]
-    versions = [one for one in pinned if domain.offer(one, after) != domain.offer(one, before)]
+    pinned = await tx.pinned_versions([system])
+    offered_before = await asyncio.to_thread(domain.behind, pinned, {system: before})
+    offered = await asyncio.to_thread(domain.behind, pinned, {system: after})
+    versions = [pin[1] for pin in pinned if offered.get(pin) != offered_before.get(pin)]
     return Fanout(system, versions, cause) if versions else None
 
 
@@ -54,10 +57,11 @@ async def tell_share(fanout: Fanout, tx: NotifierTransaction) -> None:
     """Tell the next share, and keep how far it has come. The weighing must have begun."""
     tx.caused_by(fanout.cause)
     known = (await tx.releases([fanout.system]))[fanout.system]
-    offers = {pinned: domain.offer(pinned, known) for pinned in fanout.versions}
+    pins = [(fanout.system, version) for version in fanout.versions]
+    offers = await asyncio.to_thread(domain.behind, pins, {fanout.system: known})
     async for alike in tx.affected(fanout):
         assert alike.standing.pinned is not None
-        offered = offers[alike.standing.pinned]
+        offered = offers.get((fanout.system, alike.standing.pinned))
         await tx.tell_alike(domain.settle(alike.standing, offered, known, tx.now), alike)
     await tx.keep_fanout(fanout)
 

@@ -213,10 +213,10 @@ def _add_projects(
         """The Projects that the caller may see, by id."""
         [after] = page.after(str) or ("",)
         async with database.transaction() as tx:
-            found = await tx.projects(visible_to(who), after=after, most=page.most)
+            found, more = await tx.projects_page(visible_to(who), after, page.most)
         return [
             ProjectListed(project=registered.project, version_map=event.version_map)
-            for registered, event in page.cut(found, lambda row: (row[0].project.id,))
+            for registered, event in page.cut(found, lambda row: (row[0].project.id,), more=more)
         ]
 
     @routes.get("/projects/{project}")
@@ -250,14 +250,14 @@ def _add_version_maps(routes: APIRouter, database: Database[RegistryTransaction]
         may_see(who, project, _unregistered(project))
         [before] = page.after(int) or (None,)
         async with database.transaction() as tx:
-            found = await history_page(tx, project, before, page.most)
+            found, more = await history_page(tx, project, before, page.most)
         if not found and before is None:
             raise _unregistered(project)
         return [
             VersionMapChange.model_validate(
                 {"event": name, "happened_at": happened_at, "version_map": event.version_map}
             )
-            for _, name, happened_at, event in page.cut(found, lambda row: (row[0],))
+            for _, name, happened_at, event in page.cut(found, lambda row: (row[0],), more=more)
         ]
 
 

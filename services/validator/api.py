@@ -67,9 +67,10 @@ def router(database: Database[WorkerTransaction], content: ContentStore) -> APIR
         """What a check of this Run printed or read."""
         async with database.transaction() as tx:
             await must_see(tx, run_id, who)
-            jobs = await tx.jobs_of(run_id)
+            naming = tx.jobs_naming(run_id, digest)
+            left_here = any([digest == result.log async for job in naming for result in _results(job)])
         # The content store holds everybody's files: only what this Run's checks left may be read here.
-        if digest not in {result.log for job in jobs for result in _results(job)}:
+        if not left_here:
             raise not_found(
                 f"no check of {run_id} left this log",
                 field="digest",

@@ -1,6 +1,6 @@
 """The workers' queries. Whole batches are one statement each: a job's share of a commit is what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -206,6 +206,16 @@ class WorkerTransaction(Transaction):
         )
         fit = rows_that_fit([size for (size,) in rows], most)
         return await self.jobs_of(run_id, after, fit) if fit else [], len(rows) > fit
+
+    async def jobs_naming(self, run_id: str, word: str) -> AsyncIterator[JobRow]:
+        """The Run's jobs in whose result this word stands, one after the other: each may be large."""
+        rows = await self.fetch(
+            "select fence from jobs where run_id = $1 and position($2 in result::text) > 0 order by fence",
+            *(run_id, word),
+        )
+        for (fence,) in rows:
+            if (job := await self.job(run_id, fence)) is not None:
+                yield job
 
     async def effects_page(self, run_id: str, after: int, most: int) -> list[tuple[int, Effect]]:
         """Up to `most` effects of the Run behind `after`, each with its number, in order."""

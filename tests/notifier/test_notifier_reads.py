@@ -14,6 +14,7 @@ from shared.contracts.values import Actor
 from shared.storage.connections import async_url
 from shared.storage.tables import MESSAGE_TABLES
 from tests.notifier.notifier_world import MIRA, Notifier, published, recorded, registered, withdrawn
+from tests.support.keys import bearer
 
 MANY = 10_000
 PAT = Actor(id="pat@other.example", role="maintainer", projects=("other-portal",))
@@ -31,6 +32,20 @@ async def test_an_inbox_is_read_by_who_may_see_it(notifier: Notifier) -> None:
     assert await notifier.read("/inbox/acme-portal", PAT) == 404
     assert await notifier.read("/inbox/unknown-portal") == 404
     assert await notifier.read("/inbox/acme-portal", state="lost") == 422
+
+
+async def test_a_page_of_an_inbox_has_room_for_few_large_notifications(notifier: Notifier) -> None:
+    """Two hundred that name a thousand versions each were read at once."""
+    await notifier.hear(published("1.2.5"), recorded(1, auth="1.2.4"), published("1.3.0"))
+    async with notifier.database.transaction() as tx:
+        # Spaces, which JSON allows, are as good as what means something.
+        large = "(notification::text || repeat(' ', 600000))::json"
+        await tx.fetch(f"update notifications set notification = {large}")
+    answer = await notifier.http.get("/inbox/acme-portal", headers=bearer(MIRA))
+    assert [one["version"] for one in answer.json()] == ["1.3.0"]
+    rest = await notifier.http.get(f"/inbox/acme-portal{answer.links['next']['url']}", headers=bearer(MIRA))
+    assert [one["version"] for one in rest.json()] == ["1.2.5"]
+    assert "next" not in rest.links
 
 
 async def test_a_registered_project_has_an_empty_inbox(notifier: Notifier) -> None:

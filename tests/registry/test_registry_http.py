@@ -188,3 +188,41 @@ async def test_projects_and_maps_are_read_by_who_may_see_them(registry: Registry
         assert await read(f"{path}acme-portal", PAT) == 404
         assert await read(f"{path}unknown-portal", SAM) == 404
     assert await read("/version-maps/unknown-portal/history", SAM) == 404
+
+
+async def test_a_page_has_as_many_large_rows_as_it_has_room_for(registry: Registry) -> None:
+    """Two hundred of the largest registrations and version maps, read at once, held everybody up."""
+    await registry.publish()
+    for name in ("a-portal", "b-portal", "c-portal"):
+        await registry.register(project(name))
+    async with registry.database.transaction() as tx:
+        for table, column, key in (
+            ("projects", "registered", "id"),
+            ("version_map_history", "event", "project"),
+        ):
+            # Spaces, which JSON allows, are as good as what means something.
+            large = f"({column}::text || repeat(' ', 600000))::json"
+            await tx.fetch(f"update {table} set {column} = {large} where {key} <> 'a-portal'")
+        await tx.fetch(
+            "insert into version_map_history select project, revision + 1, event_type, event, happened_at"
+            " from version_map_history where project = 'b-portal'"
+        )
+    pages = await _pages(registry, "/projects")
+    assert [[each["project"]["id"] for each in page] for page in pages] == [
+        ["a-portal", "b-portal"],
+        ["c-portal"],
+    ]
+    history = await _pages(registry, "/version-maps/b-portal/history")
+    assert [len(page) for page in history] == [1, 1]
+
+
+async def _pages(registry: Registry, path: str) -> list[list[Any]]:
+    pages: list[list[Any]] = []
+    query = ""
+    while True:
+        answer = await registry.http.get(f"{path}{query}", headers=token(SAM))
+        assert answer.status_code == 200
+        pages.append(answer.json())
+        if "next" not in answer.links:
+            return pages
+        query = answer.links["next"]["url"]

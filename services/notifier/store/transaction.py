@@ -1,9 +1,10 @@
 """The notifier's queries. One release may concern thousands of Projects: all writes are sets."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, select, text
+from sqlalchemy import JSON, Select, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import col
 
@@ -16,6 +17,7 @@ from shared.contracts.notifications import Notification
 from shared.contracts.releases import Release
 from shared.contracts.values import Message
 from shared.contracts.version_maps import VersionMapRecorded
+from shared.storage.page_room import room_for
 from shared.storage.statement import Part
 
 # From each to the next one, as there are few among many pins.
@@ -93,13 +95,12 @@ class NotifierTransaction(Telling):
         wanted = list(systems)
         missing = [system for system in wanted if system not in self._releases]
         if missing:
-            found: dict[str, dict[str, Release]] = {system: {} for system in missing}
-            for system, version, release in await self.fetch(
+            rows = await self.fetch(
                 "select system, version, release::text from known_releases where system = any($1::text[])",
                 missing,
-            ):
-                found[system][version] = Release.model_validate_json(release)
-            self._releases |= found
+            )
+            # All of a Library may be asked for: that is more than a loop can wait for.
+            self._releases |= await asyncio.to_thread(_read_releases, missing, rows)
         return {system: self._releases[system] for system in wanted}
 
     async def save_release(self, release: Release) -> None:
@@ -154,23 +155,23 @@ class NotifierTransaction(Telling):
 
     async def notifications(self, project: str, state: str | None = None) -> list[Notification]:
         """All of the Project's notifications, the newest first."""
-        found = await self.numbered_notifications(project, state)
+        found = await self._numbered(_notifications(project, state))
         return [notification for notification, _ in found]
 
-    async def numbered_notifications(
-        self, project: str, state: str | None = None, *, before: int | None = None, most: int | None = None
-    ) -> list[Numbered]:
-        """Up to `most` of the Project's notifications before that revision, the newest first."""
-        query = (
-            select(col(NotificationRow.notification), col(NotificationRow.revision))
-            .where(col(NotificationRow.project) == project)
-            .order_by(col(NotificationRow.revision).desc())
-            .limit(most)
-        )
+    async def notifications_page(
+        self, project: str, state: str | None, before: int | None, most: int
+    ) -> tuple[list[Numbered], bool]:
+        """The Project's notifications before that revision, the newest first, and whether more follow.
+
+        Fewer than `most`, as many as a page has room for.
+        """
+        query = _notifications(project, state)
         if before is not None:
             query = query.where(col(NotificationRow.revision) < before)
-        if state is not None:
-            query = query.where(col(NotificationRow.state) == state)
+        fit, more = await room_for(self.session, query, col(NotificationRow.notification), most=most)
+        return await self._numbered(query.limit(fit)), more
+
+    async def _numbered(self, query: Select[Any]) -> list[Numbered]:
         rows = await self.session.execute(query)
         return [(Notification.model_validate(document), revision) for document, revision in rows]
 
@@ -225,3 +226,19 @@ class NotifierTransaction(Telling):
             ).columns(notification=JSON)
         )
         return [event_of(Notification.model_validate(told), revision) for told, revision in rows]
+
+
+def _read_releases(systems: Iterable[str], rows: Iterable[Sequence[str]]) -> dict[str, Releases]:
+    found: dict[str, dict[str, Release]] = {system: {} for system in systems}
+    for system, version, release in rows:
+        found[system][version] = Release.model_validate_json(release)
+    return dict(found)
+
+
+def _notifications(project: str, state: str | None) -> Select[Any]:
+    query = (
+        select(col(NotificationRow.notification), col(NotificationRow.revision))
+        .where(col(NotificationRow.project) == project)
+        .order_by(col(NotificationRow.revision).desc())
+    )
+    return query if state is None else query.where(col(NotificationRow.state) == state)

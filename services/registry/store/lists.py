@@ -12,7 +12,7 @@ from services.registry.domain.version_maps import Event
 from services.registry.store.tables import MAP_EVENTS, ReleaseRow, VersionMapHistoryRow
 from services.registry.store.transaction import RegistryTransaction
 from shared.contracts.releases import Release
-from shared.storage.page_room import rows_that_fit
+from shared.storage.page_room import room_for, rows_that_fit
 from shared.versions import precedence
 
 _Name = tuple[str, str]
@@ -75,17 +75,20 @@ def _order(version: str) -> Any:
 
 async def history_page(
     tx: RegistryTransaction, project: str, before: int | None, most: int
-) -> list[tuple[int, str, datetime, Event]]:
-    """Up to `most` events of the Project's map before that revision: revision, name, when, and the event."""
+) -> tuple[list[tuple[int, str, datetime, Event]], bool]:
+    """Events of the Project's map before that revision: revision, name, when, and the event.
+
+    Fewer than `most`, as many as a page has room for, and whether more follow.
+    """
     query = (
         select(VersionMapHistoryRow)
         .where(col(VersionMapHistoryRow.project) == project)
         .order_by(col(VersionMapHistoryRow.revision).desc())
-        .limit(most)
     )
     if before is not None:
         query = query.where(col(VersionMapHistoryRow.revision) < before)
+    fit, more = await room_for(tx.session, query, col(VersionMapHistoryRow.event), most=most)
     return [
         (row.revision, row.event_type, row.happened_at, MAP_EVENTS[row.event_type].model_validate(row.event))
-        for row in (await tx.session.execute(query)).scalars()
-    ]
+        for row in (await tx.session.execute(query.limit(fit))).scalars()
+    ], more

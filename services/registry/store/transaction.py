@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, select, text, update
+from sqlalchemy import JSON, Select, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import col
 
@@ -25,6 +25,7 @@ from shared.contracts.projects import ProjectRegistered
 from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdrawn
 from shared.contracts.values import Message
 from shared.packages.package import Package
+from shared.storage.page_room import room_for
 from shared.storage.statement import Part
 from shared.versions import newest_first
 
@@ -153,19 +154,20 @@ class RegistryTransaction(PackageChecks):
             .on_conflict_do_update(index_elements=["id"], set_=changes)
         )
 
-    async def projects(
-        self, ids: list[str] | None = None, *, after: str = "", most: int | None = None
-    ) -> list[tuple[ProjectRegistered, Event]]:
+    async def projects(self, ids: list[str] | None = None) -> list[tuple[ProjectRegistered, Event]]:
         """The registered Projects by id with their maps' last events; `ids` None means all."""
-        query = (
-            select(col(ProjectRow.registered), col(VersionMapRow.event_type), col(VersionMapRow.event))
-            .join(VersionMapRow, col(VersionMapRow.project) == col(ProjectRow.id))
-            .where(col(ProjectRow.id) > after)
-            .order_by(col(ProjectRow.id))
-            .limit(most)
-        )
-        if ids is not None:
-            query = query.where(col(ProjectRow.id).in_(ids))
+        return await self._read_projects(_projects(ids, ""))
+
+    async def projects_page(
+        self, ids: list[str] | None, after: str, most: int
+    ) -> tuple[list[tuple[ProjectRegistered, Event]], bool]:
+        """Those behind `after`, fewer than `most`, as a page has room, and whether more follow."""
+        query = _projects(ids, after)
+        documents = (col(ProjectRow.registered), col(VersionMapRow.event))
+        fit, more = await room_for(self.session, query, *documents, most=most)
+        return await self._read_projects(query.limit(fit)), more
+
+    async def _read_projects(self, query: Select[Any]) -> list[tuple[ProjectRegistered, Event]]:
         return [
             (ProjectRegistered.model_validate(registered), MAP_EVENTS[kind].model_validate(event))
             for registered, kind, event in await self.session.execute(query)
@@ -213,3 +215,13 @@ class RegistryTransaction(PackageChecks):
         )
         events = [MAP_EVENTS[name].model_validate(event) for name, event in last]
         return [*messages, *sorted(events, key=lambda event: event.version_map.revision)]
+
+
+def _projects(ids: list[str] | None, after: str) -> Select[Any]:
+    query = (
+        select(col(ProjectRow.registered), col(VersionMapRow.event_type), col(VersionMapRow.event))
+        .join(VersionMapRow, col(VersionMapRow.project) == col(ProjectRow.id))
+        .where(col(ProjectRow.id) > after)
+        .order_by(col(ProjectRow.id))
+    )
+    return query if ids is None else query.where(col(ProjectRow.id).in_(ids))
