@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
+
+from shared.acting import acting
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -18,14 +21,15 @@ RESOLVE_WITHIN_S = 10.0
 _NUMBERS = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)(\.(0[xX][0-9a-fA-F]*|[0-9]+)){0,3}")
 # They answer any machine in the cloud with what it may do there. Others are link-local.
 # AWS over IPv6, Azure's host, Alibaba, Oracle.
-_RESOLVERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="resolver")
-"""Threads of their own: a name server that never answers must not hold those that everybody else uses."""
 _METADATA = frozenset(
     map(
         ip_address,
         ("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "168.63.129.16", "100.100.100.200", "192.0.0.192"),
     )
 )
+_RESOLVED_AT_ONCE = 2
+_RESOLVERS: WeakValueDictionary[str, ThreadPoolExecutor] = WeakValueDictionary()
+"""Threads of each actor's own: a name server that never answers holds up nobody else, whoever runs it."""
 _TRANSLATED = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"), ip_network("::/96"))
 
 
@@ -151,14 +155,25 @@ async def _resolved(host: str, port: int) -> list[Address]:
 
 
 async def resolve(host: str, port: int) -> tuple[str, ...]:
-    """The addresses of a name, by threads of their own: a slow name server holds up no other work.
+    """The addresses of a name, at most two at once for one actor: its slow name server holds up nobody else.
 
     Raises OSError, TimeoutError after `RESOLVE_WITHIN_S`, and UnicodeError for what is not a name.
     """
-    asked = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    resolvers = _resolvers(acting() or "")
+    asked = resolvers.submit(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+    # They are kept as long as one of them works, also when nobody waits for it any more.
+    asked.add_done_callback(lambda _: resolvers)
     async with asyncio.timeout(RESOLVE_WITHIN_S):
-        infos = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, asked)
+        infos = await asyncio.wrap_future(asked)
     return tuple(dict.fromkeys(str(info[4][0]) for info in infos))
+
+
+def _resolvers(actor: str) -> ThreadPoolExecutor:
+    resolvers = _RESOLVERS.get(actor)
+    if resolvers is None:
+        resolvers = ThreadPoolExecutor(_RESOLVED_AT_ONCE, thread_name_prefix="resolver")
+        _RESOLVERS[actor] = resolvers
+    return resolvers
 
 
 def _meanings(address: Address) -> list[Address]:

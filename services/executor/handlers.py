@@ -4,6 +4,7 @@ import asyncpg
 
 from services.executor.freeze import hold_deploys
 from services.executor.stages.tools import Tools
+from shared.acting import acting_for
 from shared.contracts.facts import Facts
 from shared.contracts.freezes import HoldDeploys
 from shared.contracts.stages import CancelExecutorStage, RunExecutorStage
@@ -23,7 +24,6 @@ from shared.crash_points import inside
 from shared.jobs.handlers import accept_stage, cancel_stage
 from shared.jobs.job import Job
 from shared.messaging.inbox import Handlers
-from shared.reading.twice import reading_for
 
 HANDLERS: Handlers = {
     RunExecutorStage: accept_stage,
@@ -35,7 +35,7 @@ HANDLERS: Handlers = {
 async def run_stage(tools: Tools, job: Job, task: Task) -> Facts:
     """Do the stage that the task is for. Raises `Failure` for a verdict of no."""
     await tools.secrets.prepare(job.project)
-    reading_for(f"project {job.project.id}")
+    acting_for(f"project {job.project.id}")
     try:
         with inside(task.stage):
             return await _stage(tools, job, task)

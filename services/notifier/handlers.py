@@ -1,7 +1,7 @@
 """One function per event: learn it, weigh whom it concerns, tell them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from services.notifier import domain
 from services.notifier.store import Fanout, NotifierTransaction
@@ -10,6 +10,9 @@ from shared.contracts.projects import ProjectRegistered
 from shared.contracts.releases import ReleasePublished, ReleaseWithdrawn
 from shared.contracts.version_maps import VersionMapRecorded
 from shared.messaging.inbox import Handlers
+
+_MANY = 1_000
+"""Each version is compared with each Release in some 10 µs."""
 
 
 def handlers(wake: Callable[[], None]) -> Handlers:
@@ -47,10 +50,19 @@ async def begin_fanout(event: ReleasePublished | ReleaseWithdrawn, tx: NotifierT
     await tx.save_release(event.release)
     # Few versions are pinned, by many Projects: compare the versions, then touch only whom it concerns.
     pinned = await tx.pinned_versions([system])
-    offered_before = await asyncio.to_thread(domain.behind, pinned, {system: before})
-    offered = await asyncio.to_thread(domain.behind, pinned, {system: after})
+    offered_before, offered = await _offers(pinned, before), await _offers(pinned, after)
     versions = [pin[1] for pin in pinned if offered.get(pin) != offered_before.get(pin)]
     return Fanout(system, versions, cause) if versions else None
+
+
+async def _offers(
+    pinned: Sequence[tuple[str, str]], releases: domain.Releases
+) -> dict[tuple[str, str], domain.Offer]:
+    """What is offered to whom of one System; beside the loop where that is much."""
+    known = {system: releases for system, _ in pinned}
+    if len(pinned) * len(releases) < _MANY:
+        return domain.behind(pinned, known)
+    return await asyncio.to_thread(domain.behind, pinned, known)
 
 
 async def tell_share(fanout: Fanout, tx: NotifierTransaction) -> None:
@@ -58,7 +70,7 @@ async def tell_share(fanout: Fanout, tx: NotifierTransaction) -> None:
     tx.caused_by(fanout.cause)
     known = (await tx.releases([fanout.system]))[fanout.system]
     pins = [(fanout.system, version) for version in fanout.versions]
-    offers = await asyncio.to_thread(domain.behind, pins, {fanout.system: known})
+    offers = await _offers(pins, known)
     async for alike in tx.affected(fanout):
         assert alike.standing.pinned is not None
         offered = offers.get((fanout.system, alike.standing.pinned))

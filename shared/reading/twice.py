@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
+from shared.acting import acting
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject
 from shared.reading.readers import ReaderEnded, readers
@@ -13,14 +13,6 @@ log = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-
-_actor: ContextVar[str | None] = ContextVar("actor", default=None)
-
-
-def reading_for(actor: str) -> None:
-    """What this task and those that it starts read from here on is this actor's: one reading at a time."""
-    _actor.set(actor)
 
 
 class GivenUp(Reject):
@@ -35,7 +27,7 @@ async def read_twice(name: str, function: Callable[_P, _T], *args: _P.args, **kw
     Raises as `function` does, and `GivenUp` when it ended its child twice: the first time it may have been
     the machine that was short of memory.
     """
-    async with readers().turn(_actor.get() or name) as call:
+    async with readers().turn(acting() or name) as call:
         try:
             return await call(function, *args, **kwargs)
         except ReaderEnded as ended:
