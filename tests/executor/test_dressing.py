@@ -44,9 +44,11 @@ def test_default_privileges_give_a_thing_that_is_made_anew_no_more_than_it_had()
         Aspect("SEQUENCE public.s", "rights"): Worn("3", (f"{OWNER}|USAGE|",)),
         Aspect("FUNCTION public.f()", "rights"): Worn("4", ("public|EXECUTE|",)),
     }
-    (said,) = not_as_given(worn, ["VIEW public.v", "SEQUENCE public.s", "FUNCTION public.f()"])
+    worn[Aspect("VIEW public.v", "rights", "id")] = Worn("1.1", ("reader|SELECT|",))
+    said, again = not_as_given(worn, ["VIEW public.v", "SEQUENCE public.s", "FUNCTION public.f()"])
     assert 'REVOKE ALL ON TABLE public.v FROM "reader"' in said
     assert "to_regrole" in said
+    assert 'GRANT SELECT (id) ON TABLE public.v TO "reader"' in again
 
 
 def test_a_table_made_anew_is_in_no_publication_any_more() -> None:

@@ -140,7 +140,8 @@ _PARTS = (
     SELECT {_KIND}, 'stored', '', c.oid::text, ARRAY['UNLOGGED']
     {_RELATIONS} WHERE c.relkind = 'r' AND c.relpersistence = 'u'""",
     f"""
-    SELECT {_KIND}, 'rule', quote_ident(x.rulename), x.oid::text, ARRAY[CASE x.ev_enabled WHEN 'D' THEN
+    SELECT {_KIND}, 'rule', quote_ident(x.rulename), c.oid || '.' || x.oid,
+        ARRAY[CASE x.ev_enabled WHEN 'D' THEN
         'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END]
     {_RELATIONS} JOIN pg_rewrite x ON x.ev_class = c.oid AND x.ev_enabled <> 'O'""",
     """

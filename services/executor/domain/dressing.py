@@ -112,8 +112,12 @@ def not_as_given(worn: Dressing, things: Collection[str]) -> tuple[str, ...]:
             has, wants = _of_role(given, role), _of_role(each, role)
             if has.values == wants.values:
                 continue
-            for statement in _rights(aspect.object, "", has, wants):
-                found.append(statement if role == PUBLIC else where_roles_are(statement, [role]))
+            statements = list(_rights(aspect.object, "", has, wants))
+            # REVOKE ALL of a thing takes its columns' rights along.
+            for column, on_column in sorted(worn.items()):
+                if column[:2] == aspect[:2] and column.part:
+                    statements += _rights(aspect.object, column.part, None, _of_role(on_column, role))
+            found += [each if role == PUBLIC else where_roles_are(each, [role]) for each in statements]
     return tuple(found)
 
 
