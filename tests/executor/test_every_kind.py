@@ -34,7 +34,10 @@ CREATE UNIQUE INDEX by_name ON goods (name) INCLUDE (price); COMMENT ON INDEX by
 CREATE TABLE sold (good int NOT NULL REFERENCES goods, day date NOT NULL, PRIMARY KEY (good, day));
 ALTER TABLE sold REPLICA IDENTITY USING INDEX sold_pkey; ALTER TABLE sold CLUSTER ON sold_pkey;
 CREATE TABLE parts (id int, region text) PARTITION BY LIST (region);
-CREATE TABLE parts_a PARTITION OF parts FOR VALUES IN ('a');
+CREATE TABLE parts_a PARTITION OF parts FOR VALUES IN ('a'); CREATE INDEX by_region ON parts (region);
+CREATE TABLE bits (id int, region text) PARTITION BY LIST (region); CREATE INDEX ON bits (id);
+CREATE TABLE bits_a PARTITION OF bits FOR VALUES IN ('a'); CREATE TABLE bits_d PARTITION OF bits DEFAULT;
+ALTER TABLE bits ADD CONSTRAINT over_0 CHECK (id > 0); COMMENT ON TABLE bits_a IS 'a';
 CREATE VIEW cheap WITH (security_barrier = true) AS SELECT id, name FROM goods WHERE price < 10;
 COMMENT ON VIEW cheap IS 'cheap ones'; COMMENT ON COLUMN cheap.id IS 'which';
 ALTER VIEW cheap ALTER id SET DEFAULT 7;
@@ -94,6 +97,10 @@ BACK = (
     "DROP FUNCTION twice(int); DROP PROCEDURE nothing(); DROP AGGREGATE sum_of(int); DROP TYPE size;"
     " DROP TABLE counted; ALTER TABLE numbered ALTER id DROP IDENTITY",
     "ALTER TABLE numbered DROP id",
+    "ALTER TABLE spare ADD more int; ALTER TABLE spare ADD CONSTRAINT over_0 CHECK (id > 0);"
+    " DROP INDEX by_region; ALTER TABLE parts ADD more int; CREATE INDEX by_more ON parts (more);"
+    " ALTER TABLE parts ALTER id TYPE bigint",
+    "DROP TABLE heir; DROP TABLE bits",
 )  # fmt: skip
 NAMED = (
     "ALTER ROUTINE twice(int) COST 7", "ALTER STATISTICS together SET STATISTICS 50",

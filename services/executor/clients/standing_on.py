@@ -11,6 +11,10 @@ STANDING_ON = f"""
         JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
         WHERE c.relkind IN ('v', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
         UNION ALL
+        SELECT ARRAY['table', n.nspname, '', c.relname, ''], 'pg_class'::regclass, i.inhparent, 0, c.oid
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f')
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        UNION ALL
         SELECT ARRAY[{_ROUTINE.format("p")}, n.nspname, '', p.proname,
             pg_get_function_identity_arguments(p.oid)], d.refclassid, d.refobjid, d.refobjsubid, p.oid
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace

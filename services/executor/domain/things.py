@@ -23,8 +23,10 @@ class Definition:
     """How PostgreSQL prints the thing; a column's parts go by themselves.
 
     `labels` are an enum's, the statements for a table's row security, how a column is an identity, and of a
-    sequence what `Numbers` reads. `below` are the views, functions, tables and columns that a view, or a
-    function, cannot be without; two definitions that differ in nothing else are the same.
+    sequence what `Numbers` reads. Of a table, `sql` is what follows its columns, and `type` and `default` say
+    whose partition it is, within which bounds. What is `inherited` comes and goes with the parent's. `below`
+    are the views, functions, tables and columns without which a view, a function or a partition cannot be;
+    two definitions that differ in nothing else are the same.
     """
 
     sql: str
@@ -32,6 +34,7 @@ class Definition:
     not_null: bool = False
     default: str | None = None
     labels: tuple[str, ...] = ()
+    inherited: bool = False
     below: frozenset[Thing] = field(default=frozenset(), compare=False)
 
 

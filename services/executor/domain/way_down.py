@@ -49,6 +49,9 @@ def taken_away(before: Shape, after: Shape, actions: Sequence[Action]) -> tuple[
     if any(isinstance(each, RenameTable | RenameColumn) for each in actions):
         return ()
     gone = [each for each in before if each.kind in ("table", "column") and each not in after]
+    # The rows of a table are those of its partitions, and its values theirs.
+    every = set(gone)
+    gone = [each for each in gone if not before[each].inherited and not before[each].below & every]
     tables = {(each.schema, each.name) for each in gone if each.kind == "table"}
     return tuple(each for each in gone if each.kind == "table" or (each.schema, each.table) not in tables)
 
@@ -90,6 +93,8 @@ def _remade(actions: Sequence[Action]) -> frozenset[Thing]:
 
 def _differences(before: Shape, after: Shape, remade: Set[Thing]) -> Iterator[str]:
     both = [each for each in before if each in after and before[each] != after[each]]
+    # What comes and goes with a parent's is changed with it, too.
+    both = [each for each in both if not (before[each].inherited and after[each].inherited)]
     changed = [each for each in both if each.kind in _CHANGING and each not in remade]
     again = [each for each in both if each not in changed]
     again += _in_the_way(changed, both, before, after)
@@ -104,9 +109,9 @@ def _differences(before: Shape, after: Shape, remade: Set[Thing]) -> Iterator[st
     for thing in changed:
         yield from set_free(thing, before, after)
     for thing in in_order(added, after):
-        if not _inside(thing, added, after):
+        if not after[thing].inherited and not _inside(thing, added, after):
             yield from _drop(thing, after)
-    made = list(reversed(in_order(removed, before)))
+    made = [each for each in reversed(in_order(removed, before)) if not before[each].inherited]
     # A default that comes back may be of a type, or call a function, that went with it.
     first = [each for each in made if founds(each, before) and not before[each].below & moved]
     for thing in first:
@@ -201,12 +206,24 @@ def _make(thing: Thing, before: Shape, removed: Sequence[Thing]) -> Iterator[str
             columns = [
                 before[each].sql
                 for each in removed
-                if each.kind == "column" and each[1:3] == (thing.schema, thing.name)
+                if each.kind == "column"
+                and each[1:3] == (thing.schema, thing.name)
+                and not before[each].inherited
             ]
-            yield f"CREATE TABLE {quoted(thing.schema, thing.name)} ({', '.join(columns)})"
+            yield from _create_table(thing, definition, columns)
             yield from definition.labels
         case _:
             yield definition.sql
+
+
+def _create_table(thing: Thing, definition: Definition, columns: Sequence[str]) -> Iterator[str]:
+    name, rest = quoted(thing.schema, thing.name), f" {definition.sql}".rstrip()
+    if definition.type and not columns:
+        yield f"CREATE TABLE {name} PARTITION OF {definition.type} {definition.default}{rest}"
+        return
+    yield f"CREATE TABLE {name} ({', '.join(columns)}){rest}"
+    if definition.type:
+        yield f"ALTER TABLE {definition.type} ATTACH PARTITION {name} {definition.default}"
 
 
 def _add_column(thing: Thing, definition: Definition) -> Iterator[str]:
