@@ -137,6 +137,20 @@ async def test_what_does_not_follow_or_fires_along_is_told(new_database: NewData
     }
 
 
+async def test_a_column_that_a_publication_names_is_told(new_database: NewDatabase) -> None:
+    """No rehearsal shows it: the publication is the hosting's, and in production alone."""
+    url = await new_database()
+    await execute(
+        url,
+        "CREATE TABLE t (id int PRIMARY KEY, a int, b int, c int);"
+        " CREATE PUBLICATION feed FOR TABLE t (id, a) WHERE (id > 0)",
+    )
+    found = await told(url, "ALTER TABLE t DROP a;\nALTER TABLE t DROP b, ADD d int")
+    (message,) = found["1 published-column"]
+    assert "feed names t.a" in message
+    assert "2 published-column" not in found
+
+
 async def test_room_is_told_where_it_is_known_and_unknown_where_it_is_not(
     new_database: NewDatabase, tmp_path: Path
 ) -> None:

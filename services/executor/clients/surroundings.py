@@ -3,12 +3,14 @@
 Sessions are named by their number and age alone: the text of a query may hold personal data.
 """
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from services.executor.clients.postgres import session
 from shared.contracts.impact import Lint, StatementImpact
+from shared.sql.actions import DropColumn
 from shared.sql.columns import Table, shown
 from shared.sql.names import quoted
 from shared.sql.script import Statement
@@ -36,7 +38,12 @@ _SERVER = """
 _TABLES = """
     SELECT w.name, c.oid, pg_total_relation_size(c.oid) AS bytes,
         (SELECT array_agg(p.pubname::text ORDER BY p.pubname) FROM pg_publication_tables p
-            WHERE p.schemaname = n.nspname AND p.tablename = c.relname) AS publications
+            WHERE p.schemaname = n.nspname AND p.tablename = c.relname) AS publications,
+        (SELECT jsonb_object_agg(a.attname, p.pubname) FROM pg_depend d JOIN pg_publication_rel r
+            ON d.classid = 'pg_publication_rel'::regclass AND r.oid = d.objid
+            JOIN pg_publication p ON p.oid = r.prpubid JOIN pg_attribute a ON a.attrelid = c.oid
+            AND a.attnum = d.refobjsubid WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+            AND d.refobjsubid > 0)::text AS listed
     FROM unnest($1::text[]) AS w (name) JOIN pg_class c ON c.oid = to_regclass(w.name)
     JOIN pg_namespace n ON n.oid = c.relnamespace
 """
@@ -152,6 +159,7 @@ def _of_statement(
             yield _lint(
                 line, "logical-replication", f"{name} is published by {names}, without its DDL.", cure
             )
+        yield from _of_columns(statement, table, json.loads(str(known["listed"] or "{}")))
         for holder in holders:
             if holder["relation"] == known["oid"]:
                 cure = (
@@ -162,6 +170,18 @@ def _of_statement(
         for each in old:
             cure = "end it, or wait for it: what runs concurrently waits for every older transaction"
             yield _lint(line, "waits-for-a-session", f"{_who(each)} has a transaction open.", cure)
+
+
+def _of_columns(statement: Statement, table: Table, listed: Mapping[str, str]) -> Iterator[Lint]:
+    """`listed` has the publication that names a column, by the column."""
+    for action in statement.actions:
+        if isinstance(action, DropColumn) and action.table == table and (by := listed.get(action.column)):
+            yield _lint(
+                statement.line,
+                "published-column",
+                f"Publication {by} names {shown(table)}.{action.column}: production does not let it go.",
+                f"ALTER PUBLICATION {quoted(by)} SET TABLE … without it, before the upgrade",
+            )
 
 
 def _who(holder: Mapping[str, object]) -> str:
