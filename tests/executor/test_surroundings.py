@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -78,10 +79,14 @@ async def test_a_limit_below_what_an_upgrade_takes(role: tuple[str, str]) -> Non
     assert await refused(url) == []
 
 
-async def test_a_prepared_transaction_that_holds_a_touched_table(tmp_path: Path) -> None:
+async def test_a_prepared_transaction_that_holds_a_touched_table() -> None:
     """On a server of its own: the others take none."""
     settings = {"max_prepared_transactions": "2"}
-    with EmbeddedPostgres(tmp_path / "postgres", fsync=False, settings=settings) as server:
+    # Not in pytest's own folder: another pytest that starts shuts it to the user that PostgreSQL runs as.
+    with (
+        TemporaryDirectory(prefix="upgradepath-") as folder,
+        EmbeddedPostgres(Path(folder) / "postgres", fsync=False, settings=settings) as server,
+    ):
         url = server.url()
         await execute(url, "CREATE TABLE t (id int); CREATE TABLE u (id int)")
         await execute(url, "BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'ann@example.com'")
