@@ -12,6 +12,7 @@ from shared.contracts.envelope import explain
 from shared.isolation.own_environment import hide_own_environment
 from shared.isolation.runner import CannotIsolate
 from shared.plaintext import Plaintext
+from shared.private_files import keep_files_private
 from shared.telemetry.logs import configure_logging
 
 _LEVELS = {"debug": logging.DEBUG, "warning": logging.WARNING}
@@ -21,6 +22,7 @@ def main() -> None:
     """`python -m cli.one_service SERVICE HOST PORT`, until it is told to stop."""
     name, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
     hide_own_environment()
+    keep_files_private()
     configure_logging(_LEVELS.get(os.environ.get("UPGRADES_LOG_LEVEL", ""), logging.INFO))
     try:
         service = build(name)

@@ -18,6 +18,7 @@ import typer
 from cli.output import fail, say
 from cli.progress import doing, silent
 from cli.world import FOLDER
+from shared.private_files import keep_files_private
 from shared.telemetry.logs import configure_logging
 
 
@@ -71,6 +72,7 @@ def dev(
 
     from local.process import CannotStart
 
+    keep_files_private()
     configure_logging(logging.INFO if verbose else logging.WARNING)
     try:
         uvloop.run(_dev(world, fsync=fsync))
@@ -122,6 +124,7 @@ def demo(
     from local.demo import Demo, DemoFailed
     from local.process import CannotStart
 
+    keep_files_private()
     commands = context.find_root().command
 
     def type_in(arguments: Sequence[str]) -> int:

@@ -28,6 +28,7 @@ from shared.identity.keys import PublicKeys, SigningKey
 from shared.identity.proofs import SIGNING_SERVICES, Signer
 from shared.identity.service_keys import ServiceKeys
 from shared.identity.tokens import issue_token
+from shared.private_files import private_folder
 
 HOST = "127.0.0.1"
 TOKENS_VALID_FOR = timedelta(days=1)
@@ -68,7 +69,7 @@ class World:
                 _write_private(kept, json.dumps(settings))
         else:
             for name in ("content", "secrets", "work"):
-                (folder / name).mkdir(parents=True, exist_ok=True)
+                private_folder(folder / name)
             settings = {
                 "port": free_port(),
                 "postgres_port": free_port(),

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from shared.contracts.values import Digest
 from shared.crash_points import around
 from shared.errors import Reject, Retry, not_found
+from shared.private_files import private_folder
 
 if TYPE_CHECKING:
     from obstore import GetResult
@@ -52,7 +53,10 @@ class ContentStore:
         if parsed.scheme == "memory":
             return MemoryStore()
         if parsed.scheme == "file":
-            return LocalStore(Path(unquote(parsed.path)), mkdir=True)
+            try:
+                return LocalStore(private_folder(Path(unquote(parsed.path))))
+            except OSError as error:
+                raise Retry(f"the content store's folder cannot be made: {error}") from error
         return from_url(self._url)
 
     async def put(self, data: bytes) -> Digest:

@@ -16,6 +16,7 @@ from shared.clients.git_command import git
 from shared.clients.git_limits import GitLimits, RepositoryRefused, git_limits, require_quota, usage_of
 from shared.clients.git_renewal import CloneUnusable, is_suspected, was_filled, was_made
 from shared.isolation.leftovers import remove_tree
+from shared.private_files import private_folder
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ async def _discard(clone: Path) -> bool:
 
 
 def _is_there(folder: Path) -> bool:
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     # Git makes these two first and last.
     return (folder / "HEAD").is_file() and (folder / "refs" / "heads").is_dir()
 

@@ -29,6 +29,8 @@ from shared.isolation.seccomp import seccomp_filter
 _NAME = "upgradepath-container"
 _SOCKET = "/worker.socket"
 _ENDS_WITHIN_S = 5.0
+_SEEN_FOLDER, _SEEN_FILE = 0o755, 0o644
+"""Whatever mask the worker has: a command has another user, and must see its system."""
 _SMALL_USERS = range(20_000, 60_000)
 """Where user ids are mapped, there are 65 536 of them."""
 
@@ -142,6 +144,7 @@ class Container:
             words += _mount(path, path)
         empty = folder / "empty"
         empty.mkdir()
+        empty.chmod(_SEEN_FOLDER)
         for path in system.hidden(self._readable):
             words += _mount(str(empty), path)
         root = folder / "root"
@@ -150,16 +153,13 @@ class Container:
 
     def _build(self, root: Path, gateway: Gateway) -> None:
         """A root with nothing in it but places for mounts, links, and small files."""
-        root.mkdir(mode=0o755)
+        root.mkdir()
         shown = system.shown(self._readable)
         folders = ("/proc", "/sys", "/dev", "/tmp", "/run", "/etc", "/var", system.SOURCE, *shown)
         for path in folders:
             place = root / path.lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)
             place.mkdir(exist_ok=True) if os.path.isdir(path) or path == system.SOURCE else place.touch()
-        # podman gives a memory's folder the rights of the one below.
-        (root / "tmp").chmod(0o1777)
-        (root / "var/tmp").symlink_to("/tmp")
         for name in system.LINKS:
             if os.path.islink(f"/{name}"):
                 (root / name).symlink_to(os.readlink(f"/{name}"))
@@ -167,6 +167,10 @@ class Container:
             place = root / path.lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
+        _let_read(root)
+        # podman gives a memory's folder the rights of the one below.
+        (root / "tmp").chmod(0o1777)
+        (root / "var/tmp").symlink_to("/tmp")
 
     def _clear(self, folder: Path) -> None:
         """The container of a folder, and the folder."""
@@ -240,5 +244,12 @@ def _mount(source: str, target: str) -> list[str]:
 def _written(folder: Path, path: str, content: bytes) -> Path:
     file = folder / path.strip("/").replace("/", "-")
     file.write_bytes(content)
-    file.chmod(0o644)
+    file.chmod(_SEEN_FILE)
     return file
+
+
+def _let_read(root: Path) -> None:
+    """Give what the worker has written the modes that a system's files have."""
+    for place in (root, *root.rglob("*")):
+        if not place.is_symlink():
+            place.chmod(_SEEN_FOLDER if place.is_dir() else _SEEN_FILE)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from shared.isolation.leftovers import remove_tree
+from shared.private_files import FOLDER_MODE, private_folder
 
 _LOCK = ".lock"
 
@@ -35,7 +36,7 @@ async def temporary_folder(scratch: Path, name: str) -> AsyncIterator[Path]:
 
 
 def _swept(scratch: Path) -> None:
-    scratch.mkdir(parents=True, exist_ok=True)
+    private_folder(scratch)
     sweep(scratch)
 
 
@@ -44,7 +45,7 @@ def locked_folder(scratch: Path, name: str) -> Iterator[Path]:
     """A new folder that nobody sweeps away while the block lasts. The block removes it, or a later sweep."""
     folder = scratch / f"{name}-{secrets.token_hex(6)}"
     with _held(folder.with_suffix(_LOCK)):
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=FOLDER_MODE)
         try:
             yield folder
         finally:

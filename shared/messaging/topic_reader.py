@@ -17,6 +17,7 @@ from shared.messaging.client_arguments import client_arguments
 from shared.messaging.lenient_records import read_all_names
 from shared.messaging.record import Record
 from shared.messaging.topic_admin import describe_topics, partition_counts
+from shared.private_files import private_folder
 from shared.settings import KafkaSettings
 
 _HIDDEN = "(a token, not shown)"
@@ -93,7 +94,7 @@ def describe(record: Record) -> dict[str, Any]:
 
 async def dump_topics(settings: KafkaSettings, folder: Path, pools: Iterable[str] = ()) -> dict[str, int]:
     """Write what is on every topic to `<folder>/<topic>.jsonl`; how many records each one has."""
-    _make(folder)
+    private_folder(folder)
     counts = {}
     for state in await describe_topics(settings, pools):
         if state.state == "missing":
@@ -121,10 +122,6 @@ async def _behind(
         if partition not in ends or await consumer.position(partition) < ends[partition]:
             return True
     return False
-
-
-def _make(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _text(value: bytes | None) -> Any:
