@@ -6,7 +6,7 @@ from services.executor.clients.migration_files import FOLDER, Migration
 from services.executor.clients.misfits import finding
 from services.executor.clients.postgres import Connection, session
 from services.executor.clients.reading import read_in_child
-from services.executor.clients.role_powers import ownership_cure
+from services.executor.clients.role_powers import ownership_cure, table_cure
 from services.executor.clients.script_needs import Extension, Needs, Provided, needs_of
 from services.executor.clients.surroundings import CONNECTIONS
 from shared.clients.database_urls import schema_of
@@ -45,7 +45,8 @@ _RIGHTS = """
 """
 # Of these tables the role would see some rows only, and take them for all.
 _HIDDEN = """
-    SELECT format('%I.%I', n.nspname, c.relname) AS name, o.rolname AS owner, c.relforcerowsecurity AS forced
+    SELECT format('%I.%I', n.nspname, c.relname) AS name, o.rolname AS owner, o.rolsuper AS superuser,
+        c.relforcerowsecurity AS forced
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner
     WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
         AND row_security_active(c.oid) ORDER BY 1
@@ -196,7 +197,7 @@ async def _of_rows(connection: Connection, role: str) -> list[Finding]:
         if row["forced"]:
             cure += f", or ALTER TABLE {row['name']} NO FORCE ROW LEVEL SECURITY as its owner"
         else:
-            cure += f', or GRANT "{row["owner"]}" TO "{role}"'
+            cure += f", or {table_cure(row['name'], row['owner'], role, superuser=row['superuser'])}"
         detail = (
             f"Row-level security may hide rows of {row['name']} from {role}: what is counted, dumped and"
             " copied would not be all."

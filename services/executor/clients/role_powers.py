@@ -101,4 +101,13 @@ def ownership_cure(owner: str, role: str, *, superuser: bool) -> str:
         f"ALTER … OWNER TO {quoted(role)} for each of them: TABLE, SEQUENCE, VIEW, TYPE, FUNCTION"
         " (docs/adoption.md has a statement that prints these)"
     )
+    return _or_member(given, owner, role, superuser=superuser)
+
+
+def table_cure(table: str, owner: str, role: str, *, superuser: bool) -> str:
+    """The same for one table, whose name is quoted already."""
+    return _or_member(f"ALTER TABLE {table} OWNER TO {quoted(role)}", owner, role, superuser=superuser)
+
+
+def _or_member(given: str, owner: str, role: str, *, superuser: bool) -> str:
     return given if superuser else f"GRANT {quoted(owner)} TO {quoted(role)}, or {given}"
