@@ -123,3 +123,22 @@ async def test_the_servers_own_version_is_preferred(postgres_15: EmbeddedPostgre
         postgres_15.url(), {"UPGRADES_POSTGRES_BIN": str(postgres_bin_folder())}
     )
     assert programs.folder == Path("/usr/lib/postgresql/15/bin")
+
+
+# A restore leaves other bytes in the catalogues for each of these, and the same meaning.
+SAID_OTHERWISE = """
+    CREATE COLLATION plain FROM "C"; CREATE COLLATION posix FROM "POSIX";
+    CREATE TABLE names (name text COLLATE plain, other text COLLATE posix);
+    CREATE TABLE sold (id int NOT NULL, at int) PARTITION BY RANGE (id);
+    CREATE TABLE sold_1 PARTITION OF sold FOR VALUES FROM (1) TO (10);
+    CREATE TABLE sold_2 PARTITION OF sold DEFAULT;
+    ALTER TABLE sold ADD PRIMARY KEY (id); ALTER TABLE sold DETACH PARTITION sold_2;
+"""
+
+
+async def test_what_a_restore_says_otherwise_is_no_other_schema(made: Made, tmp_path: Path) -> None:
+    """Else a plan over it finds that production has drifted, and a backup that it did not come back."""
+    _, plain = await made("GRANT ALL ON SCHEMA public TO {role};")
+    await execute(plain, SAID_OTHERWISE)
+    programs = await Programs.for_server(plain)
+    await there_and_back(plain, tmp_path, "ALTER TABLE names ADD CHECK (name > '') NO INHERIT", programs)
