@@ -5,6 +5,7 @@ from collections.abc import Callable
 from shared.contracts.facts import CheckResult
 from shared.contracts.refusals import Refusal
 from shared.contracts.stages import Failed, Finding
+from shared.quoted_rows import forget_rows
 
 _REFUSALS_MAX = 100
 """Of one answer: a file may have ten thousand mistakes, and nobody reads them all."""
@@ -53,7 +54,8 @@ def _failure(outcome: Failed) -> Failure:
 
 
 def told(error: BaseException) -> str:
-    """What an error says; one without words says what kind it is."""
+    """What an error says, without values of rows; one without words says what kind it is."""
+    forget_rows(error)
     said = str(error).strip()
     if said:
         return said

@@ -30,6 +30,7 @@ from shared.jobs.job import Job
 from shared.jobs.journal import LeaseJournal
 from shared.jobs.redaction import without_secrets
 from shared.jobs.store import Lease, WorkerTransaction
+from shared.quoted_rows import forget_rows
 from shared.storage.database import Database, is_passing
 from shared.telemetry.traces import span
 
@@ -247,6 +248,7 @@ class Worker:
             if isinstance(error, TimeoutError) and deadline.expired():
                 late = f"the stage was not done within its deadline of {command.deadline_s:g} s"
                 return Errored(reason=late)
+            forget_rows(error)
             trace = self._redact(command.project_id, "".join(traceback.format_exception(error)))
             log.warning("%s %s errored\n%s", job.run_id, job.stage, trace)
             if isinstance(error, Retry):

@@ -16,7 +16,7 @@ from faststream.kafka import KafkaBroker
 from shared import background
 from shared.contracts.envelope import Received, Unreadable
 from shared.contracts.topics import Topic, in_pool
-from shared.errors import Retry
+from shared.errors import Retry, told
 from shared.identity import proofs as services
 from shared.identity import tokens as people
 from shared.messaging.backoff import delays_s
@@ -289,7 +289,7 @@ class Consumer(Generic[T]):
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, _MISTAKES) else f"{type(error).__name__}: {error}"
+    return told(error) if isinstance(error, _MISTAKES) else f"{type(error).__name__}: {told(error)}"
 
 
 async def _stop(subscriber: Any) -> None:

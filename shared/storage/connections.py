@@ -91,6 +91,8 @@ def engine(url: str, pool_size: int, answer_within_s: float) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=30,
+        # Its errors are printed, and a value may be anything that was sent to us.
+        hide_parameters=True,
     )
     event.listen(made.sync_engine, "connect", _on_connect)
     event.listen(made.sync_engine, "handle_error", _on_error)

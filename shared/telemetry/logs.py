@@ -5,6 +5,7 @@ import re
 import sys
 
 from shared.clients.secrets import without_passwords
+from shared.quoted_rows import forget_rows, without_details
 
 _QUIET = ("aiokafka", "alembic", "asyncio", "faststream", "httpx", "sqlalchemy", "uvicorn")
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -12,10 +13,14 @@ _TOKEN = re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]++\.[\w-]*+", re.ASCII)
 
 
 class RedactingFormatter(logging.Formatter):
-    """Hides the passwords of URLs and signed tokens, in messages and in tracebacks with their notes."""
+    """Hides passwords of URLs, signed tokens and values of rows, in messages, tracebacks and their notes."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        given = record.args if isinstance(record.args, tuple) else ()
+        for each in (record.msg, *given, record.exc_info[1] if record.exc_info else None):
+            if isinstance(each, BaseException):
+                forget_rows(each)
+        text = without_details(super().format(record))
         if "://" in text:
             text = without_passwords(text)
         return _TOKEN.sub("***", text) if "eyJ" in text else text

@@ -5,7 +5,6 @@ A URL may carry Prisma's own parameters (`?schema=…`, `connection_limit=…`);
 
 import asyncio
 import hashlib
-import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias
@@ -24,6 +23,8 @@ from shared.clients.libpq import UnusableUrl
 from shared.clients.postgres import connect
 from shared.crash_points import around
 from shared.errors import Retry, told
+from shared.quoted_rows import forget_rows
+from shared.quoted_rows import words as words
 from shared.sql.bounds import is_empty
 from shared.sql.names import literal as literal
 from shared.sql.names import quoted as quoted
@@ -71,46 +72,6 @@ TRANSIENT = (
 
 
 _SET_LOCALLY = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS s (name, value)"
-_WRONG_DATA = "22"
-_WRONG_NAMES = "42"
-# What a cast to regclass and its kind looks up while rows are read.
-_LOOKED_UP = ("42P01", "42602", "42703", "42704", "42883", "3F000")
-_QUOTED = re.compile(r'".*"', re.DOTALL)
-_QUOTED_NAME = re.compile(r'"([^"]*)"')
-_OWN_WORDS = "the script raised an error in its own words, which may quote rows"
-_MADE_UP = "a statement that the script put together was refused, which may quote rows"
-
-
-def words(error: asyncpg.PostgresError, script: str = "") -> str:
-    """The server's message with nothing that can be a value of a row: what we answer travels far from them.
-
-    The detail is left out, as are what a message of wrong data quotes (`"ann" is no integer`), what a script
-    of the user's own raises, and names that are not written in `script`: they may be made of a row's values.
-    """
-    message, code = str(error.args[0]), error.sqlstate
-    if getattr(error, "server_source_function", None) == "exec_stmt_raise":
-        return f"{_OWN_WORDS} ({code})"
-    if code.startswith(_WRONG_DATA):
-        message = _QUOTED.sub('"…"', message)
-    made = getattr(error, "internal_query", None)
-    if code.startswith(_WRONG_NAMES) and made is not None and made.strip() not in script:
-        return f"{_MADE_UP} ({code})"
-    # What stands in the statement has a place there; what is looked up while it runs has none.
-    looked_up = code in _LOOKED_UP and not getattr(error, "position", None)
-    if looked_up and any(name not in script for name in _QUOTED_NAME.findall(message)):
-        message = _QUOTED.sub('"…"', message)
-    return f"{message} ({code})"
-
-
-def _forget_rows(error: BaseException) -> None:
-    """Leave in an error only what may be said anywhere: logs and answers print what is raised."""
-    if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
-        said = words(error).removesuffix(f" ({error.sqlstate})")
-        for name in ("detail", "hint", "context", "query", "internal_query"):
-            if getattr(error, name, None) is not None:
-                setattr(error, name, None)
-        error.message = said
-        error.args = (said,)
 
 
 def not_now(what: str, url: str, error: BaseException) -> Retry:
@@ -170,9 +131,9 @@ async def session(
         await refuse_pooler(connection, url)
         yield connection
     except BaseException as error:
+        forget_rows(error)
         each: BaseException | None = error
         while each is not None:
-            _forget_rows(each)
             if isinstance(each, asyncpg.PostgresError):
                 each.upgradepath_at = getattr(each, "upgradepath_at", place(url))
             each = each.__cause__ or each.__context__

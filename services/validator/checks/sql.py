@@ -11,6 +11,7 @@ from shared.clients.postgres import connect
 from shared.contracts.projects import SqlCheck
 from shared.contracts.stages import Finding
 from shared.errors import Retry, told
+from shared.quoted_rows import words
 
 _SHOWN_CHARACTERS = 500
 _CONNECT_TIMEOUT_S = 10.0
@@ -63,7 +64,7 @@ async def run(check: SqlCheck, context: Context) -> Seen:
         asked = Finding(kind="environment", subject=subject, detail=said, cure=cure)
         raise Retry(said, asked) from error
     except asyncpg.PostgresError as error:
-        return Seen("failed", f"PostgreSQL refused the query: {error}")
+        return Seen("failed", f"PostgreSQL refused the query: {words(error, check.query)}")
 
 
 async def _ask(check: SqlCheck, connection: Any) -> Seen:
