@@ -30,6 +30,14 @@ class GateAnswer(Contract):
     advice: tuple[Refusal, ...] = ()
 
 
+class PublishAnswer(Contract):
+    """POST /registry/releases: the event, and what its publisher should know."""
+
+    release: Release
+    change: Literal["patch", "minor", "major", "first"]
+    advice: tuple[Refusal, ...] = ()
+
+
 class ReleaseAnswer(Contract):
     """GET /registry/releases/{system}/{version}"""
 

@@ -125,11 +125,11 @@ class Server:
         return _json(self.ask_command(*segments, body=body, key=key))
 
     def ask_command(
-        self, *segments: str, body: Mapping[str, object], key: str | None = None
+        self, *segments: str, body: Mapping[str, object], key: str | None = None, **query: str
     ) -> httpx.Response:
         """As `command`, for those to whom the status matters (202: there is no verdict yet)."""
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
-        return self._ask("POST", segments, headers=headers, json=body)
+        return self._ask("POST", segments, query={**query}, headers=headers, json=body)
 
     def upload(self, *segments: str, data: bytes, **query: str) -> Any:
         """Send raw bytes; these doors name what they take by its digest, so a repeat is harmless."""

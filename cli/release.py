@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.answers import GateAnswer, ReleaseAnswer, StoredContent
+from cli.answers import GateAnswer, PublishAnswer, ReleaseAnswer, StoredContent
 from cli.asking import AsJson, asks
 from cli.client import Server
 from cli.output import advise, line, note, refuse, say, show_json, table, text, when
 from cli.world import NoAnswer
-from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdrawn
+from shared.contracts.releases import Release, ReleaseWithdrawn
 from shared.packages.archive import pack_folder
 from shared.packages.package import Package, read_package
 
@@ -74,7 +74,8 @@ def publish(server: Server, package: PackageArgument, as_json: AsJson = False) -
     if as_json:
         show_json(document)
         return
-    published = ReleasePublished.model_validate(document)
+    published = PublishAnswer.model_validate(document)
+    advise(published.advice)
     release = published.release
     say(
         line(text("published ", "bold green"), f"{release.system} {release.version} ({published.change})"),
@@ -175,7 +176,7 @@ def _verdict(server: Server, body: Mapping[str, object]) -> Any:
     key = str(uuid.uuid4())
     deadline = time.monotonic() + _VERDICT_DEADLINE_S
     while True:
-        response = server.ask_command("registry", "releases", body=body, key=key)
+        response = server.ask_command("registry", "releases", body=body, key=key, advice="true")
         if response.status_code != 202:
             return response.json()
         if time.monotonic() > deadline:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 
 from services.registry.domain.gate import Change
 from shared.contracts.projects import Project
@@ -10,6 +10,7 @@ from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.contracts.values import Digest, SystemName, Timestamp, Version
 from shared.contracts.version_maps import Pins, VersionMap
+from shared.messaging.inbox import Verdict
 
 
 class Stored(BaseModel):
@@ -43,6 +44,12 @@ class GateAnswer(BaseModel):
     refusals: tuple[Refusal, ...]
     advice: tuple[Refusal, ...] = ()
     """In the words of refusals, but none of them stops a publish."""
+
+
+def advised(verdict: Verdict) -> JsonValue:
+    """The answer of a publish, with advice beside it. Who does not ask for that gets the event alone."""
+    assert isinstance(verdict.answer, dict), "a publish is answered by its event"
+    return {**verdict.answer, "advice": [each.model_dump(mode="json") for each in verdict.advice]}
 
 
 class Withdrawal(BaseModel):

@@ -19,6 +19,7 @@ from services.registry.answers import (
     Stored,
     VersionMapChange,
     Withdrawal,
+    advised,
 )
 from services.registry.checking import PackageGate
 from services.registry.store import RegistryTransaction
@@ -32,7 +33,7 @@ from shared.contracts.releases import (
     ReleaseWithdrawn,
     WithdrawRelease,
 )
-from shared.contracts.values import Actor, ProjectId, SystemName, Version
+from shared.contracts.values import ProjectId, SystemName, Version
 from shared.contracts.version_maps import VersionMap
 from shared.errors import Reject, Retry, forbidden, invalid, not_found
 from shared.http.bodies import BodyTooLarge
@@ -42,7 +43,7 @@ from shared.http.limits import Slots
 from shared.http.pages import AsksPage
 from shared.http.problems import problem
 from shared.http.tokens import WhoAsks, may_see, visible_to
-from shared.messaging.inbox import Inbox
+from shared.messaging.inbox import Inbox, Verdict
 from shared.packages.archive import PACKED_BYTES_MAX
 from shared.storage.database import Database
 from shared.versions import precedence
@@ -131,23 +132,27 @@ def _add_publishing(
         responses={202: {"model": BeingChecked, "description": "the package is still being checked"}},
     )
     async def publish(
-        body: Publication, who: WhoAsks, request: Request, idempotency_key: IdempotencyKey = None
+        body: Publication,
+        who: WhoAsks,
+        request: Request,
+        idempotency_key: IdempotencyKey = None,
+        advice: bool = False,
     ) -> JSONResponse:
-        """Publish an uploaded package. The verdict on it is the answer."""
+        """Publish an uploaded package. The verdict on it is the answer, with advice if that is asked for."""
         key = idempotency_key or str(uuid.uuid4())
         command = PublishRelease(actor=who, system=body.system, version=body.version, package=body.package)
         # Taken before anything is done: who is told to come back has published nothing.
         with waits.hold(who.id):
-            answer = await perform(inbox, command, key)
+            verdict: Verdict | None = Verdict(answer := await perform(inbox, command, key))
             if answer is None:
-                source, gone = _source(who), request.is_disconnected
+                # The source that `perform` gives to this actor's messages.
+                source, gone = f"/http/{who.id}", request.is_disconnected
                 verdict = await gate.verdict(source, key, verdict_wait_s, gone)
-                if verdict is None:
-                    return JSONResponse(BeingChecked(idempotency_key=key).model_dump(), 202)
-                if verdict.refusals:
-                    raise Reject(*verdict.refusals)
-                answer = verdict.answer
-        return JSONResponse(answer, 201)
+        if verdict is None:
+            return JSONResponse(BeingChecked(idempotency_key=key).model_dump(), 202)
+        if verdict.refusals:
+            raise Reject(*verdict.refusals)
+        return JSONResponse(advised(verdict) if advice else verdict.answer, 201)
 
     @routes.post("/releases/{system}/{version}/withdraw", response_model=ReleaseWithdrawn)
     async def withdraw(
@@ -292,8 +297,3 @@ async def _body(request: Request) -> bytes:
     if not body:
         raise invalid("the body is empty", field="body", cure="send the package's bytes as they are")
     return bytes(body)
-
-
-def _source(who: Actor) -> str:
-    """The source that `perform` gives to this actor's messages."""
-    return f"/http/{who.id}"

@@ -24,10 +24,10 @@ from services.registry.store import PackageCheck, RegistryTransaction
 from shared import background
 from shared.clients.content import ContentStore
 from shared.contracts.envelope import release_trace
-from shared.contracts.refusals import CommandRefused
+from shared.contracts.refusals import CommandRefused, Refusal
 from shared.contracts.releases import PublishRelease, Release, ReleasePublished
 from shared.contracts.values import Digest
-from shared.errors import Reject, Retry, invalid
+from shared.errors import Reject, Retry, invalid, told
 from shared.messaging.inbox import Verdict
 from shared.packages.package import SCHEMA, Package
 from shared.storage.database import Database, is_passing
@@ -190,11 +190,11 @@ class PackageGate:
         try:
             data = await self.content.get(command.package)
             read = await self.read(command.actor.id, command.package, data)
-            event = await publish(command, read, tx)
+            event, advice = await publish(command, read, tx)
         except Reject as rejection:
             await _refuse(check, rejection, tx)
         else:
-            await tx.finish_check(check.id, Verdict(answer=event.model_dump(mode="json")))
+            await tx.finish_check(check.id, Verdict(event.model_dump(mode="json"), advice=advice))
 
     async def _put_off(self, check: PackageCheck, error: Exception) -> None:
         """Try again later. What is wrong with the package itself is not tried for ever."""
@@ -222,7 +222,7 @@ def _unchecked(check: PackageCheck, error: Exception) -> Reject:
             " publish the package again",
         )
     return invalid(
-        f"the package cannot be checked: {type(error).__name__}: {error}",
+        f"the package cannot be checked: {type(error).__name__}: {told(error)}",
         field="package",
         value=check.command.package,
         cure="pack it anew and publish that; tell an SRE if it is refused like this again",
@@ -238,13 +238,15 @@ async def _refuse(check: PackageCheck, rejection: Reject, tx: RegistryTransactio
     await tx.finish_check(check.id, Verdict(refusals=rejection.refusals))
 
 
-async def publish(command: PublishRelease, read: ReadPackage, tx: RegistryTransaction) -> ReleasePublished:
-    """Save and announce the Release, unless it is out already. Raises `Reject` with every refusal."""
+async def publish(
+    command: PublishRelease, read: ReadPackage, tx: RegistryTransaction
+) -> tuple[ReleasePublished, tuple[Refusal, ...]]:
+    """Save and announce the Release, unless it is out; with advice. Raises `Reject` with every refusal."""
     # Two Systems must not define the same model at the same moment: one verdict after the other.
     await tx.lock("library", "gate")
     await tx.lock("system", command.system)
     if (known := await published_alike(command, tx)) is not None:
-        return known
+        return known, ()
     package = read.outline
     if other := misnamed(package, command.system, command.version):
         raise Reject(*other)
@@ -270,7 +272,7 @@ async def publish(command: PublishRelease, read: ReadPackage, tx: RegistryTransa
     )
     await tx.add_release(event, package)
     tx.send(event, traceparent=release_trace(command.system, command.version))
-    return event
+    return event, judgement.advice
 
 
 async def _foreseen(command: PublishRelease, read: ReadPackage, tx: RegistryTransaction) -> Judgement:

@@ -44,14 +44,21 @@ class Verdict:
 
     answer: JsonValue = None
     refusals: tuple[Refusal, ...] = ()
+    advice: tuple[Refusal, ...] = ()
+    """What who sent it should know, though it refuses nothing."""
 
     def stored(self) -> dict[str, Any]:
-        return {"answer": self.answer, "refusals": [refusal.model_dump() for refusal in self.refusals]}
+        advice = {"advice": [each.model_dump() for each in self.advice]} if self.advice else {}
+        refusals = [refusal.model_dump() for refusal in self.refusals]
+        return {"answer": self.answer, "refusals": refusals, **advice}
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> "Verdict":
-        refusals = tuple(Refusal.model_validate(refusal) for refusal in stored.get("refusals", ()))
-        return cls(stored.get("answer"), refusals)
+        refusals, advice = (
+            tuple(Refusal.model_validate(each) for each in stored.get(name, ()))
+            for name in ("refusals", "advice")
+        )
+        return cls(stored.get("answer"), refusals, advice)
 
     @classmethod
     def of(cls, entry: InboxEntry) -> "Verdict":

@@ -76,12 +76,15 @@ def test_publish_sends_the_bytes_and_then_names_them(
         "revision": 1,
         "change": "minor",
     }
+    advice = {"kind": "invalid", "reason": "a column without a default", "field": "m", "cure": "give one"}
+    services.documents["published"]["advice"] = [advice]
     packed = tmp_path / "auth-system-1.3.0.tar.gz"
     packed.write_bytes(pack_folder(EXAMPLE))
     for package in (EXAMPLE, packed):
         result = upgradepath("release", "publish", str(package))
         assert result.exit_code == 0, result.output
         assert "published auth-system 1.3.0 (minor)" in result.stdout
+        assert "mind: a column without a default" in " ".join(result.stderr.split())
     assert services.uploads == [packed.read_bytes()] * 2
     command = services.commands[0][0].model_dump()
     assert (command["system"], command["version"], command["package"]) == ("auth-system", "1.3.0", "a" * 64)

@@ -21,9 +21,10 @@ async def upload(registry: Registry, data: bytes) -> str:
     return digest
 
 
-async def post_release(registry: Registry, version: str, digest: str, key: str) -> Any:
+async def post_release(registry: Registry, version: str, digest: str, key: str, **query: str) -> Any:
     return await registry.http.post(
         "/releases",
+        params=query,
         json={"system": "auth-system", "version": version, "package": digest},
         headers={**token(LENA), "Idempotency-Key": key},
     )
@@ -74,8 +75,13 @@ async def test_a_slow_check_is_answered_202_and_later_by_its_verdict(registry: R
         )
     assert answer.status_code == 202
     await registry.check_all()
-    later = await post_release(registry, "1.2.4", digest, answer.json()["idempotency_key"])
+    key = answer.json()["idempotency_key"]
+    later = await post_release(registry, "1.2.4", digest, key)
     assert later.status_code == 201
+    advised = await post_release(registry, "1.2.4", digest, key, advice="true")
+    assert "nobody has proven" in advised.json()["advice"][0]["reason"]
+    # Who published before there was advice gets what there was.
+    assert later.json() == {name: said for name, said in advised.json().items() if name != "advice"}
 
 
 async def test_who_publishes_waits_in_a_counted_place(registry: Registry) -> None:

@@ -97,6 +97,13 @@ async def test_a_server_that_is_not_fit_is_a_refusal_that_names_the_setting(
     assert refusal.cure.endswith("or give it a later timestamp")
 
 
+async def test_a_database_that_nobody_has_made_stands_for_its_server(registry_url: str) -> None:
+    """The setting names a server: the name of a database that is not there (3D000) refuses nobody."""
+    nowhere = urlunsplit(urlsplit(registry_url)._replace(path="/nobody_has_made_it"))
+    order = [("20250101_a", "CREATE TABLE a (id int)"), ("20250102_b", "CREATE TABLE b (id int)")]
+    assert await difference_of(nowhere, [order, order[::-1]]) is None
+
+
 async def test_a_server_that_stays_away_ends_in_a_refusal(registry_url: str) -> None:
     nowhere = f"postgresql://a:b@127.0.0.1:{free_port()}/postgres"
     async with running(registry_url, partial(difference_of, nowhere)) as world:
