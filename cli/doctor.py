@@ -28,6 +28,8 @@ CONTENT = "UPGRADES_CONTENT_URL"
 TOKEN_KEYS = "UPGRADES_TOKEN_PUBLIC_KEYS"
 SERVICE_KEYS = "UPGRADES_SERVICE_PUBLIC_KEYS"
 ENDED = "UPGRADES_TOKEN_KEY"
+TRIALS = "UPGRADES_SCRATCH_DATABASE_URL"
+LEFT = "upgradepath_scratch_databases"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Look at this machine and at the servers that UPGRADES_… name; exit 1 unless all is well."""
-    diagnoses = [*_machine(), *([] if machine_only else [*_servers(), *_deploys()])]
+    diagnoses = [*_machine(), *([] if machine_only else [*_servers(), *_asked()])]
     if as_json:
         show_json([diagnosis.__dict__ for diagnosis in diagnoses])
     else:
@@ -136,7 +138,7 @@ def _servers() -> Iterator[Diagnosis]:
     from shared.contracts.topics import SERVICES
 
     databases = {service: f"UPGRADES_{service.upper()}_DATABASE_URL" for service in SERVICES}
-    named = {BROKER, CONTENT, TOKEN_KEYS, ENDED, *databases.values()} & os.environ.keys()
+    named = {BROKER, CONTENT, TOKEN_KEYS, ENDED, TRIALS, *databases.values()} & os.environ.keys()
     if not named:
         yield Diagnosis("servers", "no UPGRADES_… variables are set: dev brings its own")
         return
@@ -145,6 +147,8 @@ def _servers() -> Iterator[Diagnosis]:
         if variable in named:
             url = os.environ[variable]
             yield _try(f"database of {service}", partial(_answers, variable, url), f"correct {variable}")
+    if TRIALS in named or databases["registry"] in named:
+        yield _trials(os.environ.get(TRIALS, ""))
     if not named & {*databases.values()}:
         example = databases["registry"]
         yield Diagnosis("databases", "no variable names one", f"set {example}, or that of another service")
@@ -163,13 +167,62 @@ def _service_keys() -> str:
     return ", ".join(principals(os.environ[SERVICE_KEYS]))
 
 
-def _deploys() -> Iterator[Diagnosis]:
-    """Whether deploys are frozen, where somebody has said at which URL the services are."""
+def _trials(url: str) -> Diagnosis:
+    """Whether the registry can try packages. Without a server for it that is so for nobody: a choice."""
+    subject = "server for trials"
+    if not url:
+        found = f"{TRIALS} is not set: late migrations are refused, and each Run proves the others"
+        return Diagnosis(subject, found)
+    return _try(subject, lambda: asyncio.run(_makes_databases(url)), f"correct {TRIALS}")
+
+
+async def _makes_databases(url: str) -> str:
+    from services.executor.clients.postgres import server_of, session
+
+    may = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+    async with session(await server_of(url)) as connection:
+        if not await connection.fetchval(may):
+            raise PermissionError("its role may make no databases: ALTER ROLE … CREATEDB")
+    return "answers, and its role may make databases"
+
+
+def _asked() -> Iterator[Diagnosis]:
+    """What the services say, where somebody has said at which URL they are."""
     if not os.environ.get("UPGRADEPATH_URL") and announced_world() is None:
         return
+    with Server(url=None, token=None, wanted=None, default="sre") as server:
+        yield from _deploys(server)
+        yield _left_behind(server)
+
+
+def _left_behind(server: Server) -> Diagnosis:
+    """Databases of backups' trials that nobody could drop, as the executor behind that URL counts them."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    subject = "databases of trials"
     try:
-        with Server(url=None, token=None, wanted=None, default="sre") as server:
-            freeze = read_freeze(server).freeze
+        shown = server.read_text("metrics")
+    except (NoAnswer, Reject) as error:
+        return Diagnosis(subject, f"not told here ({error}): {LEFT} of each executor's /metrics has them")
+    counts = {
+        sample.labels["state"]: round(sample.value)
+        for family in text_string_to_metric_families(shown)
+        for sample in family.samples
+        if sample.name == LEFT
+    }
+    if not counts:
+        return Diagnosis(subject, f"no executor is behind this URL: {LEFT} of its /metrics has them")
+    left, unasked = counts.get("left", 0), counts.get("not asked", 0)
+    found = f"{left} left behind, {unasked} Projects' servers not asked"
+    return Diagnosis(
+        subject, found, "rows of production are in them: docs/runbooks/scratch-left.md" if left else None
+    )
+
+
+def _deploys(server: Server) -> Iterator[Diagnosis]:
+    """Whether deploys are frozen."""
+    try:
+        freeze = read_freeze(server).freeze
     except (NoAnswer, Reject) as error:
         yield Diagnosis("deploys", str(error), "start the services, or say who asks: UPGRADEPATH_TOKEN")
         return

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 
+from cli.doctor import LEFT
 from local.broker import EmbeddedBroker
 from local.ports import free_port
 from shared.messaging.topic_admin import create_topics
 from shared.prisma.archives import ENGINE, PARSER, module_bytes
 from shared.settings import KafkaSettings
 from tests.cli.conftest import Type
+from tests.cli.small_services import Services
 from tests.conftest import PostgresServer
 from tests.support.keys import JWKS
 
@@ -66,6 +71,12 @@ def right(broker: str, postgres: PostgresServer, tmp_path: Path) -> dict[str, st
         "UPGRADES_CONTENT_URL": (tmp_path / "content").as_uri(),
         "UPGRADES_TOKEN_PUBLIC_KEYS": JWKS,
     }
+
+
+async def execute(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(sql)
+    await connection.close()
 
 
 def wrong(diagnoses: Diagnoses) -> dict[str, str]:
@@ -176,3 +187,43 @@ def test_the_table_says_well_or_wrong(upgradepath: Type, right: dict[str, str]) 
     verdicts = {line[1]: line[0] for line in lines[1:]}
     assert verdicts["broker"] == "well"
     assert verdicts["token keys"] == "wrong"
+
+
+def test_a_server_for_trials_must_let_its_role_make_databases(
+    look: Look, right: dict[str, str], postgres: PostgresServer
+) -> None:
+    """Else the registry refuses every late migration, and an operator learns it from a publisher."""
+    url = right["UPGRADES_PLANNER_DATABASE_URL"]
+    registry = {**right, "UPGRADES_REGISTRY_DATABASE_URL": url}
+    code, found = look(**registry)
+    assert (code, wrong(found)) == (0, {})
+    assert "is not set" in found["server for trials"]["found"]
+    code, found = look(**registry, UPGRADES_SCRATCH_DATABASE_URL=url)
+    assert (code, found["server for trials"]["found"]) == (0, "answers, and its role may make databases")
+    plain = f"of_trials_{uuid.uuid4().hex[:8]}"
+    asyncio.run(execute(postgres.url(), f"CREATE ROLE {plain} LOGIN PASSWORD '{PASSWORD}'"))
+    parts = urlsplit(postgres.url())
+    named = urlunsplit(parts._replace(netloc=f"{plain}:{PASSWORD}@{parts.hostname}:{parts.port}"))
+    code, found = look(**registry, UPGRADES_SCRATCH_DATABASE_URL=named)
+    assert (code, set(wrong(found))) == (1, {"server for trials"})
+    assert "CREATEDB" in found["server for trials"]["found"]
+    asyncio.run(execute(postgres.url(), f"DROP ROLE {plain}"))
+
+
+@pytest.mark.parametrize(
+    ("left", "code", "said"),
+    [
+        (0, 0, "0 left behind, 2 Projects' servers not asked"),
+        (1, 1, "1 left behind"),
+        (None, 0, "no executor"),
+    ],
+)
+def test_databases_that_trials_left_are_said(
+    look: Look, services: Services, left: int | None, code: int, said: str
+) -> None:
+    lines = f'{LEFT}{{state="left"}} {left}\n{LEFT}{{state="not asked"}} 2\n'
+    services.documents["metrics"] = "" if left is None else f"# TYPE {LEFT} gauge\n{lines}"
+    given, found = look()
+    assert given == code
+    assert said in found["databases of trials"]["found"]
+    assert (found["databases of trials"]["cure"] is not None) == (code == 1)

@@ -13,8 +13,10 @@ from shared.clients.secrets import Secrets
 from shared.jobs.store import WorkerTransaction
 from shared.storage.database import Database
 from shared.storage.migrations import migrate_async
+from shared.telemetry.metrics import exposition
 from tests.conftest import PostgresServer
 from tests.executor.conftest import Made
+from tests.support.alarms import rings
 from tests.support.golden_messages import GOLDEN
 from tests.support.scopes import variable
 
@@ -62,10 +64,13 @@ async def test_an_executor_that_starts_drops_what_a_killed_one_left_and_counts_w
         (metric,) = await sweeper.gauges()
         counted = {sample.labels["state"]: sample.value for sample in metric.samples}
         assert counted == {"left": 1.0, "not asked": 1.0}
+        assert rings("scratch-left", exposition([metric]).decode())
         async with session(url) as connection:
             there = {row[0] for row in await connection.fetch("SELECT datname FROM pg_database")}
             assert {database_of(living), others} <= there
             await connection.execute(f"DROP DATABASE {others}")
+        assert await sweeper.sweep() == ()
+        assert not rings("scratch-left", exposition(await sweeper.gauges()).decode())
 
 
 async def test_who_writes_production_ends_trials_of_other_executors_and_nobody_else(made: Made) -> None:
