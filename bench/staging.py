@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from bench.result import Result, against
+from bench.result import Result, repeated
 from local.postgres import EmbeddedPostgres
 from services.executor.clients.masking import masked_copy
 from services.executor.clients.postgres import create_database, drop_database, session
@@ -95,24 +96,21 @@ async def measure(rows: int = ROWS, repeats: int = 2) -> list[Result]:
             async with session(url(), statement_timeout_s=0) as connection:
                 await connection.execute(f"CREATE DATABASE copy TEMPLATE production STRATEGY {strategy}")
 
-        found: list[Result] = [Result("staging: size of production", size, "GB")]
+        ways: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "pg_dump -Fc -Z0 into pg_restore": dump,
+            "masked copy": copy,
+            **{f"TEMPLATE clone, {name}": partial(clone, name) for name in ("FILE_COPY", "WAL_LOG")},
+        }
+        took: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(repeats):
-            restored_s = await timed(dump, url())
-            copied_s = await timed(copy, url())
-            found += [
-                Result("staging: pg_dump -Fc -Z0 into pg_restore", restored_s, "s"),
-                against("staging: masked copy", copied_s, "s", restored_s),
-                *[
-                    against(
-                        f"staging: TEMPLATE clone, {name}",
-                        await timed(partial(clone, name), url()),
-                        "s",
-                        restored_s,
-                    )
-                    for name in ("FILE_COPY", "WAL_LOG")
-                ],
-            ]
-        return found
+            for way, work in ways.items():
+                took[way].append(await timed(work, url()))
+        by_hand, *ours = took.items()
+        return [
+            Result("staging: size of production", size, "GB"),
+            repeated(f"staging: {by_hand[0]}", by_hand[1], "s"),
+            *(repeated(f"staging: {way}", each, "s", median(by_hand[1])) for way, each in ours),
+        ]
 
 
 async def timed(work: Callable[[], Coroutine[Any, Any, None]], admin_url: str) -> float:
