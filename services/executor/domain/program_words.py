@@ -14,7 +14,7 @@ _CLASSES = tuple(
     (re.compile(pattern, re.IGNORECASE), meaning, cure)
     for pattern, meaning, cure in (
         (
-            r"server version mismatch|unsupported version \(.*\) in file header",
+            r"server version mismatch|unsupported version \(.{0,40}\) in file header",
             "the program is older than the server, or than the program that made the archive",
             _BIN,
         ),
@@ -24,7 +24,7 @@ _CLASSES = tuple(
             "ALTER ROLE … BYPASSRLS, or ALTER TABLE … NO FORCE ROW LEVEL SECURITY as the table's owner",
         ),
         (
-            r"permission denied for large object|large object.*permission",
+            r"permission denied for large object|large object.{0,200}permission",
             "the role may not read a large object",
             "GRANT SELECT ON LARGE OBJECT … to the role, or ALTER LARGE OBJECT … OWNER TO it",
         ),
@@ -34,12 +34,13 @@ _CLASSES = tuple(
             "GRANT the role the owners of what is there, or name a role in the secret that has them",
         ),
         (
-            r"extension .* is not available|extension control file|could not (?:load library|access file)",
+            r"extension .{0,200} is not available|extension control file"
+            r"|could not (?:load library|access file)",
             "an extension's files are missing on the server",
             "install the extension's package on the server, in the version that the database has",
         ),
         (
-            r"(?:could not (?:write|close|open|sync).*|: )No space left on device",
+            r"(?:could not (?:write|close|open|sync).{0,400}|: )No space left on device",
             "a disk is full",
             "give the worker's folder, or the server, as much room as the database takes",
         ),
@@ -54,7 +55,8 @@ _CLASSES = tuple(
             "end the session that holds it (pg_locks, pg_stat_activity), or retry when less goes on",
         ),
         (
-            r"authentication failed|no pg_hba\.conf entry|role .* does not exist|not permitted to log in",
+            r"authentication failed|no pg_hba\.conf entry|role .{0,200} does not exist"
+            r"|not permitted to log in",
             "the server lets the role not in",
             "correct the role, its password or the address in the secret",
         ),
