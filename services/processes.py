@@ -24,7 +24,7 @@ from shared.http.listener import listener
 log = logging.getLogger(__name__)
 
 _STOP_WITHIN_S = 10.0
-_COLLECT_AFTER_OBJECTS = 50_000
+COLLECT_AFTER_OBJECTS = 50_000
 """New ones that live on: more than a large batch of messages is made of, most of which go with it."""
 
 
@@ -129,7 +129,7 @@ async def serving(services: Sequence[Service], host: str, port: int) -> AsyncIte
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(sockets=[listening]), name="http")
             await server.ready.wait()
-            with imports_left_alone(_COLLECT_AFTER_OBJECTS):
+            with imports_left_alone(COLLECT_AFTER_OBJECTS):
                 try:
                     yield
                 finally:

@@ -18,6 +18,7 @@ from services.notifier.app import build as build_notifier
 from services.notifier.settings import NotifierSettings
 from services.planner.app import build as build_planner
 from services.planner.settings import PlannerSettings
+from services.processes import COLLECT_AFTER_OBJECTS
 from services.registry.app import build as build_registry
 from services.registry.settings import RegistrySettings
 from services.validator.app import build as build_validator
@@ -28,6 +29,7 @@ from shared.contracts.facts import CheckResult, FileChange
 from shared.contracts.releases import ReleasePublished
 from shared.contracts.runs import RequestPlan
 from shared.contracts.stages import Failed, Finding, StageFinished, Succeeded
+from shared.garbage import imports_left_alone
 from tests.conftest import ServiceDatabase
 from tests.security.test_loop_stalls import no_stall
 from tests.support.keys import PUBLIC_KEYS, bearer
@@ -62,7 +64,8 @@ async def _built(name: str, url: str, folder: Path) -> AsyncIterator[tuple[Servi
     transport = httpx.ASGITransport(app=web_application([service], PUBLIC_KEYS))
     headers = bearer(SRE)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as http:
-        yield service, http
+        with imports_left_alone(COLLECT_AFTER_OBJECTS):
+            yield service, http
     await service.database.close()
 
 
