@@ -7,6 +7,7 @@ from datetime import datetime
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from shared.acting import acting_for
 from shared.contracts.projects import Project
 from shared.contracts.stages import Finding, Outcome, StageFinished
 from shared.contracts.values import RunId
@@ -88,6 +89,7 @@ class Asking:
     async def missing(self, project: Project, person: str) -> list[Finding]:
         """What is missing, or that it took too long. Raises `Retry` without a place, `Reject` as asked."""
         begun = False
+        acting_for(f"project {project.id}")
         try:
             async with (
                 asyncio.timeout(self._within_s),

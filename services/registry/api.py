@@ -100,7 +100,8 @@ def _add_content(routes: APIRouter, content: ContentStore, gate: PackageGate) ->
         digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
         system = version = None
         try:
-            read = await gate.read(who.id, digest, data)
+            # Whoever may look may not have the Library's server work for him.
+            read = await gate.read(who.id, digest, data, proves=who.role == "library")
             system, version = read.outline.system, read.outline.manifest.version
             command = PublishRelease(actor=who, system=system, version=version, package=digest)
             judgement = await gate.foresee(command, read)

@@ -72,8 +72,8 @@ class PackageGate:
         self._finished = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def read(self, actor: str, digest: Digest, data: bytes) -> "ReadPackage":
-        """The package, read for this actor. Raises `Reject`."""
+    async def read(self, actor: str, digest: Digest, data: bytes, *, proves: bool = True) -> "ReadPackage":
+        """The package, read for this actor. Raises `Reject`. Its migrations are tried where it `proves`."""
         outline = await self.packages.outline(actor, digest, data)
 
         async def judged(library: Library) -> Judgement:
@@ -84,7 +84,7 @@ class PackageGate:
                 return judgement
             found = await self.schemas.refusals(outline, library)
             judgement = replace(judgement, refusals=(*judgement.refusals, *found))
-            return self._proof.judged(digest, outline, library, judgement)
+            return self._proof.judged(digest, outline, library, judgement, proves=proves)
 
         return ReadPackage(outline, judged)
 
@@ -96,11 +96,7 @@ class PackageGate:
                     return await _foreseen(command, read, tx)
             except (NotTried, NotProven) as untried:
                 lacking = untried
-            if isinstance(lacking, NotProven) and command.actor.role != "library":
-                # Whoever may look may not have the Library's server work for him.
-                self._proof.leave(lacking)
-            else:
-                await self._make(lacking)
+            await self._make(lacking)
 
     async def _make(self, untried: NotTried | NotProven) -> None:
         """Make the trial that a verdict lacks, outside every transaction."""

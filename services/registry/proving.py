@@ -21,6 +21,9 @@ TrialOf: TypeAlias = Callable[[Scripts, Scripts, Mapping[str, str], Mapping[str,
 
 _AT_ONCE = 2
 _REMEMBERED = 256
+_TRIES_MAX = 3
+_MOVES = "the Library changed each time while it was tried"
+_NOT_HERE = "the Library's own checks alone are tried"
 _LATER = "each Run's migrate stage proves it, and fails where it is not so"
 
 
@@ -40,9 +43,16 @@ class FragmentProof:
         self._trial_of = trial_of
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._known: LRUCache[tuple[object, ...], Trial] = LRUCache(_REMEMBERED)
+        self._tries: LRUCache[object, int] = LRUCache(_REMEMBERED)
+        """Of packages whose trials no verdict has used yet."""
 
-    def judged(self, digest: Digest, package: Package, library: Library, judgement: Judgement) -> Judgement:
-        """The judgement with a refusal, or with advice where nobody can tell. Raises `NotProven`."""
+    def judged(
+        self, digest: Digest, package: Package, library: Library, judgement: Judgement, *, proves: bool = True
+    ) -> Judgement:
+        """The judgement with a refusal, or with advice where nobody can tell.
+
+        Raises `NotProven` where it `proves`, as long as the Library leaves a trial the time that it takes.
+        """
         # SQL that was refused is run nowhere.
         if judgement.refusals or not (package.schema.strip() or package.migrations):
             return judgement
@@ -51,7 +61,10 @@ class FragmentProof:
             return replace(judgement, advice=(*judgement.advice, _open(words)))
         key = (digest, *sorted(library.packages.items()))
         if key not in self._known:
-            raise NotProven(key, package, library)
+            if proves and self._tries.get(digest, 0) < _TRIES_MAX:
+                raise NotProven(key, package, library)
+            return replace(judgement, advice=(*judgement.advice, _open(_MOVES if proves else _NOT_HERE)))
+        self._tries.pop(digest, None)
         answer, words = self._known[key]
         match answer:
             case "made":
@@ -68,10 +81,8 @@ class FragmentProof:
         assert self._trial_of is not None, "asked for by a verdict that has it"
         async with self._turns:
             self._known[untried.key] = await self._tried(self._trial_of, untried.package, untried.library)
-
-    def leave(self, untried: "NotProven") -> None:
-        """Leave it untried for one verdict."""
-        self._known[untried.key] = ("unknown", "the Library's own checks alone are tried")
+        digest = untried.key[0]
+        self._tries[digest] = self._tries.get(digest, 0) + 1
 
     async def _tried(self, trial_of: TrialOf, package: Package, library: Library) -> Trial:
         try:

@@ -79,8 +79,11 @@ class ContentStore:
 
         try:
             await self.get(digest)
-        except Corrupted as found:
-            log.warning("%s; they are replaced", found)
+        except Retry as error:
+            # What is there is there: whoever reads it verifies it.
+            log.warning("what the content store holds under %s could not be read: %s", digest, error)
+        except (Corrupted, Reject) as found:
+            log.warning("%s; our bytes are put there", found)
             await obstore.put_async(self._store, _key(digest), data)
 
     async def get(self, digest: Digest) -> bytes:

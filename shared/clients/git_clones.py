@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.5
 _LOOKS_SHARE = 20
+_LOOK_AT_LEAST_EVERY_S = 10.0
 """A look at a large clone is followed by a pause that is so many times as long: it costs a twentieth."""
 _SWEEP_EVERY_S = 3600.0
 _IDLE_AT_LEAST_S = 3600.0
@@ -83,7 +84,9 @@ async def within_quota(folder: Path, fetching: Coroutine[Any, Any, T]) -> T:
             done, _ = await asyncio.wait({task}, timeout=pause_s)
             began_s = time.monotonic()
             require_quota(await asyncio.to_thread(usage_of, folder, limits.clone_files), limits)
-            pause_s = max(_LOOK_EVERY_S, _LOOKS_SHARE * (time.monotonic() - began_s))
+            pause_s = max(
+                _LOOK_EVERY_S, min(_LOOKS_SHARE * (time.monotonic() - began_s), _LOOK_AT_LEAST_EVERY_S)
+            )
             if done:
                 return task.result()
     except RepositoryRefused:

@@ -5,6 +5,7 @@ our answers (DNS rebinding). The Host header still has the name.
 """
 
 from ipaddress import ip_address
+from socket import gethostname
 
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
@@ -29,7 +30,8 @@ class Hosts:
             # HTTP/1.0: a probe, never a browser.
             return
         host = _name(given.decode("latin-1"))
-        if host in self._names or _is_address(host) or host == "localhost" or host.endswith(".localhost"):
+        own = ("localhost", gethostname().lower())
+        if host in self._names or _is_address(host) or host in own or host.endswith(".localhost"):
             return
         if not self._names and not _on_loopback(scope):
             return

@@ -39,5 +39,5 @@ class RevokedTokens:
             data = file.read(_BYTES_MAX + 1)
         if len(data) > _BYTES_MAX:
             raise ValueError(f"{self._path} has more than {_BYTES_MAX} bytes: leave out what has expired")
-        lines = (line.strip() for line in data.decode(errors="replace").splitlines())
+        lines = (line.strip() for line in data.decode("utf-8-sig", errors="replace").splitlines())
         return frozenset(line for line in lines if line and not line.startswith("#"))

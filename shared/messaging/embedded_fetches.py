@@ -41,6 +41,9 @@ def fetch_when_sent(consumer: AIOKafkaConsumer, topic: str) -> None:
         waiting = asyncio.get_running_loop().call_later(_ASK_EVERY_S, sent.set)
         try:
             await sent.wait()
+        except asyncio.CancelledError:
+            # As the fetch itself answers it: whoever closes the fetcher awaits it, and goes on closing.
+            return False
         finally:
             waiting.cancel()
         # Before the fetch: what is sent while it is under way is asked for at once.

@@ -61,8 +61,10 @@ def _serve(stream: Any) -> bool:
 def _peak_bytes() -> int:
     """The most memory that this process has held. `getrusage` begins with what its parent had held."""
     with open("/proc/self/status") as status:
-        (kib,) = [line.split()[1] for line in status if line.startswith("VmHWM:")]
-    return int(kib) << 10
+        told = [line.split()[1] for line in status if line.startswith("VmHWM:")]
+    # Kernels that are not Linux itself may leave the line out.
+    kib = int(told[0]) if told else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kib << 10
 
 
 def _answer(stream: BinaryIO, error: Exception | None, value: Any, *, leaves: bool) -> None:

@@ -1,8 +1,10 @@
 """PostgreSQL's own programs: dump a database, prove that the dump reads, bring it back."""
 
+import errno
 import os
 import re
 import shutil
+import signal
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,11 +37,15 @@ _SETTING = re.compile(r"SET (?P<name>\w+) = .*;\s*")
 
 
 class ProgramFailed(Retry):
-    """One of PostgreSQL's programs said no; `said` is what it said, without what may be a row's."""
+    """One of PostgreSQL's programs said no; `said` is what it said, without what may be a row's.
 
-    def __init__(self, message: str, said: str, *findings: Finding) -> None:
+    `unread` where nobody read what it wrote to a pipe.
+    """
+
+    def __init__(self, message: str, said: str, *findings: Finding, unread: bool = False) -> None:
         super().__init__(message, *findings)
         self.said = said
+        self.unread = unread
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,8 @@ class Programs:
             said = _without_rows(finished.output)
             finding = finding_of_program(program, place(url), finished.output)
             message = f"{program} on {place(url)} ended with {finished.exit_code}: {said}"
-            raise ProgramFailed(message, said, finding)
+            unread = finished.exit_code == -signal.SIGPIPE or os.strerror(errno.EPIPE) in said
+            raise ProgramFailed(message, said, finding, unread=unread)
         return finished
 
 

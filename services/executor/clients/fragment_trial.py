@@ -26,8 +26,12 @@ _TOKEN = (1, 1)
 _WITHIN_S = 60.0
 _SHOWN_MAX = 5
 _CHARACTERS_MAX = 1000
-# The Project, its hosting or a System that nobody named may have what is missing here.
-_ELSEWHERE_IT_MAY_RUN = ("0A000", "42501", "42P01", "3F000", "42704", "42883", "58P01", "57014", "55P03")
+# The Project, its hosting or a System that nobody named may have what is missing here; or this server is ill.
+_ELSEWHERE_IT_MAY_RUN = (
+    *("0A000", "42501", "42P01", "3F000", "42704", "42883", "P0001"),
+    *("08", "53", "55", "57", "58", "XX"),
+)
+"""Codes, and classes of codes."""
 
 
 async def trial_of(
@@ -50,7 +54,7 @@ async def trial_of(
                 missing = [each for each in missing if each not in known]
     except Failure as failure:
         code = getattr(failure.__cause__, "sqlstate", None)
-        conclusive = code is not None and code not in _ELSEWHERE_IT_MAY_RUN
+        conclusive = code is not None and not code.startswith(_ELSEWHERE_IT_MAY_RUN)
         said = f"they fail in an empty database: {said_of(failure)}"
         return ("unmade" if conclusive else "unknown"), said
     except TimeoutError:

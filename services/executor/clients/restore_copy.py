@@ -103,6 +103,9 @@ async def _piped(target: str, programs: Programs, file: Path, pipe: Path, lines:
     both = (reading, writing)
     try:
         await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
+        if writing.done() and _unread(writing.exception()):
+            # Who reads has left the pipe before it ends: its words are on the way, and say why.
+            await asyncio.wait({reading})
     finally:
         for task in both:
             if not task.done():
@@ -113,6 +116,10 @@ async def _piped(target: str, programs: Programs, file: Path, pipe: Path, lines:
     errors.sort(key=lambda error: not (isinstance(error, ProgramFailed) and _code(error)))
     if errors:
         raise errors[0]
+
+
+def _unread(error: BaseException | None) -> bool:
+    return isinstance(error, ProgramFailed) and error.unread
 
 
 def passes(error: ProgramFailed) -> bool:

@@ -65,12 +65,14 @@ class ScratchSweeper:
         gone: list[str] = []
         left: list[str] = []
         unasked = 0
-        async for project in self._projects():
+        async for project_id, command in self._commands():
             try:
+                # Another version of the contracts may have written it.
+                project = RunExecutorStage.read(command.encode()).project
                 swept = await sweep_scratch(await self._production(project))
             except _NOT_NOW as error:
                 log.info(
-                    "databases of trials of %s were not looked for: %s", project.id, type(error).__name__
+                    "databases of trials of %s were not looked for: %s", project_id, type(error).__name__
                 )
                 unasked += 1
                 continue
@@ -78,17 +80,18 @@ class ScratchSweeper:
             left += swept.left
             if swept.left:
                 names = ", ".join(swept.left)
-                log.warning("%s: rows of production stand in %s, which nobody tries", project.id, names)
+                log.warning("%s: rows of production stand in %s, which nobody tries", project_id, names)
         self._left, self._unasked = tuple(left), unasked
         return tuple(gone)
 
-    async def _projects(self) -> AsyncIterator[Project]:
+    async def _commands(self) -> AsyncIterator[tuple[str, str]]:
+        """Each Project with the newest command for it."""
         async with self._database.transaction() as tx:
             known = [row[0] for row in await tx.fetch(_PROJECTS)]
         for project_id in known:
             async with self._database.transaction() as tx:
                 for (command,) in await tx.fetch(_NEWEST, project_id):
-                    yield RunExecutorStage.read(command.encode()).project
+                    yield project_id, command
 
     async def _production(self, project: Project) -> str:
         await self._secrets.prepare(project)
