@@ -20,8 +20,9 @@ _ENDS_MAX = 3
 _WITHIN_S = 60.0
 _ASK_EVERY_S = 5.0
 _ANSWER_WITHIN_S = 10.0
-_SILENT_MAX = 3
-"""Questions in a row without an answer: one may fall into a pause of the whole machine."""
+_SILENT_MAX = 6
+"""Questions in a row without an answer, 90 s: a busy machine answers late, and a broker that is started again
+has lost its messages."""
 
 
 @dataclass
