@@ -87,9 +87,9 @@ def refused_cast(node: Any) -> Refused:
     yield from refused_unseen(strings(node.func.objname))
 
 
-def refused_rows(node: Any) -> Refused:
+def refused_rows(of_type: Any) -> Refused:
     """A table whose rows are a web service's requests is given to its function by a point."""
-    if "http_request" in strings(node.of_typename.names):
+    if "http_request" in strings(of_type.names):
         yield "its rows are requests of a web service", "name its columns instead"
 
 

@@ -79,6 +79,8 @@ class _Judge:
     tried: _Tried = field(default_factory=_Tried)
     variables: bool = False
     """Whether a name may be that of a variable: inside of PL/pgSQL."""
+    parameters: frozenset[str] = frozenset()
+    """Those of the function in SQL whose body is judged."""
     executed: set[str] = field(default_factory=set)
     """Texts that were judged as SQL."""
     _text: str = ""
@@ -88,7 +90,7 @@ class _Judge:
         """Judge a statement that stands at `line`, with all that is below it."""
         self._text, self._line = text, line
         parts = list(parts_of_tree(node))
-        for reason, cure in refused_points(parts, variables=self.variables):
+        for reason, cure in refused_points(parts, variables=self.variables, parameters=self.parameters):
             self._refuse(reason, cure)
         for part in parts:
             for reason, cure in refusals_of(part):
@@ -127,23 +129,26 @@ class _Judge:
         bodies = strings(given["as"].items) if "as" in given else ()
         if language in LANGUAGES and len(bodies) > 1:
             self._refuse("a function of the server's files is called", INSIDE)
+        parameters = frozenset(inner(each).name for each in node.parameters)
         for body in bodies[:1]:
-            self._body(language, body, line + _lines_before(text, body))
+            self._body(language, body, line + _lines_before(text, body), parameters)
 
-    def _body(self, language: str, body: str, line: int) -> None:
+    def _body(self, language: str, body: str, line: int, parameters: frozenset[str] = frozenset()) -> None:
         if language not in LANGUAGES:
             self._refuse(_OTHER_LANGUAGE, "write it in sql or plpgsql")
             return
         try:
             if language == "sql":
-                self._script(body, line)
+                self._script(body, line, parameters=parameters)
             else:
                 self._fragments(fragments_of(body), line)
         except Unreadable as error:
             reason = f"the body cannot be read: {error.fault.reason}"
             self._refuse(reason, error.fault.cure)
 
-    def _script(self, sql: str, line: int, *, refusals_only: bool = False) -> None:
+    def _script(
+        self, sql: str, line: int, *, refusals_only: bool = False, parameters: frozenset[str] = frozenset()
+    ) -> None:
         """Judge SQL that is run from inside other SQL. Raises `Unreadable`."""
         self.executed.add(sql)
         placed, counted = [], 0
@@ -151,10 +156,15 @@ class _Judge:
             line += sql.count("\n", counted, each.start)
             counted = each.start
             placed.append((each.node, sql[each.start : each.end], line))
-        self._inside(placed, refusals_only=refusals_only)
+        self._inside(placed, refusals_only=refusals_only, parameters=parameters)
 
     def _inside(
-        self, placed: Sequence[tuple[Any, str, int]], *, refusals_only: bool = False, variables: bool = False
+        self,
+        placed: Sequence[tuple[Any, str, int]],
+        *,
+        refusals_only: bool = False,
+        variables: bool = False,
+        parameters: frozenset[str] = frozenset(),
     ) -> None:
         """Judge statements, each with its text and line, that stand inside the one that is judged."""
         if self.depth >= _DEPTH_MAX:
@@ -166,6 +176,7 @@ class _Judge:
             executed=self.executed,
             tried=self.tried,
             variables=variables,
+            parameters=parameters,
         )
         for node, text, at in placed:
             inside.statement(node, text, at)

@@ -60,6 +60,11 @@ def _copy(node: Any) -> Refused:
         yield "COPY reads or writes a file of the server", "write INSERT … VALUES"
 
 
+def _table_of_type(node: Any) -> Refused:
+    if node.subtype == pg_query_pb2.AT_AddOf:
+        yield from calls.refused_rows(inner(getattr(node, "def")))
+
+
 def _set(node: Any) -> Refused:
     name, values = node.name.lower(), [made_text(inner(each)).text for each in node.args]
     yield from calls.refused_setting(name, values, reset=not node.args)
@@ -218,7 +223,8 @@ _BY_KIND: dict[str, Callable[[Any], Refused]] = {
     "CreateRangeStmt": lambda node: _defined(node.type_name),
     "CompositeTypeStmt": lambda node: _written(node.typevar),
     "CopyStmt": _copy,
-    "CreateStmt": calls.refused_rows,
+    "CreateStmt": lambda node: calls.refused_rows(node.of_typename),
+    "AlterTableCmd": _table_of_type,
     "VariableSetStmt": _set,
     "GrantStmt": _grant,
     "AlterDefaultPrivilegesStmt": _default_rights,

@@ -147,6 +147,14 @@ LAWFUL: tuple[str, ...] = (
     "CREATE RULE r AS ON UPDATE TO t DO INSTEAD INSERT INTO u VALUES (NEW.http, OLD.http)",
     "DO $$ DECLARE r record; BEGIN FOR r IN SELECT http FROM t WHERE http <> '' LOOP\n"
     "  INSERT INTO u (a) VALUES (r.http); END LOOP; END $$",
+    "CREATE TRIGGER g AFTER UPDATE ON t FOR EACH ROW WHEN (old.http <> new.http) EXECUTE FUNCTION f()",
+    "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN\n"
+    "  IF new.http IS DISTINCT FROM old.http THEN INSERT INTO u (a) SELECT old.http; END IF;\n"
+    "  RETURN new; END $$",
+    "CREATE FUNCTION f(a text) RETURNS text LANGUAGE sql AS 'SELECT t.http FROM t WHERE t.dblink = a'",
+    "CREATE FUNCTION f(a text) RETURNS text BEGIN ATOMIC SELECT t.http FROM t WHERE t.dblink = a; END",
+    "SELECT t.http FROM t TABLESAMPLE system (1); CREATE TYPE pair AS (a int); ALTER TABLE t OF pair",
+    "SELECT a.http FROM a JOIN b USING (id) AS j; SELECT t.http FROM t, unnest(ARRAY[1]) AS n",
     "SET statement_timeout = '5min'; SET work_mem = '64MB'; SET enable_seqscan = off; SET TIME ZONE 'UTC'",
     "SET synchronous_commit = on; SET default_table_access_method = heap; SET jit = off; SET app.a = 1",
     "SET idle_in_transaction_session_timeout = 0; SET transaction_timeout = 0; SET xmloption = content",

@@ -308,6 +308,41 @@ REFUSED: dict[str, str] = {
     "a point calls with a parameter": (
         "CREATE FUNCTION f(r text) RETURNS text LANGUAGE sql AS 'SELECT r.dblink'"
     ),
+    "a point calls with a parameter that is called as a row of a rule": (
+        "CREATE FUNCTION f(old http_request) RETURNS http_response LANGUAGE sql AS 'SELECT old.http'"
+    ),
+    "a point calls with a parameter that is called as a row in conflict": (
+        "CREATE FUNCTION f(excluded public.http_request) RETURNS record LANGUAGE sql AS\n"
+        "'SELECT excluded.http'"
+    ),
+    "a point calls with a parameter that is called as a table elsewhere": (
+        "CREATE FUNCTION f(t http_request) RETURNS record LANGUAGE sql AS\n"
+        "'SELECT (SELECT 1 FROM x AS t LIMIT 1), t.http'"
+    ),
+    "a point calls with a parameter behind its function's name": (
+        "CREATE FUNCTION f(t text) RETURNS record LANGUAGE sql AS 'SELECT f.t.dblink FROM t'"
+    ),
+    "a point calls with a parameter behind a row's older values": (
+        "CREATE PROCEDURE p(INOUT old text) LANGUAGE sql AS\n"
+        "'INSERT INTO t VALUES (1) RETURNING (SELECT old.dblink)'"
+    ),
+    "a point calls with a parameter of a parsed body": (
+        "CREATE FUNCTION f(new text) RETURNS record BEGIN ATOMIC SELECT new.dblink; END"
+    ),
+    "a point calls with a parameter of a function that a block makes": (
+        "DO $$ BEGIN CREATE FUNCTION f(r text) RETURNS record RETURN r.dblink; END $$"
+    ),
+    "a point calls with what a join has in common": (
+        "DO $$ BEGIN PERFORM j.http FROM a JOIN b USING (method, uri) AS j; END $$"
+    ),
+    "a point calls with a value that the server names": (
+        "DO $$ BEGIN PERFORM \"coalesce\".dblink FROM coalesce('x'::text); END $$"
+    ),
+    "a table becomes one of requests": (
+        "CREATE TABLE t (method http_method, uri varchar, headers http_header[], content_type varchar,\n"
+        "content varchar); ALTER TABLE t OF http_request; SELECT t.http FROM t"
+    ),
+    "a table becomes one of requests in a schema": "ALTER TABLE s.t ADD a int, OF public.http_request",
     "a point waits": "SELECT t.pg_sleep FROM unnest(ARRAY[1e9::float8]) AS t",
     "a point waits for an attribute": "SELECT (1e9::float8).pg_sleep",
     "a table of requests": "CREATE TABLE r OF http_request",
