@@ -25,6 +25,7 @@ from shared.errors import Retry
 from shared.isolation.choosing import Isolation
 from shared.isolation.leftovers import remove_tree
 from shared.jobs.job import Job
+from shared.private_files import private_folder
 from shared.repository_urls import KNOWN_HOSTS, PUBLIC_ONLY, RepositoryRules
 
 
@@ -71,7 +72,7 @@ async def _staging(job: Job, task: ChecksTask, tools: Tools) -> AsyncIterator[Co
     try:
         for left in (tools.folder / "checks").glob(f"{job.run_id}-*"):
             await asyncio.to_thread(remove_tree, left)
-        checkout = folder / "checkout"
+        checkout = private_folder(folder) / "checkout"
         await _check_out(job, task.commit, checkout, tools)
         staging = EnvironmentRunner(
             environment, "staging", job.run_id, secrets, database_url, isolation=tools.isolation

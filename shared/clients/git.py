@@ -226,7 +226,10 @@ class Git:
         return await without_disputed_ends(self, merge, ours, labels)
 
     async def export(self, commit: str, folder: Path) -> None:
-        """Write the files of a commit into `folder`, as a checkout would, without `.git`."""
+        """Write the files of a commit into `folder`, as a checkout would, without `.git`.
+
+        Everybody may read them: the folder above is to be private.
+        """
         await export(self.folder, commit, _make(folder))
 
     async def lacking(self, commit: str) -> tuple[Lacking, ...]:

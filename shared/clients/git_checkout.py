@@ -1,6 +1,7 @@
 """A commit's files in a folder, and what a clone of it would have and no checkout of ours can."""
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ _LFS = "lfs"
 _POINTER, _NAMED = b"version https://", b"\noid sha256:"
 _POINTER_BYTES_MAX = 1024
 _PATHS_MAX = 50
+_FOLDER = _PROGRAM = 0o755
+_FILE = 0o644
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class Lacking:
 async def export(repository: Path, commit: str, folder: Path) -> None:
     """Write the files of a commit into `folder`, which is there, as a checkout would, without `.git`.
 
+    They and `folder` have the modes that a clone's have, whatever our own mask is: commands copy them to
+    where others read them. Only the folder above `folder` keeps others of the machine away.
+
     Raises `Failure` for more files and bytes than `git_limits` takes, before any is written.
     """
     sized = await git(repository, "ls-tree", "-r", "-l", "-z", "--full-tree", commit)
@@ -45,6 +51,37 @@ async def export(repository: Path, commit: str, folder: Path) -> None:
         await git(repository, "read-tree", commit, variables=index, work_tree=folder)
         options = ("--all", "--force", "--quiet")
         await git(repository, "checkout-index", *options, variables=index, work_tree=folder)
+    await asyncio.to_thread(_open_to_readers, folder)
+
+
+def _open_to_readers(folder: Path) -> None:
+    """Modes as under umask 022. Links have none of their own, and none is followed."""
+    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        left = ["."]
+        while left:
+            # From the root on: with what stands before it, a path may be longer than the kernel takes.
+            left += _opened(root, left.pop())
+    finally:
+        os.close(root)
+
+
+def _opened(root: int, path: str) -> list[str]:
+    """Set the modes of a folder and of its files; the paths of the folders in it."""
+    here = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+    below: list[str] = []
+    try:
+        os.fchmod(here, _FOLDER)
+        with os.scandir(here) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(entry.name if path == "." else f"{path}/{entry.name}")
+                elif entry.is_file(follow_symlinks=False):
+                    executable = entry.stat(follow_symlinks=False).st_mode & 0o100
+                    os.chmod(entry.name, _PROGRAM if executable else _FILE, dir_fd=here)
+    finally:
+        os.close(here)
+    return below
 
 
 async def lacking(objects: Objects, tree: str) -> tuple[Lacking, ...]:

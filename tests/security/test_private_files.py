@@ -1,6 +1,7 @@
 """Rows of production and partners' code lie in files, and other users of the machine read none of them."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from services.executor.stages.project_tree import checkout as checked_out
 from shared.clients.content import ContentStore
+from shared.clients.git import Entry, Git
 from shared.clients.git_clones import make_clone
 from shared.isolation.choosing import Isolation
 from shared.isolation.scratch import temporary_folder
 from shared.private_files import keep_files_private
 from tests.security.runners import attack
+from tests.support.scopes import LOCAL
 
 _SERVICE = "sys.argv[1:] = ['registry', '127.0.0.1', '0']; from cli.one_service import main; main()"
 _BEGUN = {
@@ -66,6 +70,33 @@ async def test_a_folder_that_somebody_has_made_keeps_its_mode(tmp_path: Path) ->
     shared.chmod(0o2770)
     await ContentStore(f"file://{shared}").put(b"a package")
     assert shared.stat().st_mode & 0o7777 == 0o2770
+
+
+@pytest.mark.usefixtures("open_mask")
+async def test_a_checkout_has_the_modes_of_a_clone(tmp_path: Path) -> None:
+    """An `activate` copies them to where a web server reads, which is another user."""
+    secret = tmp_path / "away" / "secret"
+    secret.parent.mkdir(mode=0o700)
+    secret.touch(mode=0o600)
+    keep_files_private()
+    git = await Git.open(str(tmp_path / "git"), tmp_path / "git", LOCAL)
+    file, folder, program = await git.write([bytes(secret), bytes(secret.parent), b"#!/bin/sh"])
+    links = {"file": Entry("120000", file), "folder": Entry("120000", folder)}
+    run = Entry("100755", program)
+    tree = await git.tree_with(None, {**links, "page.html": b"Hello", "bin/deep/run": run})
+    async with checked_out(git, await git.commit(tree, [], "One", when=0), tmp_path / "work") as checkout:
+        # As `rsync -a` does, it keeps the modes of the files and of the folder itself.
+        published = shutil.copytree(checkout, tmp_path / "published", symlinks=True)
+        assert checkout.parent.stat().st_mode & 0o777 == 0o700
+    assert published.stat().st_mode & 0o777 == 0o755
+    for link in links:
+        assert (published / link).is_symlink()
+        (published / link).unlink()
+    assert _modes(published) == {"page.html": "0o644", "bin": "0o755"}
+    assert _modes(published / "bin") == {"deep": "0o755"}
+    assert _modes(published / "bin" / "deep") == {"run": "0o755"}
+    assert _modes(secret.parent) == {"secret": "0o600"}
+    assert secret.parent.stat().st_mode & 0o777 == 0o700
 
 
 _READS = """

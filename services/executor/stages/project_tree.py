@@ -113,8 +113,10 @@ async def checkout(git: Git, commit: Commit, scratch: Path, *, whole: bool = Tru
     if whole:
         await require_whole(git, commit)
     async with temporary_folder(scratch, "checkout") as folder:
-        await git.export(commit, folder)
-        yield folder
+        # Below the one that is private: a command may copy the mode of its own to where others read.
+        files = folder / "files"
+        await git.export(commit, files)
+        yield files
 
 
 async def require_whole(git: Git, tree: str) -> None:
