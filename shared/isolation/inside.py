@@ -53,8 +53,8 @@ def main() -> None:
     child = os.fork()
     if child == 0:
         _execute(order, watching)
-    exit_code, kills, refusals = _wait(child, order, watching)
-    os.write(order["status"], _seen(exit_code, order, kills, refusals).encode())
+    seen = _seen(order, *_wait(child, order, watching))
+    os.write(order["status"], seen.encode())
     # The namespace ends with us, and everything in it. Not sys.exit: nothing of Python's is left to do.
     os._exit(0)
 
@@ -181,10 +181,10 @@ def _watching(order: "Order") -> "Any":
     return __import__("watching")
 
 
-def _wait(child: int, order: "Order", watching: "Any") -> tuple[int, int, int]:
+def _wait(child: int, order: "Order", watching: "Any") -> tuple[int, int, int, int]:
     """Exit code, and what `watching.wait` counts."""
     if watching is not None:
-        ended: tuple[int, int, int] = watching.wait(
+        ended: tuple[int, int, int, int] = watching.wait(
             child, order["control"], order["watched_bytes"], order["watched_cpu_s"], order["supervise"]
         )
     else:
@@ -192,15 +192,15 @@ def _wait(child: int, order: "Order", watching: "Any") -> tuple[int, int, int]:
             pid, status = os.waitpid(-1, 0)
             if pid == child:
                 break
-        ended = os.waitstatus_to_exitcode(status), 0, 0
+        ended = os.waitstatus_to_exitcode(status), 0, 0, 0
     if order["supervise"]:
         _end_children()
     return ended
 
 
-def _seen(exit_code: int, order: "Order", kills: int, refusals: int) -> str:
+def _seen(order: "Order", exit_code: int, kills: int = 0, refusals: int = 0, least_cpu_ms: int = 0) -> str:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_ms = round((used.ru_utime + used.ru_stime) * 1000)
+    cpu_ms = max(round((used.ru_utime + used.ru_stime) * 1000), least_cpu_ms)
     return f"{exit_code} {int(_disk_full(order))} {cpu_ms} {used.ru_maxrss} {kills} {refusals}\n"
 
 
@@ -213,7 +213,7 @@ def _disk_full(order: "Order") -> bool:
 
 def _give_up(order: "Order", words: str) -> None:
     os.write(2, f"{words}\n".encode())
-    os.write(order["status"], _seen(1, order, 0, 0).encode())
+    os.write(order["status"], _seen(order, 1).encode())
     os._exit(0)
 
 

@@ -21,7 +21,7 @@ class Limits(BaseSettings):
     disk_mib: int = Field(default=1024, ge=16, description="of checkout, home and /tmp together")
     processes: int = Field(default=512, ge=8)
     open_files: int = Field(default=4096, ge=64)
-    cpu_s: int = Field(default=3600, ge=1, description="of one process, and of all together in a cgroup")
+    cpu_s: int = Field(default=3600, ge=1, description="of all processes together")
     printed_mib: int = Field(default=64, ge=1, description="to standard output and error")
 
     @property

@@ -22,8 +22,11 @@ _NOBODY_ATTACHED = "0"
 
 def wait(
     child: int, control: int, most_bytes: int, most_cpu_s: int, supervisor: bool
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, int]:
     """Until the child ends: its exit code, how often something was ended for memory, or refused to start.
+
+    The last is the CPU time in ms for which everything was ended, 0 where it was not: the kernel adds what a
+    process has used to its parent's count only where the parent has waited for it.
 
     When `control` (none: -1) says anything or ends, everything here does, as this is its first process.
     `most_bytes` and `most_cpu_s` of 0 are not watched. A `supervisor` sees processes of others too.
@@ -35,7 +38,7 @@ def wait(
     poll.register(reading, select.POLLIN)
     if control >= 0:
         poll.register(control, select.POLLIN | select.POLLHUP)
-    kills = 0
+    kills = cpu_ms = 0
     pause_ms = _LOOKS_EVERY_MS[supervisor] if most_bytes else _CPU_LOOKS_EVERY_MS if most_cpu_s else None
     # The child may have ended before we listened for it.
     while (ended := _ended(child)) is None:
@@ -49,11 +52,12 @@ def wait(
             kills += 1
             _kill_all(supervisor)
         elif most_cpu_s and _cpu_s(supervisor) >= most_cpu_s:
+            cpu_ms = most_cpu_s * 1000
             _kill_all(supervisor)
     if os.getpid() == 1:
         # A container's first process: the group that it sees is the container's.
-        return ended, kills + _counted(_MEMORY_EVENTS, "oom_kill"), _counted(_PROCESS_EVENTS, "max")
-    return ended, kills, 0
+        return ended, kills + _counted(_MEMORY_EVENTS, "oom_kill"), _counted(_PROCESS_EVENTS, "max"), cpu_ms
+    return ended, kills, 0, cpu_ms
 
 
 def _counted(files: tuple[str, ...], name: str) -> int:

@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,22 @@ async def test_the_cpu_time_of_all_processes_together_is_limited(
     finished = await attack(isolation, checkout, FORKS, deadline_s=60)
     assert finished.exceeded == "used more than 2 s of CPU time", finished
     assert finished.duration_ms < 30_000
+
+
+# Nobody has waited for the two when they are ended, so they are in no count of their parent's.
+TWO_AT_WORK = "'{0}' -S -c 'while 1: pass' & '{0}' -S -c 'while 1: pass' & wait"
+
+
+async def test_children_that_nobody_waits_for_are_named_in_the_verdict(
+    bubblewrap: Bubblewrap, checkout: Path
+) -> None:
+    """Would catch a command that is killed without a reason, for what its children used together."""
+    del bubblewrap
+    for runner in (Bubblewrap(cgroups=NOTHING_COUNTS), Bare(NOTHING_COUNTS)):
+        words = f"import os; os.execv('/bin/sh', ['sh', '-c', {TWO_AT_WORK.format(sys.executable)!r}])"
+        finished = await attack(Isolation(runner, SMALL), checkout, words)
+        assert finished.exit_code == -signal.SIGKILL, finished
+        assert finished.exceeded == "used more than 2 s of CPU time", finished
 
 
 async def test_where_no_group_counts_the_memory_of_all_processes_is_watched(
