@@ -159,7 +159,7 @@ async def test_the_readme_from_top_to_bottom(newcomer: Path) -> None:
     world = World.open(newcomer / ".upgradepath")
     greeting = (newcomer / "dev.log").read_text()
     # On a slow machine it says meanwhile what takes long.
-    assert re.match(r"(starting PostgreSQL, .*\n)*upgradepath runs at http://127\.0\.0\.1:", greeting)
+    assert re.match(r"(.* … \(\d+ s\)\n)*upgradepath runs at http://127\.0\.0\.1:", greeting)
     assert all(role in greeting for role in ("library", "maintainer", "sre"))
     for system, version in example.FIRST_RELEASES:
         await _type(Typed(f"release publish examples/systems/{system}/{version}"), {}, newcomer)
