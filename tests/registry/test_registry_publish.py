@@ -57,11 +57,13 @@ async def test_two_publishes_of_the_same_bytes_at_once_are_one_release(registry:
     for key in ("first-of-two", "second-of-two"):
         assert await registry.ask(command, key) is None
     await registry.check_all()
-    verdicts = [
+    first, second = [
         await registry.gate.verdict(f"/http/{LENA.id}", key, 0) for key in ("first-of-two", "second-of-two")
     ]
-    assert verdicts[0] is not None
-    assert verdicts[0] == verdicts[1]
+    assert first is not None
+    assert second is not None
+    assert first.answer is not None
+    assert (first.answer, first.refusals) == (second.answer, second.refusals)
     assert len(await registry.sent()) == 1
 
 

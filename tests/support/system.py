@@ -22,6 +22,7 @@ from local.kafka import ApacheKafka
 from local.ports import free_port
 from local.process import Child
 from local.world import HOST, World
+from services.executor.clients.postgres import session
 from shared.contracts.topics import SERVICES
 from shared.contracts.values import Actor
 from shared.messaging.topic_admin import create_topics
@@ -33,6 +34,20 @@ ROOT = Path(__file__).resolve().parents[2]
 _READY_WITHIN_S = 90.0
 _STOP_WITHIN_S = 30.0
 _POLL_S = 0.05
+
+
+async def close_databases(server_url: str) -> None:
+    """Let nobody but its owner into a database there, as an operator does before partners come.
+
+    Other tests of the session leave databases that everybody may enter, for which a review refuses Projects.
+    """
+    async with session(server_url) as connection:
+        names = await connection.fetch(
+            "SELECT quote_ident(datname) FROM pg_database"
+            " WHERE datname NOT IN ('postgres', 'template0', 'template1')"
+        )
+        for (name,) in names:
+            await connection.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
 
 
 class System(Protocol):
@@ -174,6 +189,7 @@ class FiveProcesses:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[FiveProcesses]:
         """Start all five behind one URL, and stop them when the block ends."""
+        await close_databases(self.postgres_url)
         await create_topics(self.kafka)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(hosting(self.world))
