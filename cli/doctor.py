@@ -168,7 +168,7 @@ def _service_keys() -> str:
 
 
 def _trials(url: str) -> Diagnosis:
-    """Whether the registry can try packages. Without a server for it that is so for nobody: a choice."""
+    """The registry can try packages, or why not. To have no server for it is a choice."""
     subject = "server for trials"
     if not url:
         found = f"{TRIALS} is not set: late migrations are refused, and each Run proves the others"
@@ -187,7 +187,7 @@ async def _makes_databases(url: str) -> str:
 
 
 def _asked() -> Iterator[Diagnosis]:
-    """What the services say, where somebody has said at which URL they are."""
+    """The services' own words, where somebody has said at which URL they are."""
     if not os.environ.get("UPGRADEPATH_URL") and announced_world() is None:
         return
     with Server(url=None, token=None, wanted=None, default="sre") as server:
@@ -220,7 +220,7 @@ def _left_behind(server: Server) -> Diagnosis:
 
 
 def _deploys(server: Server) -> Iterator[Diagnosis]:
-    """Whether deploys are frozen."""
+    """The freeze of deploys, if there is one."""
     try:
         freeze = read_freeze(server).freeze
     except (NoAnswer, Reject) as error:

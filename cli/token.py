@@ -19,7 +19,7 @@ from shared.errors import invalid
 app = typer.Typer(help="Bearer tokens, for servers without an identity provider.")
 
 VALID_FOR_AT_MOST = timedelta(days=7)
-"""Whoever needs more than a week gets a new one."""
+"""A person who needs more than a week gets a new one."""
 
 
 @app.command("issue")

@@ -33,7 +33,7 @@ async def until_ready(child: Child, client: Mapping[str, Any], deadline_s: float
 
 
 async def is_listed(client: Mapping[str, Any]) -> bool:
-    """Whether the broker answers now, and counts itself among those that are alive."""
+    """True when the broker answers now, and counts itself among those that are alive."""
     # A plain connection first: aiokafka logs an error for each refused one.
     host, _, port = client["bootstrap_servers"].partition(":")
     try:

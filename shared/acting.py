@@ -6,7 +6,7 @@ _actor: ContextVar[str | None] = ContextVar("actor", default=None)
 
 
 def acting_for(actor: str) -> None:
-    """What this task and those that it starts do from here on is done for this actor."""
+    """From here on this task, and those that it starts, work for this actor."""
     _actor.set(actor)
 
 

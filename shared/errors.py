@@ -54,7 +54,7 @@ def _failure(outcome: Failed) -> Failure:
 
 
 def told(error: BaseException) -> str:
-    """What an error says, without values of rows; one without words says what kind it is."""
+    """The error's words, without values of rows; one without words says what kind it is."""
     forget_rows(error)
     said = str(error).strip()
     if said:

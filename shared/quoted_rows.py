@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors quote of rows, kept out of logs, answers and dead letters: these travel far."""
+"""Rows that PostgreSQL's errors quote, kept out of logs, answers and dead letters: these travel far."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ _MADE_UP = "a statement that the script put together was refused, which may quot
 
 
 def words(error: Any, script: str = "") -> str:
-    """What the server said in an asyncpg error, with nothing that can be a value of a row: it travels far.
+    """The server's words in an asyncpg error, with nothing that can be a value of a row: they travel far.
 
     The detail is left out, as are what a message of wrong data quotes (`"ann" is no integer`), what a script
     of the user's own raises, and names that are not written in `script`: they may be made of a row's values.

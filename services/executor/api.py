@@ -87,7 +87,7 @@ class Asking:
         self._places = asyncio.Semaphore(_ASKED_AT_ONCE)
 
     async def missing(self, project: Project, person: str) -> list[Finding]:
-        """What is missing, or that it took too long. Raises `Retry` without a place, `Reject` as asked."""
+        """Findings, perhaps that it took too long. Raises `Retry` without a place, `Reject` as asked."""
         begun = False
         acting_for(f"project {project.id}")
         try:

@@ -85,7 +85,7 @@ def _named(project: Project) -> Iterator[tuple[Scope, str, str]]:
 
 
 async def pushable(project: Project, tools: Tools, git: Git) -> list[Finding]:
-    """Whether Git lets the executor move the production branch. Raises `Reject` while others try the same."""
+    """Findings where Git lets nobody move production's branch. Raises `Reject` while others try the same."""
     local = Path(project.repository.removeprefix("file://"))
     if tools.repositories.local and (local / ".git").exists():
         cure = f"register a bare one: git clone --bare {local} {local}.git, and make that your remote"
@@ -138,7 +138,7 @@ class _Databases:
         return [*production.findings, *staging.findings]
 
     async def owned(self) -> list[Finding]:
-        """Whether production's role could bring back everything that its backup holds."""
+        """Findings for what production's role could not bring back of a backup."""
         return await cannot_restore(self._url("production"))
 
     async def history(self, git: Git) -> list[Finding]:

@@ -101,7 +101,7 @@ def offer(pinned: str, releases: Releases) -> Offer | None:
 def behind(
     pinned: Iterable[tuple[str, str]], releases: Mapping[str, Releases]
 ) -> dict[tuple[str, str], Offer]:
-    """What is offered to each of these (System, version) to which something is."""
+    """The offer to each of these (System, version) that has one."""
     offers = {(system, at): offer(at, releases[system]) for system, at in pinned}
     return {pin: offered for pin, offered in offers.items() if offered is not None}
 

@@ -58,7 +58,7 @@ async def begin_fanout(event: ReleasePublished | ReleaseWithdrawn, tx: NotifierT
 async def _offers(
     pinned: Sequence[tuple[str, str]], releases: domain.Releases
 ) -> dict[tuple[str, str], domain.Offer]:
-    """What is offered to whom of one System; beside the loop where that is much."""
+    """The offers to versions of one System; found beside the loop where that is much work."""
     known = {system: releases for system, _ in pinned}
     if len(pinned) * len(releases) < _MANY:
         return domain.behind(pinned, known)

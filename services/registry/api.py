@@ -144,11 +144,11 @@ def _add_publishing(
         command = PublishRelease(actor=who, system=body.system, version=body.version, package=body.package)
         # Taken before anything is done: who is told to come back has published nothing.
         with waits.hold(who.id):
-            verdict: Verdict | None = Verdict(answer := await perform(inbox, command, key))
+            answer = await perform(inbox, command, key)
+            verdict: Verdict | None = Verdict(answer)
             if answer is None:
                 # The source that `perform` gives to this actor's messages.
-                source, gone = f"/http/{who.id}", request.is_disconnected
-                verdict = await gate.verdict(source, key, verdict_wait_s, gone)
+                verdict = await gate.verdict(f"/http/{who.id}", key, verdict_wait_s, request.is_disconnected)
         if verdict is None:
             return JSONResponse(BeingChecked(idempotency_key=key).model_dump(), 202)
         if verdict.refusals:

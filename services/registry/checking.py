@@ -78,7 +78,8 @@ class PackageGate:
 
         async def judged(library: Library) -> Judgement:
             judgement = await self.packages.judge(actor, digest, data, library)
-            judgement = self._trials.judged(outline, library, judgement)
+            if proves:
+                judgement = self._trials.judged(outline, library, judgement)
             # A fragment that is in dispute already is not looked at again.
             if any(refusal.field == SCHEMA for refusal in judgement.refusals):
                 return judgement
@@ -89,7 +90,7 @@ class PackageGate:
         return ReadPackage(outline, judged)
 
     async def foresee(self, command: PublishRelease, read: "ReadPackage") -> Judgement:
-        """What `publish` would say of this package now; nothing is changed."""
+        """The judgement that `publish` would come to now; nothing is changed."""
         while True:
             try:
                 async with self.database.transaction() as tx:
@@ -116,7 +117,7 @@ class PackageGate:
     async def verdict(
         self, source: str, message_id: str, deadline_s: float, gone: Callable[[], Awaitable[bool]] = _stays
     ) -> Verdict | None:
-        """What became of this PublishRelease; None if it is not known within `deadline_s`.
+        """The verdict on this PublishRelease; None if it is not known within `deadline_s`.
 
         The wait is over, too, when who asked is `gone`.
         """

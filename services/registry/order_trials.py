@@ -13,10 +13,10 @@ from typing import TypeAlias
 from cachetools import LRUCache
 
 from services.registry.domain.gate import Judgement, Library
+from services.registry.schema_check import part_of
 from shared.clients.content import ContentStore
 from shared.errors import Failure, Retry
-from shared.packages.package import Package, read_package
-from shared.reading.readers import ReaderEnded, readers
+from shared.packages.package import Package
 
 TRIALS_SETTING = "UPGRADES_SCRATCH_DATABASE_URL"
 _TRIAL_S = 120.0
@@ -27,7 +27,7 @@ _KEPT = 100
 Order: TypeAlias = tuple[tuple[str, str], ...]
 """Migrations in the order in which they are applied, names with their SQL."""
 DifferenceOf: TypeAlias = Callable[[Sequence[Order]], Awaitable[str | None]]
-"""Whether orders of migrations make the same schema: none, or why not.
+"""Asks if orders of migrations make the same schema: none, or why not.
 
 Raises `Failure` with the cure when the server is not fit for it, `Retry` when it cannot be asked now.
 """
@@ -59,7 +59,7 @@ class TrialWaits(Retry):
 
 
 class OrderTrials:
-    """What was tried and not yet used. Without `difference_of` late migrations are refused untried."""
+    """Trials that were made and not used yet. Without `difference_of` late migrations are refused untried."""
 
     def __init__(
         self, content: ContentStore, difference_of: DifferenceOf | None, *, limit_s: float = _TRIAL_S
@@ -126,20 +126,9 @@ class OrderTrials:
             for system in systems:
                 if system in packages and system not in seen:
                     seen.add(system)
-                    data = await self._content.get(packages[system])
-                    try:
-                        more, migrations = await readers().read(f"system {system}", read_migrations, data)
-                    except ReaderEnded as ended:
-                        raise Retry(f"the newest Release of {system} cannot be read: {ended}") from ended
-                    await add(more)
-                    found[system] = migrations
+                    part = await part_of(system, await self._content.get(packages[system]))
+                    await add(part.requires)
+                    found[system] = part.scripts
 
         await add(sorted(requires))
         return tuple(migration for migrations in found.values() for migration in migrations)
-
-
-def read_migrations(data: bytes) -> tuple[list[str], Order]:
-    """What a package requires, and its migrations: a child calls it."""
-    package = read_package(data)
-    migrations = tuple((migration.name, migration.sql) for migration in package.migrations)
-    return sorted(package.manifest.requires), migrations

@@ -32,7 +32,9 @@ class NotProven(Exception):
 
     def __init__(self, key: tuple[object, ...], package: Package, library: Library) -> None:
         super().__init__("the migrations have not been tried against the fragment yet")
-        self.key, self.package, self.library = key, package, library
+        self.key = key
+        self.package = package
+        self.published = library
 
 
 class FragmentProof:
@@ -80,7 +82,7 @@ class FragmentProof:
         """Try it. Raises `Retry` for packages that cannot be had now."""
         assert self._trial_of is not None, "asked for by a verdict that has it"
         async with self._turns:
-            self._known[untried.key] = await self._tried(self._trial_of, untried.package, untried.library)
+            self._known[untried.key] = await self._tried(self._trial_of, untried.package, untried.published)
         digest = untried.key[0]
         self._tries[digest] = self._tries.get(digest, 0) + 1
 

@@ -18,7 +18,7 @@ from shared.reading.twice import GivenUp, read_twice
 
 @dataclass(frozen=True)
 class Beside:
-    """What a package stands on, for a trial: scripts are names with their SQL, in the order to run them."""
+    """The ground of a package, for a trial: scripts are names with their SQL, in the order to run them."""
 
     files: dict[str, str]
     """Its fragment and those of the others, as one schema."""
@@ -65,7 +65,7 @@ class SchemaCheck:
         Raises `Retry` as `refusals` does, `InvalidSchema` for fragments that are no schema together.
         """
         own = f"{package.system}.prisma"
-        parts = await self._parts(own, _Part(package.schema), library, package.manifest.requires)
+        parts = await self._parts(own, Part(package.schema), library, package.manifest.requires)
         order = TopologicalSorter({path: part.refers for path, part in parts.items()})
         try:
             others = [path for path in order.static_order() if path != own]
@@ -81,12 +81,12 @@ class SchemaCheck:
 
     async def _with_others(self, own: str, schema: str, library: Library) -> dict[str, str]:
         """The fragment, and those of the Systems whose models it and they refer to."""
-        parts = await self._parts(own, _Part(schema), library)
+        parts = await self._parts(own, Part(schema), library)
         return {path: part.schema for path, part in parts.items()}
 
     async def _parts(
-        self, own: str, part: "_Part", library: Library, required: Iterable[str] = ()
-    ) -> dict[str, "_Part"]:
+        self, own: str, part: "Part", library: Library, required: Iterable[str] = ()
+    ) -> dict[str, "Part"]:
         parts = {own: part}
         waiting = [own]
         while waiting:
@@ -98,33 +98,35 @@ class SchemaCheck:
                 other = f"{system}.prisma"
                 if other not in parts:
                     data = await self._content.get(library.packages[system])
-                    parts[other] = await _part_of(system, data)
+                    parts[other] = await part_of(system, data)
                     waiting.append(other)
             parts[path] = replace(parts[path], refers=frozenset(f"{each}.prisma" for each in systems))
         return parts
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """One package, as far as others stand on it."""
 
     schema: str
     scripts: tuple[tuple[str, str], ...] = ()
+    requires: tuple[str, ...] = ()
     refers: frozenset[str] = frozenset()
 
 
-async def _part_of(system: str, data: bytes) -> _Part:
-    """The fragment and the migrations of what was published. In a child, because they may be large."""
+async def part_of(system: str, data: bytes) -> Part:
+    """The part of others in what was published. In a child, because it may be large. Raises `Retry`."""
     try:
-        return _Part(*await readers().read(f"system {system}", read_part, data))
+        return await readers().read(f"system {system}", read_part, data)
     except ReaderEnded as ended:
         raise Retry(f"the newest Release of {system} cannot be read: {ended}") from ended
 
 
-def read_part(data: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """The fragment in a package's bytes, and its migrations: names with their SQL."""
+def read_part(data: bytes) -> Part:
+    """Fragment, migrations as names with their SQL, and required Systems in a package's bytes."""
     package = read_package(data)
-    return package.schema, tuple((each.name, each.sql) for each in package.migrations)
+    scripts = tuple((each.name, each.sql) for each in package.migrations)
+    return Part(package.schema, scripts, tuple(sorted(package.manifest.requires)))
 
 
 async def _referred(path: str, schema: str, library: Library) -> list[str]:

@@ -74,7 +74,7 @@ class ContentStore:
         return digest
 
     async def _mend(self, digest: Digest, data: bytes) -> None:
-        """Whoever may write to the store could else put bytes there first, and nobody's would come after."""
+        """Put our bytes where others stand: who may write to the store could else keep ours out for ever."""
         import obstore
 
         try:

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.5
 _LOOKS_SHARE = 20
-_LOOK_AT_LEAST_EVERY_S = 10.0
 """A look at a large clone is followed by a pause that is so many times as long: it costs a twentieth."""
+_PAUSE_AT_MOST_S = 10.0
 _SWEEP_EVERY_S = 3600.0
 _IDLE_AT_LEAST_S = 3600.0
 """A clone that was used a moment ago may be another process's."""
@@ -84,9 +84,8 @@ async def within_quota(folder: Path, fetching: Coroutine[Any, Any, T]) -> T:
             done, _ = await asyncio.wait({task}, timeout=pause_s)
             began_s = time.monotonic()
             require_quota(await asyncio.to_thread(usage_of, folder, limits.clone_files), limits)
-            pause_s = max(
-                _LOOK_EVERY_S, min(_LOOKS_SHARE * (time.monotonic() - began_s), _LOOK_AT_LEAST_EVERY_S)
-            )
+            took_s = time.monotonic() - began_s
+            pause_s = max(_LOOK_EVERY_S, min(_LOOKS_SHARE * took_s, _PAUSE_AT_MOST_S))
             if done:
                 return task.result()
     except RepositoryRefused:

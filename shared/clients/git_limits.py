@@ -93,7 +93,7 @@ class Usage:
 
 
 def usage_of(folder: Path, files_max: int | None = None) -> Usage:
-    """What lies in the folder now; what vanishes meanwhile is not counted. Blocks.
+    """Bytes and files in the folder now; what vanishes meanwhile is not counted. Blocks.
 
     With `files_max` it counts no further than to one more than that.
     """

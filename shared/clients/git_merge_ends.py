@@ -66,7 +66,7 @@ def _is_of_files(conflict: Conflict) -> bool:
 
 
 def _was_saved_with_other_ends(conflict: Conflict) -> bool:
-    """Whether its bytes are others and its mode is not: a new mode, or another place, is somebody's work."""
+    """True when its bytes are others and its mode is not: a new mode or place is somebody's work."""
     one, other = conflict.stages.values()
     return one.mode == other.mode and one.blob != other.blob
 

@@ -48,7 +48,7 @@ class MissingSecret(Exception):
 
 
 def lacking(error: MissingSecret | UnusableSecret) -> Finding:
-    """Who names a secret, or keeps it, can mend what no other try does: an SRE has none of it."""
+    """The finding asks those who name or keep the secret: no other try mends it, and an SRE has none."""
     name = f"secret {error.name}" if isinstance(error, MissingSecret) else "a secret"
     return Finding(
         kind="environment",

@@ -91,7 +91,7 @@ def in_pool(topic: Topic, pool: str | None) -> Topic:
 
 
 def is_topic_of(topic: Topic, name: str) -> bool:
-    """Whether a topic of that name is this one, or that of a pool's workers in its place."""
+    """True when a topic of that name is this one, or that of a pool's workers in its place."""
     if topic.name == name:
         return True
     parts = name.split(".")

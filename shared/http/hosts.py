@@ -19,6 +19,7 @@ class Hosts:
     def __init__(self, names: str) -> None:
         found = (name.strip().lower().rstrip(".") for name in names.split(","))
         self._names = frozenset(name for name in found if name)
+        self._own = ("localhost", gethostname().lower())
 
     def require(self, scope: Scope) -> None:
         """Raises HTTPException 421 when the request names another host.
@@ -30,8 +31,7 @@ class Hosts:
             # HTTP/1.0: a probe, never a browser.
             return
         host = _name(given.decode("latin-1"))
-        own = ("localhost", gethostname().lower())
-        if host in self._names or _is_address(host) or host in own or host.endswith(".localhost"):
+        if host in self._names or _is_address(host) or host in self._own or host.endswith(".localhost"):
             return
         if not self._names and not _on_loopback(scope):
             return
@@ -59,7 +59,7 @@ def _is_address(host: str) -> bool:
 
 
 def _on_loopback(scope: Scope) -> bool:
-    """Whether the connection came in at an address of this machine alone."""
+    """True when the connection came in at an address of this machine alone."""
     own = (scope.get("server") or ("", 0))[0]
     try:
         return ip_address(own).is_loopback

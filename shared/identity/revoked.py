@@ -21,7 +21,7 @@ class RevokedTokens:
         self._ids = self._read()
 
     def has(self, token_id: str) -> bool:
-        """Whether it is called back. While the file cannot be read, its last text counts."""
+        """True when it is called back. While the file cannot be read, its last text counts."""
         try:
             state = self._state()
             if state != self._seen:

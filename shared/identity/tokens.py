@@ -99,7 +99,7 @@ class TokenVerifier:
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._prove)
 
     def verify(self, token: str, *, at: datetime | None = None, service: str | None = None) -> Actor:
-        """Who the token speaks for at that time, or else now, to that service. Raises `InvalidToken`."""
+        """The actor of the token, at that time or else now, for that service. Raises `InvalidToken`."""
         if len(token) > TOKEN_BYTES_MAX:
             # Counted before anything of it is decoded.
             raise InvalidToken(

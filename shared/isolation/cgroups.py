@@ -41,7 +41,7 @@ class Group:
 
     folders: dict[str, Path] = field(default_factory=dict)
     used_up: bool = False
-    """Whether it was ended for its CPU time."""
+    """It was ended for its CPU time."""
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class Group:
 
     @property
     def counts_cpu(self) -> bool:
-        """Whether the CPU time of all together is known here."""
+        """True when the CPU time of all together is known here."""
         return "cpuacct" in self.folders or any(
             _text(folder / "cpu.stat").startswith("usage_usec") for folder in self.folders.values()
         )

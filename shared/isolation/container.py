@@ -30,7 +30,7 @@ _NAME = "upgradepath-container"
 _SOCKET = "/worker.socket"
 _ENDS_WITHIN_S = 5.0
 _SEEN_FOLDER, _SEEN_FILE = 0o755, 0o644
-"""Whatever mask the worker has: a command has another user, and must see its system."""
+"""Modes under any mask of the worker: a command has another user, and must see its system."""
 _SMALL_USERS = range(20_000, 60_000)
 """Where user ids are mapped, there are 65 536 of them."""
 

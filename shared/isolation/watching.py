@@ -101,7 +101,7 @@ def _members(supervisor: bool) -> list[int]:
 
 
 def _cpu_s(supervisor: bool) -> float:
-    """What all have used, with their children that have ended and been waited for."""
+    """Seconds that all have used, with their children that have ended and been waited for."""
     ticks = 0
     for pid in _members(supervisor):
         words = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()

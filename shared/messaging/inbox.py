@@ -45,7 +45,7 @@ class Verdict:
     answer: JsonValue = None
     refusals: tuple[Refusal, ...] = ()
     advice: tuple[Refusal, ...] = ()
-    """What who sent it should know, though it refuses nothing."""
+    """The sender should know it, though it refuses nothing."""
 
     def stored(self) -> dict[str, Any]:
         advice = {"advice": [each.model_dump() for each in self.advice]} if self.advice else {}

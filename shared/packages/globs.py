@@ -17,7 +17,7 @@ _EVERY = bytes(range(1 << 8))
 
 
 def matched(patterns: Iterable[str], paths: Iterable[str]) -> set[str]:
-    """Those of the paths that a pattern matches as a whole; no path has a NUL in it.
+    """The paths among these that a pattern matches as a whole; no path has a NUL in it.
 
     `*` and `?` stay within a folder, `**` does not, and `**/` may stand for nothing.
     """

@@ -78,9 +78,9 @@ class _Judge:
     depth: int = 0
     tried: _Tried = field(default_factory=_Tried)
     variables: bool = False
-    """Whether a name may be that of a variable: inside of PL/pgSQL."""
+    """A name may be that of a variable: inside of PL/pgSQL."""
     parameters: frozenset[str] = frozenset()
-    """Those of the function in SQL whose body is judged."""
+    """The parameters of the function in SQL whose body is judged."""
     executed: set[str] = field(default_factory=set)
     """Texts that were judged as SQL."""
     _text: str = ""

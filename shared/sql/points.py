@@ -77,7 +77,7 @@ def _aliased(part: Part, parts: Sequence[Part]) -> set[str]:
 
 
 def _function_names(part: Part) -> set[str]:
-    """What rows of functions are called without an alias: as each function is."""
+    """The names of rows of functions without an alias: each function's own."""
     found = set()
     for item in part.node.functions:
         for each in inner(item).items:

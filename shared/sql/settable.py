@@ -1,8 +1,8 @@
 """The settings that a script may set, and the functions named pg_… that it may call: no others. Pure.
 
 The settings are those that PostgreSQL 13 to 18 let any user set, without those that load code, take away what
-was committed or change how the rest of the script is read. The functions are
-those that they let any user call.
+was committed or change how the rest of the script is read. The functions are those that they let any user
+call.
 """
 
 import re
@@ -60,7 +60,7 @@ _FUNCTIONS = re.compile(
 
 
 def is_settable(name: str) -> bool:
-    """Whether a script may set the setting, by its name in small letters, unless its value is refused."""
+    """True when a script may set the setting, by its name in small letters, unless its value is refused."""
     before, dot, _ = name.partition(".")
     if dot:
         # Settings of applications: nobody but they reads them.
@@ -69,7 +69,7 @@ def is_settable(name: str) -> bool:
 
 
 def is_unknown_of_server(names: tuple[str, ...]) -> bool:
-    """Whether a function's name is one of the server's own that is not known to be harmless.
+    """True when a function's name is one of the server's own that is not known to be harmless.
 
     Names that begin with pg_ are the server's. With a schema before it, a Project's own may have one too.
     """

@@ -1,4 +1,4 @@
-"""What PostgreSQL's programs print when they fail is recognised, and none of it is passed on."""
+"""The words of PostgreSQL's failing programs are recognised, and none of them is passed on."""
 
 import pytest
 

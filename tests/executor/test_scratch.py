@@ -21,7 +21,7 @@ asyncio.run(hold())
 
 
 def dump_in(folder: Path) -> os.stat_result | None:
-    """What lies in the folder of another process; none when it was cleared."""
+    """The files in the folder of another process; none when it was cleared."""
     return folder.stat() if (folder / "production.dump").exists() else None
 
 

@@ -1,4 +1,4 @@
-"""What a killed executor's trial of a backup left is dropped by the next executor that starts."""
+"""The next executor that starts drops what a killed one's trial of a backup left."""
 
 from collections.abc import AsyncIterator
 

@@ -106,7 +106,7 @@ async def test_a_whole_opt_in_over_http(door: Door, planner: PlannerService, con
 
 
 async def test_a_long_poll_ends_when_its_client_goes(planner: PlannerService, content: ContentStore) -> None:
-    """Who opened and closed connections held the places of all others for a minute each."""
+    """A client that opened and closed connections held the places of all others for a minute each."""
     command = RequestPlan(actor=MIRA, project=PROJECT, systems={"auth-system": None})
     run = (await planner.ask(command)).id
     app = FastAPI()

@@ -13,7 +13,7 @@ from services.executor.clients.postgres import session
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import PublishRelease
 from shared.errors import Reject
-from tests.registry.registry_world import LENA, Registry, files, pack, running
+from tests.registry.registry_world import LENA, MIRA, Registry, files, pack, running
 
 FOLDER = "prisma/migrations"
 SECOND = {f"{FOLDER}/20250601000000_second/migration.sql": "alter table users add column b int;"}
@@ -49,6 +49,25 @@ async def test_another_system_is_published_while_orders_are_tried(registry_url: 
         await world.publish(files("1.3.0", earlier=("1.2.4",), changed=SECOND))
         both = files("1.4.0", earlier=("1.3.0", "1.2.4"), changed=SECOND | LATE)
         assert (await world.publish(both)).release.version == "1.4.0"
+        assert len(tried) == 1
+
+
+async def test_a_partner_has_nothing_run_on_the_librarys_server(registry_url: str) -> None:
+    """Whoever may ask for a check could else run scripts there, and hold up those who publish."""
+    tried: list[Sequence[Sequence[tuple[str, str]]]] = []
+
+    async def note(orders: Sequence[Sequence[tuple[str, str]]]) -> str | None:
+        tried.append(orders)
+        return None
+
+    async with running(registry_url, note) as world:
+        await world.publish()
+        await world.publish(files("1.3.0", earlier=("1.2.4",), changed=SECOND))
+        late = files("1.4.0", earlier=("1.3.0", "1.2.4"), changed=SECOND | LATE)
+        (refusal,) = (await world.check(late, MIRA))["refusals"]
+        assert "20250301000000_late" in f"{refusal['field']} {refusal['reason']}"
+        assert tried == []
+        assert (await world.check(late))["refusals"] == []
         assert len(tried) == 1
 
 

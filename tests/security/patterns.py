@@ -48,7 +48,7 @@ def _patterns_in(value: object) -> Iterator[re.Pattern[Any]]:
 
 
 def words_of(pattern: re.Pattern[Any]) -> list[str]:
-    """What the pattern takes, in pieces: its literals, samples of its classes, and one whole sample."""
+    """The pattern's matter in pieces: its literals, samples of its classes, and one whole sample."""
     found: dict[str, None] = {}
     whole = _sample(parser.parse(pattern.pattern, pattern.flags & re.VERBOSE), found)
     texts = [each.decode("latin-1") if isinstance(each, bytes) else each for each in (*found, whole)]

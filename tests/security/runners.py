@@ -129,7 +129,7 @@ print(json.dumps(said))
 
 
 def attack_together(runner: Runner, checkout: Path, programs: dict[str, str]) -> dict[str, str]:
-    """What each of the programs printed, all of them in one command: a process each, one after the other.
+    """The words that each program printed, all of them in one command: a process each, one after the other.
 
     The command has the CPU time of as many commands, as it counts for all its processes together.
     """

@@ -1,4 +1,4 @@
-"""What one Project's repository holds is nothing to another's, whoever knows its name."""
+"""One Project's objects are nothing to another's, who may know their names."""
 
 import os
 from pathlib import Path

@@ -64,7 +64,7 @@ async def test_folders_of_ours_are_private_whatever_the_mask(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("open_mask")
 async def test_a_folder_that_somebody_has_made_keeps_its_mode(tmp_path: Path) -> None:
-    """Who may pass through it is the operator's choice."""
+    """The operator chooses who may pass through it."""
     shared = tmp_path / "content"
     shared.mkdir()
     shared.chmod(0o2770)

@@ -1,4 +1,4 @@
-"""What PostgreSQL says of a row that it refuses stands in no log line, answer or dead letter."""
+"""A row that PostgreSQL refuses and quotes stands in no log line, answer or dead letter."""
 
 import logging
 from collections.abc import Awaitable, Callable

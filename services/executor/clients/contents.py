@@ -121,8 +121,8 @@ async def sequences(url: str, foreign: list[str]) -> dict[str, int]:
 
 
 def made_anew(wanted: Contents, found: Contents) -> Iterator[str]:
-    """What a copy has anew, and what brings production there: versions of collations, rows of materialized
-    views. No difference."""
+    """A copy has these anew, which is no difference: versions of collations, rows of materialized views; each
+    with what brings production there."""
     for thing in sorted(wanted.versions.keys() & found.versions.keys()):
         one, other = wanted.versions[thing], found.versions[thing]
         if one != other and _is_collation(thing):

@@ -41,7 +41,7 @@ async def trial_of(
     files: Files,
     files_of_others: Files,
 ) -> Trial:
-    """Whether `own` migrations, after those of `others`, make the schema `files` in an empty database.
+    """The answer whether `own` migrations, after those of `others`, make the schema `files`.
 
     What the others' migrations and their files disagree on already does not count. "unknown" where this
     server cannot tell; its database is gone afterwards. `server_url` is of a role that may make databases.

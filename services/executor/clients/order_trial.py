@@ -85,6 +85,6 @@ def history_of(order: Sequence[tuple[str, str]]) -> list[Migration]:
 
 
 def said_of(failure: Failure) -> str:
-    """What a failure of such a history says, with the names that its author gave."""
+    """The words of a failure of such a history, with the names that its author gave."""
     said = "; ".join(f"{each.subject}: {each.detail}" for each in failure.outcome.findings)
     return _NUMBER.sub("", said or str(failure))

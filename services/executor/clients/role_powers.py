@@ -97,11 +97,15 @@ def _reach(power: str) -> str:
 
 def ownership_cure(owner: str, role: str, *, superuser: bool) -> str:
     """How a role gets what another one owns. A member of a superuser would be one itself, and is refused."""
-    given = (
+    return _or_member(handing_over(role), owner, role, superuser=superuser)
+
+
+def handing_over(role: str) -> str:
+    """How a role gets all that somebody else owns in a database."""
+    return (
         f"ALTER … OWNER TO {quoted(role)} for each of them: TABLE, SEQUENCE, VIEW, TYPE, FUNCTION"
         " (docs/adoption.md has a statement that prints these)"
     )
-    return _or_member(given, owner, role, superuser=superuser)
 
 
 def table_cure(table: str, owner: str, role: str, *, superuser: bool) -> str:

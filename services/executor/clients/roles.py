@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from services.executor.clients.postgres import quoted, session
-from services.executor.clients.role_powers import ownership_cure, powers_of
+from services.executor.clients.role_powers import handing_over, powers_of
 from services.executor.clients.scratch_database import SCRATCH_NAME
 from shared.clients.database_urls import database_of, with_database
 from shared.contracts.stages import Finding
@@ -141,7 +141,7 @@ def _new_role(row: Any, environment: str) -> str:
     name = f"{database}_app" if environment == "production" else "staging_app"
     made = f"CREATE ROLE {quoted(name)} LOGIN PASSWORD '…'; {_enough(name, database, environment)}"
     if environment == "production":
-        made += f", and {ownership_cure('', name, superuser=True)}"
+        made += f", and {handing_over(name)}"
     return f"{made}; then keep its URL as the secret"
 
 

@@ -1,4 +1,4 @@
-"""What views and functions stand on, and how an aggregate is made, as PostgreSQL's catalogues have them."""
+"""Queries of PostgreSQL's catalogues: on which things views and functions stand, how an aggregate is made."""
 
 _KIND = "CASE {0}.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'table' END"
 _ROUTINE = "CASE {0}.prokind WHEN 'a' THEN 'aggregate' ELSE 'function' END"

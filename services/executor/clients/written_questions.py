@@ -1,4 +1,4 @@
-"""What an upgrade asks of rows, written out in a child: the deparser is C, and lets nothing else run."""
+"""Questions of an upgrade to rows, written out in a child: the deparser is C, and lets nothing else run."""
 
 from collections.abc import Mapping, Sequence
 

@@ -122,7 +122,7 @@ def not_as_given(worn: Dressing, things: Collection[str]) -> tuple[str, ...]:
 
 
 def _given(worn: Dressing, thing: str) -> Worn | None:
-    """What it gets when it is made; none where nobody has said anything else than PostgreSQL does."""
+    """The rights that it gets when it is made; none where nobody says anything else than PostgreSQL does."""
     kind, begin = next((k, b) for k, begins in _NEW_KINDS.items() for b in begins if thing.startswith(b))
     qualified = _SCHEMA.match(thing.removeprefix(begin))
     schema = qualified[1] if qualified else ""

@@ -1,4 +1,4 @@
-"""What PostgreSQL's own programs print when they fail: what it means, and what would help. Pure.
+"""The words of PostgreSQL's own programs when they fail: what they mean, and what would help. Pure.
 
 Their text may quote rows, so it is only recognised; what is said of it are our own words.
 """
@@ -88,7 +88,7 @@ _CLASSES = tuple(
 
 
 def finding_of_program(program: str, where: str, output: str) -> Finding:
-    """Who reads the Run learns what failed, why, and what leads on; nothing of `output` is in it."""
+    """The finding says what failed, why, and what leads on; nothing of `output` is in it."""
     known = ((meaning, cure) for pattern, meaning, cure in _CLASSES if pattern.search(output))
     meaning, cure = next(known, _UNKNOWN)
     return Finding(

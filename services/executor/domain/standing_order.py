@@ -38,7 +38,7 @@ def in_order(things: Sequence[Thing], shape: Shape) -> list[Thing]:
 
 
 def founds(thing: Thing, shape: Shape) -> bool:
-    """Whether it comes back before tables do: columns may be of it, and call it."""
+    """True for what comes back before tables do: columns may be of it, and call it."""
     return thing.kind in _FOUNDATIONS and not any(
         each.kind in (*_VIEWS, "table", "column") for each in _all_below(thing, shape)
     )

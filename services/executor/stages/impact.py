@@ -64,7 +64,7 @@ def impacts(
 
 @dataclass(frozen=True)
 class _Changes:
-    """What an upgrade of one System changes: made once, and asked for each of thousands of references."""
+    """The changes of one System's upgrade: found once, and asked for each of thousands of references."""
 
     files: frozenset[str]
     changed: frozenset[str]
@@ -85,7 +85,7 @@ class _Changes:
         )
 
     def changes_key(self, name: str) -> bool:
-        """Whether this key of the configuration changes, or one below it."""
+        """True when this key of the configuration changes, or one below it."""
         return any(
             at < len(self.keys) and (self.keys[at] == wanted or self.keys[at].startswith(f"{name}."))
             for wanted in (name, f"{name}.")

@@ -196,7 +196,7 @@ async def file_changes(
 
 
 async def _overwritten(packages: Packages, paths: Iterable[str]) -> list[str]:
-    """Those of the paths that the new package never merges."""
+    """The paths among these that the new package never merges."""
     patterns = packages.new.manifest.files.overwrite
     if not patterns:
         return []

@@ -1,4 +1,4 @@
-"""What stops no publish, but every Project that adopts the Release: said to its publisher beforehand."""
+"""Advice to a publisher: it stops no publish, but every Project that adopts the Release."""
 
 from collections.abc import Iterator
 
@@ -81,7 +81,7 @@ def _required(package: Package, before: Release | None) -> list[tuple[str, str]]
 
 
 def _lacks(column: Column, is_empty: bool) -> bool:
-    """Whether rows that exist get no value in a column that wants one."""
+    """True when rows that exist get no value in a column that wants one."""
     given = column.default is not None or column.fills or column.generated is not None
     return column.not_null and not given and not is_empty
 

@@ -59,7 +59,7 @@ class Judgement:
     orders: tuple[tuple[str, ...], ...] = ()
     """The package's migrations in each order in which some Project would get them, its own order first."""
     advice: tuple[Refusal, ...] = ()
-    """What a publisher should know, though it stops no publish."""
+    """A publisher should know it, though it stops no publish."""
 
 
 def misnamed(package: Package, system: str, version: str) -> tuple[Refusal, ...]:

@@ -161,7 +161,7 @@ class RegistryTransaction(PackageChecks):
     async def projects_page(
         self, ids: list[str] | None, after: str, most: int
     ) -> tuple[list[tuple[ProjectRegistered, Event]], bool]:
-        """Those behind `after`, fewer than `most`, as a page has room, and whether more follow."""
+        """The Projects behind `after`, fewer than `most`, as a page has room, and whether more follow."""
         query = _projects(ids, after)
         documents = (col(ProjectRow.registered), col(VersionMapRow.event))
         fit, more = await room_for(self.session, query, *documents, most=most)
