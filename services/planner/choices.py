@@ -15,8 +15,8 @@ from services.planner.run import Decision, Run
 from services.planner.stages import cancel_command
 from shared.contracts.freezes import Freeze
 from shared.contracts.projects import Project
+from shared.contracts.run_words import Approval
 from shared.contracts.runs import (
-    Approval,
     ApproveCandidate,
     CancelRun,
     RejectCandidate,

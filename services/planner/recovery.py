@@ -15,7 +15,8 @@ from shared.contracts.freezes import (
     HoldDeploys,
     ThawDeploys,
 )
-from shared.contracts.runs import ResumeRun, Resumption
+from shared.contracts.run_words import Resumption
+from shared.contracts.runs import ResumeRun
 from shared.contracts.values import Actor, Contract, Message, StageName
 from shared.contracts.version_maps import VersionMap
 from shared.errors import forbidden

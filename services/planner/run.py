@@ -7,7 +7,8 @@ from shared.contracts.envelope import release_trace
 from shared.contracts.facts import ChecksFacts, DeployFacts, MigrateFacts, PrepareFacts, RollBackFacts
 from shared.contracts.freezes import Freeze
 from shared.contracts.run_state import RunOrigin, RunWork
-from shared.contracts.runs import BlockedBy, Plan, RunChanged, RunView, StageRecord
+from shared.contracts.run_words import BlockedBy
+from shared.contracts.runs import Plan, RunChanged, RunView, StageRecord
 from shared.contracts.stages import Errored, Failed, Succeeded
 from shared.contracts.values import Actor, Message, StageName
 

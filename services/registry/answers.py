@@ -5,8 +5,10 @@ from typing import Literal
 from pydantic import BaseModel, Field, JsonValue
 
 from services.registry.domain.gate import Change
+from shared.contracts.policies import Word
 from shared.contracts.projects import Project
 from shared.contracts.refusals import Refusal
+from shared.contracts.registrations import Proposal
 from shared.contracts.releases import Release
 from shared.contracts.values import Digest, SystemName, Timestamp, Version
 from shared.contracts.version_maps import Pins, VersionMap
@@ -67,10 +69,17 @@ class ReleasePage(BaseModel):
 
 
 class Registration(BaseModel):
-    """A Project and its first pins."""
+    """A Project and its first pins; with `propose`, a change that approvers shall confirm."""
 
     project: Project
     pins: Pins = Field(min_length=1)
+    propose: bool = False
+
+
+class Confirmation(BaseModel):
+    """Which proposed change is confirmed."""
+
+    change: Digest
 
 
 class ProjectListed(BaseModel):
@@ -81,9 +90,12 @@ class ProjectListed(BaseModel):
 
 
 class ProjectState(ProjectListed):
-    """A Project, what it pins, and how often its registration has changed."""
+    """A Project, what it pins, how often its registration has changed, by whom last, and what waits."""
 
     revision: int
+    changed_by: tuple[Word, ...] = ()
+    policy_digest: Digest
+    proposal: Proposal | None = None
 
 
 class VersionMapChange(BaseModel):

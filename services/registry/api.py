@@ -11,10 +11,7 @@ from pydantic import JsonValue
 from services.registry.answers import (
     BeingChecked,
     GateAnswer,
-    ProjectListed,
-    ProjectState,
     Publication,
-    Registration,
     ReleasePage,
     Stored,
     VersionMapChange,
@@ -22,10 +19,10 @@ from services.registry.answers import (
     advised,
 )
 from services.registry.checking import PackageGate
+from services.registry.project_routes import add_projects, unregistered
 from services.registry.store import RegistryTransaction
 from services.registry.store.lists import history_page, releases_page
 from shared.clients.content import ContentStore
-from shared.contracts.projects import ProjectRegistered, RegisterProject
 from shared.contracts.releases import (
     PublishRelease,
     Release,
@@ -42,7 +39,7 @@ from shared.http.downloads import download
 from shared.http.limits import Slots
 from shared.http.pages import AsksPage
 from shared.http.problems import problem
-from shared.http.tokens import WhoAsks, may_see, visible_to
+from shared.http.tokens import WhoAsks, may_see
 from shared.messaging.inbox import Inbox, Verdict
 from shared.packages.archive import PACKED_BYTES_MAX
 from shared.storage.database import Database
@@ -75,7 +72,7 @@ def router(
     _add_content(routes, content, gate)
     _add_publishing(routes, inbox, gate, verdict_wait_s, waits or Slots(_WAITS, _WAITS))
     _add_releases(routes, database, content)
-    _add_projects(routes, inbox, database)
+    add_projects(routes, inbox, database)
     _add_version_maps(routes, database)
     return routes
 
@@ -204,61 +201,26 @@ def _add_releases(routes: APIRouter, database: Database[RegistryTransaction], co
         return await download(content, row.release().package, "application/gzip")
 
 
-def _add_projects(
-    routes: APIRouter, inbox: Inbox[RegistryTransaction], database: Database[RegistryTransaction]
-) -> None:
-    @routes.post("/projects", status_code=201, response_model=ProjectRegistered)
-    async def register(body: Registration, who: WhoAsks, idempotency_key: IdempotencyKey = None) -> JsonValue:
-        """Register a Project, or change its registration; pins change by a Run only."""
-        return await perform(
-            inbox, RegisterProject(actor=who, project=body.project, pins=body.pins), idempotency_key
-        )
-
-    @routes.get("/projects")
-    async def projects(who: WhoAsks, page: AsksPage) -> list[ProjectListed]:
-        """The Projects that the caller may see, by id."""
-        [after] = page.after(str) or ("",)
-        async with database.transaction() as tx:
-            found, more = await tx.projects_page(visible_to(who), after, page.most)
-        return [
-            ProjectListed(project=registered.project, version_map=event.version_map)
-            for registered, event in page.cut(found, lambda row: (row[0].project.id,), more=more)
-        ]
-
-    @routes.get("/projects/{project}")
-    async def project_state(project: ProjectId, who: WhoAsks) -> ProjectState:
-        """One Project and what it pins."""
-        may_see(who, project, _unregistered(project))
-        async with database.transaction() as tx:
-            found = await tx.projects([project])
-        if not found:
-            raise _unregistered(project)
-        registered, event = found[0]
-        return ProjectState(
-            project=registered.project, version_map=event.version_map, revision=registered.revision
-        )
-
-
 def _add_version_maps(routes: APIRouter, database: Database[RegistryTransaction]) -> None:
     @routes.get("/version-maps/{project}")
     async def version_map(project: ProjectId, who: WhoAsks) -> VersionMap:
         """What the Project pins now."""
-        may_see(who, project, _unregistered(project))
+        may_see(who, project, unregistered(project))
         async with database.transaction() as tx:
             standing = await tx.standing(project)
         if standing is None:
-            raise _unregistered(project)
+            raise unregistered(project)
         return standing.version_map
 
     @routes.get("/version-maps/{project}/history")
     async def history(project: ProjectId, who: WhoAsks, page: AsksPage) -> list[VersionMapChange]:
         """Every state that the map had, the newest first."""
-        may_see(who, project, _unregistered(project))
+        may_see(who, project, unregistered(project))
         [before] = page.after(int) or (None,)
         async with database.transaction() as tx:
             found, more = await history_page(tx, project, before, page.most)
         if not found and before is None:
-            raise _unregistered(project)
+            raise unregistered(project)
         return [
             VersionMapChange.model_validate(
                 {"event": name, "happened_at": happened_at, "version_map": event.version_map}
@@ -279,12 +241,6 @@ def _unpublished(system: str, version: str) -> Reject:
         field="version",
         value=version,
         cure=f"see what is: GET /registry/releases?system={system}",
-    )
-
-
-def _unregistered(project: str) -> Reject:
-    return not_found(
-        f"{project} is not registered", field="project", value=project, cure="register the Project first"
     )
 
 

@@ -1,17 +1,20 @@
 """One function per command: load, ask the domain, save, answer."""
 
 from collections.abc import Callable
+from functools import partial
 
-from services.registry.domain import registration, version_maps
+from services.registry.domain import version_maps
+from services.registry.registering import confirm_registration, register_project
 from services.registry.store import RegistryTransaction
 from shared.contracts.envelope import release_trace
-from shared.contracts.projects import ProjectRegistered, RegisterProject
+from shared.contracts.projects import RegisterProject
+from shared.contracts.registrations import ConfirmRegistration
 from shared.contracts.releases import PublishRelease, ReleasePublished, ReleaseWithdrawn, WithdrawRelease
 from shared.contracts.values import Actor
-from shared.contracts.version_maps import HoldVersionMap, RecordVersionMap, ReleaseVersionMap, VersionMap
-from shared.errors import Reject, conflict, forbidden, not_found
+from shared.contracts.version_maps import HoldVersionMap, RecordVersionMap, ReleaseVersionMap
+from shared.errors import conflict, forbidden, not_found
 from shared.messaging.inbox import Handlers
-from shared.repository_urls import RepositoryRules, repository_identity
+from shared.repository_urls import RepositoryRules
 
 
 def handlers(wake_gate: Callable[[], None], rules: RepositoryRules) -> Handlers:
@@ -31,13 +34,11 @@ def handlers(wake_gate: Callable[[], None], rules: RepositoryRules) -> Handlers:
         tx.after_commit(wake_gate)
         return None
 
-    async def register_project(command: RegisterProject, tx: RegistryTransaction) -> ProjectRegistered:
-        return await _register_project(command, tx, rules)
-
     return {
         PublishRelease: publish_release,
         WithdrawRelease: withdraw_release,
-        RegisterProject: register_project,
+        RegisterProject: partial(register_project, rules=rules),
+        ConfirmRegistration: partial(confirm_registration, rules=rules),
         HoldVersionMap: change_version_map,
         RecordVersionMap: change_version_map,
         ReleaseVersionMap: change_version_map,
@@ -91,44 +92,6 @@ async def withdraw_release(command: WithdrawRelease, tx: RegistryTransaction) ->
     )
     await tx.withdraw(event)
     tx.send(event, traceparent=release_trace(command.system, command.version))
-    return event
-
-
-async def _register_project(
-    command: RegisterProject, tx: RegistryTransaction, rules: RepositoryRules
-) -> ProjectRegistered:
-    """A new Project with its first pins, or a changed registration of one that pins what it pins."""
-    project = command.project
-    if not command.actor.may_act_for(project.id):
-        raise forbidden(
-            f"{command.actor.id} may not register {project.id}",
-            value=command.actor.role,
-            cure=f"use the token of a maintainer of {project.id}, or of an SRE",
-        )
-    await tx.lock("project", project.id)
-    refusals = registration.unfit(project, rules)
-    repository = repository_identity(project.repository)
-    if repository is not None and await tx.is_taken(repository, project.id):
-        refusals += (registration.taken_repository(),)
-    standing = await tx.standing(project.id)
-    if standing is None:
-        releases = await tx.releases_of(list(command.pins))
-        refusals += registration.unfit_pins(command.pins, releases)
-    else:
-        refusals += registration.moved_pins(command.pins, standing.version_map.pins)
-    if refusals:
-        raise Reject(*refusals)
-    known = await tx.registered(project.id)
-    if known is not None and known.project == project:
-        return known
-    event = ProjectRegistered(project=project, revision=known.revision + 1 if known else 1)
-    await tx.save_project(event, repository)
-    tx.send(event)
-    if standing is None:
-        first = VersionMap(project=project.id, pins=command.pins, revision=1, recorded_at=tx.now)
-        standing = version_maps.recorded_at_first(first)
-        tx.save_standing(standing, happened=True)
-        tx.send(standing.event)
     return event
 
 

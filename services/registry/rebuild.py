@@ -84,6 +84,7 @@ class RegistryRestorer(Restorer):
             " defaults::jsonb, defines::jsonb, changelog, migration_notes) from releases",
         ),
         Part("projects", "select id, registered::jsonb::text from projects"),
+        Part("proposals", "select project, proposal::jsonb::text from proposals"),
         Part(
             "version_maps",
             "select project, concat_ws('|', event_type, event::jsonb, fence, holder) from version_maps",
@@ -103,6 +104,8 @@ class RegistryRestorer(Restorer):
             *("projects", ("id", "registered"), "id", _NEWEST_PROJECT),
             lambda key, _, event: (key, event.decode()),
         )
+        self._proposals: dict[str, Any] = {}
+        """The last of each Project."""
         self._indexes: dict[str, list[str]] = {}
 
     async def prepare(self, connection: Any) -> None:
@@ -121,7 +124,9 @@ class RegistryRestorer(Restorer):
                 self._projects.hold(event.subject, _revision(event.body), event.body, len(event.body))
                 continue
             document = from_json(event.body)
-            if event.name in _MAP_EVENTS:
+            if event.name == "RegistrationProposed":
+                self._proposals[event.subject] = document["proposal"]
+            elif event.name in _MAP_EVENTS:
                 told = document["version_map"]
                 project, revision = told["project"], told["revision"]
                 history[project, revision] = (
@@ -184,6 +189,11 @@ class RegistryRestorer(Restorer):
             await self._release(row, connection)
         await self._projects.settle(connection, self._indexes["projects"])
         await _claim_repositories(connection)
+        await connection.execute(
+            "insert into proposals (project, proposal) select * from unnest($1::text[], $2::json[])",
+            list(self._proposals),
+            [json.dumps(proposal) for proposal in self._proposals.values()],
+        )
         history = "version_map_history"
         await make_indexes(connection, history, self._indexes[history], "project, revision", "happened_at")
         await connection.copy_records_to_table(

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from shared.contracts.policies import Rules, Word
 from shared.contracts.values import Commit, Contract, Digest, ProjectId, RunId, Timestamp
 
 
@@ -24,6 +25,19 @@ class ApprovedCandidate(Contract):
     run_id: RunId
     project: ProjectId
     candidate: Candidate
-    by: str = Field(description="the approver")
+    by: str = Field(description="the approver, of several the last")
     at: Timestamp
     subject: Digest = Field(description="the digest of the candidate that was approved")
+    words: tuple[Word, ...] = Field(
+        default=(), description="of every approver, each for this digest", exclude_if=lambda words: not words
+    )
+    asked_by: tuple[str, ...] = Field(
+        default=(),
+        description="who asked for the plan, started the Run, or had it go on: their approval does not count",
+        exclude_if=lambda asked: not asked,
+    )
+    rules: Rules | None = Field(
+        default=None,
+        description="the Project's policy with which the Run began, or a stricter one",
+        exclude_if=lambda rules: rules is None,
+    )

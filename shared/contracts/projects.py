@@ -4,12 +4,22 @@ In a message an unknown key is ignored, as everywhere; in the file that a person
 mistake, and `shared.project_file` refuses it.
 """
 
+from operator import not_
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from shared.contracts.policies import Policy, Word
 from shared.contracts.topics import PROJECT_COMMANDS, PROJECT_EVENTS, Topic
-from shared.contracts.values import Command, Contract, Message, PoolName, ProjectId, SystemName, Version
+from shared.contracts.values import (
+    Command,
+    Contract,
+    Message,
+    PoolName,
+    ProjectId,
+    SystemName,
+    Version,
+)
 
 Argv = Annotated[tuple[str, ...], Field(min_length=1)]
 SecretName = Annotated[
@@ -242,15 +252,26 @@ class Project(Contract):
     repository: str = Field(min_length=1, description="a URL or path that `git clone` takes")
     definition: ProjectDefinition
     approvers: tuple[str, ...] = Field(min_length=1, description="actor ids")
+    policy: Policy = Field(
+        default=Policy(), description="who may decide what", exclude_if=lambda policy: policy == Policy()
+    )
 
 
 class RegisterProject(Command):
-    """Register a Project with its first pins, or change its registration (pins then stay as they are)."""
+    """Register a Project with its first pins, or change its registration (pins then stay as they are).
+
+    A change that carries weight needs as many of its present approvers as its policy says.
+    """
 
     topic: ClassVar[Topic] = PROJECT_COMMANDS
     answers: ClassVar[Topic] = PROJECT_EVENTS
     project: Project
     pins: dict[SystemName, Version] = Field(min_length=1)
+    propose: bool = Field(
+        default=False,
+        description="keep a change that the actor may not make, for approvers to confirm",
+        exclude_if=not_,
+    )
 
     def key(self) -> str:
         return self.project.id
@@ -261,6 +282,9 @@ class ProjectRegistered(Message):
 
     topic: ClassVar[Topic] = PROJECT_EVENTS
     project: Project
+    changed_by: tuple[Word, ...] = Field(
+        default=(), description="who asked for it and who agreed", exclude_if=not_
+    )
     revision: int = Field(ge=1)
 
     def key(self) -> str:

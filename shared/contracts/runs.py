@@ -18,7 +18,9 @@ from shared.contracts.facts import (
 )
 from shared.contracts.impact import WayDownMark
 from shared.contracts.notifications import ChangeType
+from shared.contracts.policies import Rules
 from shared.contracts.run_state import RunOrigin, RunWork
+from shared.contracts.run_words import Approval, BlockedBy, Resumption
 from shared.contracts.stages import Begun, Finding
 from shared.contracts.tasks import Upgrade
 from shared.contracts.topics import RUN_COMMANDS, RUN_EVENTS, Topic
@@ -210,32 +212,6 @@ class StageRecord(Contract):
     steps: tuple[Step, ...] = ()
 
 
-class BlockedBy(Contract):
-    """For what and for whom a Run waits, and what would let it go on."""
-
-    who: Literal["maintainer", "approver", "sre", "registry"]
-    what: str
-    cures: tuple[str, ...] = Field(description="commands that would help")
-
-
-class Approval(Contract):
-    """A person's word, bound to what it was given for."""
-
-    by: str
-    at: Timestamp
-    subject: str = Field(description="a candidate's digest, or a check's name")
-    remark: str = ""
-
-
-class Resumption(Contract):
-    """That an SRE made the Run go on, and why."""
-
-    by: str
-    at: Timestamp
-    stage: StageName = Field(description="from which it went on")
-    reason: str
-
-
 RunStatus = Literal[
     "planning",
     "planned",
@@ -271,7 +247,20 @@ class RunView(Contract):
     blocked_by: BlockedBy | None = None
     stages: tuple[StageRecord, ...] = ()
     sign_offs: tuple[Approval, ...] = ()
-    approval: Approval | None = None
+    approval: Approval | None = Field(
+        default=None, description="the word that completed the approvals: the candidate may be deployed"
+    )
+    approvals: tuple[Approval, ...] = Field(
+        default=(), description="every word for the candidate that counts", exclude_if=not_
+    )
+    rules: Rules | None = Field(
+        default=None,
+        description="the Project's policy with which it began, made stricter where it has become so",
+        exclude_if=not_,
+    )
+    asked_by: tuple[str, ...] = Field(
+        default=(), description="who asked for it, started it, and had it go on", exclude_if=not_
+    )
     proof: tuple[Proof, ...] = ()
     resumptions: tuple[Resumption, ...] = Field(default=(), exclude_if=not_)
     reason: str | None = Field(default=None, description="why it was cancelled or rolled back")

@@ -19,7 +19,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from shared.contracts import freezes, projects, refusals, releases, stages, version_maps
+from shared.contracts import freezes, projects, refusals, registrations, releases, stages, version_maps
 from shared.contracts.envelope import Received, Unreadable
 from shared.contracts.topics import RUN_EVENTS
 from shared.contracts.values import Command
@@ -64,6 +64,7 @@ SIGNED: Final[Mapping[str, tuple[str, ...]]] = {
                 releases.ReleasePublished,
                 releases.ReleaseWithdrawn,
                 projects.ProjectRegistered,
+                registrations.RegistrationProposed,
                 version_maps.VersionMapRecorded,
                 version_maps.VersionMapHeld,
                 version_maps.VersionMapReleased,

@@ -13,10 +13,9 @@ from shared.contracts.facts import (
 )
 from shared.contracts.notifications import Notification
 from shared.contracts.releases import PackageMigration, Release
+from shared.contracts.run_words import Approval, BlockedBy
 from shared.contracts.runs import (
     Answer,
-    Approval,
-    BlockedBy,
     Plan,
     PlannedUpgrade,
     Review,

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from shared.contracts.impact import Lint, MigrationImpact, Probe, SqlRisk, StatementImpact, WayDown
-from shared.contracts.runs import BlockedBy, RequestPlan
+from shared.contracts.run_words import BlockedBy
+from shared.contracts.runs import RequestPlan
 from tests.cli import documents
 from tests.cli.conftest import Type
 from tests.cli.small_services import Services

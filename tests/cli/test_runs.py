@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cli.watch import is_settled
-from shared.contracts.runs import ApproveCandidate, BlockedBy, RollBackRun, RunView, SignOff, StartRun
+from shared.contracts.run_words import BlockedBy
+from shared.contracts.runs import ApproveCandidate, RollBackRun, RunView, SignOff, StartRun
 from tests.cli import documents
 from tests.cli.conftest import Type
 from tests.cli.small_services import Services

@@ -43,7 +43,7 @@ SAM = Actor(id="sam@platform.example", role="sre")
 PINS: Pins = {"auth-system": "1.2.4"}
 Files = Mapping[str, str | None]
 TABLES_IN_ORDER = (
-    *("inbox", "outbox", "package_checks", "readings", "releases", "systems"),
+    *("inbox", "outbox", "package_checks", "proposals", "readings", "releases", "systems"),
     *("version_map_history", "version_maps", "projects"),
 )
 

@@ -11,7 +11,9 @@ from shared.contracts.documents import file_name
 from shared.contracts.facts import CheckResult
 from shared.contracts.freezes import DeploysFrozen, DeploysThawed, FreezeDeploys, HoldDeploys, ThawDeploys
 from shared.contracts.notifications import Notification, NotificationClosed, NotificationReady
+from shared.contracts.policies import Policy, Word
 from shared.contracts.projects import Project, ProjectRegistered, RegisterProject
+from shared.contracts.registrations import ConfirmRegistration, Proposal, RegistrationProposed
 from shared.contracts.releases import PublishRelease, ReleasePublished, ReleaseWithdrawn, WithdrawRelease
 from shared.contracts.runs import (
     ApproveCandidate,
@@ -32,6 +34,7 @@ from shared.contracts.version_maps import ReleaseVersionMap, VersionMapHeld, Ver
 from tests.support.planner_examples import (
     MIRA,
     NOON,
+    OTTO,
     PINS,
     PROJECT,
     SRE,
@@ -158,6 +161,8 @@ def _of_people() -> Iterator[Named]:
     yield "", FreezeDeploys(actor=SRE, reason="the database moves tonight")
     yield "", ThawDeploys(actor=SRE, reason="it has moved")
     yield "", RegisterProject(actor=MIRA, project=_registered(), pins=PINS)
+    yield "policy", RegisterProject(actor=OTTO, project=_by_two(), pins=PINS, propose=True)
+    yield "", ConfirmRegistration(actor=MIRA, project=PROJECT, change=digest("proposal"))
 
 
 def _of_the_registry() -> Iterator[Named]:
@@ -172,6 +177,18 @@ def _of_the_registry() -> Iterator[Named]:
     withdrawn = published.model_copy(update={"withdrawn": "it leaks sessions"})
     yield "", ReleaseWithdrawn(release=withdrawn, revision=8)
     yield "", ProjectRegistered(project=_registered(), revision=3)
+    words = (Word(by=MIRA.id, at=NOON), Word(by=SRE.id, role="sre", at=NOON))
+    yield "policy", ProjectRegistered(project=_by_two(), revision=4, changed_by=words)
+    proposal = Proposal(
+        digest=digest("proposal"),
+        project=_by_two(),
+        base=3,
+        changes=("approvers", "policy"),
+        proposed=Word(by=OTTO.id, at=NOON),
+        words=words[:1],
+        needed=2,
+    )
+    yield "", RegistrationProposed(proposal=proposal)
     notification = Notification(
         project=PROJECT,
         system="auth-system",
@@ -258,6 +275,23 @@ def _registered() -> Project:
         "wrong-password": {"kind": "http", "path": "/signin", "method": "POST", "body": "a=b", "status": 403},
     }
     return Project.model_validate(plain)
+
+
+def _by_two() -> Project:
+    """A registration that needs two approvers of three, with a list for every act."""
+    policy = Policy(
+        approvals=2,
+        sign_off_by_others=True,
+        emergency=False,
+        start=(OTTO.id,),
+        sign_off=(MIRA.id, OTTO.id),
+        approve=(MIRA.id, "olga@acme.example"),
+        roll_back=(MIRA.id, OTTO.id),
+        change=(MIRA.id, "olga@acme.example"),
+        weaken_masks=(MIRA.id,),
+    )
+    approvers = (MIRA.id, OTTO.id, "olga@acme.example")
+    return _registered().model_copy(update={"approvers": approvers, "policy": policy})
 
 
 if __name__ == "__main__":

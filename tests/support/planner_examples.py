@@ -97,6 +97,8 @@ def project(on_failure: str = "wait", sign_off: bool = True) -> Project:
             "repository": "https://git.acme.example/portal.git",
             "definition": definition,
             "approvers": [MIRA.id],
+            # One person does it all, unless a test is about two.
+            "policy": {"single_person": True},
         }
     )
 

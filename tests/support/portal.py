@@ -88,6 +88,8 @@ class Portal:
                 "repository": str(self.example.repository),
                 "definition": definition.model_dump(mode="json", by_alias=True),
                 "approvers": [self.mira.actor.id],
+                # Mira does it all, unless a journey is about two persons.
+                "policy": {"single_person": True},
             },
             "pins": read_version_map((checkout / "version-map.yaml").read_text()),
         }

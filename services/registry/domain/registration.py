@@ -8,6 +8,7 @@ from shared.contracts.projects import Environment, Project
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.contracts.version_maps import Pins
+from shared.deciding import impossible
 from shared.project_file import faults
 from shared.repository_urls import BadRepository, RepositoryRules, read_repository
 from shared.versions import newest_first, satisfies
@@ -22,6 +23,7 @@ def unfit(project: Project, rules: RepositoryRules) -> tuple[Refusal, ...]:
         *_unfit(project),
         *_unfit_repository(project.repository, rules),
         *_unfit_secrets(project),
+        *impossible(project),
         *(each.with_(field=f"project.definition.{each.field}") for each in faults(project.definition)),
     )
 

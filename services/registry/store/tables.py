@@ -109,6 +109,16 @@ class ProjectRow(SQLModel, table=True):
     """The repository's identity; none for what two Projects had before repositories belonged to one."""
 
 
+class ProposalRow(SQLModel, table=True):
+    """A change of a registration that waits for approvers' words. One whose base has changed is void."""
+
+    __tablename__ = "proposals"
+    metadata = TABLES
+
+    project: str = Field(primary_key=True)
+    proposal: dict[str, Any] = _document()
+
+
 class VersionMapRow(SQLModel, table=True):
     """Where a Project's version map stands."""
 

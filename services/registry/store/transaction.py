@@ -17,11 +17,13 @@ from services.registry.store.standings import Standings
 from services.registry.store.tables import (
     MAP_EVENTS,
     ProjectRow,
+    ProposalRow,
     ReleaseRow,
     SystemRow,
     VersionMapRow,
 )
 from shared.contracts.projects import ProjectRegistered
+from shared.contracts.registrations import Proposal
 from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdrawn
 from shared.contracts.values import Message
 from shared.packages.package import Package
@@ -152,6 +154,20 @@ class RegistryTransaction(PackageChecks):
             upsert(ProjectRow)
             .values({"id": event.project.id, **changes})
             .on_conflict_do_update(index_elements=["id"], set_=changes)
+        )
+
+    async def proposal(self, project: str) -> Proposal | None:
+        """The change of the registration that waits, or did until the registration changed."""
+        row = await self.session.get(ProposalRow, project, populate_existing=True)
+        return None if row is None else Proposal.model_validate(row.proposal)
+
+    async def save_proposal(self, proposal: Proposal) -> None:
+        """Keep it in place of an earlier one."""
+        document = proposal.model_dump(mode="json", by_alias=True)
+        await self.session.execute(
+            upsert(ProposalRow)
+            .values(project=proposal.project.id, proposal=document)
+            .on_conflict_do_update(index_elements=["project"], set_={"proposal": document})
         )
 
     async def projects(self, ids: list[str] | None = None) -> list[tuple[ProjectRegistered, Event]]:
