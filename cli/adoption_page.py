@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cli.output import line, note, refuse, say, text
+from cli.world import world_folder
 from shared.contracts.projects import PrismaPaths
 from shared.project_file import PROJECT_FILE
 
@@ -52,6 +53,8 @@ def show_adoption(found: "Adoption", branch: str) -> None:
         say(
             line(text("to do     ", "yellow"), f"{path} is named in {PROJECT_FILE} and not in the repository")
         )
+    if found.missing_commands and world_folder() is not None:
+        note("your hosting has to give them; to have the local world host the app: upgradepath hosting")
     if found.registered is None:
         note(f"not registered yet: complete the branch {BRANCH}, push it, and type the same command again")
         return

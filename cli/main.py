@@ -12,6 +12,7 @@ from cli import (
     contracts,
     doctor,
     freeze,
+    hosting,
     inbox,
     key,
     operate,
@@ -68,7 +69,7 @@ PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
         "key": key.app,
         "token": token.app,
     },
-    "On this machine": {"demo": operate.demo, "dev": operate.dev},
+    "On this machine": {"demo": operate.demo, "dev": operate.dev, "hosting": hosting.hosting},
 }
 """For whom the commands are, in the order in which they are shown."""
 

@@ -17,6 +17,8 @@ from local.process import CannotStart, Child
 from local.world import HOST, World
 
 _PROGRAM = Path(__file__).resolve().parents[1] / "examples" / "hosting" / "server.py"
+_EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "project" / "hosting"
+COMMANDS = ("activate", "observe", "health", "destroy", "logs")
 _READY_WITHIN_S = 20.0
 _POLL_S = 0.02
 
@@ -80,6 +82,20 @@ def open_account(world: World, partner: str) -> str:
         file.touch(mode=0o600)
         file.write_text(secrets.token_hex(16))
     return f"http://{partner}:{file.read_text()}@{HOST}:{world.hosting_port}"
+
+
+def has_account(world: World, partner: str) -> bool:
+    """Whether this partner's folder is a hosting's, or free to become one."""
+    home = world.folder / partner
+    return not home.exists() or (home / "hosting").is_dir()
+
+
+def commands_for_checkout() -> dict[str, str]:
+    """The programs by which a Project's environments ask the hosting, by their path in its repository."""
+    found = {"hosting/provider.py": (_EXAMPLE / "provider.py").read_text()}
+    for name in COMMANDS:
+        found[f"hosting/{name}"] = "#!/usr/bin/env python3\n" + (_EXAMPLE / f"{name}.py").read_text()
+    return found
 
 
 async def _until_ready(child: Child, port: int) -> None:

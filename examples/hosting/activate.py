@@ -1,7 +1,8 @@
 """Makes this checkout the release that is live, without one failed request; prints `address=http://…`.
 
 The new process borrows the listening socket of the one that is live, so both accept from one queue until the
-older one has answered what it accepted, and ends. Repeating it changes nothing.
+older one has answered what it accepted, and ends. Repeating it changes nothing. An app with a Procfile gets a
+port of its own for each release (`web.py`).
 """
 
 import fcntl
@@ -17,13 +18,14 @@ import time
 from pathlib import Path
 
 import place
+import web
 
 START_S = 30.0
 
 
 def settings() -> str:
-    """A digest of what the portal reads from its environment; secrets are not kept."""
-    values = [os.environ.get(name, "") for name in ("DATABASE_URL", "APP_TITLE")]
+    """A digest of what the app reads from its environment; secrets are not kept."""
+    values = sorted(web.settings().items())
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
@@ -110,16 +112,19 @@ def activate(checkout: Path, here: Path, commit: str) -> place.Live:
     """Bring the commit up, make it the live one, and end what was live before."""
     live = place.read(here)
     same = live and (live.commit, live.settings) == (commit, settings())
-    if live and same and place.answers(live.port, live.process, within_s=2.0):
+    if live and same and place.is_up(here, live, within_s=2.0):
         return live
     for name in ("releases", "run"):
         (here / name).mkdir(exist_ok=True)
     release = install(checkout, here, commit)
-    with listen(here, live) as listener:
-        port = listener.getsockname()[1]
-        process, child = start(here, release, listener)
-        wait_until_up(port, process, child)
-    new = place.Live(process, commit, port, settings())
+    if command := web.command(release):
+        process, port = web.start(here, release, command, within_s=START_S)
+    else:
+        with listen(here, live) as listener:
+            port = listener.getsockname()[1]
+            process, child = start(here, release, listener)
+            wait_until_up(port, process, child)
+    new = place.Live(process, commit, port, settings(), web=command is not None)
     place.write(here, new)
     place.keep_only(here, new)
     return new

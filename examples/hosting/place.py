@@ -1,7 +1,7 @@
 """Where one environment lives on this machine, what is live there, and how a process is stopped.
 
     $HOSTING_ROOT/production/  or  $HOSTING_ROOT/staging-<run>/
-        state.json             the process that is live: {"process", "commit", "port", "settings"}
+        state.json             the process that is live: {"process", "commit", "port", "settings", "web"}
         releases/<commit>/     copies of checkouts
         run/<process>.lock     locked for as long as that process lives; holds its pid
         run/<process>.sock     where it lends its listening socket
@@ -34,6 +34,8 @@ class Live:
     commit: str
     port: int
     settings: str
+    web: bool = False
+    """An app of a Procfile: it knows neither /version nor its process."""
 
     @property
     def address(self) -> str:
@@ -91,6 +93,14 @@ def get(port: int, path: str, timeout_s: float = 2.0) -> tuple[int, str] | None:
         connection.close()
 
 
+def is_up(place: Path, live: Live, within_s: float) -> bool:
+    """Whether what is live answers: by its name, or an app of a Procfile while its process runs."""
+    if not live.web:
+        return answers(live.port, live.process, within_s)
+    lock = place / "run" / f"{live.process}.lock"
+    return lock.exists() and alive(lock) is not None and get(live.port, "/", within_s) is not None
+
+
 def answers(port: int, process: str, within_s: float) -> bool:
     """Whether this very process answers /version; while two share the port, it may take several questions."""
     deadline = time.monotonic() + within_s
@@ -128,13 +138,21 @@ def stop(place: Path, process: str) -> None:
         late = time.monotonic() > deadline
         if pid and (late or not asked):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+                send(pid, signal.SIGKILL if late else signal.SIGTERM)
             asked = True
         if time.monotonic() > deadline + STOP_S:
             raise SystemExit(f"process {pid} did not end")
         time.sleep(POLL_S)
     lock.with_suffix(".sock").unlink(missing_ok=True)
     lock.unlink(missing_ok=True)
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """To the process, and to what it has started if that is a session of its own."""
+    if os.getsid(pid) == pid:
+        os.killpg(pid, number)
+    else:
+        os.kill(pid, number)
 
 
 def keep_only(place: Path, live: Live) -> None:

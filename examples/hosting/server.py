@@ -25,7 +25,9 @@ COMMANDS = ("activate", "observe", "health", "logs", "destroy")
 # Enough for the example and its variants.
 BODY_BYTES_MAX = 64 << 20
 COMMAND_S = 60.0
-HANDED_ON = ("DATABASE_URL", "APP_TITLE", "UPGRADEPATH_ENVIRONMENT", "UPGRADEPATH_COMMIT", "UPGRADEPATH_RUN")
+NAME = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
+OURS = re.compile(r"(PATH|HOME|TMPDIR|PWD|SHELL|PORT|HOST)\Z|(HOSTING|LD|PYTHON)_|PYTHON")
+"""What the hosting itself says, or what would steer its own programs."""
 
 
 class Refused(Exception):
@@ -50,6 +52,11 @@ def partner_of(root: Path, authorization: str) -> str:
     return name
 
 
+def may_have(name: str) -> bool:
+    """Whether an app gets this variable of its Project's."""
+    return NAME.fullmatch(name) is not None and OURS.match(name) is None
+
+
 def lay_out(files: dict[str, str], folder: Path) -> None:
     """Write the checkout that was sent. Raises `Refused` for a path that leads out of the folder."""
     for path, content in files.items():
@@ -63,13 +70,13 @@ def lay_out(files: dict[str, str], folder: Path) -> None:
 
 def run(root: Path, partner: str, command: str, asked: dict[str, Any]) -> dict[str, Any]:
     """Run one command in a copy of the checkout."""
-    given = {name: str(asked["environment"].get(name, "")) for name in HANDED_ON}
+    given = {name: str(value) for name, value in asked["environment"].items() if may_have(name)}
     with tempfile.TemporaryDirectory(prefix="hosting-") as folder:
         lay_out(asked["files"], Path(folder))
         done = subprocess.run(
             [sys.executable, str(Path(__file__).with_name(f"{command}.py"))],
             cwd=folder,
-            env={"PATH": os.environ["PATH"], "HOSTING_ROOT": str(root / partner / "hosting"), **given},
+            env={**given, "PATH": os.environ["PATH"], "HOSTING_ROOT": str(root / partner / "hosting")},
             capture_output=True,
             text=True,
             timeout=COMMAND_S,

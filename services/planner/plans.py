@@ -5,6 +5,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import get_args
 
 from services.planner.breaking import does_it_break, foretold
+from services.planner.constraints import Releases, is_newer, unmet
 from services.planner.run import Run
 from shared.contracts.candidates import Candidate
 from shared.contracts.facts import PlannedMigration, ReviewFacts
@@ -15,12 +16,10 @@ from shared.contracts.runs import Answer, Plan, PlannedUpgrade, Review
 from shared.contracts.tasks import Upgrade
 from shared.contracts.version_maps import Pins
 from shared.errors import Reject
-from shared.versions import change_type, newest_first, precedence, satisfies
+from shared.versions import change_type, newest_first, precedence
 
 _LINES_SHOWN = 5
 _CHOICES_SHOWN = 100
-Releases = Mapping[tuple[str, str], Release]
-"""Every release that the planner knows, by (System, version)."""
 
 
 def choose_upgrades(
@@ -41,7 +40,7 @@ def choose_upgrades(
         else:
             targets[system] = target
     after = {**pins, **{system: target.version for system, target in targets.items()}}
-    refusals += [*_unmet(after, releases)] if not refusals else []
+    refusals += [*unmet(pins, after, releases)] if not refusals else []
     if refusals:
         raise Reject(*refusals)
     upgrades = {
@@ -55,10 +54,6 @@ def choose_upgrades(
         for system, target in targets.items()
     }
     return tuple(upgrades[system] for system in _order(targets)), after
-
-
-def _is_newer(version: str, than: str) -> bool:
-    return precedence(version) > precedence(than)
 
 
 def _by_system(releases: Releases, systems: Container[str]) -> dict[str, dict[str, Release]]:
@@ -90,7 +85,7 @@ def _target(
     offered = [
         release.version
         for release in known.values()
-        if release.withdrawn is None and _is_newer(release.version, pinned)
+        if release.withdrawn is None and is_newer(release.version, pinned)
     ]
     if wanted is None:
         stable = [version for version in offered if precedence(version).prerelease is None]
@@ -107,27 +102,9 @@ def _target(
         return refusal(
             f"{system} {wanted} was withdrawn: {release.withdrawn}", "choose another version", "conflict"
         )
-    if not _is_newer(wanted, pinned):
+    if not is_newer(wanted, pinned):
         return refusal(f"the Project already pins {system} {pinned}", "choose a newer version", "conflict")
     return release
-
-
-def _unmet(pins: Pins, releases: Releases) -> Iterable[Refusal]:
-    """Every constraint between Systems that these pins would break."""
-    for system, version in pins.items():
-        release = releases.get((system, version))
-        for other, constraint in (release.requires if release else {}).items():
-            found = pins.get(other)
-            if found is not None and satisfies(found, constraint):
-                continue
-            have = f"{other} {found}" if found else f"no {other}"
-            yield Refusal(
-                kind="conflict",
-                reason=f"{system} {version} requires {other} {constraint}, and there would be {have}",
-                field=f"systems.{other}",
-                value=found,
-                cure=f"plan {other} together with it, at a version that is {constraint}",
-            )
 
 
 def _order(targets: Mapping[str, Release]) -> tuple[str, ...]:
@@ -194,7 +171,7 @@ def _passed(upgrade: Upgrade, known: Mapping[str, Release]) -> tuple[Release, ..
     on_the_way = (
         release
         for version, release in known.items()
-        if _is_newer(version, upgrade.from_version) and not _is_newer(version, upgrade.to_version)
+        if is_newer(version, upgrade.from_version) and not is_newer(version, upgrade.to_version)
     )
     # In no other order than theirs, as the plan's digest must not depend on where they came from.
     return tuple(sorted(on_the_way, key=lambda release: precedence(release.version), reverse=True))

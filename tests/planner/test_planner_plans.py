@@ -47,10 +47,21 @@ REFUSALS: dict[str, tuple[dict[str, str | None], tuple[Release, ...], str, str]]
         "plan notifications-system together with it, at a version that is >=0.4",
     ),
     "a constraint on a System that is not there": (
-        {"auth-system": "1.6.0"},
-        (release("auth-system", "1.6.0", requires={"audit-system": ">=1"}),),
+        {"quote-engine": "2.1.0"},
+        (release("quote-engine", "2.1.0", requires={"audit-system": ">=1"}),),
         "systems.audit-system",
-        "plan audit-system together with it",
+        # Planning it too would be refused: a Run moves what is pinned.
+        "a Run adds no System: ask the Library for a version of quote-engine that does not require audit-",
+    ),
+    "and a version that does without it": (
+        {"auth-system": "1.6.0"},
+        (
+            release("auth-system", "1.6.0", requires={"audit-system": ">=1"}),
+            release("auth-system", "1.5.0"),
+            release("auth-system", "1.4.0", withdrawn="a mistake"),
+        ),
+        "systems.audit-system",
+        "choose a version of auth-system that does not require audit-system: 1.5.0, 1.3.0",
     ),
     "a constraint of a System that stays": (
         {"auth-system": "1.3.0"},

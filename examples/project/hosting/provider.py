@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 ANSWER_S = 90.0
-SENT = ("DATABASE_URL", "APP_TITLE", "UPGRADEPATH_ENVIRONMENT", "UPGRADEPATH_COMMIT", "UPGRADEPATH_RUN")
+KEPT = ("HOSTING_URL", "PATH", "HOME", "TMPDIR", "PWD", "LANG")
+"""What is of this command's own; everything else is the app's."""
 LEFT_OUT = {".git", "__pycache__"}
 
 
@@ -31,7 +32,8 @@ def ask(command: str, files: dict[str, str]) -> dict[str, Any]:
     parts = urlsplit(os.environ["HOSTING_URL"])
     partner, key = unquote(parts.username or ""), unquote(parts.password or "")
     credentials = base64.b64encode(f"{partner}:{key}".encode()).decode()
-    body = json.dumps({"environment": {name: os.environ.get(name, "") for name in SENT}, "files": files})
+    sent = {name: value for name, value in os.environ.items() if name not in KEPT}
+    body = json.dumps({"environment": sent, "files": files})
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_S)
     try:
         connection.request("POST", f"/{partner}/{command}", body, {"Authorization": f"Basic {credentials}"})
