@@ -175,7 +175,7 @@ async def running(folder: Path) -> AsyncIterator[System]:
         stack.callback(_stop, services)
         services |= {name: start(name) for name in SERVICES}
         driver = await stack.enter_async_context(_driving(kafka.bootstrap_servers, world))
-        await _publish(driver, ContentStore((world.folder / "content").as_uri()))
+        await _publish(driver, ContentStore((world.folder / "content").as_uri()), world)
         yield System(kafka, postgres, services, driver, start)
 
 
@@ -200,10 +200,15 @@ async def _driving(bootstrap_servers: str, world: World) -> AsyncIterator[Driver
             following.cancel()
 
 
-async def _publish(driver: Driver, content: ContentStore) -> None:
+async def _publish(driver: Driver, content: ContentStore, world: World) -> None:
     for system, version in (*example.FIRST_RELEASES, example.NEW_RELEASE):
         package = await content.put(pack_folder(example.package_folder(system, version)))
-        await driver.send(PublishRelease(actor=LIBRARY, system=system, version=version, package=package))
+        signature = await content.put(world.sign_package(system, version, package))
+        await driver.send(
+            PublishRelease(
+                actor=LIBRARY, system=system, version=version, package=package, signature=signature
+            )
+        )
         await driver.until(partial(driver.published.__contains__, (system, version)), 60)
 
 

@@ -76,6 +76,8 @@ def _print(notification: Notification) -> None:
     )
     if notification.required:
         head.append("  required", "bold red")
+    if not notification.signed:
+        head.append("  UNSIGNED", "bold red")
     if notification.state != "open":
         head.append(f"  {notification.state}", "dim")
         head.append(f": {notification.reason}" if notification.reason else "", "dim")

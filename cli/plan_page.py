@@ -40,6 +40,7 @@ def print_summary(plan: Plan, digest: str) -> None:
                 text(f"  {upgrade.system} ", "bold"),
                 f"{upgrade.from_version} → {upgrade.to_version}  ",
                 text(upgrade.change, CHANGE_STYLES[upgrade.change]),
+                "" if upgrade.signed else text("  UNSIGNED", "bold red"),
                 f"  {upgrade.summary}",
             )
         )

@@ -7,24 +7,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
+from cli import trusting
 from cli.answers import GateAnswer, PublishAnswer, ReleaseAnswer, StoredContent
 from cli.asking import AsJson, asks
 from cli.client import Server
 from cli.output import advise, line, note, refuse, say, show_json, table, text, when
+from cli.packages import PackageArgument, open_package
+from cli.signing import BuilderOption, KeyOption, sign, signature_for, verify
 from cli.world import NoAnswer
 from shared.contracts.releases import Release, ReleaseWithdrawn
-from shared.packages.archive import pack_folder
-from shared.packages.package import Package, read_package
 
 app = typer.Typer(help="Publish versions of Business Systems, and read what is published.")
 
-PackageArgument = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FOLDER|TAR", exists=True, readable=True, help="A package's folder, or its .tar.gz."
-    ),
-]
+app.command("sign")(sign)
+app.command("verify")(verify)
+app.add_typer(trusting.app, name="trust", no_args_is_help=True)
+
 SystemArgument = Annotated[str, typer.Argument(metavar="SYSTEM", help="For instance auth-system.")]
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="For instance 1.3.0.")]
 
@@ -35,7 +35,7 @@ _VERDICT_DEADLINE_S = 300.0
 @asks("library")
 def check(server: Server, package: PackageArgument, as_json: AsJson = False) -> None:
     """Say everything that a publish of this package would be refused for; nothing is stored."""
-    data, read = _open(package)
+    data, read = open_package(package)
     answer: GateAnswer | None = None
     try:
         document = server.upload("registry", "releases", "check", data=data, advice="true")
@@ -63,14 +63,29 @@ def check(server: Server, package: PackageArgument, as_json: AsJson = False) -> 
 
 @app.command("publish")
 @asks("library")
-def publish(server: Server, package: PackageArgument, as_json: AsJson = False) -> None:
-    """Publish a package. Published once, it never changes; the same bytes again are welcome."""
-    data, read = _open(package)
+def publish(
+    server: Server,
+    package: PackageArgument,
+    signature: Annotated[
+        Path | None,
+        typer.Option("--signature", metavar="FILE", help="What `release sign` wrote for these bytes."),
+    ] = None,
+    keys: KeyOption = None,
+    builder: BuilderOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a package, signed. Published once, it never changes; the same bytes again are welcome.
+
+    In a local world it is signed with that world's key.
+    """
+    data, read = open_package(package)
+    envelope = signature_for(server, data, read, signature, keys or [], builder)
     stored = StoredContent.model_validate(server.upload("registry", "content", data=data))
-    document = _verdict(
-        server,
-        {"system": read.manifest.name, "version": read.manifest.version, "package": stored.digest},
-    )
+    body = {"system": read.manifest.name, "version": read.manifest.version, "package": stored.digest}
+    if envelope is not None:
+        kept = StoredContent.model_validate(server.upload("registry", "content", data=envelope))
+        body["signature"] = kept.digest
+    document = _verdict(server, body)
     if as_json:
         show_json(document)
         return
@@ -81,6 +96,7 @@ def publish(server: Server, package: PackageArgument, as_json: AsJson = False) -
         line(text("published ", "bold green"), f"{release.system} {release.version} ({published.change})"),
         f"  {release.summary}",
         f"  package {release.package}",
+        _signed(release),
     )
 
 
@@ -118,12 +134,13 @@ def list_releases(
         return
     releases = [Release.model_validate(row) for row in document]
     table(
-        ("system", "version", "published", "migrations", "summary"),
+        ("system", "version", "published", "signed", "migrations", "summary"),
         [
             (
                 text(release.system, "bold"),
                 release.version,
                 when(release.published_at),
+                text("yes", "green") if release.signature else text("UNSIGNED", "bold red"),
                 str(len(release.migrations)),
                 text(f"withdrawn: {release.withdrawn}", "red") if release.withdrawn else release.summary,
             )
@@ -147,6 +164,7 @@ def show(server: Server, system: SystemArgument, version: VersionArgument, as_js
     if release.withdrawn:
         say(text(f"withdrawn: {release.withdrawn}", "bold red"))
     say(f"published {when(release.published_at)} by {release.published_by}", f"package {release.package}")
+    say(_signed(release))
     if release.required:
         say(text("every Project must adopt it", "bold yellow"))
     for sentence in release.breaking:
@@ -165,10 +183,11 @@ def show(server: Server, system: SystemArgument, version: VersionArgument, as_js
         say(line(f"  {migration.name}  ", way_back, phase))
 
 
-def _open(path: Path) -> tuple[bytes, Package]:
-    """The package's bytes and what is in them. Raises `Reject` with every problem."""
-    data = pack_folder(path) if path.is_dir() else path.read_bytes()
-    return data, read_package(data)
+def _signed(release: Release) -> Text:
+    signature = release.signature
+    if signature is None:
+        return text("  UNSIGNED: nobody proves that the Library made it", "bold red")
+    return line("  signed ", text(f"by {signature.kid}, {when(signature.signed_at)}", "green"))
 
 
 def _verdict(server: Server, body: Mapping[str, object]) -> Any:

@@ -34,6 +34,8 @@ class World(BaseModel):
     tokens: dict[Role, str] = {}
     bootstrap_servers: str | None = None
     postgres: str | None = None
+    library_key: str | None = None
+    """The file with the key that signs this world's packages."""
 
 
 @dataclass(frozen=True)

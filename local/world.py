@@ -3,7 +3,7 @@
 world.json      the URL and the tokens, for the command line
 postgres/       the embedded PostgreSQL: the services' databases, and the example's
 content/        the content store
-keys/           the services' keys, with which they prove who they are
+keys/           the services' keys, with which they prove who they are, and the Library's for packages
 secrets/        a file per secret: <project>/<environment>/<name>
 work/           scratch of executor and validator
 settings.json   what must stay the same when the world is started again
@@ -22,17 +22,22 @@ from pydantic import SecretStr
 
 from local.ports import free_port, is_free
 from shared.clients.secret_sources import Scope
+from shared.clock import utc_now
 from shared.contracts.topics import POOLED, SERVICES, principal_of
-from shared.contracts.values import Actor
+from shared.contracts.values import Actor, Digest
 from shared.identity.keys import PublicKeys, SigningKey
 from shared.identity.proofs import SIGNING_SERVICES, Signer
 from shared.identity.service_keys import ServiceKeys
 from shared.identity.tokens import issue_token
 from shared.private_files import private_folder
+from shared.signing.library_keys import LibraryKeys, TrustedKey, Validity
+from shared.signing.releases import Named, sign_release
 
 HOST = "127.0.0.1"
 TOKENS_VALID_FOR = timedelta(days=1)
 _SETTINGS = "settings.json"
+_LIBRARY_KEY = "library.pem"
+_LIBRARY_KEYS = "library.json"
 
 ACTORS = {
     "library": Actor(id="library@upgradepath.example", role="library"),
@@ -85,6 +90,7 @@ class World:
             _write_private(kept, json.dumps(settings))
         all_pools = tuple(settings.get("pools", ()))
         _make_service_keys(folder / "keys", all_pools)
+        _make_library_key(folder / "keys")
         port = settings["port"] if is_free(settings["port"]) else free_port()
         ports = (port, settings["postgres_port"], settings["hosting_port"])
         return cls(folder, *ports, settings["token_key"], all_pools)
@@ -102,6 +108,17 @@ class World:
     def service_public_keys(self) -> str:
         """The file with the public keys of this world's services: a JWK Set."""
         return str(self.folder / "keys" / "services.json")
+
+    @property
+    def library_key(self) -> Path:
+        """The file with the private key that signs this world's packages."""
+        return self.folder / "keys" / _LIBRARY_KEY
+
+    def sign_package(self, system: str, version: str, package: Digest) -> bytes:
+        """The Library's envelope about the package with this digest."""
+        key = SigningKey.load(self.library_key.read_text())
+        named = Named(system, version, package)
+        return sign_release(named, builder="the local world", at=utc_now(), keys=[key])
 
     def signer(self, principal: str) -> Signer:
         """What this service signs with; whoever has the world's folder may play any of them."""
@@ -140,6 +157,7 @@ class World:
             "tokens": {name: self.token(actor) for name, actor in self.actors.items()},
             "bootstrap_servers": bootstrap_servers,
             "postgres": postgres_url,
+            "library_key": str(self.library_key),
         }
         _write_private(self.folder / "world.json", json.dumps(announced, indent=2))
 
@@ -163,6 +181,7 @@ class World:
             "UPGRADES_TOKEN_PUBLIC_KEYS": self.public_keys,
             "UPGRADES_SERVICE_KEY": str(self.folder / "keys"),
             "UPGRADES_SERVICE_PUBLIC_KEYS": self.service_public_keys,
+            "UPGRADES_LIBRARY_KEYS": str(self.folder / "keys" / _LIBRARY_KEYS),
             "UPGRADES_POOLS": ",".join(self.pools),
             "UPGRADES_WORK_FOLDER": str(self.folder / "work"),
             "UPGRADES_SECRETS_FOLDER": str(self.folder / "secrets"),
@@ -204,6 +223,17 @@ def _make_service_keys(folder: Path, pools: Sequence[str]) -> None:
             _write_private(kept, SigningKey.new().pem())
         public |= SigningKey.load(kept.read_text(), principal).public()
     _write_private(folder / "services.json", public.jwks())
+
+
+def _make_library_key(folder: Path) -> None:
+    """The key that signs packages, and a file with the public ones that prove them; what is there stays."""
+    kept, trusted = folder / _LIBRARY_KEY, folder / _LIBRARY_KEYS
+    if not kept.is_file():
+        _write_private(kept, SigningKey.new().pem())
+    if not trusted.is_file():
+        key = SigningKey.load(kept.read_text())
+        good = TrustedKey(key.private.public_key(), Validity(purpose="library"))
+        _write_private(trusted, LibraryKeys({key.kid: good}).text())
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -45,6 +45,7 @@ def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | N
         repositories=settings.repository_rules,
         known_hosts=settings.ssh_known_hosts,
         isolation=Isolation.of_server(settings.staging_networks),
+        trust=settings.trust,
         freeze=Freezer(database, partial(last_word, settings.kafka, settings.keys().verifier, settings.pool)),
     )
     real = partial(run_stage, tools)

@@ -5,9 +5,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared.settings import WorkerSettings
+from shared.signing.settings import PackageSettings
 
 
-class ExecutorSettings(WorkerSettings):
+class ExecutorSettings(WorkerSettings, PackageSettings):
     """The workers' settings, and the executor's own database."""
 
     service: ClassVar[str] = "executor"

@@ -27,6 +27,7 @@ class Offer:
     migration_required: bool
     required: bool
     breaking: tuple[str, ...]
+    signed: bool
 
     @property
     def behind(self) -> int:
@@ -47,6 +48,7 @@ class Offer:
             migration_required=self.migration_required,
             required=self.required,
             breaking=self.breaking,
+            signed=self.signed,
             supersedes=supersedes,
             state="open",
             reason=None,
@@ -95,6 +97,7 @@ def offer(pinned: str, releases: Releases) -> Offer | None:
         # Who jumps over a version still meets what it demands and what it breaks.
         required=any(release.required for release in ahead),
         breaking=tuple(sentence for release in ahead for sentence in release.breaking),
+        signed=newest.signature is not None,
     )
 
 

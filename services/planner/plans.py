@@ -4,8 +4,9 @@ from collections.abc import Container, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import get_args
 
-from services.planner.breaking import does_it_break, foretold
+from services.planner.breaking import does_it_break
 from services.planner.constraints import Releases, is_newer, unmet
+from services.planner.risks import risk_of
 from services.planner.run import Run
 from shared.contracts.candidates import Candidate
 from shared.contracts.facts import PlannedMigration, ReviewFacts
@@ -13,12 +14,11 @@ from shared.contracts.impact import WayDownMark
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.contracts.runs import Answer, Plan, PlannedUpgrade, Review
-from shared.contracts.tasks import Upgrade
+from shared.contracts.tasks import Move, Upgrade
 from shared.contracts.version_maps import Pins
 from shared.errors import Reject
 from shared.versions import change_type, newest_first, precedence
 
-_LINES_SHOWN = 5
 _CHOICES_SHOWN = 100
 
 
@@ -50,6 +50,8 @@ def choose_upgrades(
             to_version=target.version,
             from_package=releases[system, pins[system]].package,
             to_package=target.package,
+            from_signature=releases[system, pins[system]].signature,
+            to_signature=target.signature,
         )
         for system, target in targets.items()
     }
@@ -125,7 +127,7 @@ def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
     passed = {upgrade.system: _passed(upgrade, of_systems[upgrade.system]) for upgrade in run.upgrades}
     irreversible = tuple(migration.folder for migration in facts.migrations if not migration.reversible)
     review = _answers(facts, passed, irreversible)
-    risk, risks = _risk(facts, _declared(passed), irreversible)
+    risk, risks = risk_of(facts, (*_unsigned(run.upgrades), *_declared(passed)), irreversible)
     return Plan(
         run_id=run.id,
         project=run.project,
@@ -135,7 +137,8 @@ def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
         pins_after=run.pins_after,
         upgrades=tuple(
             PlannedUpgrade(
-                **upgrade.model_dump(),
+                **dict(upgrade.part(Move)),
+                signed=upgrade.to_signature is not None,
                 change=change_type(upgrade.from_version, upgrade.to_version),
                 summary=releases[upgrade.system, upgrade.to_version].summary,
                 notes=facts.notes.get(upgrade.system, ()),
@@ -205,52 +208,16 @@ def _answers(
     )
 
 
+def _unsigned(upgrades: Iterable[Upgrade]) -> Iterable[str]:
+    for upgrade in upgrades:
+        if upgrade.to_signature is None:
+            yield f"{upgrade.system} {upgrade.to_version} is not signed by the Systems Library"
+
+
 def _declared(passed: Mapping[str, tuple[Release, ...]]) -> Iterable[str]:
     for releases in passed.values():
         for release in releases:
             yield from (f"{release.system} {release.version}: {sentence}" for sentence in release.breaking)
-
-
-def _risk(
-    facts: ReviewFacts, declared: Iterable[str], irreversible: tuple[str, ...]
-) -> tuple[str, tuple[str, ...]]:
-    high = (
-        *declared,
-        *(f"{folder} cannot be undone without a backup" for folder in irreversible),
-        *(f"{file.path} will conflict" for file in facts.files if file.conflict),
-        *foretold(facts.migrations, "would fail"),
-        *(f"prepare would refuse production's schema: {line}" for line in facts.differs),
-        *(sentence for migration in facts.migrations for sentence in _sql_risks(migration, grave=True)),
-    )
-    medium = (
-        *(_changing(migration) for migration in facts.migrations),
-        *foretold(facts.migrations, "loses"),
-        *(sentence for migration in facts.migrations for sentence in _sql_risks(migration, grave=False)),
-        *(f"{file.path} carries the partner's edits" for file in facts.files if file.partner_edited),
-        *(f"workflow rule {rule.rule} depends on what changes" for rule in facts.rules),
-    )
-    level = "high" if high else "medium" if medium else "low"
-    return level, (*high, *medium)
-
-
-def _changing(migration: PlannedMigration) -> str:
-    if migration.impact is None:
-        return f"{migration.folder} changes the schema"
-    reasons = (each.because for each in migration.impact.statements if each.kind == migration.impact.kind)
-    because = "; ".join(dict.fromkeys(reason for some in reasons for reason in some))
-    return f"{migration.folder} is {migration.impact.kind}: {because}"
-
-
-def _sql_risks(migration: PlannedMigration, *, grave: bool) -> Iterable[str]:
-    """Each risk that the SQL names, once, with the lines where it stands."""
-    lines: dict[tuple[str, str], list[int]] = {}
-    for each in migration.impact.risks if migration.impact else ():
-        if each.grave is grave:
-            lines.setdefault((each.script, each.risk), []).append(each.line)
-    for (script, risk), found in lines.items():
-        shown = ", ".join(map(str, found[:_LINES_SHOWN]))
-        more = f" and {len(found) - _LINES_SHOWN} more" if len(found) > _LINES_SHOWN else ""
-        yield f"{migration.folder}/{script} line {shown}{more}: {risk}"
 
 
 def build_candidate(run: Run) -> Candidate:

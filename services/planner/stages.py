@@ -138,6 +138,7 @@ def _deploy(run: Run) -> DeployTask:
         refuted=run.migrated.refuted,
         copied_at=run.staging_copy.made_at if run.staging_copy else None,
         packages=tuple(upgrade.to_package for upgrade in run.upgrades),
+        upgrades=run.upgrades,
         pins=run.pins_after,
         title=f"Upgrade {moves}",
         approved_by=run.approval.by,

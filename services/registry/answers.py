@@ -27,6 +27,9 @@ class Publication(BaseModel):
     system: SystemName
     version: Version
     package: Digest
+    signature: Digest | None = Field(
+        default=None, description="the Library's envelope about it; upload that first, too"
+    )
 
 
 class BeingChecked(BaseModel):

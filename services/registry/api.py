@@ -138,7 +138,7 @@ def _add_publishing(
     ) -> JSONResponse:
         """Publish an uploaded package. The verdict on it is the answer, with advice if that is asked for."""
         key = idempotency_key or str(uuid.uuid4())
-        command = PublishRelease(actor=who, system=body.system, version=body.version, package=body.package)
+        command = PublishRelease(actor=who, **dict(body))
         # Taken before anything is done: who is told to come back has published nothing.
         with waits.hold(who.id):
             answer = await perform(inbox, command, key)

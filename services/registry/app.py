@@ -6,6 +6,7 @@ from services.registry.handlers import handlers
 from services.registry.order_trials import DifferenceOf
 from services.registry.proving import TrialOf
 from services.registry.settings import RegistrySettings
+from services.registry.signatures import SignatureCheck
 from services.registry.store import CHECKS, RegistryTransaction
 from shared.application import Part, Service
 from shared.clients.content import ContentStore
@@ -33,7 +34,8 @@ def build(
         answer_within_s=settings.database_answer_within_s,
     )
     content = ContentStore(settings.content_url)
-    gate = PackageGate(database, content, difference_of, trial_of)
+    signatures = SignatureCheck(content, settings.trust, settings.keys().signer.key)
+    gate = PackageGate(database, content, difference_of, trial_of, signatures)
     inbox = Inbox(database, handlers(gate.wake, settings.repository_rules))
     parts: list[Part] = [gate]
     if settings.kafka.embedded:

@@ -20,12 +20,13 @@ from services.registry.order_trials import (
 from services.registry.proving import FragmentProof, NotProven, TrialOf
 from services.registry.reading import PackageReader
 from services.registry.schema_check import SchemaCheck
+from services.registry.signatures import SignatureCheck
 from services.registry.store import PackageCheck, RegistryTransaction
 from shared import background
 from shared.clients.content import ContentStore
 from shared.contracts.envelope import release_trace
 from shared.contracts.refusals import CommandRefused, Refusal
-from shared.contracts.releases import PublishRelease, Release, ReleasePublished
+from shared.contracts.releases import PublishRelease, Release, ReleasePublished, ReleaseSignature
 from shared.contracts.values import Digest
 from shared.errors import Reject, Retry, invalid, told
 from shared.messaging.inbox import Verdict
@@ -61,9 +62,12 @@ class PackageGate:
         content: ContentStore,
         difference_of: DifferenceOf | None = None,
         trial_of: TrialOf | None = None,
+        signatures: SignatureCheck | None = None,
     ) -> None:
+        """Without `signatures` it takes no package."""
         self.database = database
         self.content = content
+        self._signatures = signatures or SignatureCheck(content)
         self.schemas = SchemaCheck(content)
         self.packages = PackageReader(database)
         self._trials = OrderTrials(content, difference_of)
@@ -185,9 +189,11 @@ class PackageGate:
         command = check.command
         tx.caused_by(check.cause)
         try:
+            # Before a byte of it is read.
+            signature = await self._signatures.verified(command, tx.now)
             data = await self.content.get(command.package)
             read = await self.read(command.actor.id, command.package, data)
-            event, advice = await publish(command, read, tx)
+            event, advice = await publish(command, read, signature, tx)
         except Reject as rejection:
             await _refuse(check, rejection, tx)
         else:
@@ -236,7 +242,7 @@ async def _refuse(check: PackageCheck, rejection: Reject, tx: RegistryTransactio
 
 
 async def publish(
-    command: PublishRelease, read: ReadPackage, tx: RegistryTransaction
+    command: PublishRelease, read: ReadPackage, signature: ReleaseSignature | None, tx: RegistryTransaction
 ) -> tuple[ReleasePublished, tuple[Refusal, ...]]:
     """Save and announce the Release, unless it is out; with advice. Raises `Reject` with every refusal."""
     # Two Systems must not define the same model at the same moment: one verdict after the other.
@@ -263,6 +269,7 @@ async def publish(
             migrations=package_migrations(package),
             published_at=tx.now,
             published_by=command.actor.id,
+            signature=signature,
         ),
         change=judgement.change,
         revision=await tx.next_revision(command.system),

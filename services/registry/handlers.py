@@ -69,6 +69,13 @@ async def published_alike(command: PublishRelease, tx: RegistryTransaction) -> R
             value=command.version,
             cure="publish a higher version; what is withdrawn does not come back",
         )
+    if release.signature is None and command.signature is not None:
+        raise conflict(
+            f"{name} is published without a signature, and a Release never changes",
+            field="signature",
+            value=command.signature,
+            cure="publish a higher version that is signed",
+        )
     return ReleasePublished.model_validate(row.published)
 
 

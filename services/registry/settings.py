@@ -5,10 +5,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared.project_settings import RepositorySettings
-from shared.settings import ServiceSettings
+from shared.signing.settings import PackageSettings
 
 
-class RegistrySettings(ServiceSettings, RepositorySettings):
+class RegistrySettings(PackageSettings, RepositorySettings):
     """The common settings, and the registry's own database."""
 
     service: ClassVar[str] = "registry"

@@ -24,6 +24,7 @@ class Notification(Contract):
     migration_required: bool
     required: bool = False
     breaking: tuple[str, ...] = ()
+    signed: bool = Field(default=False, description="the Library's signature is on the package")
     supersedes: tuple[Version, ...] = Field(
         default=(), description="earlier notifications that this one replaces"
     )

@@ -17,6 +17,15 @@ class PackageMigration(Contract):
     contracting: bool = Field(description="runs only after the new code is live")
 
 
+class ReleaseSignature(Contract):
+    """That the Library signed a package, and that the registry saw the signature in time."""
+
+    envelope: Digest = Field(description="the Library's DSSE envelope, in the content store")
+    kid: str = Field(max_length=200, description="the Library's key that proved it")
+    signed_at: Timestamp = Field(description="by the signer's own clock")
+    receipt: Digest = Field(description="the registry's DSSE envelope: it saw the other one at that time")
+
+
 class Release(Contract):
     """One published version of a System."""
 
@@ -31,6 +40,7 @@ class Release(Contract):
     published_at: Timestamp
     published_by: str
     withdrawn: str | None = Field(default=None, description="the reason, once it is withdrawn")
+    signature: ReleaseSignature | None = Field(default=None, description="none of an unsigned one")
 
 
 class PublishRelease(Command):
@@ -41,6 +51,10 @@ class PublishRelease(Command):
     system: SystemName
     version: Version
     package: Digest
+    signature: Digest | None = Field(
+        default=None,
+        description="the Library's DSSE envelope, in the content store; without it the package is unsigned",
+    )
 
     def key(self) -> str:
         return self.system

@@ -22,7 +22,7 @@ from shared.contracts.policies import Rules
 from shared.contracts.run_state import RunOrigin, RunWork
 from shared.contracts.run_words import Approval, BlockedBy, Resumption
 from shared.contracts.stages import Begun, Finding
-from shared.contracts.tasks import Upgrade
+from shared.contracts.tasks import Move
 from shared.contracts.topics import RUN_COMMANDS, RUN_EVENTS, Topic
 from shared.contracts.values import (
     Command,
@@ -38,8 +38,6 @@ from shared.contracts.values import (
     Version,
 )
 from shared.contracts.version_maps import Pins
-
-# --- commands ------------------------------------------------------------------------------------
 
 
 class _RunCommand(Command):
@@ -123,9 +121,10 @@ class RollBackRun(_OnRun):
 # --- the plan ------------------------------------------------------------------------------------
 
 
-class PlannedUpgrade(Upgrade):
-    """One System of a plan."""
+class PlannedUpgrade(Move):
+    """One System of a plan; `signed` is there only when it is false: nobody proves who made the package."""
 
+    signed: bool = Field(default=True, exclude_if=bool)
     change: ChangeType
     summary: str
     notes: tuple[VersionNotes, ...]

@@ -1,11 +1,13 @@
 """What a worker is told, stage by stage: everything that it needs."""
 
+from operator import not_
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from shared.contracts.candidates import ApprovedCandidate
 from shared.contracts.projects import Check
+from shared.contracts.releases import ReleaseSignature
 from shared.contracts.values import (
     Commit,
     Contract,
@@ -17,14 +19,29 @@ from shared.contracts.values import (
 from shared.contracts.version_maps import Pins
 
 
-class Upgrade(Contract):
-    """One System's way from its pinned package to the new one, in the order of the plan."""
+class Move(Contract):
+    """One System's way from its pinned package to the new one."""
 
     system: SystemName
     from_version: Version
     to_version: Version
     from_package: Digest
     to_package: Digest
+
+
+class Upgrade(Move):
+    """A move as a worker is told of it, in the order of the plan, and who signed the packages."""
+
+    from_signature: ReleaseSignature | None = Field(
+        default=None,
+        description="none of an unsigned package",
+        exclude_if=lambda signature: signature is None,
+    )
+    to_signature: ReleaseSignature | None = Field(
+        default=None,
+        description="none of an unsigned package",
+        exclude_if=lambda signature: signature is None,
+    )
 
 
 class InstalledMigration(Contract):
@@ -110,6 +127,9 @@ class DeployTask(Contract):
     production_schema: Digest
     migrations: tuple[InstalledMigration, ...]
     packages: tuple[Digest, ...]
+    upgrades: tuple[Upgrade, ...] = Field(
+        default=(), description="whose packages these are, and who signed them", exclude_if=not_
+    )
     pins: Pins = Field(description="the version map after the deploy")
     title: str = Field(description="the merge commit's subject")
     approved_by: str

@@ -20,6 +20,8 @@ class ServiceKeys:
 
     signer: Signer
     verifier: Verifier
+    public: PublicKeys
+    """Of all services."""
 
     @classmethod
     def load(cls, principal: str, key: str | None, public_keys: str | None) -> "ServiceKeys":
@@ -38,7 +40,7 @@ class ServiceKeys:
         if not key:
             raise UnusableKey(f"{KEY} is not set: name the private key of {principal}. {cure}")
         own = _explained(KEY, lambda: SigningKey.load(_read(key, "-----BEGIN", f"{principal}.pem")))
-        return cls(_explained(KEY, lambda: named(own, principal, known)), believed)
+        return cls(_explained(KEY, lambda: named(own, principal, known)), believed, known)
 
 
 def verifier(public_keys: str | None) -> Verifier:

@@ -24,6 +24,7 @@ from shared.contracts.projects import Project
 from tests.executor.project_world import BRANCH, World, make_world
 from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
+from tests.support.signing import UNSIGNED
 
 ROWS = 45_000
 """Of 400 bytes each, so that the table is copied without its indexes, which come back afterwards."""
@@ -117,6 +118,7 @@ async def _work(folder: Path, attempt: int) -> None:
         folder / "scratch",
         repositories=LOCAL_RULES,
         isolation=UNISOLATED,
+        trust=UNSIGNED,
     )
     clone = await Git.open(str(folder / "remote.git"), folder / f"clone-{attempt}.git", LOCAL)
     project = Project.model_validate_json(given["project"])

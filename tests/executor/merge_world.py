@@ -19,6 +19,7 @@ from tests.executor.project_world import MemoryJournal
 from tests.packages.package_files import Files, a_package, packed
 from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES
+from tests.support.signing import UNSIGNED
 
 RUN = "run-0123456789ab"
 BRANCH = f"upgradepath/{RUN}"
@@ -139,6 +140,7 @@ class MergeWorld:
             folder / "worker",
             repositories=LOCAL_RULES,
             isolation=UNISOLATED,
+            trust=UNSIGNED,
         )
         self.upgrade: Upgrade
         self.base = ""

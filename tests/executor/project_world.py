@@ -33,6 +33,7 @@ from tests.conftest import NewDatabase
 from tests.support.approvals import approved
 from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
+from tests.support.signing import UNSIGNED
 
 RUN = "run-0123456789ab"
 BRANCH = f"upgradepath/{RUN}"
@@ -169,15 +170,18 @@ class World:
     def prepare_task(self) -> PrepareTask:
         return PrepareTask(branch=BRANCH, base=self.base)
 
-    def migrate_task(self, commit: str) -> MigrateTask:
-        upgrade = Upgrade(
+    @property
+    def upgrade(self) -> Upgrade:
+        return Upgrade(
             system="auth-system",
             from_version="1.2.4",
             to_version="1.3.0",
             from_package=self.package,
             to_package=self.package,
         )
-        return MigrateTask(branch=BRANCH, commit=commit, migrations=self.installed, upgrades=(upgrade,))
+
+    def migrate_task(self, commit: str) -> MigrateTask:
+        return MigrateTask(branch=BRANCH, commit=commit, migrations=self.installed, upgrades=(self.upgrade,))
 
     def deploy_task(self, facts: MigrateFacts, *, without_backup: bool = True) -> DeployTask:
         """`without_backup`: as if it were accepted that the backup may not come back, which takes no time."""
@@ -190,6 +194,7 @@ class World:
             production_schema=facts.production_schema,
             migrations=self.installed,
             packages=(self.package,),
+            upgrades=(self.upgrade,),
             pins=NEW,
             title="Upgrade auth-system to 1.3.0",
             approved_by="mira@acme.example",
@@ -232,6 +237,7 @@ async def make_world(
             folder / "scratch",
             repositories=LOCAL_RULES,
             isolation=UNISOLATED,
+            trust=UNSIGNED,
         ),
         clone=git,
         production=production,

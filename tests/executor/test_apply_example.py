@@ -13,6 +13,7 @@ from shared.packages.archive import pack_folder
 from shared.project_file import read_project_file
 from tests.executor.merge_world import BRANCH, MergeWorld
 from tests.support.scopes import LOCAL, LOCAL_RULES
+from tests.support.signing import UNSIGNED
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -35,7 +36,11 @@ async def example(folder: Path, *variants: str) -> MergeWorld:
         folder, await Git.open(str(folder / "remote.git"), folder / "remote.git", LOCAL), definition
     )
     world.tools = Tools(
-        ContentStore("memory:///"), Secrets(None, {}), folder / "worker", repositories=LOCAL_RULES
+        ContentStore("memory:///"),
+        Secrets(None, {}),
+        folder / "worker",
+        repositories=LOCAL_RULES,
+        trust=UNSIGNED,
     )
     await world.push("main", files, "The Project")
     old, new = (pack_folder(EXAMPLES / "systems/auth-system" / version) for version in ("1.2.4", "1.3.0"))

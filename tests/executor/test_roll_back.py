@@ -14,6 +14,7 @@ from shared.contracts.facts import MigrateFacts, PlannedMigration
 from shared.contracts.projects import PrismaPaths
 from shared.contracts.tasks import InstalledMigration
 from shared.errors import Failure
+from shared.packages.package import read_package
 from tests.executor.conftest import NewDatabase, SavedWorlds
 from tests.executor.project_world import BRANCH, PEOPLE, RUN, World, make_world, proven
 
@@ -201,7 +202,7 @@ async def test_a_way_down_that_nobody_wrote_is_made_tried_and_taken(
     tmp_path: Path, new_database: NewDatabase
 ) -> None:
     world = await make_world(tmp_path, new_database, down=False, contract_down=False)
-    package = await world.tools.package(world.package)
+    package = read_package(await world.tools.content.get(world.package))
     sql = {each.name: each.sql for each in package.migrations}
     planned = [
         PlannedMigration.model_validate(each.model_dump() | {"sql": sql[each.name]})

@@ -103,9 +103,12 @@ class Load:
 
     # --- asking ----------------------------------------------------------------------------------
 
-    async def publish(self, system: str, version: str, package: str) -> None:
-        """Returns once it is out."""
-        self._say(PublishRelease(actor=LIBRARY, system=system, version=version, package=package), version)
+    async def publish(self, system: str, version: str, package: str, signature: str) -> None:
+        """Returns once it is out; both digests are of the content store."""
+        command = PublishRelease(
+            actor=LIBRARY, system=system, version=version, package=package, signature=signature
+        )
+        self._say(command, version)
         await self.until(lambda: (system, version) in self.published, 120)
 
     async def register(self, *projects: Project, pins: Mapping[str, str], within_s: float = 300) -> None:

@@ -252,7 +252,9 @@ class Rig:
     async def publish(self, system: str, version: str, package: Path) -> None:
         """Returns once it is out."""
         content = ContentStore((self.world.folder / "content").as_uri())
-        await self.load.publish(system, version, await content.put(pack_folder(package)))
+        digest = await content.put(pack_folder(package))
+        signature = await content.put(self.world.sign_package(system, version, digest))
+        await self.load.publish(system, version, digest, signature)
 
     async def publish_patch(self, number: int) -> None:
         """Another release of a System that has nothing new but its version."""

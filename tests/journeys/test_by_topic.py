@@ -86,18 +86,22 @@ async def test_releases_by_topic(embedded: Embedded, tmp_path: Path) -> None:
     digest = (await library.post("/registry/content", content=package))["digest"]
     broken = (await library.post("/registry/content", content=BROKEN))["digest"]
 
-    def publish(version: str, package: str) -> PublishRelease:
-        return PublishRelease(actor=LIBRARY, system="auth-system", version=version, package=package)
+    async def body(version: str, package: str) -> dict[str, str]:
+        named = {"system": "auth-system", "version": version, "package": package}
+        return {**named, "signature": await library.signature(**named)}
 
-    def publish_http(version: str, package: str) -> Any:
-        body = {"system": "auth-system", "version": version, "package": package}
-        return library.post("/registry/releases", body)
+    def publish(body: dict[str, str]) -> PublishRelease:
+        return PublishRelease.model_validate({"actor": LIBRARY, **body})
 
-    published = await told(ReleasePublished, embedded, publish("1.3.1", digest))
+    published = await told(ReleasePublished, embedded, publish(await body("1.3.1", digest)))
     assert (published.release.version, published.change) == ("1.3.1", "patch")
-    for version, other in (("1.3.1", broken), ("1.3.2", broken), ("1.3.3", "0" * 64)):
-        refused = await _refusals(embedded, publish(version, other))
-        assert refused == [await refusal_of(publish_http(version, other))], version
+    assert published.release.signature is not None
+    unsigned = {"system": "auth-system", "version": "1.3.2", "package": digest}
+    refusable = [await body("1.3.1", broken), await body("1.3.2", broken), await body("1.3.3", "0" * 64)]
+    swapped = {**unsigned, "signature": published.release.signature.envelope}
+    for one in (*refusable, unsigned, swapped):
+        refused = await _refusals(embedded, publish(one))
+        assert refused == [await refusal_of(library.post("/registry/releases", one))], one
 
     def withdraw(version: str) -> WithdrawRelease:
         return WithdrawRelease(

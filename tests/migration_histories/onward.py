@@ -56,6 +56,7 @@ from tests.packages.package_files import a_package, packed
 from tests.support.approvals import approved
 from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
+from tests.support.signing import UNSIGNED
 
 SYSTEM, OLD, NEW = "upnotes", "1.0.0", "1.1.0"
 _COMMANDS = "".join(
@@ -166,6 +167,7 @@ class Onward:
             scratch,
             repositories=LOCAL_RULES,
             isolation=UNISOLATED,
+            trust=UNSIGNED,
         )
         world = World(self._folder, tools, git, production, staging, project)
         world.base = await world.commit("main", dict(files), "Theirs")

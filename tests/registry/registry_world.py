@@ -20,6 +20,7 @@ from services.registry.checking import PackageGate
 from services.registry.handlers import handlers
 from services.registry.order_trials import DifferenceOf
 from services.registry.proving import TrialOf
+from services.registry.signatures import SignatureCheck
 from services.registry.store import RegistryTransaction
 from shared.clients.content import ContentStore
 from shared.clock import utc_now
@@ -33,9 +34,12 @@ from shared.http import problems
 from shared.http.limits import Slots
 from shared.messaging.inbox import Inbox
 from shared.repository_urls import RepositoryRules
+from shared.signing.trust import Trust
 from shared.storage.database import Database
 from shared.storage.tables import OutboxRow
 from tests.support.keys import VERIFIER, bearer
+from tests.support.proofs import KEYS
+from tests.support.signing import UNSIGNED
 
 LENA = Actor(id="lena@library.example", role="library")
 MIRA = Actor(id="mira@acme.example", role="maintainer", projects=("acme-portal",))
@@ -195,7 +199,10 @@ class Registry:
 
 @asynccontextmanager
 async def running(
-    url: str, difference_of: DifferenceOf | None = None, trial_of: TrialOf | None = None
+    url: str,
+    difference_of: DifferenceOf | None = None,
+    trial_of: TrialOf | None = None,
+    trust: Trust = UNSIGNED,
 ) -> AsyncIterator[Registry]:
     """A registry on an empty database; the gate runs only when it is told to."""
     database = Database("registry", url, RegistryTransaction)
@@ -203,7 +210,9 @@ async def running(
         for table in TABLES_IN_ORDER:
             await tx.session.execute(text(f"delete from {table}"))
     content = ContentStore("memory:///")
-    gate = PackageGate(database, content, difference_of, trial_of)
+    gate = PackageGate(
+        database, content, difference_of, trial_of, SignatureCheck(content, trust, KEYS["registry"])
+    )
     inbox = Inbox(database, handlers(gate.wake, RepositoryRules(local=True)))
     world = Registry(database, inbox, gate, content)
     async with world.door() as world.http:

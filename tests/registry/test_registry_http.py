@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from services.registry.checking import PackageGate
+from services.registry.signatures import SignatureCheck
 from shared.contracts.releases import ReleasePublished, ReleaseWithdrawn
 from shared.contracts.values import Actor
 from tests.registry.registry_world import LENA, MIRA, PINS, SAM, Registry, files, pack, project, token
 from tests.support.doors import WatchedSlots
+from tests.support.signing import UNSIGNED
 
 PAT = Actor(id="pat@other.example", role="maintainer", projects=("other-portal",))
 
@@ -101,7 +103,9 @@ async def test_who_publishes_waits_in_a_counted_place(registry: Registry) -> Non
 async def test_a_waiter_hears_of_the_verdict_of_another_process(registry: Registry) -> None:
     digest = await upload(registry, pack(files()))
     waiting = asyncio.create_task(post_release(registry, "1.2.4", digest, "publish-1.2.4"))
-    other = PackageGate(registry.database, registry.content)
+    other = PackageGate(
+        registry.database, registry.content, signatures=SignatureCheck(registry.content, UNSIGNED)
+    )
     async with asyncio.timeout(10):
         while not await other.check_next():
             pass

@@ -155,6 +155,14 @@ def _of_people() -> Iterator[Named]:
     yield "", RejectCandidate(**on, reason="not before the weekend")
     yield "", CancelRun(**on, reason="planned for the wrong Project")
     yield "", PublishRelease(actor=LENA, system="auth-system", version="1.3.0", package=digest("package"))
+    signed = PublishRelease(
+        actor=LENA,
+        system="auth-system",
+        version="1.3.0",
+        package=digest("package"),
+        signature=digest("envelope"),
+    )
+    yield "signed", signed
     yield "", WithdrawRelease(actor=LENA, system="auth-system", version="1.3.0", reason="it leaks sessions")
     resumed = ResumeRun(**{**on, "actor": SRE}, from_stage="migrate", reason="its worker's machine is gone")
     yield "", resumed
@@ -174,6 +182,7 @@ def _of_the_registry() -> Iterator[Named]:
         required=True,
     )
     yield "", ReleasePublished(release=published, revision=7, change="major")
+    yield "signed", ReleasePublished(release=published, revision=7, change="major")
     withdrawn = published.model_copy(update={"withdrawn": "it leaks sessions"})
     yield "", ReleaseWithdrawn(release=withdrawn, revision=8)
     yield "", ProjectRegistered(project=_registered(), revision=3)
@@ -201,7 +210,9 @@ def _of_the_registry() -> Iterator[Named]:
         breaking=("sessions end at midnight",),
         supersedes=("1.2.1",),
         notified_at=NOON,
+        signed=True,
     )
+    yield "signed", NotificationReady(notification=notification, revision=4)
     yield "", NotificationReady(notification=notification, revision=4)
     closed = notification.model_copy(update={"state": "withdrawn", "reason": "it leaks sessions"})
     yield "", NotificationClosed(notification=closed, revision=5)

@@ -119,8 +119,15 @@ class Library(Person):
         manifest = read_package(package).manifest
         stored = await self.post("/registry/content", content=package)
         release = {"system": manifest.name, "version": manifest.version, "package": stored["digest"]}
+        release["signature"] = await self.signature(**release)
         published: dict[str, Any] = await self.post("/registry/releases", release)
         return published
+
+    async def signature(self, system: str, version: str, package: str) -> str:
+        """The digest of an uploaded envelope about the package with this digest."""
+        envelope = self.system.world.sign_package(system, version, package)
+        stored = await self.post("/registry/content", content=envelope)
+        return str(stored["digest"])
 
 
 class Maintainer(Person):

@@ -25,7 +25,7 @@ from shared.contracts.facts import (
     VersionNotes,
 )
 from shared.contracts.projects import Project
-from shared.contracts.releases import PackageMigration, Release
+from shared.contracts.releases import PackageMigration, Release, ReleaseSignature
 from shared.contracts.stages import (
     Outcome,
     RunExecutorStage,
@@ -140,6 +140,12 @@ def release(
         published_at=NOON,
         published_by="lena@library.example",
         withdrawn=withdrawn,
+        signature=ReleaseSignature(
+            envelope=digest(f"{system} {version} signed"),
+            kid="library-2026",
+            signed_at=NOON,
+            receipt=digest(f"{system} {version} seen"),
+        ),
     )
 
 

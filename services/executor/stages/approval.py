@@ -58,6 +58,7 @@ def _differing(task: DeployTask, candidate: Candidate) -> Iterator[str]:
         "the tree": (task.tree, candidate.tree),
         "production's schema": (task.production_schema, candidate.production_schema),
         "the packages": (task.packages, candidate.packages),
+        "whose packages they are": (tuple(each.to_package for each in task.upgrades), candidate.packages),
         "the migrations": (
             sorted(migration.folder for migration in task.migrations),
             sorted(folder for folder, _ in candidate.migrations),

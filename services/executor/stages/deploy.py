@@ -43,7 +43,10 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
     says no on the way; the journal knows whether production was written by then.
     """
     approved = require_approved(job, task)
-    await _require_thawed(job, tools)
+    if not await _has_written(job):
+        await _require_thawed(tools)
+        for upgrade in task.upgrades:
+            await tools.require_proven(upgrade)
     # One that is still under way was waited for long enough: an approver has accepted that.
     await tools.trials.end(job.run_id)
     git = await tools.git(job)
@@ -60,7 +63,8 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
             pass
     job.backup = await _backup(job, tools, url, steps, may_fail=accepted(approved))
     # A dump may take long, and a trial longer: ask once more, right before the first write.
-    await _require_thawed(job, tools)
+    if not await _has_written(job):
+        await _require_thawed(tools)
     await _require_unmoved(job, git, task, tools, commit, history)
     # One that another executor began and lost sight of would hold its tables' locks.
     await end_trials(url)
@@ -80,10 +84,13 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
     )
 
 
-async def _require_thawed(job: Job, tools: Tools) -> None:
-    """Raises `Retry` while deploys are frozen; one that has written to production goes on all the same."""
-    if any(effect.production for effect in await job.journal.of_run()):
-        return
+async def _has_written(job: Job) -> bool:
+    """True once production was written: then the deploy goes on, whatever was frozen or revoked since."""
+    return any(effect.production for effect in await job.journal.of_run())
+
+
+async def _require_thawed(tools: Tools) -> None:
+    """Raises `Retry` while deploys are frozen."""
     freeze = await tools.freeze()
     if freeze is not None:
         raise Retry(f"deploys are frozen by {freeze.by}: {freeze.reason}")

@@ -161,7 +161,7 @@ async def _planned(
     task: MigrateTask, missing: Sequence[InstalledMigration], tools: Tools
 ) -> list[PlannedMigration]:
     """The missing migrations with their texts, from the packages that the Run moves to."""
-    packages = {upgrade.system: await tools.package(upgrade.to_package) for upgrade in task.upgrades}
+    packages = {upgrade.system: await tools.new_package(upgrade) for upgrade in task.upgrades}
     planned: list[PlannedMigration] = []
     for each in missing:
         found = next((m for m in packages[each.system].migrations if m.name == each.name), None)

@@ -11,6 +11,7 @@ from shared.clients.git import Git
 from shared.clients.project_repository import access_for, clone_name, repository_taken
 from shared.clients.secrets import Secrets
 from shared.contracts.freezes import Freeze
+from shared.contracts.releases import ReleaseSignature
 from shared.contracts.stages import Finding
 from shared.contracts.tasks import Upgrade
 from shared.contracts.values import Digest
@@ -21,6 +22,9 @@ from shared.packages.package import Package, read_package
 from shared.prisma.parser import PrismaSchema
 from shared.reading.twice import read_twice
 from shared.repository_urls import KNOWN_HOSTS, PUBLIC_ONLY, RepositoryRules
+from shared.signing.envelope import Unproven
+from shared.signing.releases import Named
+from shared.signing.trust import ALLOW_UNSIGNED, TRUSTS_NOBODY, Trust
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Tools:
     known_hosts: Path = KNOWN_HOSTS
     isolation: Isolation = field(default_factory=Isolation.here)
     trials: BackupTrials = field(default_factory=BackupTrials)
+    trust: Trust = TRUSTS_NOBODY
+    """Whose packages are used."""
 
     @property
     def clones(self) -> Path:
@@ -72,7 +78,31 @@ class Tools:
                 return await Git.open(remote, clone, access)
             return await FencedGit.enter(remote, clone, job.fencing_token, access)
 
-    async def package(self, digest: Digest) -> Package:
+    async def new_package(self, upgrade: Upgrade) -> Package:
+        """The package that it moves to. Raises `Failure` for one that is not proven, or cannot be read."""
+        await self.require_proven(upgrade)
+        return await self._package(upgrade.to_package)
+
+    async def require_proven(self, upgrade: Upgrade) -> None:
+        """Raise `Failure` unless the Library signed the package that it moves to, or it may be unsigned."""
+        named = Named(upgrade.system, upgrade.to_version, upgrade.to_package)
+        await self._require_proven(named, upgrade.to_signature)
+
+    async def _require_proven(self, named: Named, signature: ReleaseSignature | None) -> None:
+        try:
+            await self.trust.require(named, signature, self.content)
+        except Unproven as error:
+            name = f"{named.system} {named.version}"
+            finding = Finding(
+                kind="package",
+                subject=name,
+                detail=str(error),
+                cure=f"have {name} signed by the Systems Library, or allow package {named.package} in"
+                f" {ALLOW_UNSIGNED} of the executor; then retry the Run",
+            )
+            raise Failure(f"the package of {name} is not proven: {error}", finding) from error
+
+    async def _package(self, digest: Digest) -> Package:
         """A package from the content store. Raises `Failure` for one that cannot be read."""
         data = await self.content.get(digest)
         try:
@@ -92,9 +122,12 @@ class Tools:
             ) from None
 
     async def packages(self, upgrade: Upgrade) -> Packages:
-        """Both packages of an upgrade, which must be what the upgrade says."""
-        old = await self.package(upgrade.from_package)
-        new = await self.package(upgrade.to_package)
+        """Both packages of an upgrade, which must be what the upgrade says. Raises `Failure`."""
+        before = Named(upgrade.system, upgrade.from_version, upgrade.from_package)
+        await self._require_proven(before, upgrade.from_signature)
+        await self.require_proven(upgrade)
+        old = await self._package(upgrade.from_package)
+        new = await self._package(upgrade.to_package)
         for package, digest, version in (
             (old, upgrade.from_package, upgrade.from_version),
             (new, upgrade.to_package, upgrade.to_version),
