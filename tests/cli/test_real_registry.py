@@ -18,6 +18,7 @@ from tests.cli.small_services import TOKENS, serve_app
 from tests.conftest import PostgresServer
 from tests.support.keys import PUBLIC_KEYS
 from tests.support.proofs import key_settings
+from tests.support.signing import LIBRARY_KEY, LIBRARY_KEYS
 
 SYSTEMS = Path(__file__).parents[2] / "examples/systems"
 PROJECT = Path(__file__).parents[2] / "examples/project"
@@ -36,6 +37,7 @@ def registry(postgres: PostgresServer, tmp_path: Path, world: Path) -> Iterator[
         token_public_keys=PUBLIC_KEYS,
         database_url=url,
         **key_settings("registry"),
+        library_keys=LIBRARY_KEYS.text(),
         allow_local_repositories=True,
     )
     (tmp_path / "content").mkdir()
@@ -49,11 +51,14 @@ def registry(postgres: PostgresServer, tmp_path: Path, world: Path) -> Iterator[
             await part.stop()
         await service.database.close()
 
+    key = tmp_path / "library.pem"
+    key.write_text(LIBRARY_KEY.pem())
+    announced = {"tokens": TOKENS, "library_key": str(key)}
     service = build(settings)
     app = web_application([service], settings.token_public_keys)
     app.router.lifespan_context = working
     with serve_app(app) as address:
-        (world / "world.json").write_text(json.dumps({"url": address, "tokens": TOKENS}))
+        (world / "world.json").write_text(json.dumps(announced | {"url": address}))
         yield
 
 

@@ -14,13 +14,20 @@ from services.executor.clients.migration_files import Migration
 from services.executor.stages.approval import require_approved, require_proven_scripts
 from shared.contracts.candidates import ApprovedCandidate
 from shared.contracts.facts import AppliedMigration
-from shared.contracts.tasks import DeployTask, InstalledMigration
+from shared.contracts.tasks import DeployTask, InstalledMigration, Upgrade
 from shared.errors import Failure
 from shared.jobs.job import Job
 from tests.jobs.job_world import RUN, project
 from tests.support.approvals import approved
 
 FOLDER, CHECKSUM = "20260101000000_auth_sessions", "d" * 64
+UPGRADE = Upgrade(
+    system="auth-system",
+    from_version="1.2.4",
+    to_version="1.3.0",
+    from_package="f" * 64,
+    to_package="e" * 64,
+)
 OTHER_COMMIT, OTHER_DIGEST = "9" * 40, "9" * 64
 
 
@@ -46,6 +53,7 @@ def _task() -> DeployTask:
         production_schema="a" * 64,
         migrations=(installed,),
         packages=("e" * 64,),
+        upgrades=(UPGRADE,),
         pins={"auth-system": "1.3.0"},
         title="Upgrade",
         approved_by=project().approvers[0],
@@ -78,6 +86,9 @@ def test_without_an_approval_nothing_is_deployed() -> None:
         {"tree": OTHER_COMMIT},
         {"production_schema": OTHER_DIGEST},
         {"packages": (OTHER_DIGEST,)},
+        {"upgrades": ()},
+        {"upgrades": (UPGRADE.with_(to_package=OTHER_DIGEST),)},
+        {"upgrades": (UPGRADE, UPGRADE)},
         {"packages": ()},
         {"migrations": ()},
         {"candidate": OTHER_DIGEST},

@@ -8,7 +8,7 @@ from shared.signing.releases import Named, sign_release
 from shared.signing.trust import Trust, Unsigned, registry_keys
 from tests.support.proofs import PUBLIC_KEYS
 
-LIBRARY_KEY = SigningKey.new("library-of-the-tests")
+LIBRARY_KEY = SigningKey.new()
 LIBRARY_KEYS = LibraryKeys(
     {LIBRARY_KEY.kid: TrustedKey(LIBRARY_KEY.private.public_key(), Validity(purpose="library"))}
 )
