@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from cli import (
+    backup,
     contracts,
     doctor,
     freeze,
@@ -67,6 +68,7 @@ PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
         "replay": replay.app,
         "contracts": contracts.app,
         "key": key.app,
+        "backup": backup.app,
         "token": token.app,
     },
     "On this machine": {"demo": operate.demo, "dev": operate.dev, "hosting": hosting.hosting},

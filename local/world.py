@@ -182,6 +182,7 @@ class World:
             "UPGRADES_SERVICE_KEY": str(self.folder / "keys"),
             "UPGRADES_SERVICE_PUBLIC_KEYS": self.service_public_keys,
             "UPGRADES_LIBRARY_KEYS": str(self.folder / "keys" / _LIBRARY_KEYS),
+            "UPGRADES_BACKUP_KEY": str(_backup_key(self.folder / "keys" / "backup.txt")),
             "UPGRADES_POOLS": ",".join(self.pools),
             "UPGRADES_WORK_FOLDER": str(self.folder / "work"),
             "UPGRADES_SECRETS_FOLDER": str(self.folder / "secrets"),
@@ -234,6 +235,16 @@ def _make_library_key(folder: Path) -> None:
         key = SigningKey.load(kept.read_text())
         good = TrustedKey(key.private.public_key(), Validity(purpose="library"))
         _write_private(trusted, LibraryKeys({key.kid: good}).text())
+
+
+def _backup_key(kept: Path) -> Path:
+    """The file with the private key that seals and opens backups of this world's production."""
+    if not kept.is_file():
+        # Its library comes with the first world that needs one.
+        from services.executor.clients.backup_keys import new_key
+
+        _write_private(kept, f"{new_key()[0]}\n")
+    return kept
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -28,7 +28,7 @@ from shared.repository_urls import KNOWN_HOSTS
 
 # Its store is opened with the first file; what cannot be one is known at the start.
 # Source: https://developmentseed.org/obstore/latest/api/store/#obstore.store.from_url
-_CONTENT_URL = r"^(file|memory|s3a?|gs|az|azure|adl|abfss?|https?)://"
+CONTENT_URL = r"^(file|memory|s3a?|gs|az|azure|adl|abfss?|https?)://"
 
 
 _KEY_FILE_BYTES_MAX = 1024 * 1024
@@ -190,7 +190,7 @@ class ServiceSettings(BaseSettings):
         default="loopback", description="who may read /metrics; a token must be an SRE's"
     )
     docs: Exposure = Field(default="token", description="who may read /docs and /openapi.json")
-    content_url: str = Field(pattern=_CONTENT_URL, description="file:///folder, s3://bucket/prefix, …")
+    content_url: str = Field(pattern=CONTENT_URL, description="file:///folder, s3://bucket/prefix, …")
     token_public_keys: Keys = Field(
         description="prove people's tokens: a JWK Set or PEM public keys, or the path of a file with them"
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from services.executor.api import router
+from services.executor.clients.backup_store import BackupStore
 from services.executor.freeze import Freezer, last_word
 from services.executor.handlers import HANDLERS, run_stage
 from services.executor.settings import ExecutorSettings
@@ -38,10 +39,19 @@ def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | N
         principal=settings.principal,
     )
     secrets = secrets_of(settings, os.environ)
+    content = ContentStore(settings.content_url)
     tools = Tools(
-        content=ContentStore(settings.content_url),
+        content=content,
         secrets=secrets,
         folder=settings.work_folder / "executor",
+        backups=BackupStore(
+            ContentStore(settings.backup_url, settings.backup_options),
+            content,
+            secrets,
+            settings.backup_keys,
+            allow_unsealed=settings.backup_allow_unsealed,
+            keep_days=settings.backup_keep_days,
+        ),
         repositories=settings.repository_rules,
         known_hosts=settings.ssh_known_hosts,
         isolation=Isolation.of_server(settings.staging_networks),

@@ -36,7 +36,7 @@ _DRIFT_CURE = "bring the change into a migration of the Project, or undo it in p
 
 async def missing(project: Project, tools: Tools) -> list[Finding]:
     """Each finding has its cure. What hangs on something that is missing is asked the next time."""
-    found = [*_secrets(project, tools)]
+    found = [*_secrets(project, tools), *tools.backups.lacking(project)]
     lacking = {finding.subject for finding in found}
     async with AsyncExitStack() as stack:
         clones: list[Git] = []

@@ -1,15 +1,72 @@
 """What the executor is told from its environment."""
 
-from typing import ClassVar
+import os
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
-from shared.settings import WorkerSettings
+from services.executor.clients.backup_keys import BackupKeys
+from services.executor.clients.backup_store import KEEP_DAYS
+from shared.plaintext import refuse_plaintext_store
+from shared.settings import CONTENT_URL, WorkerSettings
 from shared.signing.settings import PackageSettings
+
+_OPTIONS = TypeAdapter(dict[str, str])
 
 
 class ExecutorSettings(WorkerSettings, PackageSettings):
-    """The workers' settings, and the executor's own database."""
+    """The workers' settings, the executor's own database, and where its backups lie and for how long."""
 
     service: ClassVar[str] = "executor"
     database_url: str = Field(validation_alias="UPGRADES_EXECUTOR_DATABASE_URL")
+    backup_store: str | None = Field(
+        default=None,
+        pattern=CONTENT_URL,
+        description="file:///folder, s3://bucket/prefix, …: of backups alone",
+    )
+    backup_store_options: SecretStr | None = Field(
+        default=None, description="what its client takes besides, as JSON: a credential of its own"
+    )
+    backup_recipients: str = Field(
+        default="", description="age's public keys that seal each backup, or a file with them"
+    )
+    backup_key: SecretStr | None = Field(
+        default=None, description="age's private keys, the newest first, or a file with them"
+    )
+    backup_keep_days: float = Field(
+        default=KEEP_DAYS, ge=0, description="how long a backup is kept after its Run has ended"
+    )
+    backup_allow_unsealed: bool = Field(
+        default=False, description="without a key, keep a dump of production as it is"
+    )
+
+    @property
+    def backup_url(self) -> str:
+        return self.backup_store or f"{self.content_url.rstrip('/')}/backups"
+
+    @property
+    def backup_options(self) -> dict[str, str]:
+        """Raises ValueError, without a value in its text."""
+        if self.backup_store_options is None:
+            return {}
+        try:
+            return _OPTIONS.validate_json(self.backup_store_options.get_secret_value())
+        except ValidationError:
+            raise ValueError(
+                "UPGRADES_BACKUP_STORE_OPTIONS is not a JSON object of texts: write"
+                ' {"aws_access_key_id": "…", "aws_secret_access_key": "…"}'
+            ) from None
+
+    @property
+    def backup_keys(self) -> BackupKeys:
+        """Raises UnusableBackupKey, a ValueError."""
+        private = "" if self.backup_key is None else self.backup_key.get_secret_value()
+        return BackupKeys.read(self.backup_recipients, private)
+
+    @model_validator(mode="after")
+    def _backups_can_be_kept(self) -> Self:
+        refuse_plaintext_store(
+            "UPGRADES_BACKUP_STORE", self.backup_url, os.environ, allowed=self.allow_plaintext
+        )
+        _ = self.backup_options, self.backup_keys
+        return self

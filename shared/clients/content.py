@@ -1,19 +1,19 @@
-"""Files by the sha256 of their bytes: packages, diffs, reports, logs, backups."""
+"""Files by the sha256 of their bytes: packages, diffs, reports, logs, and sealed backups in a store apart."""
 
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from shared.contracts.values import Digest
 from shared.crash_points import around
 from shared.errors import Reject, Retry, not_found
-from shared.private_files import private_folder
+from shared.private_files import keep_private, private_folder, private_folders
 
 if TYPE_CHECKING:
     from obstore import GetResult
@@ -39,10 +39,14 @@ class ContentStore:
 
     Methods raise `Retry` when the store cannot be asked, `Reject` (not-found) for a digest that it does
     not hold, and `Corrupted` for bytes that are not what they claim to be.
+
+    `options` are what the store's client takes besides: a credential of its own, encryption by the server.
+    In a folder every file has mode 0600 and every folder 0700, whatever the process's umask is.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
         self._url = url
+        self._options: dict[str, Any] = dict(options or {})
 
     @cached_property
     def _store(self) -> "ObjectStore":
@@ -54,10 +58,14 @@ class ContentStore:
             return MemoryStore()
         if parsed.scheme == "file":
             try:
-                return LocalStore(private_folder(Path(unquote(parsed.path))))
+                return LocalStore(private_folder(self._folder))
             except OSError as error:
                 raise Retry(f"the content store's folder cannot be made: {error}") from error
-        return from_url(self._url)
+        return from_url(self._url, **self._options)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(unquote(urlsplit(self._url).path))
 
     async def put(self, data: bytes) -> Digest:
         """Keep `data`. The same bytes again change nothing; other bytes under its digest are replaced."""
@@ -67,11 +75,26 @@ class ContentStore:
         digest = await _digest(data)
         with _explained(digest, "does not take"):
             async with around("content-put"):
-                try:
-                    await obstore.put_async(self._store, _key(digest), data, mode="create")
-                except AlreadyExistsError:
-                    await self._mend(digest, data)
+                with self._private(digest):
+                    try:
+                        await obstore.put_async(self._store, _key(digest), data, mode="create")
+                    except AlreadyExistsError:
+                        await self._mend(digest, data)
         return digest
+
+    @contextmanager
+    def _private(self, digest: Digest) -> Iterator[None]:
+        """What the block puts into a folder is its owner's alone, from its first byte on."""
+        if urlsplit(self._url).scheme != "file":
+            yield
+            return
+        path = self._folder / _key(digest)
+        try:
+            private_folders(private_folder(self._folder), path.parent)
+            yield
+            keep_private(path)
+        except OSError as error:
+            raise Retry(f"the content store's folder cannot be written: {error}") from error
 
     async def _mend(self, digest: Digest, data: bytes) -> None:
         """Put our bytes where others stand: who may write to the store could else keep ours out for ever."""
@@ -136,8 +159,20 @@ class ContentStore:
             return digest
         with _explained(digest, "does not take"):
             async with around("content-put"):
-                await obstore.put_async(self._store, _key(digest), path)
+                with self._private(digest):
+                    await obstore.put_async(self._store, _key(digest), path)
         return digest
+
+    async def delete(self, digest: Digest) -> None:
+        """Take a file away, for good; one that is not there is as good as gone."""
+        import obstore
+
+        try:
+            with _explained(digest, "does not take away"):
+                async with around("content-delete"):
+                    await obstore.delete_async(self._store, _key(digest))
+        except Reject as missing:
+            log.info("nothing was there to take away: %s", missing)
 
     async def get_to_file(self, digest: Digest, path: Path) -> None:
         """Write what `get` would return to `path`, in parts; `path` appears whole or not at all."""

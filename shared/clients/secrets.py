@@ -27,6 +27,9 @@ _URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*:[^\s/@]+)(?=@)")
 _HIDDEN = "***"
 # Hiding every "1" or "on" would make a log unreadable and protect nobody.
 _HIDE_FROM_CHARACTERS = 4
+BACKUP_KEY = "secret:backup-key"
+BACKUP_RECIPIENTS = "secret:backup-recipients"
+"""Secrets of production that a Project may have: keys that open, and seal, its backups."""
 HIDDEN_MAX = 1000
 """Values of one scope that were resolved last. Credentials that are made anew each hour would fill a process
 of years, and slow every answer; those of the jobs that are under way are far fewer."""
@@ -187,11 +190,12 @@ class ScopedSecrets:
 
 
 def named_by(project: Project) -> list[SecretPlace]:
-    """Every secret that a registered Project names, each in the scope in which it would be resolved."""
+    """Every secret that a registered Project names or may have, each in the scope in which it is resolved."""
     definition = project.definition
     production, staging = definition.environments.production, definition.environments.staging
     named: list[tuple[Scope, str]] = [
         *(("production", text) for text in (production.database, *production.variables.values())),
+        *(("production", text) for text in (BACKUP_KEY, BACKUP_RECIPIENTS)),
         *(("staging", text) for text in (staging.database, *staging.variables.values())),
     ]
     if definition.credential is not None:

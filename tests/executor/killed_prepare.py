@@ -22,6 +22,7 @@ from shared.clients.git import Git
 from shared.clients.secrets import Secrets
 from shared.contracts.projects import Project
 from tests.executor.project_world import BRANCH, World, make_world
+from tests.support.backups import backups
 from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
 from tests.support.signing import UNSIGNED
@@ -116,6 +117,7 @@ async def _work(folder: Path, attempt: int) -> None:
         ContentStore("memory:///"),
         Secrets(None, secrets),
         folder / "scratch",
+        backups(),
         repositories=LOCAL_RULES,
         isolation=UNISOLATED,
         trust=UNSIGNED,

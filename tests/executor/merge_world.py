@@ -17,6 +17,7 @@ from shared.packages.package import read_package
 from shared.project_file import read_project_file
 from tests.executor.project_world import MemoryJournal
 from tests.packages.package_files import Files, a_package, packed
+from tests.support.backups import backups
 from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES
 from tests.support.signing import UNSIGNED
@@ -138,6 +139,7 @@ class MergeWorld:
             ContentStore("memory:///"),
             Secrets(None, {}),
             folder / "worker",
+            backups(),
             repositories=LOCAL_RULES,
             isolation=UNISOLATED,
             trust=UNSIGNED,

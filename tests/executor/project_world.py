@@ -31,6 +31,7 @@ from shared.jobs.job import Effect, Job, Say
 from shared.packages.archive import pack_folder
 from tests.conftest import NewDatabase
 from tests.support.approvals import approved
+from tests.support.backups import backups
 from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
 from tests.support.signing import UNSIGNED
@@ -235,6 +236,7 @@ async def make_world(
             ContentStore("memory:///"),
             Secrets(None, secrets),
             folder / "scratch",
+            backups(),
             repositories=LOCAL_RULES,
             isolation=UNISOLATED,
             trust=UNSIGNED,

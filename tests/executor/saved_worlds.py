@@ -23,6 +23,7 @@ from shared.clients.git import Git
 from shared.contracts.facts import MigrateFacts
 from tests.conftest import NewDatabase, PostgresServer
 from tests.executor.project_world import World, make_world, proven
+from tests.support.backups import backups
 from tests.support.scopes import LOCAL
 
 T = TypeVar("T")
@@ -145,7 +146,8 @@ async def _made(folder: Path, new_database: NewDatabase, down: bool, contract_do
     world = await make_world(folder, new_database, down=down, contract_down=contract_down)
     content = ContentStore((folder / "content").as_uri())
     assert await content.put(await world.tools.content.get(world.package)) == world.package
-    world.tools = replace(world.tools, content=content)
+    kept = backups((folder / "backups").as_uri(), earlier=content)
+    world.tools = replace(world.tools, content=content, backups=kept)
     return world
 
 

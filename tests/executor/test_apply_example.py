@@ -12,6 +12,7 @@ from shared.errors import Failure
 from shared.packages.archive import pack_folder
 from shared.project_file import read_project_file
 from tests.executor.merge_world import BRANCH, MergeWorld
+from tests.support.backups import backups
 from tests.support.scopes import LOCAL, LOCAL_RULES
 from tests.support.signing import UNSIGNED
 
@@ -39,6 +40,7 @@ async def example(folder: Path, *variants: str) -> MergeWorld:
         ContentStore("memory:///"),
         Secrets(None, {}),
         folder / "worker",
+        backups(),
         repositories=LOCAL_RULES,
         trust=UNSIGNED,
     )

@@ -34,7 +34,8 @@ async def test_production_gets_the_candidate_and_staging_goes(
     assert facts.production_schema == candidate.staging_schema == await schema_digest(world.production)
     assert facts.backup is not None
     assert facts.backup == job.backup
-    assert await world.tools.content.has(facts.backup)
+    assert await world.tools.backups.store.has(facts.backup)
+    assert not await world.tools.content.has(facts.backup), "packages' readers find no dump"
     assert await world.value(world.production, "SELECT count(email) FROM users") == PEOPLE
     names = [step.name for step in facts.steps]
     assert names == ["dump", "expand", "push", "activate", "health", "contract", "health"]

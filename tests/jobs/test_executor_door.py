@@ -24,6 +24,7 @@ from shared.http import problems
 from shared.jobs.job import Job
 from shared.jobs.journal import LeaseJournal
 from tests.jobs.job_world import COMMIT, DONE, RUN, World, project, record
+from tests.support.backups import backups
 from tests.support.keys import PUBLIC_KEYS, VERIFIER, token
 from tests.support.proofs import key_settings
 
@@ -67,7 +68,7 @@ async def test_checks_are_not_done_here(world: World, tmp_path: Path) -> None:
     row = await world.lease("executor@one", 60)
     journal = LeaseJournal(world.database, row)
     job = Job(RUN, project(), "validate", 1, 1, 1, 60.0, journal)
-    tools = Tools(ContentStore("memory:///"), Secrets(None, {}), tmp_path)
+    tools = Tools(ContentStore("memory:///"), Secrets(None, {}), tmp_path, backups())
     task = ChecksTask.model_validate({"stage": "validate", "commit": COMMIT, "address": None, "checks": {}})
     with pytest.raises(TypeError, match="validator"):
         await run_stage(tools, job, task)

@@ -54,6 +54,7 @@ from tests.migration_histories.real import tables_of
 from tests.migration_histories.rows import fill
 from tests.packages.package_files import a_package, packed
 from tests.support.approvals import approved
+from tests.support.backups import backups
 from tests.support.isolation import UNISOLATED
 from tests.support.scopes import LOCAL, LOCAL_RULES, project_secrets
 from tests.support.signing import UNSIGNED
@@ -165,6 +166,7 @@ class Onward:
             ContentStore("memory:///"),
             Secrets(None, secrets),
             scratch,
+            backups(),
             repositories=LOCAL_RULES,
             isolation=UNISOLATED,
             trust=UNSIGNED,

@@ -32,7 +32,8 @@ from shared.errors import Failure, Retry
 from shared.isolation.scratch import temporary_folder
 from shared.jobs.job import Effect, Job
 
-_BACKUP = "backup"
+BACKUP = "backup"
+"""The effect whose detail is a backup's digest."""
 _APPROVE_AGAIN = "request a new plan, or `upgradepath run continue` and approve the new candidate"
 
 
@@ -45,6 +46,7 @@ async def run(job: Job, task: DeployTask, tools: Tools) -> DeployFacts:
     approved = require_approved(job, task)
     if not await _has_written(job):
         await _require_thawed(tools)
+        tools.backups.require_keys(job.project)
         for upgrade in task.upgrades:
             await tools.require_proven(upgrade)
     # One that is still under way was waited for long enough: an approver has accepted that.
@@ -173,18 +175,26 @@ async def _backup(job: Job, tools: Tools, url: str, steps: Steps, *, may_fail: b
     earlier = backup_before_writing(await job.journal.of_run())
     if earlier is not None:
         async with steps.reading("backup kept", earlier):
-            if await tools.content.has(earlier):
+            if await tools.backups.has(earlier):
                 return earlier
     async with temporary_folder(tools.folder, "backup") as folder:
         async with steps.reading("dump", "pg_dump --format=custom"):
             backup = await backed_up(url, folder / "production.dump", to_compare=not may_fail)
         if not may_fail:
             await _require_restorable(job, url, backup, steps)
-        digest = await tools.content.put_file(backup.file)
-    await keep(url, digest, backup.noted)
-    async with job.journal.effect(_BACKUP, digest):
-        job.backup = digest
-    return digest
+        sealed = folder / "production.sealed"
+        kept = await tools.backups.seal(job.project, backup.file, sealed)
+        backup.file.unlink()
+        # The intent names what is about to be stored: whatever happens now, it is deleted in time.
+        async with job.journal.effect(BACKUP, kept.file):
+            await tools.backups.put(sealed)
+            sealed.unlink()
+            unopened = await tools.backups.unopened(job.project, kept, folder)
+            if unopened is not None and not may_fail:
+                raise Failure("the backup of production does not open again", unopened)
+            await keep(url, kept.file, backup.noted)
+            job.backup = kept.file
+    return kept.file
 
 
 async def _require_restorable(job: Job, url: str, backup: Backup, steps: Steps) -> None:
@@ -210,7 +220,7 @@ def backup_before_writing(effects: Sequence[Effect]) -> Digest | None:
     """
     dump: Digest | None = None
     for effect in effects:
-        if effect.stage == "deploy" and effect.name == _BACKUP:
+        if effect.stage == "deploy" and effect.name == BACKUP:
             dump = effect.detail
         elif effect.stage == "deploy" and effect.production:
             return dump

@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from services.executor.clients.restore_drill import Drill, untried
 from services.executor.stages.staging import production_url
@@ -30,6 +31,10 @@ async def run(job: Job, task: ProveBackupTask, tools: Tools) -> ChecksFacts:
     tried = await tools.trials.result(job, production_url(job, tools), tools.folder, within_s)
     if tried is None:
         tried = untried(_late(within_s))
+    # With the store and the keys that a roll-back will use.
+    unopened = await tools.backups.rehearse(job.project, tools.folder)
+    if unopened is not None:
+        tried = replace(tried, findings=(*tried.findings, unopened))
     if not tried.findings:
         async with job.journal.effect(_PROVEN, json.dumps([tried.fingerprint, tried.words()])):
             pass

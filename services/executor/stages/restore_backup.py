@@ -1,6 +1,7 @@
 """Bring production's backup back; when that fails, say where, what stands, and which way leads on."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -24,12 +25,14 @@ from shared.jobs.job import Job
 _NAME = "restore backup"
 
 
-async def restore_backup(
-    job: Job, task: RollBackTask, tools: Tools, url: str, ours: Sequence[Migration], steps: Steps
-) -> None:
-    """Restore once: a second time would lose what was written after the first.
+@asynccontextmanager
+async def opened_backup(
+    job: Job, task: RollBackTask, tools: Tools, url: str, ours: Sequence[Migration]
+) -> AsyncIterator[Path | None]:
+    """The backup's dump in this worker's scratch, for the block; none where it was restored before.
 
-    Raises Failure when the backup does not come back. Production's database is then as it was.
+    A second time would lose what was written after the first. Raises Failure when it is gone or does not
+    open: nothing of production has been touched by then.
     """
     assert task.backup is not None
     tried = [
@@ -40,18 +43,25 @@ async def restore_backup(
     applied = await migrations.applied(url)
     gone = bool(ours) and not any(each.folder in applied for each in ours)
     if any(effect.done_at is not None for effect in tried) or (tried and gone):
+        yield None
         return
     async with temporary_folder(tools.folder, "restore") as folder:
         file = folder / "production.dump"
-        await tools.content.get_to_file(task.backup, file)
-        programs = await Programs.for_server(url)
-        try:
-            async with steps.step(_NAME, task.backup):
-                await programs.restore(url, file, job.fencing_token)
-        except ProgramFailed as error:
-            if passes(error):
-                raise
-            raise await _failed(job, task, url, programs, file, error) from error
+        await tools.backups.fetch(job.project, task.backup, file)
+        yield file
+
+
+async def restore_backup(job: Job, task: RollBackTask, url: str, file: Path, steps: Steps) -> None:
+    """Raises Failure when the backup does not come back. Production's database is then as it was."""
+    assert task.backup is not None
+    programs = await Programs.for_server(url)
+    try:
+        async with steps.step(_NAME, task.backup):
+            await programs.restore(url, file, job.fencing_token)
+    except ProgramFailed as error:
+        if passes(error):
+            raise
+        raise await _failed(job, task, url, programs, file, error) from error
 
 
 async def _failed(
@@ -72,7 +82,8 @@ async def _failed(
         said = words(second) if isinstance(second, asyncpg.PostgresError) else told(second)
         detail = f"The backup could not be restored beside it either: {said} It is kept under {task.backup}."
         cure = (
-            f"restore {task.backup} of the content store by pg_restore as a superuser, into a new database;"
+            f"`upgradepath backup open` {task.backup} of the backup store, and restore it by pg_restore as a"
+            " superuser, into a new database;"
             f" let production's secret name that one; then {again}"
         )
         findings.append(Finding(kind="data-loss", subject=database, detail=detail, cure=cure))

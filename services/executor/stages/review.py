@@ -47,6 +47,7 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
     await require_pins(git, head, task.pins)
     await require_whole(git, head)
     await require_own_roles(job, tools)
+    tools.backups.require_keys(job.project)
     upgrades = [await tools.packages(upgrade) for upgrade in task.upgrades]
     production = production_url(job, tools)
     merged = await merge_all(git, head, upgrades, definition)

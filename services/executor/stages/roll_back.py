@@ -1,6 +1,9 @@
 """Roll back: code, pins, configuration and schema as before the Run, proven line by line."""
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
 
 from services.executor.clients import migrations, reverting
 from services.executor.clients.migration_files import Migration
@@ -11,7 +14,7 @@ from services.executor.stages.deploy_commit import Deployed, find_deployed, reve
 from services.executor.stages.drift import moved_finding
 from services.executor.stages.live import LiveProduction
 from services.executor.stages.project_tree import kept_ref, migrations_at, tables_at
-from services.executor.stages.restore_backup import restore_backup
+from services.executor.stages.restore_backup import opened_backup, restore_backup
 from services.executor.stages.rollback_proof import prove, unproven
 from services.executor.stages.staging import production_url
 from services.executor.stages.steps import Steps
@@ -67,14 +70,19 @@ async def _undo(job: Job, task: RollBackTask, tools: Tools, git: Git, steps: Ste
     if task.restore_backup and task.backup is None:
         raise _no_backup()
 
-    if deployed is not None:
+    async with AsyncExitStack() as stack:
+        undone = _Schema(job, task, git, url, ours, lossy)
+        if task.restore_backup:
+            # Before the code is reverted: a backup that does not open must cost nothing.
+            undone.file = await stack.enter_async_context(opened_backup(job, task, tools, url, ours))
+        if deployed is None:
+            await undone.undo(steps)
+            return
         target = await _revert_code(job, task, git, deployed, steps)
         async with LiveProduction(job, tools, git, target) as production:
             await production.bring_up(steps)
-            await _undo_schema(job, task, tools, git, url, ours, lossy, steps)
+            await undone.undo(steps)
             await production.must_be_healthy(steps)
-    else:
-        await _undo_schema(job, task, tools, git, url, ours, lossy, steps)
 
 
 async def _is_well(job: Job, tools: Tools, git: Git, deployed: Deployed | None, steps: Steps) -> bool:
@@ -123,26 +131,33 @@ async def _revert_code(job: Job, task: RollBackTask, git: Git, deployed: Deploye
     return commit
 
 
-async def _undo_schema(
-    job: Job,
-    task: RollBackTask,
-    tools: Tools,
-    git: Git,
-    url: str,
-    ours: Sequence[Migration],
-    lossy: Sequence[str],
-    steps: Steps,
-) -> None:
-    assert task.base is not None
-    if task.restore_backup:
-        await restore_backup(job, task, tools, url, ours, steps)
-        return
-    if lossy:
-        raise await _irreversible(task, url, lossy)
-    if ours:
-        kept = await tables_at(git, task.base, job.project.definition.prisma)
-        async with steps.step("undo migrations", ", ".join(each.folder for each in reversed(ours))):
-            await reverting.revert(url, ours, job.fencing_token, kept=kept)
+@dataclass
+class _Schema:
+    """How production's schema comes to be as before the Run."""
+
+    job: Job
+    task: RollBackTask
+    git: Git
+    url: str
+    ours: Sequence[Migration]
+    lossy: Sequence[str]
+    file: Path | None = None
+    """The backup that is restored, unless it was before."""
+
+    async def undo(self, steps: Steps) -> None:
+        """Raises Failure when a row would be lost and nobody has consented, or when it does not work."""
+        if self.task.restore_backup:
+            if self.file is not None:
+                await restore_backup(self.job, self.task, self.url, self.file, steps)
+            return
+        if self.lossy:
+            raise await _irreversible(self.task, self.url, self.lossy)
+        if self.ours:
+            assert self.task.base is not None
+            kept = await tables_at(self.git, self.task.base, self.job.project.definition.prisma)
+            folders = ", ".join(each.folder for each in reversed(self.ours))
+            async with steps.step("undo migrations", folders):
+                await reverting.revert(self.url, self.ours, self.job.fencing_token, kept=kept)
 
 
 async def _irreversible(task: RollBackTask, url: str, folders: Sequence[str]) -> Failure:

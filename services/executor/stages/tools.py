@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.executor.clients.backup_store import BackupStore
 from services.executor.clients.fenced_git import FencedGit
 from services.executor.stages.backup_trials import BackupTrials
 from shared.clients.content import ContentStore
@@ -52,6 +53,7 @@ class Tools:
     content: ContentStore
     secrets: Secrets
     folder: Path
+    backups: BackupStore
     freeze: Callable[[], Awaitable[Freeze | None]] = never_frozen
     """What forbids deploys to start now."""
     prisma: PrismaSchema = field(default_factory=PrismaSchema)
