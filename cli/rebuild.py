@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 Digests = dict[str, "Digest"]
 _SHOWN_MAX = 10
+BrokenAudit = Annotated[
+    bool,
+    typer.Option(
+        "--broken-audit",
+        help="Restore the audit log up to its first missing or altered entry, and go on from there.",
+    ),
+]
 
 
 def rebuild(
@@ -55,6 +62,7 @@ def rebuild(
             " those of a version that did not sign them.",
         ),
     ] = None,
+    broken_audit: BrokenAudit = False,
     bootstrap_servers: Broker = None,
     as_json: AsJson = False,
 ) -> None:
@@ -72,21 +80,21 @@ def rebuild(
     if into is None and live_url is None:
         raise typer.BadParameter(f"give --into, or set UPGRADES_{service.upper()}_DATABASE_URL")
     target = into or _beside(live_url or "")
-    settings = broker_settings(bootstrap_servers)
-    work = _rebuild(
-        settings, restorer(service, _content()), target, live_url, _believed(service, unsigned_before)
-    )
+    settings, believed = broker_settings(bootstrap_servers), _believed(service, unsigned_before, broken_audit)
+    work = _rebuild(settings, restorer(service, _content()), target, live_url, believed)
     done, rebuilt, standing = with_broker(settings, work)
     same = _show(service, target, done, rebuilt, standing, restorer(service, _content()), as_json)
     if not same:
         raise typer.Exit(1)
 
 
-def _believed(service: str, unsigned_before: datetime | None) -> tuple[TokenVerifier, Evidence]:
+def _believed(
+    service: str, unsigned_before: datetime | None, broken_audit: bool
+) -> tuple[TokenVerifier, Evidence]:
     from shared.replay.evidence import Evidence
 
     moment = None if unsigned_before is None else unsigned_before.replace(tzinfo=UTC)
-    return _tokens(service), Evidence(_proofs(), moment)
+    return _tokens(service), Evidence(_proofs(), moment, broken_audit=broken_audit)
 
 
 async def _rebuild(
@@ -158,6 +166,7 @@ def _show(
                 "events": done.events,
                 "copied": done.copied,
                 "inbox": done.inbox,
+                "audited": done.audited,
                 "passed_over": done.passed_over,
                 "passed_over_first": [asdict(one) for one in done.listed],
                 "seconds": round(done.seconds, 3),

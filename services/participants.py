@@ -12,6 +12,7 @@ from shared.contracts.notifications import NotificationClosed, NotificationReady
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.runs import PlanReady, RunChanged
 from shared.contracts.topics import (
+    AUDIT_EVENTS,
     EXECUTOR_COMMANDS,
     NOTIFICATION_EVENTS,
     PROJECT_COMMANDS,
@@ -71,7 +72,7 @@ def participants(pools: Iterable[str] = ()) -> tuple[Participant, ...]:
 
 def _service(name: str, handlers: Handlers, *writes: Topic, pool: str | None = None) -> Participant:
     principal = principal_of(name, pool)
-    return Participant(principal, tuple(handlers), (*writes, dead_letters(principal)), pool)
+    return Participant(principal, tuple(handlers), (*writes, AUDIT_EVENTS, dead_letters(principal)), pool)
 
 
 def _workers(pool: str) -> tuple[Participant, ...]:

@@ -13,7 +13,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client.core import Metric
 
 from shared import crash_points
+from shared.audit.sealer import Sealer
+from shared.audit.tries import Tries
 from shared.http import problems
+from shared.http.audit import router as audit_router
 from shared.http.documents import describe
 from shared.http.guard import Door, Guard, from_loopback
 from shared.identity.keys import PublicKeys
@@ -72,11 +75,13 @@ class Service:
             pool=self.settings.pool_name,
         )
         self.relay = Relay(self.database, self.settings.kafka, signer=keys.signer)
+        self.sealer = Sealer(self.database, keys.signer)
 
     async def gauges(self) -> Sequence[Metric]:
         """What this service tells at a scrape; when its database is away, that."""
         asked: list[Metric] = []
-        asking = (gauges.outbox(self.database), gauges.lag(self.consumer), self._kept, *self.own_gauges)
+        of_messages = (gauges.outbox(self.database), gauges.lag(self.consumer), self.sealer.gauges)
+        asking = (*of_messages, self._kept, *self.own_gauges)
         state = await _health(self)
         if not state.startswith("database"):
             for ask in asking:
@@ -94,7 +99,7 @@ class Service:
                 configure_tracing(self.name, self.settings.otlp_endpoint)
                 stack.callback(stop_tracing, self.name)
             await bring_up_to_date(self.name, self.database.engine, self.database.url)
-            parts: tuple[Part, ...] = (self.relay, self.consumer, *self.parts, self.pruner)
+            parts: tuple[Part, ...] = (self.relay, self.sealer, self.consumer, *self.parts, self.pruner)
             for part in parts:
                 await part.start()
                 stack.push_async_callback(part.stop)
@@ -119,12 +124,14 @@ def web_application(services: Sequence[Service], keys: PublicKeys) -> FastAPI:
     app.state.tokens = TokenVerifier(keys, settings.revoked_tokens())
     problems.install(app)
     for service in services:
-        app.include_router(service.router, prefix=f"/{service.name}", tags=[service.name])
+        for routes in (service.router, audit_router(service.database, service.sealer)):
+            app.include_router(routes, prefix=f"/{service.name}", tags=[service.name])
     _add_pages(app, services)
     describe(app, public=("/health",))
     app.add_middleware(
         Guard,
         settings=settings.http,
+        tries=Tries({service.name: service.database for service in services}),
         doors={
             "/metrics": Door(settings.metrics, "sre"),
             **dict.fromkeys(("/docs", "/openapi.json"), Door(settings.docs)),

@@ -125,7 +125,7 @@ def router(database: Database[WorkerTransaction], ask_missing: AskMissing) -> AP
         async with database.transaction() as tx:
             project = await tx.project_of(run_id)
             if project is None or not who.may_act_for(project):
-                raise no_job("executor", run_id)
+                raise no_job("executor", run_id, project)
             shown, more = await tx.jobs_page(run_id, fence, page.most)
             effects = await tx.effects_page(run_id, number, page.most)
         done = effects[: page.limit]

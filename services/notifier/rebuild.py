@@ -13,7 +13,7 @@ from shared.contracts.topics import (
     VERSION_MAP_EVENTS,
 )
 from shared.replay.bulk import Newest, drop_indexes, upsert
-from shared.replay.restorer import Part, Restorer
+from shared.replay.restorer import AUDIT_LOG, Part, Restorer
 from shared.replay.told import Told
 
 _TABLES = """
@@ -51,6 +51,7 @@ class NotifierRestorer(Restorer):
         ),
         Part("pins", "select project || ' ' || system, version from pins", own=False),
         Part("inboxes", "select project, map_revision::text from inboxes", own=False),
+        AUDIT_LOG,
     )
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from shared.contracts.freezes import FLEET
 from shared.contracts.topics import PROJECT_EVENTS, RELEASE_EVENTS, RUN_EVENTS, VERSION_MAP_EVENTS
 from shared.messaging.reminder import Reminder
 from shared.replay.bulk import Newest, copy_rows, drop_indexes, upsert
-from shared.replay.restorer import CannotRebuild, Part, Restorer
+from shared.replay.restorer import AUDIT_LOG, CannotRebuild, Part, Restorer
 from shared.replay.told import Told
 from shared.storage.database import Database
 
@@ -80,6 +80,7 @@ class PlannerRestorer(Restorer):
             " from projects where project is not null",
             own=False,
         ),
+        AUDIT_LOG,
     )
 
     def __init__(self) -> None:

@@ -22,6 +22,7 @@ from services.registry.checking import PackageGate
 from services.registry.project_routes import add_projects, unregistered
 from services.registry.store import RegistryTransaction
 from services.registry.store.lists import history_page, releases_page
+from shared.audit import origins
 from shared.clients.content import ContentStore
 from shared.contracts.releases import (
     PublishRelease,
@@ -32,13 +33,12 @@ from shared.contracts.releases import (
 )
 from shared.contracts.values import ProjectId, SystemName, Version
 from shared.contracts.version_maps import VersionMap
-from shared.errors import Reject, Retry, forbidden, invalid, not_found
+from shared.errors import Reject, forbidden, invalid, not_found
 from shared.http.bodies import BodyTooLarge
 from shared.http.door import IdempotencyKey, perform
 from shared.http.downloads import download
 from shared.http.limits import Slots
 from shared.http.pages import AsksPage
-from shared.http.problems import problem
 from shared.http.tokens import WhoAsks, may_see
 from shared.messaging.inbox import Inbox, Verdict
 from shared.packages.archive import PACKED_BYTES_MAX
@@ -79,16 +79,15 @@ def router(
 
 def _add_content(routes: APIRouter, content: ContentStore, gate: PackageGate) -> None:
     @routes.post("/content", status_code=201, response_model=Stored, openapi_extra=_A_FILE)
-    async def upload(request: Request, who: WhoAsks) -> Stored | JSONResponse:
+    async def upload(request: Request, who: WhoAsks) -> Stored:
         """Keep a package's bytes (at most 64 MiB). The same bytes again have the same digest."""
         if who.role != "library":
             raise forbidden(
                 f"{who.id} may not upload packages", value=who.role, cure="use a token with the role library"
             )
-        try:
-            return Stored(digest=await content.put(await _body(request)))
-        except Retry as error:
-            return problem(503, str(error))
+        digest = await content.put(await _body(request))
+        origins.concerns(digest=digest)
+        return Stored(digest=digest)
 
     @routes.post("/releases/check", openapi_extra=_A_FILE, response_model=GateAnswer)
     async def check(request: Request, who: WhoAsks, advice: bool = False) -> JSONResponse:

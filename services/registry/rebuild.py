@@ -22,7 +22,7 @@ from shared.contracts.topics import (
 from shared.errors import Reject, Retry
 from shared.packages.package import Package, read_package
 from shared.replay.bulk import Newest, copy_rows, drop_indexes, make_indexes
-from shared.replay.restorer import CannotRebuild, Part, Restorer
+from shared.replay.restorer import AUDIT_LOG, CannotRebuild, Part, Restorer
 from shared.replay.told import Told
 from shared.repository_urls import repository_identity
 
@@ -95,6 +95,7 @@ class RegistryRestorer(Restorer):
             " concat_ws('|', event_type, event::jsonb, extract(epoch from happened_at))"
             " from version_map_history",
         ),
+        AUDIT_LOG,
     )
 
     def __init__(self, content: ContentStore) -> None:

@@ -44,7 +44,7 @@ def router(database: Database[WorkerTransaction], content: ContentStore) -> APIR
     async def must_see(tx: WorkerTransaction, run_id: str, who: Actor) -> None:
         project = await tx.project_of(run_id)
         if project is None or not who.may_act_for(project):
-            raise no_job("validator", run_id)
+            raise no_job("validator", run_id, project)
 
     @routes.get("/runs/{run_id}", response_model=ChecksReport)
     async def run(run_id: RunId, who: WhoAsks, page: AsksPage) -> Response:

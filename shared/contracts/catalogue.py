@@ -1,6 +1,7 @@
 """All messages by their CloudEvents type: what the wire, the schemas and the tests are made from."""
 
 from shared.contracts import (
+    audit,
     freezes,
     notifications,
     projects,
@@ -54,6 +55,7 @@ MESSAGES: tuple[type[Message], ...] = (
     stages.StageBegun,
     stages.StageFinished,
     refusals.CommandRefused,
+    audit.AuditRecorded,
 )
 
 BY_TYPE: dict[str, type[Message]] = {message.type_name(): message for message in MESSAGES}

@@ -77,6 +77,8 @@ class Received:
     """The `ce_` headers as they came over a topic."""
     token: str | None = field(default=None, compare=False, repr=False)
     """Of a person's command that came over a topic, until it has been verified."""
+    place: str = field(default="", compare=False, repr=False)
+    """Where a command came from, for the audit log: topic/partition/offset, or `http` and an address."""
 
 
 def seal(

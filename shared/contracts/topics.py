@@ -48,6 +48,7 @@ RUN_EVENTS = _topic("run.events", "project", None)
 EXECUTOR_COMMANDS = _topic("executor.commands", "project", 30)
 VALIDATOR_COMMANDS = _topic("validator.commands", "project", 30)
 STAGE_RESULTS = _topic("stage.results", "project", 30)
+AUDIT_EVENTS = _topic("audit.events", "service", None)
 
 SERVICES = ("registry", "notifier", "planner", "executor", "validator")
 
@@ -75,6 +76,7 @@ TOPICS: tuple[Topic, ...] = (
     EXECUTOR_COMMANDS,
     VALIDATOR_COMMANDS,
     STAGE_RESULTS,
+    AUDIT_EVENTS,
     *DEAD_LETTERS,
 )
 

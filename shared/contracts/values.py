@@ -175,7 +175,11 @@ class Command(Message):
     actor: Actor
 
 
+def canonical_json(value: JsonValue | dict[str, Any]) -> str:
+    """A JSON value in its one canonical spelling: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def canonical_digest(value: JsonValue | dict[str, Any]) -> str:
     """The sha256, in hexadecimal, of a JSON value in its one canonical spelling."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

@@ -15,6 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.audit import origins
+from shared.audit.origins import Asked
+from shared.audit.tries import Tries
 from shared.contracts.values import Actor
 from shared.errors import forbidden, invalid
 from shared.http.bodies import JSON_BYTES_MAX, BoundedBody, announced_bytes, screen_json
@@ -52,6 +55,8 @@ class Guard:
     doors: Mapping[str, Door] = field(default_factory=dict)
     byte_bodies: Mapping[str, int] = field(default_factory=dict)
     """The path, and how many bytes its body may have."""
+    tries: Tries | None = None
+    """Where tries are noted that no handler judges."""
 
     def __post_init__(self) -> None:
         of_actor, of_address = self.settings.actor_requests_per_s, self.settings.address_requests_per_s
@@ -64,7 +69,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         bytes_max = self.byte_bodies.get(scope["path"], JSON_BYTES_MAX)
-        exchange = _Exchange(scope, BoundedBody(scope, receive, bytes_max), send)
+        asked = origins.begin((scope.get("client") or ("?", 0))[0])
+        exchange = _Exchange(scope, BoundedBody(scope, receive, bytes_max), send, asked, self.tries)
         try:
             await self._admit(scope)
             await self.app(scope, await self._body(scope, exchange.body), exchange.send)
@@ -97,9 +103,9 @@ class Guard:
             self._of_address.take(peer, _UNAUTHENTICATED_COSTS)
             raise
         self._of_actor.take(actor.id)
+        scope.setdefault("state", {})[ACTOR] = actor
         if door is not None:
             _may_pass(door, actor)
-        scope.setdefault("state", {})[ACTOR] = actor
 
 
 @dataclass
@@ -109,13 +115,22 @@ class _Exchange:
     scope: Scope
     body: BoundedBody
     to_client: Send
+    asked: Asked
+    tries: Tries | None = None
     started: bool = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            await self._note(message["status"])
             self.started = True
             message = secured(message, self.scope, closes=not self.body.is_read)
         await self.to_client(message)
+
+    async def _note(self, status: int) -> None:
+        """Before the answer leaves: who was refused has his entry by then."""
+        if self.tries is not None:
+            actor = self.scope.get("state", {}).get(ACTOR)
+            await self.tries.note(self.scope["method"], self.scope["path"], status, actor, self.asked)
 
     async def refuse(self, error: Exception) -> None:
         """Answer with the problem that this error is; raises it when an answer has begun."""

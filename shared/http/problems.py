@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from shared.audit import origins
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject, Retry
 from shared.http.bodies import BodyTooLarge
@@ -31,6 +32,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """One problem document; `refusals` lists each fault with field, value, reason and cure."""
+    origins.refused(refusals)
     body = {
         "type": "about:blank",
         "status": status,

@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
 
+from shared.audit import origins
 from shared.contracts.values import Actor
 from shared.errors import Reject
 from shared.identity.tokens import InvalidToken, TokenVerifier, issue_token
@@ -50,6 +51,7 @@ WhoAsks = Annotated[Actor, Depends(_who_asks)]
 def may_see(actor: Actor, project: str, absent: Reject) -> None:
     """Raises `absent`, as if there were no such Project, unless this actor may read what belongs to it."""
     if not actor.may_act_for(project):
+        origins.hid(project)
         raise absent
 
 

@@ -19,9 +19,18 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from shared.contracts import freezes, projects, refusals, registrations, releases, stages, version_maps
+from shared.contracts import (
+    audit,
+    freezes,
+    projects,
+    refusals,
+    registrations,
+    releases,
+    stages,
+    version_maps,
+)
 from shared.contracts.envelope import Received, Unreadable
-from shared.contracts.topics import RUN_EVENTS
+from shared.contracts.topics import RUN_EVENTS, SERVICES
 from shared.contracts.values import Command
 from shared.identity.keys import PublicKeys, SigningKey, UnusableKey
 from shared.identity.record_proofs import RECORDED, TOGETHER_MAX, rooted, signed_root
@@ -72,6 +81,8 @@ SIGNED: Final[Mapping[str, tuple[str, ...]]] = {
         ),
         # The planner knows besides to which of them it has sent the stage.
         (("executor", "validator"), (stages.StageBegun, stages.StageFinished)),
+        # Each of its own log; a pool's worker, too.
+        (SERVICES, (audit.AuditRecorded,)),
         # Of whoever refused it; `_signers` says on which topic that is whom.
         (("registry", "planner"), (refusals.CommandRefused,)),
     )
@@ -161,6 +172,16 @@ class Verifier:
         """Whose messages it can prove."""
         return tuple(sorted({kid.partition("#")[0] for kid in self._keys}))
 
+    def has_signed(self, principal: str, kid: str, signature: bytes, statement: bytes) -> bool:
+        """Whether `principal` has signed these bytes with its key `kid`."""
+        if kid not in self._keys or kid.partition("#")[0] != principal:
+            return False
+        try:
+            self._keys[kid].verify(signature, statement)
+        except InvalidSignature:
+            return False
+        return True
+
     def check(self, received: Received, topic: str) -> Received:
         """The message with the principal that proved it, if its type needs one. Raises `ProofRefused`.
 
@@ -217,11 +238,7 @@ class Verifier:
         return kid.partition("#")[0]
 
     def _verified(self, kid: str, signature: str, signed: bytes) -> bool:
-        try:
-            self._keys[kid].verify(_decoded(signature), signed)
-        except InvalidSignature:
-            return False
-        return True
+        return self.has_signed(kid.partition("#")[0], kid, _decoded(signature), signed)
 
 
 NOBODY: Final = Verifier(PublicKeys({}))

@@ -4,13 +4,17 @@ import hashlib
 import json
 import logging
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
+from shared.audit.notes import on_try, written
+from shared.contracts.audit import AuditNote
 from shared.contracts.header_names import is_text, to_bytes, to_text, without_tokens
+from shared.contracts.refusals import Refusal
 from shared.contracts.topics import dead_letters
 from shared.contracts.values import Actor
-from shared.messaging.record import Record
+from shared.messaging.record import Record, place_text
 from shared.messaging.topic_admin import DEAD_RECORD_BYTES_MAX
 from shared.messaging.vouchers import vouch
 from shared.storage.database import Database, Transaction
@@ -54,11 +58,42 @@ async def bury(database: Database[Any], letters: Iterable[tuple[Record, str]], s
         buried = [letter for place, letter in at.items() if place in fresh]
         for record, reason in buried:
             tx.send_raw(dead_letters(database.principal), *_letter(record, reason))
-        proven = ((record, sender(record)) for record, _ in buried)
+        proven = [(record, sender(record)) for record, _ in buried]
+        for note in _noted(buried, [actor for _, actor in proven], tx.now):
+            tx.note(written(note))
         await vouch([(record, actor) for record, actor in proven if actor is not None], tx)
     for record, reason in buried:
         DEAD_LETTERS.labels(database.service).inc()
         log.error("dead letter from %s/%d/%d: %s", record.topic, record.partition, record.offset, reason)
+
+
+def _noted(
+    buried: Sequence[tuple[Record, str]], senders: Sequence[Actor | None], now: datetime
+) -> Iterator[AuditNote]:
+    """An entry for each letter with a proven sender; one for all others of a partition that came together.
+
+    Nobody is behind those, so that a flood of them must not become as many entries, which stay for ever.
+    """
+    together: dict[tuple[str, int], list[tuple[Record, str]]] = {}
+    for (record, reason), actor in zip(buried, senders, strict=True):
+        if actor is None:
+            together.setdefault((record.topic, record.partition), []).append((record, reason))
+        else:
+            yield _note(record, reason, actor, now, {})
+    for letters in together.values():
+        (first, reason), last = letters[0], letters[-1][0]
+        more = {"records": str(len(letters)), "last": place_text(last)} if len(letters) > 1 else {}
+        yield _note(first, reason, None, now, more)
+
+
+def _note(
+    record: Record, reason: str, actor: Actor | None, now: datetime, details: dict[str, str]
+) -> AuditNote:
+    kind = dict(record.headers).get("ce_type") or b"unknown"
+    refusal = Refusal(kind="invalid", reason=reason, cure="look at the dead letter")
+    subject = (record.key or b"")[:300].decode(errors="replace")
+    what = f"record {kind[:150].decode(errors='replace')}"
+    return on_try(now, actor, place_text(record), what, subject, [refusal], details=details)
 
 
 def _letter(record: Record, reason: str) -> tuple[bytes | None, bytes | None, RawHeaders]:

@@ -8,6 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
+from shared.audit import origins
+from shared.audit.notes import on_command, written
 from shared.contracts.envelope import Envelope, Received
 from shared.contracts.refusals import CommandRefused, Refusal
 from shared.contracts.values import Command, Message
@@ -77,7 +79,8 @@ class Inbox(Generic[T]):
 
     async def perform(self, envelope: Envelope, command: Command, digest: str) -> JsonValue:
         """Handle one command that came over HTTP; its verdict is the answer. Raises `Reject`."""
-        received = Received(envelope, command, digest)
+        request = origins.asked()
+        received = Received(envelope, command, digest, place=request.origin if request else "")
         try:
             verdict = await self._judge(received, answer=False)
         except OtherBytes as error:
@@ -87,6 +90,7 @@ class Inbox(Generic[T]):
                 value=envelope.id,
                 cure="use a new key for a new command",
             ) from error
+        origins.judged()
         if verdict.refusals:
             raise Reject(*verdict.refusals)
         return verdict.answer
@@ -158,6 +162,7 @@ class Inbox(Generic[T]):
                     raise
 
     async def _judge_once(self, received: Received, *, answer: bool) -> Verdict:
+        tx = None
         try:
             async with self.database.transaction(received.envelope) as tx:
                 entry = await self._repeat(received, tx, answer=answer)
@@ -167,7 +172,8 @@ class Inbox(Generic[T]):
         except Reject as rejection:
             if not isinstance(received.message, Command):
                 raise
-            return await self._remember_refusal(received, rejection, answer=answer)
+            policy = None if tx is None else tx.policy
+            return await self._remember_refusal(received, rejection, policy, answer=answer)
         return Verdict.of(entry)
 
     async def _repeat(self, received: Received, tx: T, *, answer: bool) -> InboxEntry | None:
@@ -190,20 +196,26 @@ class Inbox(Generic[T]):
 
     async def _handle(self, received: Received, tx: T) -> InboxEntry:
         tx.caused_by(received.envelope)
+        tx.policy = None
         with span(self.database.service, received.envelope.type, received.envelope):
             answer = await self.handlers[type(received.message)](received.message, tx)
         await tx.handled()
+        if isinstance(received.message, Command):
+            tx.note(written(on_command(received, tx.now, answer=answer, policy=tx.policy)))
         entry = _entry(received, _ANSWERED_NOTHING if answer is None else _answered(answer))
         tx.remember(entry)
         return entry
 
-    async def _remember_refusal(self, received: Received, rejection: Reject, *, answer: bool) -> Verdict:
+    async def _remember_refusal(
+        self, received: Received, rejection: Reject, policy: str | None, *, answer: bool
+    ) -> Verdict:
         async with self.database.transaction(received.envelope) as tx:
             entry = await self._repeat(received, tx, answer=answer)
             if entry is not None:
                 return Verdict.of(entry)
             verdict = Verdict(refusals=rejection.refusals)
             tx.remember(_entry(received, json.dumps(verdict.stored())))
+            tx.note(written(on_command(received, tx.now, refusals=verdict.refusals, policy=policy)))
             if answer:
                 _refuse(received, verdict, tx)
             return verdict

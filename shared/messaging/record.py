@@ -17,3 +17,8 @@ class Record(Protocol):
     """In milliseconds since 1970."""
     timestamp_type: int
     """0: the sender's word, 1: when the broker took it."""
+
+
+def place_text(record: Record) -> str:
+    """Where the record lies: topic/partition/offset."""
+    return f"{record.topic}/{record.partition}/{record.offset}"

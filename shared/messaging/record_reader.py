@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shared.contracts.catalogue import BY_TYPE
 from shared.contracts.envelope import Received, Unreadable, receive
@@ -12,7 +13,7 @@ from shared.identity.proofs import Verifier
 from shared.messaging.compressed_batches import UNREAD
 from shared.messaging.inbox import Handlers
 from shared.messaging.people import People, Unproven
-from shared.messaging.record import Record
+from shared.messaging.record import Record, place_text
 
 Readable = tuple[Record, Received]
 Read = tuple[Record, Received | Unreadable | Unproven]
@@ -54,7 +55,9 @@ class RecordReader:
         _require_own_topic(record)
         received = receive(record.headers, record.value)
         if type(received.message) in self._handlers:
-            return self._people.prove(record, self._proofs.check(received, record.topic))
+            proven = self._people.prove(record, self._proofs.check(received, record.topic))
+            is_command = isinstance(proven.message, Command)
+            return replace(proven, place=place_text(record)) if is_command else proven
         # An event that we do not handle is for others; a command that nobody handles is lost.
         if isinstance(received.message, Command):
             raise Unreadable(f"{received.envelope.type} is no command of {self._service}")

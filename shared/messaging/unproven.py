@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from shared.audit.notes import on_try, project_of, written
+from shared.contracts.audit import AuditNote
 from shared.contracts.envelope import Envelope, Received, source_of
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.values import Command
 from shared.messaging.dead_letters import first_time, place
 from shared.messaging.inbox import Inbox, known_of
 from shared.messaging.people import Unproven, as_sent_by
-from shared.messaging.record import Record
+from shared.messaging.record import Record, place_text
 from shared.messaging.vouchers import vouched
 from shared.storage.database import Transaction
 from shared.telemetry.metrics import UNPROVEN
@@ -40,7 +42,8 @@ async def settle(
             if entry is not None and entry.digest == claimed[number].digest:
                 await inbox.answer_repeat(claimed[number], entry, tx, answer=True)
             elif number in senders:
-                proven_before.append((record, as_sent_by(senders[number], found.received)))
+                proven = as_sent_by(senders[number], found.received)
+                proven_before.append((record, replace(proven, place=place_text(record))))
             else:
                 refused.append((record, found))
         fresh = await first_time([record for record, _ in refused], tx) if refused else set()
@@ -63,6 +66,7 @@ def _under_its_actor(received: Received) -> Received:
 def _refuse(record: Record, found: Unproven, tx: Transaction) -> None:
     command, envelope = found.received.message, found.received.envelope
     assert isinstance(command, Command)
+    tx.note(written(_noted(record, found, tx)))
     # With the record's place for a source this answer is not that of the id's rightful owner; without a
     # digest of its cause, a rebuild does not take it for one either.
     tx.caused_by(
@@ -82,4 +86,20 @@ def _refuse(record: Record, found: Unproven, tx: Transaction) -> None:
             refusals=found.refusals,
         ),
         topic=command.answers,
+    )
+
+
+def _noted(record: Record, found: Unproven, tx: Transaction) -> AuditNote:
+    """The entry names nobody: who the command says that he is, is a detail."""
+    command, envelope = found.received.message, found.received.envelope
+    assert isinstance(command, Command)
+    return on_try(
+        tx.now,
+        None,
+        place_text(record),
+        type(command).__name__,
+        command.key(),
+        found.refusals,
+        details={"claimed": command.actor.id, "claimed_role": command.actor.role, "message": envelope.id},
+        project=project_of(command),
     )

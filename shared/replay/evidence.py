@@ -35,10 +35,14 @@ class Evidence:
     """Judges every record of one rebuild.
 
     `unsigned_before`: a service's record without a proof is believed if the broker took it before that
-    moment: an earlier version wrote it. One with a wrong proof never is.
+    moment: an earlier version wrote it. One with a wrong proof never is. With `broken_audit` an audit log is
+    believed up to its first fault.
     """
 
-    def __init__(self, proofs: Verifier, unsigned_before: datetime | None = None) -> None:
+    def __init__(
+        self, proofs: Verifier, unsigned_before: datetime | None = None, *, broken_audit: bool = False
+    ) -> None:
+        self.broken_audit = broken_audit
         self._proofs = proofs
         self._unsigned_before_ms = None if unsigned_before is None else unsigned_before.timestamp() * 1000
         self.count = 0

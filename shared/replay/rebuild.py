@@ -19,6 +19,7 @@ from shared.clients.postgres import connect
 from shared.garbage import imports_left_alone
 from shared.identity.tokens import NOBODY, TokenVerifier
 from shared.messaging.people import People
+from shared.replay.audit_log import restore_log
 from shared.replay.bulk import copy_rows, drop_indexes, make_indexes
 from shared.replay.causes import BEST, COLUMNS, KEY, Causes
 from shared.replay.commands import are_peoples, read_commands
@@ -38,6 +39,7 @@ _FAST_COMPRESSION = (
     "select set_config(name, 'lz4', true) from pg_settings"
     " where name = 'default_toast_compression' and 'lz4' = any(enumvals)"
 )
+_UNSENT = "select (select count(*) from outbox) + (select count(*) from audit_waiting)"
 _OWN_TABLES = (
     "select string_agg(format('%I', tablename), ', ') from pg_tables where schemaname = current_schema()"
 )
@@ -64,6 +66,8 @@ class Rebuilt:
     passed_over: int
     """Records that nobody of us proves; `listed` are the first of them."""
     listed: tuple[PassedOver, ...]
+    audited: int = 0
+    """Entries of the audit log."""
 
     @property
     def events_per_s(self) -> float:
@@ -94,6 +98,7 @@ async def rebuild(
             await restorer.prepare(connection)
             with imports_left_alone(_COLLECT_AFTER_OBJECTS):
                 events = await _restore(settings, restorer, connection, evidence)
+                audited = await restore_log(settings, restorer.service, connection, evidence)
             where = await _places(settings, restorer)
             copied = await _copy(settings, restorer, connection, where, (tokens, evidence))
             await restorer.finish(connection)
@@ -101,7 +106,7 @@ async def rebuild(
         await connection.execute(f"analyze {await connection.fetchval(_OWN_TABLES)}")
     seconds = time.monotonic() - begun
     await restorer.remind(url)
-    return Rebuilt(events, copied, inbox, seconds, where, evidence.count, tuple(evidence.listed))
+    return Rebuilt(events, copied, inbox, seconds, where, evidence.count, tuple(evidence.listed), audited)
 
 
 _DIGEST = (
@@ -132,9 +137,9 @@ async def made(url: str) -> None:
 
 
 async def unsent(url: str) -> int:
-    """How many messages wait in the outbox: what they say is not on the topics yet."""
+    """How many messages and notes for the audit log wait: what they say is not on the topics yet."""
     async with _connected(url) as connection:
-        count: int = await connection.fetchval("select count(*) from outbox")
+        count: int = await connection.fetchval(_UNSENT)
     return count
 
 

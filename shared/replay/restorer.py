@@ -33,6 +33,10 @@ class Part:
     own: bool = True
 
 
+AUDIT_LOG = Part("audit", "select lpad(seq::text, 19, '0'), hash from audit")
+"""Of every service: the whole chain, restored from its own topic."""
+
+
 class Restorer(ABC):
     """Restores one service from events. Nothing is decided and nothing is sent: it only writes rows.
 

@@ -6,32 +6,26 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-import asyncpg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from shared.contracts.envelope import Envelope, seal, to_body, to_headers
 from shared.contracts.topics import Topic
 from shared.contracts.values import Message
 from shared.crash_points import reached
+from shared.storage.audit import note_part
 from shared.storage.clock import DatabaseClock
-from shared.storage.connections import ANSWER_WITHIN_S, UNREACHABLE, engine
+from shared.storage.connections import ANSWER_WITHIN_S, engine
+from shared.storage.faults import Outrun as Outrun
+from shared.storage.faults import is_passing as is_passing
+from shared.storage.faults import is_repeat as is_repeat
 from shared.storage.lane import Lane
 from shared.storage.messages import InboxEntry, Outgoing, RawHeaders, inbox_part, outbox_parts, too_large
 from shared.storage.outlet import Outlet
 from shared.storage.statement import Part, joined
 
-# Beginnings of SQLSTATEs that say nothing about the statement: connection, credentials, no such database,
-# a standby that only reads, resources, operator, system, and the conflicts that are to be tried again.
-_PASSING = ("08", "28", "3D000", "25006", "53", "57", "58", "40001", "40P01", "55P03")
-
 BODY_BYTES_MAX = 1_000_000
 """Of a message: the topics take 1 MiB, headers included."""
-
-
-class Outrun(Exception):
-    """Somebody else changed meanwhile what this transaction had read: nothing was done, look again."""
 
 
 class Transaction:
@@ -59,6 +53,10 @@ class Transaction:
         self._ordinal = 0
         self._outgoing: list[Outgoing] = []
         self._handled: list[InboxEntry] = []
+        self._notes: list[str] = []
+        self._has_notes = False
+        self.policy: str | None = None
+        """The digest of the policy under which the message that is being handled is decided."""
         self._written: list[tuple[int, Sequence[int], Sequence[Outgoing], bool]] = []
         """What went into the outbox: the epoch, ids, messages, and whether others' rows were there before."""
         self._after_commit: list[Callable[[], None]] = []
@@ -131,6 +129,14 @@ class Transaction:
         """Put a message into the inbox. Another of its source and id there breaks the commit."""
         self._handled.append(handled)
 
+    def note(self, note: str) -> None:
+        """Put a note, as JSON, into the audit log; it is sealed soon after the commit."""
+        self._notes.append(note)
+
+    def under_policy(self, digest: str) -> None:
+        """Say under which policy the message that is being handled is decided: its entry names it."""
+        self.policy = digest
+
     async def lock(self, kind: str, subject: str) -> None:
         """Until the commit, nobody else works on this subject: its revisions and messages keep order."""
         await self.session.execute(
@@ -178,12 +184,13 @@ class Transaction:
             await self._session.flush()
         epoch, outgoing = self.database.outlet.epoch, self._outgoing
         sending, numbered = outbox_parts(outgoing, epoch)
-        parts = [*self.parts(), *inbox_part(self._handled), *sending]
+        parts = [*self.parts(), *inbox_part(self._handled), *note_part(self._notes), *sending]
         guard = self.guard()
         if not parts and guard is None:
             return
         statement = joined(guard, parts, numbered)
-        self._outgoing, self._handled = [], []
+        self._has_notes = bool(self._notes)
+        self._outgoing, self._handled, self._notes = [], [], []
         [row] = await self.fetch(statement.sql, *statement.args)
         if not row[0]:
             raise Outrun("somebody else was faster")
@@ -210,6 +217,8 @@ class Transaction:
         self.settled(True)
         for written in self._written:
             self.database.outlet.committed(*written)
+        if self._has_notes:
+            self.database.noted()
         for wake in self._after_commit:
             wake()
 
@@ -247,6 +256,8 @@ class Database(Generic[T]):
         """What this process remembers between transactions, if the service does."""
         self.engine = engine(url, pool_size, answer_within_s)
         self.outlet = Outlet()
+        self.noted: Callable[[], None] = _nobody_seals
+        """Called after a commit that has notes for the audit log."""
         self.lane = Lane(url.replace("postgresql+asyncpg:", "postgresql:", 1), pool_size, answer_within_s)
         self.clock = DatabaseClock(self.lane)
 
@@ -278,22 +289,5 @@ class Database(Generic[T]):
         await self.engine.dispose()
 
 
-def is_passing(error: BaseException) -> bool:
-    """Whether the database, not the statement, is at fault: the same again may succeed."""
-    if isinstance(error, Outrun):
-        return True
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated or isinstance(error, InterfaceError):
-            return True
-        state = getattr(error.orig, "sqlstate", None) or ""
-        return str(state).startswith(_PASSING) or (isinstance(error, OperationalError) and not state)
-    if isinstance(error, asyncpg.PostgresError):
-        # Whatever comes while connecting reaches us as the driver's own error.
-        return str(error.sqlstate or "").startswith(_PASSING)
-    # Not every OSError: a file that is not there will not be there the next time either.
-    return type(error) is OSError or isinstance(error, UNREACHABLE)
-
-
-def is_repeat(error: BaseException) -> bool:
-    """Whether something is there already that was to be new: somebody did the same at the same moment."""
-    return isinstance(error, IntegrityError | asyncpg.UniqueViolationError)
+def _nobody_seals() -> None:
+    """Another process will, or this one once its sealer has started."""

@@ -9,6 +9,7 @@ from alembic import command, context, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from shared.storage.audit import APPEND_ONLY
 from shared.storage.connections import plain_engine
 
 _SERVICES = Path(__file__).resolve().parents[2] / "services"
@@ -94,6 +95,32 @@ def let_commits_be_sent_from_memory() -> None:
     op.execute("create sequence outbox_epochs")
     op.execute("alter table outbox alter column body set storage external")
     op.execute("alter table outbox set (toast_tuple_target = 8160)")
+
+
+def create_audit_tables() -> None:
+    """Notes that wait to be sealed, and the log, which takes new entries and nothing else."""
+    op.create_table(
+        "audit_waiting",
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("noted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("note", sa.JSON, nullable=False),
+    )
+    op.create_table(
+        "audit",
+        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("hash", sa.String, nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("who", sa.String),
+        sa.Column("project", sa.String),
+        sa.Column("refused", sa.Boolean, nullable=False),
+        sa.Column("waiting", sa.BigInteger, unique=True),
+        sa.Column("entry", sa.JSON, nullable=False),
+        sa.Column("head", sa.JSON),
+    )
+    op.create_index("audit_by_project", "audit", ["project", "seq"])
+    op.create_index("audit_by_who", "audit", ["who", "seq"])
+    for statement in APPEND_ONLY:
+        op.execute(statement)
 
 
 def create_job_tables() -> None:

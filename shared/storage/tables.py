@@ -1,4 +1,4 @@
-"""The two tables that every service has.
+"""The tables that every service has: inbox, outbox and audit log.
 
 Documents are kept as `json`, not `jsonb`: a message that is sent again must have the same bytes, and
 `jsonb` orders the keys anew.
@@ -7,7 +7,18 @@ Documents are kept as `json`, not `jsonb`: a message that is sent again must hav
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Identity, LargeBinary, MetaData, Sequence, func
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    func,
+)
 from sqlmodel import Field, SQLModel
 
 
@@ -47,6 +58,41 @@ class OutboxRow(SQLModel, table=True):
         sa_column=Column(BigInteger, nullable=False, server_default="0", index=True),
         description="of the leadership in which its process sends it from memory; 0 for none",
     )
+
+
+class AuditRow(SQLModel, table=True):
+    """One sealed entry; `entry` is the exact text whose sha256 is `hash`."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("audit_by_project", "project", "seq"), Index("audit_by_who", "who", "seq"))
+    metadata = InboxRow.metadata
+
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    hash: str
+    at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    who: str | None = None
+    project: str | None = None
+    refused: bool
+    waiting: int | None = Field(default=None, sa_column=Column(BigInteger, unique=True))
+    entry: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    head: dict[str, Any] | None = Field(
+        default=None, sa_column=Column(JSON), description="signed, of the last entry that was sealed with it"
+    )
+
+
+class AuditWaitingRow(SQLModel, table=True):
+    """A note that was committed with its decision and has no place in the chain yet."""
+
+    __tablename__ = "audit_waiting"
+    metadata = InboxRow.metadata
+
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    noted_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
+    )
+    note: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
 
 
 OUTBOX_EPOCHS = Sequence("outbox_epochs", metadata=InboxRow.metadata)

@@ -1,15 +1,13 @@
 """Logs: one line each, with what it is about; libraries only when something is wrong."""
 
 import logging
-import re
 import sys
 
-from shared.clients.secrets import without_passwords
-from shared.quoted_rows import forget_rows, without_details
+from shared.quoted_rows import forget_rows
+from shared.telemetry.redaction import redacted
 
 _QUIET = ("aiokafka", "alembic", "asyncio", "faststream", "httpx", "sqlalchemy", "uvicorn")
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-_TOKEN = re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]++\.[\w-]*+", re.ASCII)
 
 
 class RedactingFormatter(logging.Formatter):
@@ -20,10 +18,7 @@ class RedactingFormatter(logging.Formatter):
         for each in (record.msg, *given, record.exc_info[1] if record.exc_info else None):
             if isinstance(each, BaseException):
                 forget_rows(each)
-        text = without_details(super().format(record))
-        if "://" in text:
-            text = without_passwords(text)
-        return _TOKEN.sub("***", text) if "eyJ" in text else text
+        return redacted(super().format(record))
 
 
 def configure_logging(level: int) -> None:

@@ -21,6 +21,12 @@ PROOFS_REFUSED = Counter(
 UNPROVEN = Counter(
     "upgradepath_unproven_commands", "People's commands on topics without proof of their actor.", ["service"]
 )
+UNAUTHENTICATED = Counter(
+    "upgradepath_unauthenticated_requests", "Requests over HTTP without a valid token.", ["service"]
+)
+AUDIT_LOST = Counter(
+    "upgradepath_audit_lost", "Tries over HTTP whose audit entry could not be written.", ["service"]
+)
 PRUNED = Counter(
     "upgradepath_pruned_rows",
     "Rows that were deleted because nobody can ask for them again.",

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from shared.contracts.topics import SERVICES
 from shared.contracts.values import Actor
 from shared.identity.tokens import issue_token
 from tests.journeys.conftest import Portals
@@ -21,7 +22,8 @@ from tests.support.people import LIBRARY, SRE
 from tests.support.portal import Portal
 from tests.support.system import Embedded
 
-Rule = Literal["open", "released", "list", "own", "decide", "publish", "register", "operate", "check"]
+Read = Literal["open", "released", "list", "own", "audit", "export"]
+Rule = Read | Literal["decide", "publish", "register", "operate", "check"]
 Who = Literal["nobody", "expired", "library", "owner", "stranger", "sre"]
 
 WHO: tuple[Who, ...] = ("nobody", "expired", "library", "stranger", "sre", "owner")
@@ -64,6 +66,8 @@ RULES: Mapping[str, Rule] = {
     "GET /executor/runs/{run_id}": "own",
     "GET /validator/runs/{run_id}": "own",
     "GET /validator/runs/{run_id}/logs/{digest}": "own",
+    **{f"GET /{service}/audit": "audit" for service in SERVICES},
+    **{f"GET /{service}/audit/export": "export" for service in SERVICES},
     "GET /health": "open",
     "GET /metrics": "open",
 }
@@ -163,7 +167,7 @@ def allowed(rule: Rule, who: Who, operation: str) -> frozenset[int] | None:
     if who in ("nobody", "expired"):
         return frozenset({401})
     match rule:
-        case "released" | "list":
+        case "released" | "list" | "audit":
             return frozenset({200})
         case "own" if who in ("owner", "sre"):
             return frozenset({404}) if operation in NOT_YET else frozenset({200})
@@ -181,7 +185,7 @@ def allowed(rule: Rule, who: Who, operation: str) -> frozenset[int] | None:
             return None if who == "library" else frozenset({403})
         case "register":
             return None if who in ("owner", "sre") else frozenset({403})
-        case "operate":
+        case "operate" | "export":
             return frozenset({200}) if who == "sre" else frozenset({403})
     return None
 
@@ -202,6 +206,10 @@ async def test_each_may_what_its_rule_says(world: World, operation: str, who: Wh
         assert answer.headers["content-type"] == "application/problem+json"
     if rule == "list" and who in ("library", "stranger"):
         assert world.portal.partner not in answer.text
+    if rule == "audit" and who in ("library", "stranger"):
+        seen = {"library": (None, LIBRARY.id), "stranger": (world.other, "eve@other.example")}[who]
+        for each in answer.json():
+            assert seen[0] == each["entry"]["project"] or seen[1] == each["entry"]["who"], each
     if rule == "list" and who == "owner":
         assert world.other not in answer.text
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from shared.contracts.audit import NO_ENTRY, AuditDetail, AuditEntry, AuditHead, AuditRecorded, AuditRefusal
 from shared.contracts.documents import file_name
 from shared.contracts.facts import CheckResult
 from shared.contracts.freezes import DeploysFrozen, DeploysThawed, FreezeDeploys, HoldDeploys, ThawDeploys
@@ -59,6 +60,7 @@ def examples() -> dict[str, Message]:
         *_of_people(),
         *_of_the_registry(),
         *_of_workers(),
+        *_of_the_audit_log(),
     ):
         plain = file_name(type(message))
         found.setdefault(plain, message)
@@ -223,6 +225,43 @@ def _of_the_registry() -> Iterator[Named]:
     yield "fenced", VersionMapHeld(version_map=held, fence=12)
     yield "", VersionMapReleased(version_map=held.model_copy(update={"revision": 6, "held_by": None}))
     yield "", refused(let_go)
+
+
+def _of_the_audit_log() -> Iterator[Named]:
+    """One decision and one refused try, chained."""
+    decided: dict[str, Any] = {"at": NOON, "role": "maintainer", "what": "ApproveCandidate"}
+    decided |= {"subject": PROJECT, "project": PROJECT, "run": "run-1b9d6bcd4f21", "log": "planner"}
+    first = AuditEntry(
+        **decided,
+        who=MIRA.id,
+        origin="http 192.0.2.7",
+        message="approve-0001",
+        digest=digest("candidate"),
+        policy=digest("policy"),
+        details=(AuditDetail(name="remark", value="the staging app looks right"),),
+        verdict="accepted",
+        seq=1,
+        previous=NO_ENTRY,
+    )
+    why = AuditRefusal(kind="forbidden", reason="eve may not decide for Project acme-portal", field="actor")
+    refused_try = AuditEntry(
+        **decided,
+        who="eve@other.example",
+        origin="upgrades.run.commands.v1/2/17",
+        verdict="refused",
+        refusals=(why,),
+        seq=2,
+        previous=first.content_digest(),
+    )
+    head = AuditHead(
+        log="planner",
+        seq=2,
+        hash=refused_try.content_digest(),
+        at=NOON.isoformat(),
+        kid="planner",
+        signature="0" * 128,
+    )
+    yield "", AuditRecorded(entries=(first, refused_try), head=head)
 
 
 def _of_workers() -> Iterator[Named]:

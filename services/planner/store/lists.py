@@ -11,6 +11,7 @@ from services.planner.store import statements
 from services.planner.store.memory import KeptRun
 from services.planner.store.tables import RunRow
 from services.planner.store.transaction import PlannerTransaction, no_run
+from shared.audit import origins
 from shared.contracts.runs import Plan, RunChanged, RunView
 from shared.contracts.values import Actor
 from shared.errors import not_found
@@ -51,6 +52,7 @@ async def run_for(tx: PlannerTransaction, run_id: str, who: Actor) -> tuple[Run,
         if who.may_act_for(project):
             kept = KeptRun.stored(*row)
             return kept.run, kept.revision
+        origins.hid(project)
     raise no_run(run_id)
 
 
@@ -67,5 +69,7 @@ async def plan_for(tx: PlannerTransaction, digest: str, among: Sequence[str] | N
         query = query.where(col(RunRow.project).in_(among))
     plan = (await tx.session.execute(query.limit(1))).scalar_one_or_none()
     if plan is None:
+        if among is not None:
+            origins.hid(None)
         raise not_found("there is no such plan", field="plan", value=digest, cure="upgradepath run list")
     return Plan.model_validate_json(plan)
