@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import tomlkit
 
-from services.executor.clients.mask_file import PROPOSED, MaskRule
+from services.executor.clients.mask_file import PROPOSED
 from services.executor.clients.mask_likeness import Key, Reference
 from services.executor.clients.mask_plan import fitting
-from services.executor.clients.mask_rules import JSON_KINDS, Column
+from services.executor.clients.mask_types import JSON_KINDS, NUMBERS, Column
+from shared.prisma.mask_words import RULES, MaskRule
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _MAIL = {"email", "emails", "mail"}
@@ -35,6 +36,7 @@ _PAPERS_BEGIN = (
 )
 _SAMPLED_MIN = 20
 _FEW_VALUES = 12
+_SPREAD_MAX = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Sample:
     like_id: int = 0
     like_key: int = 0
     """`like_id` counts what only a program makes up, `like_key` what may be a key: digits, no spaces."""
+    spread: float | None = None
+    """Of numbers: how far they lie from their mean, as a standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,9 @@ def _wishes(open_column: OpenColumn, sample: Sample | None) -> list[tuple[MaskRu
     words = {word.lower() for word in _WORD.findall(f"{open_column.field} {column.column}")}
     if column.kind in JSON_KINDS:
         return [("json", "a document")]
+    plain = _plain_wishes(column, words, sample)
+    if plain:
+        return plain
     if sample is not None and sample.like_email * 2 > sample.values:
         return [("email", _seen(sample.like_email, sample, "like addresses of mail")), ("hash", "")]
     if words & _SECRET:
@@ -130,6 +137,36 @@ def _wishes(open_column: OpenColumn, sample: Sample | None) -> list[tuple[MaskRu
     if sample is None:
         return [("hash", "its rows could not be counted")]
     return _by_sample(open_column, words, sample)
+
+
+def _plain_wishes(column: Column, words: set[str], sample: Sample | None) -> list[tuple[MaskRule, str]]:
+    """For what is no text: numbers, days, labels, made-up keys and the rest; nothing for text."""
+    papers = words & (_SECRET | _PAPERS | _PHONE) or any(word.startswith(_PAPERS_BEGIN) for word in words)
+    if column.category == "E":
+        return [("keep", "its name")] if words & _HARMLESS else [("enum", "a label")]
+    if column.takes("date 30"):
+        return [("date 365", "a day of a person's life")] if papers else [("date 30", "a day")]
+    if column.kind in NUMBERS:
+        if papers:
+            return [("hash", "its name speaks of a person's papers")]
+        spread = None if sample is None else sample.spread
+        if spread is not None and spread > _SPREAD_MAX:
+            return [("hash", "its numbers are as long as those of papers and telephones")]
+        return [(_noise(spread), "a number"), ("number 1", "a number"), ("hash", "a number")]
+    if column.kind == "uuid":
+        return [("uuid", "a made-up id that is no key")]
+    return (
+        []
+        if column.category == "S"
+        else [("number 10", "a span of numbers"), ("hash", "it may hold anything")]
+    )
+
+
+def _noise(spread: float | None) -> MaskRule:
+    """Half of the spread, in round numbers."""
+    half = max(1.0, (spread or 2.0) / 2)
+    digits = 10 ** (len(str(int(half))) - 1)
+    return f"number {int(half) // digits * digits}"
 
 
 def _by_sample(open_column: OpenColumn, words: set[str], sample: Sample) -> list[tuple[MaskRule, str]]:
@@ -177,7 +214,7 @@ def _new() -> tomlkit.TOMLDocument:
     document = tomlkit.document()
     for line in (
         "How each column is masked on its way from production to staging: a table for each model, and",
-        "email, name, phone, hash, json, null or keep for each field. A rule with a question mark is a",
+        f"one of {', '.join(RULES)} for each field. A rule with a question mark is a",
         "proposal, made from the column's name, its type and counts over its rows. Read each, and take",
         "the question mark away; until then no row is copied.",
     ):

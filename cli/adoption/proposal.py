@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from cli.adoption.masks import Proposal, masking_text
 from cli.adoption.production import still_unmasked
 from cli.adoption.survey import BRANCH, Survey
-from services.executor.clients.mask_file import MASKING_FILE, PROPOSED, read_masks, rule_of
+from services.executor.clients.mask_file import MASKING_FILE, PROPOSED, read_masks
 from shared.adopted import write_adopted
 from shared.clients.git import Git
 from shared.contracts.projects import PrismaPaths, ProjectDefinition
 from shared.contracts.stages import Finding
 from shared.contracts.values import Commit
+from shared.prisma.mask_words import parse_rule
 from shared.project_file import PROJECT_FILE, VERSION_MAP_FILE, read_project_file, write_version_map
 
 _COMMANDS = ("activate", "observe", "health", "destroy", "logs")
@@ -61,7 +62,7 @@ async def masking(
     waiting = [
         Proposal(model, field, word, "proposed before")
         for (model, field), rule in survey.masks.items()
-        if rule.endswith(PROPOSED) and (word := rule_of(rule.removesuffix(PROPOSED))) is not None
+        if rule.endswith(PROPOSED) and (word := parse_rule(rule.removesuffix(PROPOSED))) is not None
     ]
     confirmed = confirm([*waiting, *proposals])
     before = survey.files.get(MASKING_FILE)

@@ -275,7 +275,6 @@ async def _proposes(maintainer: Maintainer, git: Git, survey: Survey) -> None:
         "plan": "keep?",
         "notes": "hash?",
         "settings": "json?",
-        "boss": "keep?",
     }
     assert "real.example" not in waiting.text
     assert "Real " not in waiting.text

@@ -35,6 +35,7 @@ model users {
   name    String?
   /// @mask null
   phone   String?
+  /// @mask keep
   moods   mood[]
   /// @mask hash
   aliases String[]
@@ -55,6 +56,7 @@ model letters {
   body     Bytes?
 }
 model log {
+  /// @mask keep
   n Int
 }
 """
@@ -131,9 +133,10 @@ async def test_two_copies_share_no_masked_value(new_database: NewDatabase) -> No
         (SCHEMA.replace("  /// @mask hash\n  details", "  details"), ["users.details"]),
         (SCHEMA.replace("  /// @mask hash\n  body", "  body"), ["letters.body"]),
         (SCHEMA.replace("  id      Int     @id\n", ""), ["users.id"]),
-        (SCHEMA.replace("model log {\n  n Int\n}", ""), ["log.n"]),
-        (SCHEMA.replace("  n Int", "  /// @mask hash\n  n Int"), ["log.n"]),
-        (SCHEMA.replace("/// @mask keep", "/// @mask null"), ["users.plan"]),
+        (SCHEMA.replace("model log {\n  /// @mask keep\n  n Int\n}", ""), ["log.n"]),
+        (SCHEMA.replace("keep\n  n Int", "name\n  n Int"), ["log.n"]),
+        (SCHEMA.replace("/// @mask keep\n  n Int", "n Int"), ["log.n"]),
+        (SCHEMA.replace("keep\n  plan", "null\n  plan"), ["users.plan"]),
         (SCHEMA.replace("/// @mask email\n  receiver", "/// @mask hash\n  receiver"), ["letters.receiver"]),
     ],
 )

@@ -8,9 +8,11 @@ import pytest
 from local.postgres import EmbeddedPostgres
 from services.executor.clients.masking import masked_copy
 from services.executor.clients.postgres import described, session
-from services.executor.clients.prisma import MaskRule, read_models
+from services.executor.clients.prisma import read_models
 from shared.errors import Failure
+from shared.prisma.mask_words import MaskRule
 from tests.executor.conftest import NewDatabase
+from tests.support.mask_rules import with_kept
 
 
 async def copied(
@@ -21,7 +23,7 @@ async def copied(
     for url, script in ((production, schema + data + late), (staging, schema + late)):
         async with session(url) as connection:
             await connection.execute(script)
-    await masked_copy(production, staging, read_models({"prisma/schema/main.prisma": models}))
+    await masked_copy(production, staging, read_models({"prisma/schema/main.prisma": with_kept(models)}))
     return production, staging
 
 
@@ -135,7 +137,7 @@ PEOPLE = "model people {\n  id Int @id\n  /// @mask %s\n  data %s\n}"
             "CREATE TABLE people (id int PRIMARY KEY, data jsonb); CREATE MATERIALIZED VIEW ages AS"
             " SELECT id, (data ->> 'age')::int AS age FROM people;",
             """(1, '{"age": "41"}')""",
-            "json",
+            "json age",
             "Json?",
             "public.ages",
         ),

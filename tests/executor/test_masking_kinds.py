@@ -1,5 +1,6 @@
 """Whatever a column's type, what a person may have written stands in no staging database without a rule."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from services.executor.clients.mask_rules import Column, expression
 from services.executor.clients.masking import masked_copy
 from services.executor.clients.postgres import session
-from services.executor.clients.prisma import MaskRule, read_models
+from services.executor.clients.prisma import read_models
 from shared.errors import Failure
+from shared.prisma.mask_words import MaskRule
 from tests.executor.conftest import NewDatabase
 
 TYPES = """
@@ -28,17 +30,18 @@ PERSONAL = (
     *("cidr", "macaddr", "tsvector", "tsquery", "bit(9)", "varbit", "point", "polygon", "address"),
     *("address[]", "nickname", "nickname[]", "pet_name", "settings", "words"),
 )
-PLAIN = (
-    *("int", "bigint", "numeric", "real", "money", "boolean", "date", "timestamptz", "interval", "uuid"),
+COUNTED = (
+    *("int", "bigint", "numeric", "real", "money", "date", "timestamptz", "interval", "uuid"),
     *("int[]", "uuid[]", "mood", "mood[]", "positive", "positive[]", "int4range", "tstzmultirange"),
 )
+PLAIN = ("boolean", "boolean[]")
 
 
-async def test_every_type_that_can_hold_words_needs_a_rule_and_all_are_named_at_once(
+async def test_every_type_but_booleans_needs_a_rule_and_all_are_named_at_once(
     new_database: NewDatabase,
 ) -> None:
     url = await new_database()
-    kinds = [*PERSONAL, *PLAIN]
+    kinds = [*PERSONAL, *COUNTED, *PLAIN]
     columns = ", ".join(f"c{number} {kind}" for number, kind in enumerate(kinds))
     fields = "\n".join(f'  c{number} Unsupported("any")?' for number in range(len(kinds)))
     async with session(url) as connection:
@@ -46,17 +49,26 @@ async def test_every_type_that_can_hold_words_needs_a_rule_and_all_are_named_at_
     with pytest.raises(Failure) as caught:
         await masked_copy(url, url, read_models({"s.prisma": f"model t {{\n{fields}\n}}"}))
     findings = caught.value.outcome.findings
-    assert [each.subject for each in findings] == [f"t.c{number}" for number in range(len(PERSONAL))]
+    assert [each.subject for each in findings] == [
+        f"t.c{number}" for number in range(len(kinds) - len(PLAIN))
+    ]
     assert all("s.prisma, model t, write above c" in each.cure for each in findings)
-    assert findings[PERSONAL.index("text")].cure.endswith("/// @mask email|name|phone|hash|null|keep")
+    assert findings[PERSONAL.index("text")].cure.endswith("/// @mask email|name|phone|hash|uuid|null|keep")
     assert findings[PERSONAL.index("jsonb")].cure.endswith("/// @mask email|name|phone|hash|json|null|keep")
-    assert findings[PERSONAL.index("point")].cure.endswith("/// @mask null|keep")
+    assert findings[PERSONAL.index("point")].cure.endswith("/// @mask hash|null|keep")
+    assert findings[PERSONAL.index("words")].cure.endswith("/// @mask null|keep")
+    assert findings[kinds.index("date")].cure.endswith("/// @mask hash|date 30|null|keep")
+    assert findings[kinds.index("positive[]")].cure.endswith("/// @mask hash|number 10|null|keep")
+    assert findings[kinds.index("mood")].cure.endswith("/// @mask enum|null|keep")
 
 
 SCALARS = st.none() | st.booleans() | st.integers(-9, 9**20) | st.floats(-1e9, 1e9) | st.text(max_size=6)
 DOCUMENTS = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.just("kept") | st.text(max_size=6), inner, max_size=3)
+    ),
 )
 
 
@@ -71,19 +83,26 @@ def shape(value: Any) -> Any:
         case list():
             return [shape(each) for each in value]
         case _:
-            return {key: shape(each) for key, each in value.items()}
+            return {hashed(key): shape(each) for key, each in value.items()}
+
+
+def hashed(key: str) -> str:
+    if key == "kept":
+        return key
+    said = f"a salt{json.dumps(key, ensure_ascii=False)}: "
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(documents=st.lists(DOCUMENTS, min_size=30, max_size=30))
-async def test_the_rule_json_keeps_a_documents_shape_and_nothing_else(
+async def test_the_rule_json_keeps_a_documents_shape_and_declared_keys_and_nothing_else(
     new_database: NewDatabase, documents: list[Any]
 ) -> None:
     # PostgreSQL's jsonb takes neither of these.
     texts = [json.dumps(each).replace(r"\u0000", "0") for each in documents if "\\ud" not in json.dumps(each)]
     async with session(await new_database()) as connection:
         masked = await connection.fetch(
-            f"SELECT {masking('jsonb', 'json')} FROM unnest($1::text[]::jsonb[]) c", texts
+            f"SELECT {masking('jsonb', 'json kept')} FROM unnest($1::text[]::jsonb[]) c", texts
         )
     assert [json.loads(row[0]) for row in masked] == [shape(json.loads(text)) for text in texts]
 

@@ -8,6 +8,7 @@ from services.executor.clients.prisma import read_models
 from services.executor.clients.set_aside import SetAside, set_aside
 from shared.errors import Failure
 from tests.executor.conftest import NewDatabase
+from tests.support.mask_rules import with_kept
 
 TABLES = """
 CREATE TABLE firms (id int PRIMARY KEY, owner_id int, name text NOT NULL
@@ -53,6 +54,7 @@ model firms {
   name String
   /// @mask keep
   pad String?
+  /// @mask keep
   span Unsupported("int4range")?
 }
 model people {
@@ -97,7 +99,7 @@ async def pair(new_database: NewDatabase) -> tuple[str, str]:
 async def test_rows_keys_and_views_are_there_and_the_schema_is_as_before(new_database: NewDatabase) -> None:
     production, staging = await pair(new_database)
     progress = Progress()
-    copied = await masked_copy(production, staging, read_models({"s.prisma": SCHEMA}), progress)
+    copied = await masked_copy(production, staging, read_models({"s.prisma": with_kept(SCHEMA)}), progress)
     large = {"firms": 9000, "people": 9000, "notes": 9000}
     assert copied.rows == {**large, "logs": 1000, "base": 1, "derived": 1}
     assert progress.bytes > 3 * 9000 * 60 * 32
@@ -122,7 +124,7 @@ async def test_a_mask_that_breaks_what_was_set_aside_is_told(new_database: NewDa
                 " CASE WHEN email LIKE '%invalid' THEN -id ELSE 0 END))"
             )
     with pytest.raises(Failure, match="the masked rows of people do not fit") as caught:
-        await masked_copy(production, staging, read_models({"s.prisma": SCHEMA}))
+        await masked_copy(production, staging, read_models({"s.prisma": with_kept(SCHEMA)}))
     (finding,) = caught.value.outcome.findings
     assert "by_initial" in finding.detail
 
@@ -163,7 +165,7 @@ async def test_a_large_partitioned_table_is_filled_without_its_indexes(new_datab
             "INSERT INTO visits SELECT n, n || '@real.example', repeat(md5(n::text), 60)"
             " FROM generate_series(1, 9000) n"
         )
-    copied = await masked_copy(production, staging, read_models({"s.prisma": VISITED}))
+    copied = await masked_copy(production, staging, read_models({"s.prisma": with_kept(VISITED)}))
     assert copied.rows == {"visits": 9000}
     assert await schema_description(staging) == await schema_description(production)
     async with session(staging) as connection:

@@ -13,6 +13,7 @@ from services.executor.clients.sampling import Sample, choose
 from shared.contracts.projects import StagingData
 from shared.errors import Failure
 from tests.executor.conftest import NewDatabase
+from tests.support.mask_rules import with_kept
 
 TABLES = """
 CREATE SCHEMA shop;
@@ -127,7 +128,7 @@ async def test_a_sampled_copy_holds_its_own_constraints(shop: str, new_database:
         "notes": ["id Int?"],
     }
     schema = "\n".join(f"model {name} {{\n" + "\n".join(lines) + "\n}" for name, lines in fields.items())
-    models = read_models({"s.prisma": schema})
+    models = read_models({"s.prisma": with_kept(schema)})
     data = StagingData(rows_max=50, rows={"people": 10, "shop.items": 5})
     copied = await masked_copy(shop, staging, models, data=data)
     assert copied.rows["shop.items"] <= 5

@@ -105,7 +105,7 @@ def test_columns_that_will_stop_projects_are_named_to_their_publisher() -> None:
     package = read_package(pack(files(changed={SCHEMA: fragment, NEXT: sql})))
     judged = judge(package, Library())
     (masks,) = judged.advice
-    assert masks.reason.endswith("stops there: User.note, User.tags, User.data")
+    assert masks.reason.endswith("stops there: User.note, User.tags, User.data, User.born, User.role")
     before = Release(
         system="auth-system",
         version="1.2.3",

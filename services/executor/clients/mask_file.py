@@ -2,6 +2,7 @@
 
     [User]
     email = "email"
+    born = "date 30"
     nickname = "hash?"     a proposal, which counts for nothing until somebody takes the question mark away
 
 A table for each model, a line for each field. A rule may stand here or in the schema; where both name one,
@@ -13,9 +14,7 @@ from collections.abc import Mapping
 from shared.contracts.refusals import Refusal
 from shared.declarations import parse_toml
 from shared.errors import Reject
-from shared.prisma.mask_words import RULES, MaskRule
-
-__all__ = ["RULES", "MaskRule"]
+from shared.prisma.mask_words import RULES, parse_rule
 
 MASKING_FILE = "masking.toml"
 PROPOSED = "?"
@@ -39,18 +38,13 @@ def read_masks(text: str) -> Masks:
             refusals.append(_refusal("this is no model's table of fields", model, fields))
             continue
         for field, rule in fields.items():
-            if isinstance(rule, str) and rule.removesuffix(PROPOSED) in RULES:
-                masks[model, field] = rule
+            if isinstance(rule, str) and (read := parse_rule(rule.removesuffix(PROPOSED))) is not None:
+                masks[model, field] = f"{read}{PROPOSED}" if rule.endswith(PROPOSED) else read
             else:
                 refusals.append(_refusal("this is no mask rule", f"{model}.{field}", rule))
     if refusals:
         raise Reject(*refusals)
     return masks
-
-
-def rule_of(word: str) -> MaskRule | None:
-    """The rule of that name."""
-    return next((rule for rule in RULES if rule == word), None)
 
 
 def _refusal(reason: str, where: str, value: object) -> Refusal:

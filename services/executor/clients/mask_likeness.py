@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 
 from services.executor.clients.mask_rules import Column, Likeness
 from services.executor.clients.postgres import Connection, quoted
-from services.executor.clients.prisma import MaskRule
 from shared.contracts.stages import Finding
+from shared.prisma.mask_words import MaskRule, word_of
 
 Key = tuple[str, str, str]
+_HASHES = frozenset({"email", "name", "phone", "hash"})
+"""Rules whose masks may meet. Others keep values apart, or are not for values that must be."""
 _ROW_BYTES_MIN = 28
 """No row takes less: its header and its pointer."""
 _SPARE_BITS = 20
@@ -42,6 +44,8 @@ def likenesses(
             bits=_bits(rows),
             characters=min(lengths, default=None),
             folded=any(member.kind == "citext" for member in members),
+            type_bits=min(member.hash_bits for member in members),
+            apart=any(member.apart or member.unique for member in members),
         )
         for key in group:
             likeness[key] = replace(shared, value=_value(key, columns, references))
@@ -58,7 +62,7 @@ async def too_narrow(
     findings = []
     for key, alike in sorted(likeness.items()):
         column, rule = columns[key], rules.get(key)
-        if not column.unique or rule in (None, "keep", "null", "json"):
+        if not column.unique or rule is None or word_of(rule) not in _HASHES:
             continue
         if column.kind == "uuid" or alike.room(rule) >= alike.bits:
             continue
@@ -70,10 +74,19 @@ async def too_narrow(
                 kind="project-file",
                 subject=f"{column.table}.{column.column}",
                 detail=f"It is unique, and {column.type} has no room for {rows:,} masks by {rule}.",
-                cure="make the column longer in a migration, or use hash, or keep where no person is named",
+                cure=_wider(column),
             )
         )
     return findings
+
+
+def _wider(column: Column) -> str:
+    if column.characters is None:
+        other = next((rule for rule in ("number 10", "date 30") if column.takes(rule)), None)
+        return (
+            f"use {other}, or keep where no person is meant" if other else "use keep where no person is meant"
+        )
+    return "make the column longer in a migration, or use hash, or keep where no person is named"
 
 
 def _bits(rows: int) -> int:

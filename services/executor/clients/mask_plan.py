@@ -1,66 +1,18 @@
 """Decide, from production's catalogue and the schema files' rules, how each column leaves production."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from services.executor.clients.mask_columns import columns_of, references_of
 from services.executor.clients.mask_file import MASKING_FILE
 from services.executor.clients.mask_likeness import Key, Reference, likenesses, too_narrow
 from services.executor.clients.mask_rules import Column, Likeness, expression
 from services.executor.clients.postgres import Connection, quoted
-from services.executor.clients.prisma import RULES, FieldOf, MaskRule, Model
+from services.executor.clients.prisma import FieldOf, Model
 from shared.contracts.stages import Finding
 from shared.errors import Failure
-
-# A domain may stand for another one: what it stands for in the end, and the length that one of them gives.
-_COLUMNS = """
-    WITH RECURSIVE base AS (
-        SELECT oid AS domain, typbasetype AS type, typtypmod AS modifier FROM pg_type WHERE typtype = 'd'
-        UNION ALL
-        SELECT base.domain, t.typbasetype,
-            CASE WHEN base.modifier >= 0 THEN base.modifier ELSE t.typtypmod END
-        FROM base JOIN pg_type t ON t.oid = base.type WHERE t.typtype = 'd'
-    ), last AS (SELECT base.* FROM base JOIN pg_type t ON t.oid = base.type WHERE t.typtype <> 'd')
-    SELECT n.nspname AS schema, c.relname AS table, a.attname AS column, a.attnotnull AS required,
-        format_type(a.atttypid, a.atttypmod) AS type, a.attgenerated <> '' AS generated,
-        t.typsend = 0 OR CASE t.typtype WHEN 'd' THEN b.oid >= 16384 WHEN 'e' THEN false
-            ELSE coalesce(nullif(t.typelem, 0), t.oid) >= 16384 END AS text_only,
-        t.typelem <> 0 AND t.typcategory = 'A' AS many,
-        CASE WHEN t.typelem <> 0 AND t.typcategory = 'A' THEN e.typname
-             WHEN t.typtype = 'd' THEN b.typname ELSE t.typname END AS kind,
-        CASE WHEN t.typelem <> 0 AND t.typcategory = 'A' THEN e.typcategory
-             ELSE t.typcategory END::text AS category,
-        c.relkind = 'p' AS partitioned,
-        CASE WHEN c.relkind = 'p' THEN (SELECT sum(pg_table_size(p.relid)) FROM pg_partition_tree(c.oid) p)
-             ELSE pg_table_size(c.oid) END::bigint AS bytes,
-        CASE WHEN coalesce(e.typname, b.typname, t.typname) IN ('varchar', 'bpchar')
-                THEN nullif(
-                    greatest(CASE WHEN a.atttypmod >= 0 THEN a.atttypmod ELSE last.modifier END, 3) - 4, -1)
-            WHEN coalesce(e.typname, b.typname, t.typname) = 'name' THEN 63 END AS characters,
-        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indnkeyatts = 1
-            AND i.indkey[0] = a.attnum) AS unique,
-        NOT coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
-            AS loose
-    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_type t ON t.oid = a.atttypid
-    LEFT JOIN pg_type e ON e.oid = t.typelem LEFT JOIN last ON last.domain = t.oid
-    LEFT JOIN pg_type b ON b.oid = last.type
-    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-    AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'upgradepath')
-    AND c.relname <> '_prisma_migrations'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-        AND d.objid = c.oid AND d.deptype = 'e')
-    ORDER BY n.nspname, c.relname, a.attnum
-"""
-_REFERENCES = """
-    SELECT k.oid AS constraint, n.nspname AS schema, c.relname AS table, a.attname AS column,
-        fn.nspname AS to_schema, f.relname AS to_table, fa.attname AS to_column
-    FROM pg_constraint k, unnest(k.conkey, k.confkey) AS pair(own, theirs), pg_class c, pg_namespace n,
-        pg_attribute a, pg_class f, pg_namespace fn, pg_attribute fa
-    WHERE k.contype = 'f' AND c.oid = k.conrelid AND n.oid = c.relnamespace
-    AND a.attrelid = c.oid AND a.attnum = pair.own
-    AND f.oid = k.confrelid AND fn.oid = f.relnamespace AND fa.attrelid = f.oid AND fa.attnum = pair.theirs
-"""
+from shared.prisma.mask_words import RULES, MaskRule
 
 
 @dataclass(frozen=True)
@@ -94,11 +46,9 @@ async def plan_copy(
         for each in model.fields
         if each.column is not None
     }
-    columns = [each for each in await columns_of(source) if each.schema not in left_alone]
+    columns, references = await described(source, left_alone)
     findings = [finding for column in columns for finding in _problems(column, known.get(column.key))]
-    rules = {key: each.mask for key, (_, each) in known.items()}
-    there = {column.key for column in columns}
-    references = [each for each in await references_of(source) if {each.own, each.theirs} <= there]
+    rules = followed({key: each.mask for key, (_, each) in known.items()}, columns, references)
     findings += [_parted(each, rules) for each in references if _differ(each, rules)]
     by_key = {column.key: column for column in columns}
     likeness = likenesses(by_key, references, rules)
@@ -114,14 +64,37 @@ async def plan_copy(
     ]
 
 
-async def columns_of(source: Connection) -> list[Column]:
-    """Every column of every table that the migrations made."""
-    return [Column(**dict(record)) for record in await source.fetch(_COLUMNS)]
+async def described(
+    source: Connection, left_alone: Collection[str] = ()
+) -> tuple[list[Column], list[Reference]]:
+    """Production's columns and references, without the schemas `left_alone`."""
+    columns = [each for each in await columns_of(source) if each.schema not in left_alone]
+    there = {column.key for column in columns}
+    references = [each for each in await references_of(source) if {each.own, each.theirs} <= there]
+    following = {each.own for each in references}
+    # What refers to a schema that is not copied follows nothing.
+    return [replace(each, refers=each.refers and each.key in following) for each in columns], references
 
 
-async def references_of(source: Connection) -> list[Reference]:
-    """Every column that refers to another, by each of its constraints."""
-    return [Reference(row[0], tuple(row)[1:4], tuple(row)[4:]) for row in await source.fetch(_REFERENCES)]
+def followed(
+    said: Mapping[Key, MaskRule | None], columns: Sequence[Column], references: Sequence[Reference]
+) -> dict[Key, MaskRule | None]:
+    """The rules that are `said`, and of a reference without one that of the column which it refers to."""
+    rules = dict(said)
+    silent = {column.key for column in columns if column.refers and rules.get(column.key) is None}
+    # A chain of references has as many links as there are columns at the most.
+    for _ in silent:
+        found = {
+            each.own: rule
+            for each in references
+            if each.own in silent
+            and (rule := rules.get(each.theirs)) not in (None, rules.get(each.own))
+            and rules.get(each.own) is None
+        }
+        if not found:
+            break
+        rules |= found
+    return rules
 
 
 def _table(

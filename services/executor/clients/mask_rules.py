@@ -1,71 +1,23 @@
 """What each mask rule makes of a value, as SQL that production's server computes."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 
-from services.executor.clients.postgres import quoted
-from services.executor.clients.prisma import MaskRule
-
-JSON_KINDS = frozenset({"json", "jsonb"})
-# Numbers, booleans, times and enums: what a person writes cannot stand in them.
-_PLAIN_CATEGORIES = frozenset("NBDTE")
-_PLAIN_KINDS = frozenset(
-    {
-        *("uuid", "pg_lsn", "xid", "xid8", "pg_snapshot", "txid_snapshot"),
-        *("int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange"),
-        *("int4multirange", "int8multirange", "nummultirange"),
-        *("tsmultirange", "tstzmultirange", "datemultirange"),
-    }
+from services.executor.clients.mask_hashing import (
+    decimal_digits,
+    hashed_value,
+    label_of,
+    shape_of,
+    spelled,
+    uuid_of,
 )
+from services.executor.clients.mask_noise import noise
+from services.executor.clients.mask_types import HASH_BITS, JSON_KINDS, Column
+from services.executor.clients.postgres import quoted
+from shared.prisma.mask_words import MaskRule, word_of
 
-
-@dataclass(frozen=True)
-class Column:
-    """A column of production. `kind` and `category` are of its element where it holds `many`.
-
-    `type` is as PostgreSQL spells it, `kind` its bare name (of what a domain stands for), `category`
-    PostgreSQL's letter for it (S: strings). What is `text_only` has no binary form, or one that carries
-    oids, which differ from database to database.
-    """
-
-    schema: str
-    table: str
-    column: str
-    required: bool
-    type: str
-    generated: bool
-    text_only: bool
-    many: bool
-    kind: str
-    category: str
-    partitioned: bool
-    bytes: int
-    """The size of the whole table."""
-    characters: int | None = None
-    """The most that the type holds (of an element where it holds `many`); none without a bound."""
-    unique: bool = False
-    """It is the whole key of a unique index."""
-    loose: bool = False
-    """Its collation calls values equal that differ byte by byte."""
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return (self.schema, self.table, self.column)
-
-    @property
-    def personal(self) -> bool:
-        """Whether it can hold a person's words, address or place. Of a type that nobody knows: yes."""
-        return self.category not in _PLAIN_CATEGORIES and self.kind not in _PLAIN_KINDS
-
-    def takes(self, rule: MaskRule) -> bool:
-        """Whether the rule's value fits the type."""
-        match rule:
-            case "keep" | "null":
-                return True
-            case "json":
-                return self.kind in JSON_KINDS
-            case "email" | "name" | "phone" | "hash":
-                return self.category == "S" or self.kind in (*JSON_KINDS, "bytea", "uuid")
+__all__ = ["JSON_KINDS", "Column", "Likeness", "expression"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +33,10 @@ class Likeness:
     folded: bool = False
     """Upper and lower case are the same."""
     value: str | None = None
+    type_bits: int = 256
+    """No more decide a hash, as a type among them holds no more."""
+    apart: bool = False
+    """Values that differ must differ still, so noise is the same for all."""
 
     @property
     def name_digits(self) -> int:
@@ -101,7 +57,7 @@ class Likeness:
 
     def room(self, rule: MaskRule) -> int:
         """How many bits decide a mask of this rule."""
-        match rule:
+        match word_of(rule):
             case "name":
                 return self.name_digits * 4
             case "phone":
@@ -110,7 +66,8 @@ class Likeness:
                 return self.email_digits * 4
             case _:
                 each = 5 if self.dense else 4
-                return 256 if self.characters is None else min(256, self.characters * each)
+                room = 256 if self.characters is None else min(256, self.characters * each)
+                return min(room, self.type_bits)
 
     def _fitting(self, digits: int, beside: int) -> int:
         room = _DIGITS_MAX if self.characters is None else self.characters - beside
@@ -157,19 +114,29 @@ def _elements(
 
 
 def _masked(value: str, column: Column, rule: MaskRule, salt: str, likeness: Likeness) -> str:
-    text = f"lower({value}::text)" if likeness.folded else f"{value}::text"
-    digest = f"sha256(convert_to('{salt}' || {text}, 'UTF8'))"
+    word = word_of(rule)
+    if word in ("date", "number"):
+        return noise(value, column, rule, salt, same_for_all=likeness.apart)
+    if word == "json":
+        return shape_of(value, rule, salt)
+    if word == "enum":
+        return label_of(value, column, _ring(column, salt))
+    text = spelled(value, column.kind)
+    digest = f"sha256(convert_to('{salt}' || {f'lower({text})' if likeness.folded else text}, 'UTF8'))"
     hashed = f"encode({digest}, 'hex')"
-    match rule:
-        case "json":
-            return _shape(value)
+    if word == "uuid" or column.kind == "uuid":
+        return uuid_of(hashed)
+    if column.kind in HASH_BITS:
+        return hashed_value(value, hashed, column, likeness.type_bits, likeness.bits)
+    match word:
         case "email":
             masked = f"left({hashed}, {likeness.email_digits}) || '{_MAIL}'"
         case "name":
             masked = f"'Person ' || left({hashed}, {likeness.name_digits})"
         case "phone":
             # No country begins with 999.
-            masked = f"'+999' || left({_decimal(hashed, likeness.phone_digits)}, {likeness.phone_digits})"
+            digits = decimal_digits(hashed, likeness.phone_digits)
+            masked = f"'+999' || left({digits}, {likeness.phone_digits})"
         case _:
             # Base 64 without its two signs, which some programs do not take: more in as little room.
             masked = f"translate(encode({digest}, 'base64'), '+/=', 'xy')" if likeness.dense else hashed
@@ -177,29 +144,10 @@ def _masked(value: str, column: Column, rule: MaskRule, salt: str, likeness: Lik
         return f"to_json({masked})::{column.kind}"
     if column.kind == "bytea":
         return f"convert_to({masked}, 'UTF8')"
-    if column.kind == "uuid":
-        return f"left({hashed}, 32)"
     return masked if likeness.characters is None else f"left({masked}, {likeness.characters})"
 
 
-def _decimal(hashed: str, digits: int) -> str:
-    """At least so many decimal digits of a hash, ten at a time."""
-    tens = (
-        f"lpad((('x' || substr({hashed}, {1 + 12 * part}, 12))::bit(48)::bigint % {10**10})::text, 10, '0')"
-        for part in range(max(1, -(-digits // 10)))
-    )
-    return f"({' || '.join(tens)})"
-
-
-def _shape(value: str) -> str:
-    """The same document with every string replaced by "masked" and every number by 0; its keys stay.
-
-    Each pass takes keys and strings whole and leaves a mark behind what it took, or in its place. In jsonb's
-    text `": "` follows a key and stands nowhere else outside a string, and the mark never occurs.
-    """
-    string, mark = r'"(?:[^"\\]|\\.)*"', "chr(1)"
-    text = f"regexp_replace({value}::jsonb::text, '({string}: )|{string}', '\\1' || {mark}, 'g')"
-    text = f"""replace(replace({text}, '": ' || {mark}, '": '), {mark}, '"masked"')"""
-    text = f"regexp_replace({text}, '({string}(?:: )?)|-?[0-9][0-9.eE+-]*', '\\1' || {mark}, 'g')"
-    text = f"""replace(replace({text}, '": ' || {mark}, '": '), '"' || {mark}, '"')"""
-    return f"replace({text}, {mark}, '0')::jsonb"
+def _ring(column: Column, salt: str) -> list[str]:
+    """The labels in an order that only this copy has."""
+    labels = column.labels or ()
+    return sorted(labels, key=lambda label: hashlib.sha256(f"{salt}{label}".encode()).digest())

@@ -9,21 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from services.executor.clients.mask_file import (
-    MASKING_FILE,
-    PROPOSED,
-    RULES,
-    MaskRule,
-    Masks,
-    UnfitMasks,
-    rule_of,
-)
+from services.executor.clients.mask_file import MASKING_FILE, PROPOSED, Masks, UnfitMasks
 from shared.prisma.blocks import SCALARS, Block, Member, read_fragment
 from shared.prisma.fragments import merge
-from shared.prisma.mask_words import mask_word
+from shared.prisma.mask_words import RULES, MaskRule, mask_word, parse_rule
 from shared.prisma.ownership import Conflicts, Unified
-
-__all__ = ["RULES", "FieldOf", "MaskRule", "Model", "read_models"]
 
 _NAME = re.compile(r"\w+")
 
@@ -99,7 +89,7 @@ def _with_masks(models: list[Model], masks: Masks) -> list[Model]:
             word = left.pop((model.name, each.name), None)
             if word is not None and each.column is None:
                 wrong.append(f"{model.name}.{each.name} is a relation, which no table has")
-            elif word is not None and each.mask not in (None, rule_of(word)) and PROPOSED not in word:
+            elif word is not None and each.mask not in (None, parse_rule(word)) and PROPOSED not in word:
                 wrong.append(f"{model.name}.{each.name} is {word} there and {each.mask} in {each.line}")
             fields.append(each if word is None else _masked(each, word))
         masked.append(replace(model, fields=tuple(fields)))
@@ -110,7 +100,7 @@ def _with_masks(models: list[Model], masks: Masks) -> list[Model]:
 
 
 def _masked(field: FieldOf, word: str) -> FieldOf:
-    proposed = rule_of(word.removesuffix(PROPOSED))
+    proposed = parse_rule(word.removesuffix(PROPOSED))
     if word.endswith(PROPOSED):
         return replace(field, proposed=proposed if field.mask is None else None)
     return replace(field, mask=proposed)
@@ -143,9 +133,9 @@ def _mask(member: Member, place: str) -> MaskRule | None:
     word = mask_word(member)
     if word is None:
         return None
-    for rule in RULES:
-        if rule == word:
-            return rule
+    rule = parse_rule(word)
+    if rule is not None:
+        return rule
     raise ValueError(f"{place}: {word or 'nothing'} is no mask rule; use {', '.join(RULES)}")
 
 

@@ -1,11 +1,12 @@
 """Advice to a publisher: it stops no publish, but every Project that adopts the Release."""
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
 from shared.packages.package import MIGRATIONS, SCHEMA, Package
-from shared.prisma.blocks import Block, Member, Unreadable, read_fragment
+from shared.prisma.blocks import SCALARS, Block, Member, Unreadable, read_fragment
 from shared.prisma.mask_words import mask_word
 from shared.sql.actions import AddColumn
 from shared.sql.columns import Column, shown
@@ -14,8 +15,7 @@ from shared.sql.scene import Scene
 from shared.sql.script import read_statements
 
 _NAMED_MAX = 20
-_OPEN_TYPES = frozenset({"String", "Json", "Bytes", "Unsupported"})
-_OF_NO_PERSON = frozenset({"@db.Uuid"})
+_SURROGATES = frozenset({"Int", "BigInt"})
 
 
 def advice_on(package: Package, before: Release | None) -> Iterator[Refusal]:
@@ -45,13 +45,39 @@ def _unmasked(schema: str) -> list[str]:
     except Unreadable:
         # It is refused for that.
         return []
+    enums = {block.name for block in blocks if block.kind == "enum"}
     return [
         f"{block.name}.{member.key}"
         for block in blocks
         if block.kind == "model"
+        for references, keys in ((_references(block), _keys(block)),)
         for member in _fields(block)
-        if member.type in _OPEN_TYPES and not _OF_NO_PERSON & {*member.tokens} and mask_word(member) is None
+        if member.type in (SCALARS - {"Boolean"} | enums)
+        and member.key not in references
+        and not _is_made_up(member, keys)
+        and mask_word(member) is None
     ]
+
+
+def _references(block: Block) -> frozenset[str]:
+    """The fields of a model that follow what they refer to: those that a relation names as its own."""
+    own: list[str] = []
+    for member in block.members:
+        if "fields" in member.tokens:
+            start = member.tokens.index("fields")
+            own += takewhile(lambda token: token != "]", member.tokens[start + 1 :])
+    return frozenset(own)
+
+
+def _keys(block: Block) -> frozenset[str]:
+    """The fields of a model's key of several."""
+    return frozenset(token for member in block.members if member.key == "@@id" for token in member.tokens)
+
+
+def _is_made_up(member: Member, keys: frozenset[str]) -> bool:
+    """A key that a program makes up, and so is kept without a rule."""
+    is_key = member.has("@id") or member.key in keys
+    return is_key and (member.type in _SURROGATES or member.has("@db.Uuid"))
 
 
 def _fields(block: Block) -> Iterator[Member]:

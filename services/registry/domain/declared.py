@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from shared.packages.package import SCHEMA
 from shared.prisma.blocks import read_fragment
-from shared.prisma.mask_words import RULES, mask_word
+from shared.prisma.mask_words import mask_word, parse_rule
 
 _CONFIGURATION = frozenset({"datasource", "generator"})
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "text", list: "list", dict: "table"}
@@ -34,7 +34,7 @@ def misspelt_masks(schema: str) -> list[tuple[int, str, str]]:
         (member.line + 1, f"{block.name}.{member.key}", word)
         for block in read_fragment(SCHEMA, schema).blocks
         for member in block.members
-        if (word := mask_word(member)) is not None and word not in RULES
+        if (word := mask_word(member)) is not None and parse_rule(word) is None
     ]
 
 
