@@ -23,12 +23,26 @@ def matched(patterns: Iterable[str], paths: Iterable[str]) -> set[str]:
     """
     tokens = [list(_tokens(_bytes(pattern))) for pattern in dict.fromkeys(patterns)]
     found: set[str] = set()
-    for batch in _batches(paths):
+    for batch in _batches(paths if tokens else ()):
         text = _Text(batch)
         ends = 0
         for each in tokens:
             ends |= text.ends(each)
         found.update(text.paths_at(ends))
+    return found
+
+
+def matching(patterns: Iterable[str], paths: Iterable[str]) -> set[str]:
+    """The patterns among these that match a path as a whole, as `matched` does."""
+    waiting = {pattern: list(_tokens(_bytes(pattern))) for pattern in patterns}
+    found: set[str] = set()
+    for batch in _batches(paths if waiting else ()):
+        text = _Text(batch)
+        found.update(pattern for pattern, tokens in waiting.items() if text.ends(tokens))
+        for pattern in found & waiting.keys():
+            del waiting[pattern]
+        if not waiting:
+            break
     return found
 
 

@@ -145,6 +145,10 @@ PACKAGES: dict[str, tuple[Mapping[str, str], Refused]] = {
         next_minor('[files]\noverwrite = ["static/**"]'),
         Refused("invalid", "system.toml: files.overwrite", "matches no file", "correct the pattern"),
     ),
+    "a pattern that would have to cross a folder": (
+        next_minor('[files]\noverwrite = ["*.css"]', changed={"files/static/style.css": "a {}"}),
+        Refused("invalid", "system.toml: files.overwrite", "*.css matches no file", "correct the pattern"),
+    ),
     "a model of another System": (
         next_minor(changed={"prisma/schema.prisma": "model Quote {\n  id Int @id\n}\n"}),
         Refused("conflict", "prisma/schema.prisma", "defined by quote-engine", "`/// @extends quote-engine`"),

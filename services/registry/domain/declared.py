@@ -1,7 +1,6 @@
 """What a package declares, as far as the gate compares it: models, types of defaults, patterns."""
 
-from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 
 from pydantic import JsonValue
 
@@ -46,9 +45,3 @@ def types_of(config: Mapping[str, JsonValue], prefix: str = "") -> dict[str, str
         if isinstance(value, dict):
             types |= types_of(value, f"{prefix}{key}.")
     return types
-
-
-def matches_any(pattern: str, paths: Iterable[str]) -> bool:
-    """Whether a pattern under files/ matches something; `**` crosses folders and may stand for none."""
-    spellings = {pattern, pattern.removeprefix("**/"), pattern.replace("/**/", "/")}
-    return any(fnmatchcase(path, spelling) for path in paths for spelling in spellings)

@@ -7,7 +7,6 @@ from typing import Literal
 from services.registry.domain.declared import (
     configuration,
     defined_names,
-    matches_any,
     misspelt_masks,
     types_of,
 )
@@ -15,6 +14,7 @@ from services.registry.domain.history import changed_history, late_migrations, o
 from shared.contracts.folding import folded
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
+from shared.packages.globs import matching
 from shared.packages.package import CHANGELOG, MANIFEST, NOTES, SCHEMA, Package
 from shared.prisma.blocks import Unreadable
 from shared.prisma.mask_words import RULES
@@ -204,8 +204,10 @@ def _requires(package: Package, library: Library) -> Iterator[Refusal]:
 
 
 def _overwrite(package: Package) -> Iterator[Refusal]:
-    for pattern in package.manifest.files.overwrite:
-        if not matches_any(pattern, package.files):
+    patterns = package.manifest.files.overwrite
+    useful = matching(patterns, package.files)
+    for pattern in patterns:
+        if pattern not in useful:
             yield _refusal(
                 f"{pattern} matches no file under files/", f"{MANIFEST}: files.overwrite", pattern,
                 "correct the pattern, or remove it",
