@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from services.registry.domain.gate import Judgement, Library, misnamed
-from services.registry.domain.history import package_migrations
-from services.registry.handlers import published_alike
+from services.registry.domain.gate import Judgement, Library
 from services.registry.order_trials import (
     ASIDE_S,
     TRIALS_SETTING,
@@ -18,19 +16,20 @@ from services.registry.order_trials import (
     TrialWaits,
 )
 from services.registry.proving import FragmentProof, NotProven, TrialOf
+from services.registry.publishing import LibraryMoved, ReadPackage, foreseen, publish
 from services.registry.reading import PackageReader
 from services.registry.schema_check import SchemaCheck
 from services.registry.signatures import SignatureCheck
 from services.registry.store import PackageCheck, RegistryTransaction
 from shared import background
 from shared.clients.content import ContentStore
-from shared.contracts.envelope import release_trace
-from shared.contracts.refusals import CommandRefused, Refusal
-from shared.contracts.releases import PublishRelease, Release, ReleasePublished, ReleaseSignature
+from shared.contracts.refusals import CommandRefused
+from shared.contracts.releases import PublishRelease
 from shared.contracts.values import Digest
 from shared.errors import Reject, Retry, invalid, told
 from shared.messaging.inbox import Verdict
-from shared.packages.package import SCHEMA, Package
+from shared.packages.package import SCHEMA
+from shared.queueing import Queues
 from shared.storage.database import Database, is_passing
 
 log = logging.getLogger(__name__)
@@ -39,6 +38,10 @@ _POLL_S = 1.0
 _ATTEMPTS_MAX = 5
 _DELAY_MAX_S = 60.0
 _AT_ONCE = 2
+_READING_S = 600
+"""A package is read several times, each time in its turn; a process that hangs keeps it no longer."""
+_TRIALS_WAIT_MAX = 4
+"""Of one actor: who publishes more at once is told to come back."""
 
 
 async def _stays() -> bool:
@@ -46,11 +49,11 @@ async def _stays() -> bool:
 
 
 @dataclass(frozen=True)
-class ReadPackage:
-    """A package without its files' contents, and the whole verdict on it, given what was published before."""
+class _Taken:
+    """A check that was taken, and the trial that its verdict lacks."""
 
-    outline: Package
-    judged: Callable[[Library], Awaitable[Judgement]]
+    check: PackageCheck
+    lacks: NotTried | NotProven | None = None
 
 
 class PackageGate:
@@ -75,6 +78,9 @@ class PackageGate:
         self._wake = asyncio.Event()
         self._finished = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._trying: set[asyncio.Task[None]] = set()
+        self._turns = Queues("packages wait for a trial", _TRIALS_WAIT_MAX)
+        self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def read(self, actor: str, digest: Digest, data: bytes, *, proves: bool = True) -> "ReadPackage":
         """The package, read for this actor. Raises `Reject`. Its migrations are tried where it `proves`."""
@@ -96,26 +102,35 @@ class PackageGate:
     async def foresee(self, command: PublishRelease, read: "ReadPackage") -> Judgement:
         """The judgement that `publish` would come to now; nothing is changed."""
         while True:
+            async with self.database.transaction() as tx:
+                library = await tx.library_of(command.system)
             try:
-                async with self.database.transaction() as tx:
-                    return await _foreseen(command, read, tx)
-            except (NotTried, NotProven) as untried:
-                lacking = untried
-            await self._make(lacking)
+                judgement = await read.judged(library)
+            except (NotTried, NotProven) as lacking:
+                async with self._place(command.actor.id):
+                    await self._make(lacking)
+                continue
+            async with self.database.transaction() as tx:
+                return await foreseen(command, judgement, tx)
 
-    async def _make(self, untried: NotTried | NotProven) -> None:
+    @contextlib.asynccontextmanager
+    async def _place(self, actor: str) -> AsyncIterator[None]:
+        """A place for a trial: one for each actor, and two at all. Raises `Retry` when too many wait."""
+        async with self._turns.turn(actor), self._places:
+            yield
+
+    async def _make(self, lacking: NotTried | NotProven) -> None:
         """Make the trial that a verdict lacks, outside every transaction."""
-        await (self._proof.make(untried) if isinstance(untried, NotProven) else self._trials.make(untried))
+        await (self._proof.make(lacking) if isinstance(lacking, NotProven) else self._trials.make(lacking))
 
     def wake(self) -> None:
         self._wake.set()
 
     async def start(self) -> None:
-        # While one tries orders of migrations, the other checks what else there is.
         self._tasks = [asyncio.create_task(self._run(), name=f"package gate {n}") for n in range(_AT_ONCE)]
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        for task in (*self._tasks, *self._trying):
             await background.end(task)
 
     async def verdict(
@@ -140,42 +155,70 @@ class PackageGate:
                     await finished.wait()
 
     async def check_next(self) -> bool:
-        """Check one package; False when none is due."""
+        """Check one package, with the trial that it needs; False when none is due."""
+        taken = await self._take()
+        if taken is None:
+            return False
+        if taken.lacks is not None:
+            await self._try(taken.check, taken.lacks)
+        return True
+
+    async def _take(self) -> _Taken | None:
+        """Check one package, as far as that needs no trial; none when none is due."""
         check = None
         try:
             try:
                 async with self.database.transaction() as tx:
                     check = await tx.next_check()
                     if check is None:
-                        return False
+                        return None
                     await self._check(check, tx)
-            except (NotTried, NotProven) as untried:
+            except (NotTried, NotProven) as lacking:
                 if check is None:
                     raise
-                await self._try(check, untried)
-                return True
+                # Nobody else tries the same meanwhile. After a crash it is anybody's, a little later.
+                async with self.database.transaction() as tx:
+                    await tx.set_check_aside(check.id, ASIDE_S)
+                return _Taken(check, lacking)
         except Exception as error:
             if check is None or is_passing(error):
                 raise
             await self._put_off(check, error)
         self._tell_waiters()
-        return True
+        return _Taken(check)
 
-    async def _try(self, check: PackageCheck, untried: NotTried | NotProven) -> None:
+    async def _try(self, check: PackageCheck, lacking: NotTried | NotProven) -> None:
         """Make the trial that the verdict lacks; then the check is due again."""
-        # Nobody else tries the same meanwhile. After a crash it is anybody's, a little later.
-        async with self.database.transaction() as tx:
-            await tx.set_check_aside(check.id, ASIDE_S)
-        await self._make(untried)
-        async with self.database.transaction() as tx:
-            await tx.set_check_aside(check.id, 0)
+        try:
+            async with self._place(check.command.actor.id):
+                async with self.database.transaction() as tx:
+                    await tx.set_check_aside(check.id, ASIDE_S)
+                await self._make(lacking)
+            async with self.database.transaction() as tx:
+                await tx.set_check_aside(check.id, 0)
+        except Exception as error:
+            if is_passing(error):
+                raise
+            await self._put_off(check, error)
+            self._tell_waiters()
+
+    async def _try_beside(self, check: PackageCheck, lacking: NotTried | NotProven) -> None:
+        """A trial while others' packages are checked; however it ends, the check comes back by itself."""
+        try:
+            await self._try(check, lacking)
+        except Exception as error:
+            log.warning("the trial of a package of %s did not end: %r", check.command.system, error)
+        self.wake()
 
     async def _run(self) -> None:
         while True:
             self._wake.clear()
             try:
-                while await self.check_next():
-                    pass
+                while (taken := await self._take()) is not None:
+                    if taken.lacks is not None:
+                        trying = asyncio.create_task(self._try_beside(taken.check, taken.lacks))
+                        self._trying.add(trying)
+                        trying.add_done_callback(self._trying.discard)
             except Exception as error:
                 if not is_passing(error):
                     log.exception("packages are not checked")
@@ -191,9 +234,21 @@ class PackageGate:
         try:
             # Before a byte of it is read.
             signature = await self._signatures.verified(command, tx.now)
+            # The check is ours for as long as its package may be read; the gate's lock is not taken yet.
+            await tx.wait_idle(_READING_S)
             data = await self.content.get(command.package)
             read = await self.read(command.actor.id, command.package, data)
-            event, advice = await publish(command, read, signature, tx)
+            while True:
+                async with self.database.transaction() as other:
+                    library = await other.library_of(command.system)
+                await read.judged(library)
+                await tx.wait_idle(None)
+                try:
+                    async with tx.session.begin_nested():
+                        event, advice = await publish(command, read, signature, tx)
+                    break
+                except LibraryMoved:
+                    await tx.wait_idle(_READING_S)
         except Reject as rejection:
             await _refuse(check, rejection, tx)
         else:
@@ -239,50 +294,3 @@ async def _refuse(check: PackageCheck, rejection: Reject, tx: RegistryTransactio
     )
     tx.send(refused, topic=command.answers)
     await tx.finish_check(check.id, Verdict(refusals=rejection.refusals))
-
-
-async def publish(
-    command: PublishRelease, read: ReadPackage, signature: ReleaseSignature | None, tx: RegistryTransaction
-) -> tuple[ReleasePublished, tuple[Refusal, ...]]:
-    """Save and announce the Release, unless it is out; with advice. Raises `Reject` with every refusal."""
-    # Two Systems must not define the same model at the same moment: one verdict after the other.
-    await tx.lock("library", "gate")
-    await tx.lock("system", command.system)
-    if (known := await published_alike(command, tx)) is not None:
-        return known, ()
-    package = read.outline
-    if other := misnamed(package, command.system, command.version):
-        raise Reject(*other)
-    judgement = await read.judged(await tx.library_of(command.system))
-    if judgement.refusals:
-        raise Reject(*judgement.refusals)
-    manifest = package.manifest
-    event = ReleasePublished(
-        release=Release(
-            system=command.system,
-            version=command.version,
-            package=command.package,
-            summary=manifest.summary,
-            required=manifest.required,
-            breaking=manifest.breaking,
-            requires=manifest.requires,
-            migrations=package_migrations(package),
-            published_at=tx.now,
-            published_by=command.actor.id,
-            signature=signature,
-        ),
-        change=judgement.change,
-        revision=await tx.next_revision(command.system),
-    )
-    await tx.add_release(event, package)
-    tx.send(event, traceparent=release_trace(command.system, command.version))
-    return event, judgement.advice
-
-
-async def _foreseen(command: PublishRelease, read: ReadPackage, tx: RegistryTransaction) -> Judgement:
-    judgement = await read.judged(await tx.library_of(command.system))
-    try:
-        known = await published_alike(command, tx)
-    except Reject as rejection:
-        return replace(judgement, refusals=rejection.refusals)
-    return judgement if known is None else Judgement(known.change, ())

@@ -59,7 +59,7 @@ class TrialWaits(Retry):
 
 
 class OrderTrials:
-    """Trials that were made and not used yet. Without `difference_of` late migrations are refused untried."""
+    """Trials that were made. Without `difference_of` late migrations are refused untried."""
 
     def __init__(
         self, content: ContentStore, difference_of: DifferenceOf | None, *, limit_s: float = _TRIAL_S
@@ -72,7 +72,8 @@ class OrderTrials:
     def judged(self, package: Package, library: Library, judgement: Judgement) -> Judgement:
         """The judgement with late migrations tried, once nothing else is wrong with them.
 
-        Raises `NotTried`. A trial's word is used once: by then a server that lacked something may have it.
+        Raises `NotTried`. A refusal is used once: by then a server that lacked something may have it. That an
+        order does not count stays true, while other trials of the same package are made.
         """
         others = any(each not in judgement.late for each in judgement.refusals)
         if not judgement.late or others or self._difference_of is None:
@@ -82,11 +83,12 @@ class OrderTrials:
         requires = sorted(package.manifest.requires)
         required = [library.packages.get(system) for system in requires]
         key = sha256(repr((orders, required)).encode()).hexdigest()
-        said = self._said.pop(key, None)
+        said = self._said.get(key)
         if said is None:
             raise NotTried(key, orders, requires, library.packages)
         if said.reason is None:
             return replace(judgement, refusals=())
+        del self._said[key]
         told = [
             each.model_copy(
                 update={

@@ -1,6 +1,5 @@
 """A package's migrations tried against its fragment, where a server is configured; else said to be open."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias
@@ -19,7 +18,6 @@ Trial: TypeAlias = tuple[Literal["made", "unmade", "unknown"], str]
 TrialOf: TypeAlias = Callable[[Scripts, Scripts, Mapping[str, str], Mapping[str, str]], Awaitable[Trial]]
 """Migrations, those of the Systems before it, the whole schema, and the others' part of it."""
 
-_AT_ONCE = 2
 _REMEMBERED = 256
 _TRIES_MAX = 3
 _MOVES = "the Library changed each time while it was tried"
@@ -43,7 +41,6 @@ class FragmentProof:
     def __init__(self, schemas: SchemaCheck, trial_of: TrialOf | None) -> None:
         self._schemas = schemas
         self._trial_of = trial_of
-        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._known: LRUCache[tuple[object, ...], Trial] = LRUCache(_REMEMBERED)
         self._tries: LRUCache[object, int] = LRUCache(_REMEMBERED)
         """Of packages whose trials no verdict has used yet."""
@@ -81,8 +78,7 @@ class FragmentProof:
     async def make(self, untried: "NotProven") -> None:
         """Try it. Raises `Retry` for packages that cannot be had now."""
         assert self._trial_of is not None, "asked for by a verdict that has it"
-        async with self._turns:
-            self._known[untried.key] = await self._tried(self._trial_of, untried.package, untried.published)
+        self._known[untried.key] = await self._tried(self._trial_of, untried.package, untried.published)
         digest = untried.key[0]
         self._tries[digest] = self._tries.get(digest, 0) + 1
 

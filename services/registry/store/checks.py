@@ -80,6 +80,11 @@ class PackageChecks(Transaction):
             attempts=row.attempts,
         )
 
+    async def wait_idle(self, for_s: int | None) -> None:
+        """How long this transaction may have nothing to say; none for what every transaction has."""
+        within = "default" if for_s is None else f"'{for_s}s'"
+        await self.session.execute(text(f"set local idle_in_transaction_session_timeout to {within}"))
+
     async def postpone_check(self, check_id: int, delay_s: float) -> None:
         await self.session.execute(
             update(PackageCheckRow)
