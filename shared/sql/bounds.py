@@ -62,7 +62,7 @@ def bound_sql(text: str) -> None:
         at = token.end()
         match token.lastgroup:
             case "comment":
-                at = _behind_comment(text, at)
+                at = _behind_comment(text, at) or len(text)
             case "dollar":
                 closing = text.find(token.group(), at)
                 at = len(text) if closing < 0 else closing + len(token.group())
@@ -95,12 +95,13 @@ def _count(level: _Level, word: str, at: int) -> None:
         raise TooMuch(f"a statement joins or unites more than {JOINS_MAX} times", at)
 
 
-def _behind_comment(text: str, at: int) -> int:
+def _behind_comment(text: str, at: int) -> int | None:
+    """Where a comment ends that has begun before `at`; none for one that does not."""
     depth = 1
     while depth:
         mark = _COMMENT_MARK.search(text, at)
         if mark is None:
-            return len(text)
+            return None
         at = mark.end()
         depth += 1 if mark.group() == "/*" else -1
         if depth > DEPTH_MAX:
@@ -115,9 +116,12 @@ def is_empty(text: str) -> bool:
         while (token := _TOKENS.match(text, at)) is not None:
             at = token.end()
             if token.lastgroup == "comment":
-                at = _behind_comment(text, at)
+                if (end := _behind_comment(text, at)) is None:
+                    return False
+                at = end
             elif token.lastgroup not in ("gap", "end"):
                 return False
     except TooMuch:
         return False
-    return True
+    # PostgreSQL reads no NUL, not even in a comment.
+    return at == len(text) and "\0" not in text

@@ -12,9 +12,11 @@ from shared.sql.outward import (
     FUNCTION_SCHEMAS,
     FUNCTIONS,
     IMPLICIT_TARGETS,
+    NAMING_FUNCTIONS,
     OUR_LOCKS,
     OUR_NAMES,
     READERS_OF_NAMES,
+    SECRET_RELATIONS,
     SETTING_VALUES,
     SETTINGS,
 )  # fmt: skip
@@ -64,6 +66,8 @@ def refused_call(node: Any) -> Refused:
         yield from refused_setting(setting.text.lower(), value)
     if names[-1] not in READERS_OF_NAMES and any(map(is_ours, node.args)):
         yield f"{OUR_NAMES['upgradepath']}, and _prisma_migrations is Prisma's", "leave them alone"
+    if names[-1] in NAMING_FUNCTIONS and any(map(_is_the_servers, node.args[:1])):
+        yield f"{names[-1]}() reads what is not the Project's", LEAVE_OUT
     if names[-1].startswith("pg_") and "advisory" in names[-1] and len(node.args) == 1:
         if number_of(inner(node.args[0])) in OUR_LOCKS:
             yield f"{names[-1]}() of a lock under which migrations run", "choose another number"
@@ -124,7 +128,19 @@ def _is_a_name(argument: Any) -> bool:
 
 def is_ours(argument: Any) -> bool:
     """A text that names the schema or the table to a function, as `'UpgradePath . fence'` does."""
+    parts = _named(argument)
+    return "upgradepath" in (*parts[:1], *parts[:-1]) or parts[-1:] == ["_prisma_migrations"]
+
+
+def _is_the_servers(argument: Any) -> bool:
+    """A text that names the server's catalogue to a function, or a table that holds secrets."""
+    parts = _named(argument)
+    return bool(parts) and (parts[0] == "pg_catalog" or parts[-1] in SECRET_RELATIONS)
+
+
+def _named(argument: Any) -> list[str]:
+    """The parts of the name that a text gives to a function; none where only running it would tell."""
     node = inner(argument)
     given = made_text(inner(node.arg) if kind(node) == "NamedArgExpr" else node)
     parts = [each.strip(_AROUND_NAMES) for each in given.text.lower().split(".", 3)]
-    return given.whole and ("upgradepath" in (parts[0], *parts[:-1]) or parts[-1] == "_prisma_migrations")
+    return parts if given.whole else []

@@ -120,12 +120,24 @@ _ELSEWHERE = """
     citus_update_node master_add_node master_add_inactive_node master_add_secondary_node master_update_node
     master_run_on_worker add_data_node attach_data_node detach_data_node delete_data_node distributed_exec
 """
+_PAGES = """
+    get_raw_page page_header page_checksum fsm_page_contents heap_page_items heap_page_item_attrs
+    bt_page_items bt_page_stats bt_multi_page_stats brin_page_items gin_leafpage_items gist_page_items
+    hash_page_items heap_force_kill heap_force_freeze
+"""
+_WHOLE = "database_to_xml database_to_xmlschema database_to_xml_and_xmlschema"
 FUNCTIONS: dict[str, str] = {
     **dict.fromkeys(_FILES.split(), "it reads or writes the server's files"),
     **dict.fromkeys(_SERVER.split(), "it steers the server or sees what is not the Project's"),
     **dict.fromkeys(_SESSIONS.split(), "it ends or unlocks other sessions' work"),
     **dict.fromkeys(_ELSEWHERE.split(), _OTHER),
+    **dict.fromkeys(_PAGES.split(), "it reads or writes tables past their rights"),
+    **dict.fromkeys(_WHOLE.split(), "it reads every schema, the upgrade's own record among them"),
 }
+NAMING_FUNCTIONS = frozenset(
+    {f"{each}_to_xml{more}" for each in ("table", "schema") for more in ("", "schema", "_and_xmlschema")}
+)
+"""Functions that read a table or a schema which a text names to them."""
 _FOREIGN_SCHEMAS = """
     cron pgagent net http aws_s3 aws_lambda aws_commons dblink utl_file utl_http azure_storage
     azure_ai azure_openai azure_cognitive azure_ml google_ml supabase_functions

@@ -22,7 +22,7 @@ from shared.sql.refusing import refusals_of
 from shared.sql.tree import below, inner, kind, parts_of_tree, strings
 
 _DEPTH_MAX = 12
-_HOLDING_CODE = frozenset({"DoStmt", "CreateFunctionStmt", "FuncCall", "A_Indirection"})
+_HOLDING_CODE = frozenset({"DoStmt", "CreateFunctionStmt", "CreateTrigStmt", "FuncCall", "A_Indirection"})
 _DYNAMIC = risks.Risk(
     "it makes its SQL while it runs, and nobody can say beforehand what it does", grave=True
 )
@@ -119,6 +119,10 @@ class _Judge:
                 self._function(node, text, line)
             case "FuncCall":
                 self._taker(node)
+            case "CreateTrigStmt":
+                # The trigger's function gets them, and may run them.
+                for each in strings(node.args):
+                    self._suspect(each)
             case "A_Indirection":
                 # `('…'::text).f` is f('…').
                 self._suspect(made_text(inner(node.arg)).text)

@@ -7,7 +7,6 @@ from postgast import pg_query_pb2
 
 from shared.sql import calls
 from shared.sql.calls import Refused, is_ours, refused_unseen
-from shared.sql.catalogue import is_of_catalogue
 from shared.sql.concerns import INSIDE, LEAVE_OUT
 from shared.sql.made_text import made_text
 from shared.sql.outward import (
@@ -18,16 +17,9 @@ from shared.sql.outward import (
     SECRET_RELATIONS,
     STATEMENTS,
 )
+from shared.sql.server_objects import CATALOGUES, IN_CATALOGUE, refused_objects, refused_relation
 from shared.sql.tree import Part, inner, kind, parts_of_tree, strings
 
-_CATALOGUES = ("pg_catalog", "information_schema", "pg_toast")
-_WRITERS = {
-    "InsertStmt": "relation", "UpdateStmt": "relation", "DeleteStmt": "relation", "MergeStmt": "relation",
-    "AlterTableStmt": "relation", "CreateStmt": "relation", "ViewStmt": "view", "IndexStmt": "relation",
-    "CreateTrigStmt": "relation", "RuleStmt": "relation", "CreatePolicyStmt": "table", "CopyStmt": "relation",
-    "AlterPolicyStmt": "table", "RenameStmt": "relation", "AlterObjectSchemaStmt": "relation",
-    "CreateSeqStmt": "sequence", "AlterSeqStmt": "sequence", "IntoClause": "rel",
-}  # fmt: skip
 # Names in these are of columns, constants and roles, not of what lies in a schema.
 _OTHER_NAMES = frozenset({"A_Const", "RoleSpec", "Alias", "ResTarget", "ColumnDef", "Constraint", "String"})
 _PLACED = {
@@ -35,7 +27,6 @@ _PLACED = {
     "Constraint": "indexspace", "AlterTableCmd": "name",
 }  # fmt: skip
 _DEFAULT_SCHEMA = "public"
-_IN_CATALOGUE = "it changes the server's own catalogue"
 
 
 def refusals_of(part: Part) -> Refused:
@@ -45,8 +36,7 @@ def refusals_of(part: Part) -> Refused:
         yield STATEMENTS[name], LEAVE_OUT
     if name in _BY_KIND:
         yield from _BY_KIND[name](node)
-    if name in _WRITERS and not (name == "CopyStmt" and not node.is_from):
-        yield from _written(getattr(node, _WRITERS[name]))
+    yield from refused_objects(name, node)
     if name in _PLACED:
         yield from _tablespace(node, name)
     if name not in _OTHER_NAMES:
@@ -76,8 +66,8 @@ def _grant(node: Any) -> Refused:
         yield f"it changes rights beyond the Project's schemas: {OBJECTS[objtype]}", LEAVE_OUT
     if node.targtype == pg_query_pb2.ACL_TARGET_ALL_IN_SCHEMA or objtype == "OBJECT_SCHEMA":
         for each in node.objects:
-            if inner(each).sval in _CATALOGUES:
-                yield _IN_CATALOGUE, INSIDE
+            if inner(each).sval in CATALOGUES:
+                yield IN_CATALOGUE, INSIDE
             if inner(each).sval in FUNCTION_SCHEMAS and node.is_grant:
                 yield f"what stands in {inner(each).sval} is run outside this database or later", INSIDE
 
@@ -98,6 +88,10 @@ def _extension(node: Any) -> Refused:
     if node.extname not in EXTENSIONS:
         cure = "leave it out, and ask in MIGRATION.md that whoever runs the database creates it beforehand"
         yield "an extension that is not among those known to stay inside the database", cure
+    for each in node.options:
+        option = inner(each)
+        if option.defname == "schema" and inner(option.arg).sval in CATALOGUES:
+            yield IN_CATALOGUE, INSIDE
 
 
 def _extension_contents(node: Any) -> Refused:
@@ -115,17 +109,8 @@ def _drop(node: Any) -> Refused:
                 f"the schema {_DEFAULT_SCHEMA} holds Prisma's record of what ran",
                 "drop what is in it by name",
             )
-        if objtype == "OBJECT_SCHEMA" and named.sval in _CATALOGUES:
-            yield _IN_CATALOGUE, INSIDE
-        if kind(named) == "List" and objtype in _RELATIONS:
-            yield from _in_catalogue(strings(named.items))
-        elif kind(named) == "ObjectWithArgs":
-            yield from _defined(named.objname)
-
-
-_RELATIONS = frozenset(
-    {f"OBJECT_{each}" for each in ("TABLE", "VIEW", "INDEX", "SEQUENCE", "MATVIEW", "TYPE")}
-)
+        if objtype == "OBJECT_SCHEMA" and named.sval in CATALOGUES:
+            yield IN_CATALOGUE, INSIDE
 
 
 def _on_object(node: Any) -> Refused:
@@ -138,11 +123,10 @@ def _on_object(node: Any) -> Refused:
         yield OBJECTS[objtype], LEAVE_OUT
     if kind(node) == "RenameStmt" and objtype == "OBJECT_SCHEMA" and node.subname == _DEFAULT_SCHEMA:
         yield f"the schema {_DEFAULT_SCHEMA} holds Prisma's record of what ran", "move its tables by name"
-    if kind(node) == "AlterObjectSchemaStmt" and node.newschema in _CATALOGUES:
-        yield _IN_CATALOGUE, INSIDE
+    if kind(node) == "AlterObjectSchemaStmt" and node.newschema in CATALOGUES:
+        yield IN_CATALOGUE, INSIDE
     if kind(node) != "CommentStmt" and kind(inner(node.object)) == "ObjectWithArgs":
         # By another name it would be called.
-        yield from _defined(inner(node.object).objname)
         yield from refused_unseen(strings(inner(node.object).objname))
 
 
@@ -150,7 +134,6 @@ def _define(node: Any) -> Refused:
     objtype = pg_query_pb2.ObjectType.Name(node.kind)
     if objtype in OBJECTS or (objtype == "OBJECT_TYPE" and node.definition):
         yield OBJECTS.get(objtype, OBJECTS["OBJECT_LANGUAGE"]), LEAVE_OUT
-    yield from _defined(node.defnames)
 
 
 def _element(node: Any) -> Refused:
@@ -179,15 +162,12 @@ def _view(node: Any) -> Refused:
             yield "a view or a rule over pg_settings can set what no Release may set", "read it in a function"
 
 
-def _defined(names: Any) -> Refused:
-    """What is made or changed in the server's catalogue by a name with its schema."""
-    if len(names) > 1 and strings(names)[0] in _CATALOGUES:
-        yield _IN_CATALOGUE, INSIDE
-
-
 def _schema(node: Any) -> Refused:
-    if node.schemaname in _CATALOGUES:
-        yield _IN_CATALOGUE, INSIDE
+    if node.schemaname in CATALOGUES:
+        yield IN_CATALOGUE, INSIDE
+    if node.authrole.rolename in OUR_NAMES:
+        # Without a name of its own, a schema has its owner's.
+        yield OUR_NAMES[node.authrole.rolename], "name the schema"
 
 
 def _transaction(node: Any) -> Refused:
@@ -205,23 +185,16 @@ def _discard(node: Any) -> Refused:
 
 
 def _reindex(node: Any) -> Refused:
-    if node.kind == pg_query_pb2.REINDEX_OBJECT_SYSTEM:
-        yield _IN_CATALOGUE, "write REINDEX TABLE for each table"
+    if node.kind in (pg_query_pb2.REINDEX_OBJECT_SYSTEM, pg_query_pb2.REINDEX_OBJECT_DATABASE):
+        yield "it is of a whole database, what is not the Project's among it", "write REINDEX TABLE for each"
 
 
 def _all_of(node: Any) -> Refused:
     for each in node.relations:
-        yield from _written(inner(each))
+        yield from refused_relation(inner(each))
 
 
 _BY_KIND: dict[str, Callable[[Any], Refused]] = {
-    "AlterFunctionStmt": lambda node: _defined(node.func.objname),
-    "CreateEnumStmt": lambda node: _defined(node.type_name),
-    "AlterEnumStmt": lambda node: _defined(node.type_name),
-    "CreateDomainStmt": lambda node: _defined(node.domainname),
-    "AlterDomainStmt": lambda node: _defined(node.type_name),
-    "CreateRangeStmt": lambda node: _defined(node.type_name),
-    "CompositeTypeStmt": lambda node: _written(node.typevar),
     "CopyStmt": _copy,
     "CreateStmt": lambda node: calls.refused_rows(node.of_typename),
     "AlterTableCmd": _table_of_type,
@@ -238,7 +211,6 @@ _BY_KIND: dict[str, Callable[[Any], Refused]] = {
     "AlterObjectSchemaStmt": _on_object,
     "DefineStmt": _define,
     "CreateCastStmt": calls.refused_cast,
-    "CreateFunctionStmt": lambda node: _defined(node.funcname),
     "CreateSchemaStmt": _schema,
     "TransactionStmt": _transaction,
     "DiscardStmt": _discard,
@@ -254,22 +226,6 @@ _BY_KIND: dict[str, Callable[[Any], Refused]] = {
     "ViewStmt": _view,
     "RuleStmt": _view,
 }
-
-
-def _written(relation: Any) -> Refused:
-    """A `RangeVar` whose rows or definition change."""
-    names = (relation.schemaname, relation.relname) if relation.schemaname else (relation.relname,)
-    yield from _in_catalogue(names)
-    if relation.schemaname in FUNCTION_SCHEMAS:
-        yield f"what stands in {relation.schemaname} is run outside this database or later", INSIDE
-
-
-def _in_catalogue(names: tuple[str, ...]) -> Refused:
-    if len(names) > 1 and names[-2] in _CATALOGUES:
-        yield _IN_CATALOGUE, INSIDE
-    elif len(names) == 1 and is_of_catalogue(names[0]):
-        # Without a schema, the server's own table of that name is meant first.
-        yield f"{_IN_CATALOGUE}, or may: pg_… without a schema", "write its schema before the name"
 
 
 def _tablespace(node: Any, name: str) -> Refused:

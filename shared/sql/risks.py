@@ -1,5 +1,6 @@
 """The risks of a statement: rights, row security, rows and rules that go. Pure."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -23,6 +24,25 @@ _COMMANDS = {
     "AT_SetUnLogged": "rows of {} are lost when the server crashes",
     "AT_ChangeOwner": "{} gets another owner",
 }
+_LATER = re.compile(r"add_job|alter_job|run_job|add_[a-z_]+_policy")
+"""Functions of extensions by which the server runs something by itself, now and again."""
+_OPERATOR_NAMES = """
+    = <> != < > <= >= + - * / % ^ || | & # ~ ~* !~ !~* ~~ ~~* !~~ !~~* << >> @> <@ && -> ->> #> #>> ? @@
+"""
+_OPERATORS = frozenset(_OPERATOR_NAMES.split())
+_FUNCTION_NAMES = """
+    abs array_agg array_length array_to_string btrim char_length coalesce concat concat_ws count
+    current_database current_schema current_setting current_user date_part date_trunc format gen_random_uuid
+    greatest has_schema_privilege has_table_privilege jsonb_build_object json_build_object least left length
+    lower ltrim max md5 min mod nextval now pg_get_serial_sequence pg_notify quote_ident quote_literal
+    replace right round row_to_json rtrim session_user set_config setval split_part strpos string_agg
+    substr substring sum to_char to_date to_json to_jsonb to_regclass to_timestamp trim trunc unnest upper
+    version
+"""
+_CALLED_EVERYWHERE = frozenset(_FUNCTION_NAMES.split())
+_SHADOWS = (
+    "stands for the server's own of that name where its types fit better, or the search_path has it first"
+)
 _ROLE_PUBLIC = pg_query_pb2.ROLESPEC_PUBLIC
 _SELF = (
     pg_query_pb2.ROLESPEC_CURRENT_USER,
@@ -57,6 +77,8 @@ def risks_of(part: Part, made: Made) -> Iterator[Risk]:
         case "CreateTableAsStmt":
             made.tables.add(table_of(each.into.rel, _SCHEMA))
         case "CreateFunctionStmt":
+            if (name := strings(each.funcname)[-1]) in _CALLED_EVERYWHERE:
+                yield Risk(f"{name}() {_SHADOWS}")
             yield from _definer(strings(each.funcname)[-1], each.options)
         case "AlterFunctionStmt":
             yield from _definer(strings(each.func.objname)[-1], each.actions)
@@ -72,6 +94,13 @@ def risks_of(part: Part, made: Made) -> Iterator[Risk]:
             yield from _policy(each)
         case "DropStmt" if each.remove_type == pg_query_pb2.OBJECT_POLICY:
             yield Risk("a policy of row security goes", grave=True)
+        case "DefineStmt" if each.kind == pg_query_pb2.OBJECT_OPERATOR:
+            if (name := strings(each.defnames)[-1]) in _OPERATORS:
+                yield Risk(f"the operator {name} {_SHADOWS}")
+        case "CreateSchemaStmt" if each.HasField("authrole") and each.authrole.roletype not in _SELF:
+            yield Risk("something gets another owner")
+        case "VariableSetStmt" if each.name == "search_path":
+            yield from _path([made_text(inner(value)).text for value in each.args])
         case "FuncCall":
             yield from _called(each)
         case "TruncateStmt":
@@ -91,6 +120,10 @@ def _called(node: Any) -> Iterator[Risk]:
         setting, value = (made_text(inner(each)) for each in node.args[:2])
         if setting.text.lower() == "search_path" and not value.whole:
             yield Risk("the search path is made while it runs, so that other tables may be meant", grave=True)
+        elif setting.text.lower() == "search_path":
+            yield from _path(value.text.split(","))
+    elif _LATER.fullmatch(name):
+        yield Risk(f"the server runs something later and by itself ({name})")
     elif name.startswith("pg_sleep"):
         yield Risk(f"it waits ({name}) while it holds its locks, and whoever needs them waits too")
     elif name in ("pg_advisory_unlock", "pg_advisory_unlock_shared") and len(node.args) == 1:
@@ -98,6 +131,12 @@ def _called(node: Any) -> Iterator[Risk]:
         hashed = kind(given) == "FuncCall" and strings(given.funcname)[-1].startswith("hash")
         if number_of(given) is None and not hashed:
             yield Risk("it gives up a lock whose number is made while it runs", grave=True)
+
+
+def _path(schemas: list[str]) -> Iterator[Risk]:
+    """Where the server's own schema is named, nothing may be named before it."""
+    if "pg_catalog" in [each.strip(' "\n\t').lower() for each in schemas[1:]]:
+        yield Risk("the search_path puts other functions and operators before the server's own")
 
 
 def _is_public(role: Any) -> bool:

@@ -35,7 +35,7 @@ _OF_CODE = frozenset(_CODE.split())
 """Extensions that run code, call other servers or keep the server's log, by how their settings begin."""
 _FUNCTIONS = re.compile(
     r"pg_(?:"
-    r"(?:try_)?advisory_(?:xact_)?(?:lock|unlock)(?:_shared)?|stat_get_[a-z_]+|get_[a-z_]+|[a-z_]+_is_visible"
+    r"(?:try_)?advisory_(?:xact_)?(?:lock|unlock)(?:_shared)?|stat_get_[a-z_]+|get_(?!wal_)[a-z_]+|[a-z_]+_is_visible"
     r"|lsn(?:_[a-z]+)?|snapshot_[a-z]+|(?:current_)?(?:snapshot|xact)[a-z_]*|visible_in_snapshot"
     r"|[a-z_]+_(?:in|out|recv|send)|mcv_list_items"
     r"|(?:relation|table|indexes|total_relation|column|database|tablespace)_size|size_(?:bytes|pretty)"
@@ -53,7 +53,7 @@ _FUNCTIONS = re.compile(
     r"|prepared_(?:statement|xact)|show_all_settings|control_[a-z]+|stat_(?:clear_snapshot|force_next_flush)"
     r"|isolation_test_session_is_blocked|available_wal_summaries|wal_summary_contents"
     # Of extensions that stay inside.
-    r"|stat_statements(?:_info)?|buffercache[a-z_]*|prewarm|freespace|visibility[a-z_]*|relpages|version(?:_num)?"
+    r"|stat_statements(?:_info)?|buffercache(?!_evict|_mark)[a-z_]*|prewarm|freespace|visibility[a-z_]*|relpages|version(?:_num)?"
     r"|gin_pending_stats|check_(?:frozen|visible)"
     r")"
 )

@@ -54,6 +54,24 @@ NAMED: dict[str, tuple[str, str]] = {
     ),
     "policy for all by an or": ("CREATE POLICY p ON t USING (a = 1 OR true)", "permits every row"),
     "waits": ("SELECT pg_sleep(0.1)", "it waits (pg_sleep)"),
+    "an operator of the server's name": (
+        "CREATE OPERATOR public.= (FUNCTION = texteq, LEFTARG = text, RIGHTARG = varchar)",
+        "the operator = stands",
+    ),
+    "a function of the server's name": (
+        "CREATE FUNCTION public.lower(varchar) RETURNS text LANGUAGE sql AS 'SELECT $1'",
+        "lower() stands for",
+    ),
+    "others before the server's own": ("SET search_path = public, pg_catalog", "before the server's own"),
+    "others before the server's own by a function": (
+        "SELECT set_config('search_path', 'public, \"pg_catalog\"', false)", "before the server's own",
+    ),
+    "others before the server's own in a function": (
+        "ALTER FUNCTION f() SET search_path = billing, pg_catalog", "before the server's own",
+    ),
+    "a schema of another owner": ("CREATE SCHEMA s AUTHORIZATION app", "another owner"),
+    "a job": ("SELECT add_job('tidy', '1h')", "later and by itself"),
+    "a job of an extension": ("SELECT add_retention_policy('t', INTERVAL '1 day')", "later and by itself"),
     "truncate in a function": (
         "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'TRUNCATE t'", "TRUNCATE",
     ),
@@ -164,4 +182,10 @@ LAWFUL: tuple[str, ...] = (
     "SELECT pg_table_is_visible(oid), pg_get_constraintdef(oid), pg_try_advisory_xact_lock(42) FROM pg_class",
     "SELECT public.pg_own_function(1), connectby('t', 'id', 'parent', '1', 0)",
     "CREATE CAST (varchar AS status) WITH INOUT AS IMPLICIT",
+    "SET search_path = pg_catalog, public; CREATE OPERATOR ~=~ (FUNCTION = f, LEFTARG = a, RIGHTARG = a)",
+    "VACUUM ANALYZE t; DROP TRIGGER g ON t; DROP TYPE IF EXISTS status; DROP CAST (varchar AS status)",
+    "CREATE TEXT SEARCH CONFIGURATION mine (COPY = pg_catalog.english); CREATE STATISTICS s ON a, b FROM t",
+    "SELECT table_to_xml('t', true, true, ''), schema_to_xml('public', true, true, '')",
+    "GRANT EXECUTE ON FUNCTION f(text) TO app; ALTER TYPE pair ADD ATTRIBUTE c int; CREATE SCHEMA s",
+    "CREATE TRIGGER g AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION tell('drop', 'the role is gone')",
 )

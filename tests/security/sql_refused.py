@@ -363,4 +363,61 @@ REFUSED: dict[str, str] = {
     "a function nobody knows": "SELECT pg_read_file_v2('x')",
     "a tree of a query": "SELECT connectby('(SELECT pg_read_file(''x'')) q', 'a', 'b', '1', 0)",
     "rights on what runs elsewhere": "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA net TO app",
+    # What belongs to the server, by names that statements give in other places
+    "changes how the server reads words": "ALTER TEXT SEARCH DICTIONARY pg_catalog.simple (Accept = false)",
+    "changes what the server finds": (
+        "ALTER TEXT SEARCH CONFIGURATION pg_catalog.english DROP MAPPING FOR uint"
+    ),
+    "drops what the server finds": "DROP TEXT SEARCH CONFIGURATION pg_catalog.english",
+    "renames what the server finds": "ALTER TEXT SEARCH CONFIGURATION pg_catalog.english RENAME TO x",
+    "changes an operator": "ALTER OPERATOR pg_catalog.= (text, text) SET (RESTRICT = NONE)",
+    "changes a type": "ALTER TYPE pg_catalog.text SET (STORAGE = plain)",
+    "drops an order of letters": 'DROP COLLATION pg_catalog."C"',
+    "changes an order of letters": 'ALTER COLLATION pg_catalog."C" REFRESH VERSION',
+    "makes statistics there": "CREATE STATISTICS pg_catalog.s ON a, b FROM t",
+    "drops a rule of the catalogue": "DROP RULE r ON pg_catalog.pg_class",
+    "drops a policy of the catalogue": "DROP POLICY p ON pg_catalog.pg_class",
+    "locks the catalogue for long": "VACUUM FULL pg_catalog.pg_class",
+    "writes the catalogue anew": "CLUSTER pg_class USING pg_class_oid_index",
+    "gives rights to write it": "GRANT UPDATE ON pg_catalog.pg_proc TO evil",
+    "gives rights on its functions": "GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text) TO evil",
+    "puts an extension there": "CREATE EXTENSION citext SCHEMA pg_catalog",
+    "makes the upgrade's schema by its owner's name": "CREATE SCHEMA AUTHORIZATION upgradepath",
+    "works on a whole database": "REINDEX DATABASE CONCURRENTLY other",
+    # What reads past rights, and texts that others run
+    "reads passwords by a text": "SELECT table_to_xml('pg_authid', true, true, '')",
+    "reads passwords by a text with a schema": (
+        "SELECT table_to_xml_and_xmlschema(' pg_catalog . \"pg_shadow\"', true, true, '')"
+    ),
+    "reads the whole catalogue": "SELECT schema_to_xml('pg_catalog', true, true, '')",
+    "reads every schema": "SELECT database_to_xml(true, true, '')",
+    "reads pages": "SELECT get_raw_page('pg_authid', 0)",
+    "takes rows out of their pages": "SELECT heap_force_kill('t'::regclass, ARRAY['(0,1)']::tid[])",
+    "reads everybody's changes": "SELECT * FROM pg_get_wal_records_info('0/1', '0/2')",
+    "takes others' pages out of memory": "SELECT pg_buffercache_evict_all()",
+    "a trigger's function gets a text": (
+        "CREATE TRIGGER g AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION run_it('DROP DATABASE other')"
+    ),
+    "a block's trigger gets a text": (
+        "DO $$ BEGIN CREATE TRIGGER g AFTER INSERT ON t EXECUTE FUNCTION run_it('DROP ROLE x'); END $$"
+    ),
+    "a returned query reads a file": (
+        "CREATE FUNCTION f() RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN\n"
+        "RETURN QUERY EXECUTE 'SELECT pg_read_file(''x'')'; END $$"
+    ),
+    "a cursor of a text reads a file": (
+        "DO $$ DECLARE c refcursor; BEGIN OPEN c FOR EXECUTE 'SELECT pg_read_file(''x'')'; END $$"
+    ),
+    "a name is formatted by its place": (
+        "DO $$ BEGIN EXECUTE format('SELECT %2$I(%1$L)', '/etc/passwd', 'pg_read_file'); END $$"
+    ),
+    "a query of one of several": (
+        "DO $$ BEGIN EXECUTE CASE WHEN true THEN 'COPY t TO PROGRAM ''id''' ELSE '' END; END $$"
+    ),
+    "a string goes on in the next line": "SELECT setval('upgrade'\n'path.x', 1)",
+    "a string of escapes": "SELECT setval(E'\\x75pgradepath.x', 1)",
+    "a name with another escape": "DROP SCHEMA U&\"!0075pgradepath\" UESCAPE '!'",
+    "three bodies in each other": (
+        "DO $a$ BEGIN EXECUTE $b$ DO $c$ BEGIN EXECUTE $d$DROP DATABASE x$d$; END $c$ $b$; END $a$"
+    ),
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """A script is cut where PostgreSQL cuts it, and what cannot run is told before anybody tries."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.sql.bounds import is_empty
@@ -57,6 +57,9 @@ def test_the_parts_together_are_the_script(pieces: list[tuple[str, str]], tail: 
 
 
 @given(st.text(alphabet="'\"$/*-;()\\ abEé\n\0", max_size=40))
+@example("/* /* a */")
+@example("-- \0")
+@example("\0")
 def test_anything_is_read_or_told_with_its_line(sql: str) -> None:
     assert "".join(part.sql + part.end for part in parts_of(sql)) == sql
     try:
