@@ -111,7 +111,7 @@ def read_letters(bootstrap_servers: str | None, service: str | None) -> list[Dea
     known_service(service)
     found = []
     for name in [service] if service else known_principals():
-        found += with_broker(settings, read_dead_letters(settings, name))
+        found += with_broker(settings, read_dead_letters(settings, name), within_s=None)
     return found
 
 

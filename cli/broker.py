@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shared.settings import KafkaSettings
 
 T = TypeVar("T")
+_WITHIN_S = 20.0
 _ACCESS = "let this principal use it: upgradepath topics acl says who may do what"
 
 Broker = Annotated[
@@ -50,9 +51,12 @@ def _settings(bootstrap_servers: str | None) -> "KafkaSettings":
     return KafkaSettings(bootstrap_servers=world.bootstrap_servers, embedded=True)
 
 
-def with_broker(settings: "KafkaSettings", work: Coroutine[Any, Any, T]) -> T:
-    """The result of work with the broker of `settings`.
+def with_broker(
+    settings: "KafkaSettings", work: Coroutine[Any, Any, T], *, within_s: float | None = _WITHIN_S
+) -> T:
+    """The result of work with the broker of `settings`, all of it `within_s`.
 
+    None is for what may take long: then the broker has to answer once within the usual time beforehand.
     Raises `Reject` for a topic that is not there or not ours to see, `NoAnswer` for a broker.
     """
     import uvloop
@@ -61,7 +65,13 @@ def with_broker(settings: "KafkaSettings", work: Coroutine[Any, Any, T]) -> T:
     from shared.messaging.connection_faults import access_fault, broker_fault
 
     try:
-        return uvloop.run(work)
+        return uvloop.run(_bounded(settings, work, within_s))
+    except TimeoutError as error:
+        raise NoAnswer(
+            f"the broker {settings.bootstrap_servers} gave no answer within {within_s or _WITHIN_S:g} s",
+            "look whether it hangs or is overloaded, and whether the address leads to it; then ask again",
+            passing=True,
+        ) from error
     except UnknownTopicOrPartitionError as error:
         raise not_found(
             str(error.args[0]),
@@ -77,3 +87,20 @@ def with_broker(settings: "KafkaSettings", work: Coroutine[Any, Any, T]) -> T:
             f"the broker does not answer: {found or repr(error)}",
             "start it, or say where it is: --bootstrap-servers or UPGRADES_KAFKA_BOOTSTRAP_SERVERS",
         ) from error
+
+
+async def _bounded(settings: "KafkaSettings", work: Coroutine[Any, Any, T], within_s: float | None) -> T:
+    import asyncio
+
+    from shared.messaging.topic_admin import partition_counts
+
+    if within_s is not None:
+        async with asyncio.timeout(within_s):
+            return await work
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            await partition_counts(settings, ())
+    except BaseException:
+        work.close()
+        raise
+    return await work

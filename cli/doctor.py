@@ -173,7 +173,12 @@ def _trials(url: str) -> Diagnosis:
     if not url:
         found = f"{TRIALS} is not set: late migrations are refused, and each Run proves the others"
         return Diagnosis(subject, found)
-    return _try(subject, lambda: asyncio.run(_makes_databases(url)), f"correct {TRIALS}")
+    return _try(subject, lambda: _trial_server(url), f"correct {TRIALS}")
+
+
+def _trial_server(url: str) -> str:
+    refuse_plaintext_database(TRIALS, url, os.environ, allowed=is_allowed(os.environ))
+    return asyncio.run(_makes_databases(url))
 
 
 async def _makes_databases(url: str) -> str:

@@ -82,7 +82,7 @@ def rebuild(
     target = into or _beside(live_url or "")
     settings, believed = broker_settings(bootstrap_servers), _believed(service, unsigned_before, broken_audit)
     work = _rebuild(settings, restorer(service, _content()), target, live_url, believed)
-    done, rebuilt, standing = with_broker(settings, work)
+    done, rebuilt, standing = with_broker(settings, work, within_s=None)
     same = _show(service, target, done, rebuilt, standing, restorer(service, _content()), as_json)
     if not same:
         raise typer.Exit(1)

@@ -94,12 +94,19 @@ def redrive(
             raise typer.BadParameter("with --json nothing can be asked: give --yes or --dry-run")
         if not yes:
             ask(f"Send {len(chosen)} again?")
-        settings = broker_settings(bootstrap_servers)
-        with_broker(settings, dead_letters.redrive(settings, chosen, by=getpass.getuser(), rate_per_s=rate))
+        _send(bootstrap_servers, chosen, rate)
     if as_json:
         show_json({"sent": not dry_run, "letters": [letter_document(letter) for letter in chosen]})
     elif chosen and not dry_run:
         say(line(text("sent again ", "bold green"), str(len(chosen))))
+
+
+def _send(bootstrap_servers: str | None, chosen: "Sequence[DeadLetter]", rate: float | None) -> None:
+    from shared.replay import dead_letters
+
+    settings = broker_settings(bootstrap_servers)
+    sending = dead_letters.redrive(settings, chosen, by=getpass.getuser(), rate_per_s=rate)
+    with_broker(settings, sending, within_s=None)
 
 
 app.command("rebuild")(rebuild)

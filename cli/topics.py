@@ -92,7 +92,7 @@ def tail(
         async for record in read_topic(settings, found[0], follow=follow):
             typer.echo(json.dumps(describe(record), ensure_ascii=False))
 
-    with_broker(settings, print_all())
+    with_broker(settings, print_all(), within_s=None)
 
 
 @app.command("dump")
@@ -104,7 +104,7 @@ def dump(
     from shared.messaging.topic_reader import dump_topics
 
     settings = broker_settings(bootstrap_servers)
-    counts = with_broker(settings, dump_topics(settings, folder, known_pools()))
+    counts = with_broker(settings, dump_topics(settings, folder, known_pools()), within_s=None)
     for topic, count in counts.items():
         say(f"{count:>6}  {folder / topic}.jsonl")
 

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from services.planner.constraints import Releases
 from services.planner.domain import (
     begin_deploy,
     begin_roll_back,
@@ -11,7 +10,7 @@ from services.planner.domain import (
     sign_off_subject,
     unanswered,
 )
-from services.planner.plans import choose_upgrades
+from services.planner.plans import Releases, choose_upgrades
 from services.planner.run import Decision, Run
 from services.planner.stages import cancel_command
 from shared.contracts.freezes import Freeze

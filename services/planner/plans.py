@@ -5,7 +5,8 @@ from graphlib import CycleError, TopologicalSorter
 from typing import get_args
 
 from services.planner.breaking import does_it_break
-from services.planner.constraints import Releases, is_newer, unmet
+from services.planner.constraints import Releases as Releases
+from services.planner.constraints import is_newer, unmet
 from services.planner.risks import risk_of
 from services.planner.run import Run
 from shared.contracts.candidates import Candidate

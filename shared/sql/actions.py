@@ -100,6 +100,7 @@ class ValidateConstraint:
 class DropConstraint:
     table: Table
     name: str
+    cascades: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class CreateIndex:
 class DropIndex:
     name: Table
     concurrently: bool
+    cascades: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ class Drop:
     kind: str
     name: str
     table: Table | None = None
+    cascades: bool = False
 
 
 @dataclass(frozen=True)

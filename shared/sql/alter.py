@@ -81,7 +81,8 @@ def _command(command: Any, table: Table, schema: str) -> Action:
         case "AT_ValidateConstraint":
             return ValidateConstraint(table, command.name)
         case "AT_DropConstraint":
-            return DropConstraint(table, command.name)
+            cascades = command.behavior == pg_query_pb2.DROP_CASCADE
+            return DropConstraint(table, command.name, cascades)
         case "AT_AddIdentity":
             return Create("identity", command.name, table)
         case "AT_DropIdentity" | "AT_DropExpression":
@@ -163,5 +164,7 @@ def constraint_of(node: Any, schema: str, columns: tuple[str, ...] = ()) -> Cons
         validated=not node.skip_validation,
         using_index=node.indexname or None,
         on_delete=node.fk_del_action or "a",
+        on_update=node.fk_upd_action or "a",
         deferrable=node.deferrable,
+        nulls_distinct=not node.nulls_not_distinct,
     )

@@ -25,8 +25,10 @@ class Constraint:
     using_index: str | None = None
     on_delete: str = "a"
     """Of a foreign key, as PostgreSQL has it: no action, restrict, cascade, set null, set default."""
+    on_update: str = "a"
     deferrable: bool = False
     """It may be looked at when the transaction ends, and hold then."""
+    nulls_distinct: bool = True
 
 
 @dataclass(frozen=True)

@@ -83,17 +83,18 @@ def _key(part: Any) -> str:
 
 def _drop(node: Any, schema: str) -> Iterator[Action]:
     what = _object_kind(node.remove_type)
+    cascades = node.behavior == pg_query_pb2.DROP_CASCADE
     for each in node.objects:
         names = _names(inner(each))
         name = qualified(names, schema)
         if what in ("table", "view", "materialized view", "foreign table"):
             yield DropTable(name, what)  # type: ignore[arg-type]
         elif what == "index":
-            yield DropIndex(name, node.concurrent)
+            yield DropIndex(name, node.concurrent, cascades)
         elif what in ("trigger", "policy", "rule"):
             yield Drop(what, names[-1], qualified(names[:-1], schema))
         else:
-            yield Drop(what, shown(name))
+            yield Drop(what, shown(name), cascades=cascades)
 
 
 def _object_kind(number: int) -> str:

@@ -207,6 +207,9 @@ def test_a_server_for_trials_must_let_its_role_make_databases(
     code, found = look(**registry, UPGRADES_SCRATCH_DATABASE_URL=named)
     assert (code, set(wrong(found))) == (1, {"server for trials"})
     assert "CREATEDB" in found["server for trials"]["found"]
+    away = "postgresql://u@db.example/x?sslmode=prefer"
+    code, found = look(**registry, UPGRADES_SCRATCH_DATABASE_URL=away)
+    assert (code, "unencrypted" in found["server for trials"]["found"]) == (1, True)
     asyncio.run(execute(postgres.url(), f"DROP ROLE {plain}"))
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,16 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from typer.testing import Result
 
+from cli.backlog import reads
+from cli.broker import with_broker
+from cli.world import NoAnswer
 from local.broker import EmbeddedBroker
 from local.kafka import ApacheKafka, availability
 from local.ports import free_port
+from shared.clock import utc_now
 from shared.contracts.topics import RUN_EVENTS, STAGE_RESULTS, TOPICS
+from shared.replay.lag import lags
+from shared.settings import KafkaSettings
 from tests.brokers.place import eventually
 from tests.cli.conftest import Type
 
@@ -203,6 +211,23 @@ def test_no_broker_is_no_answer(upgradepath: Type, tmp_path: Path) -> None:
         result = upgradepath("topics", *arguments, "--bootstrap-servers", nowhere)
         assert result.exit_code == 3
         assert "--bootstrap-servers" in result.stderr
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of something that takes connections and never answers: a broker that hangs."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_broker_that_hangs_is_no_answer_in_time(silent: str) -> None:
+    """Catches a question that ends long after its limit: connecting, and letting go again, have no end."""
+    settings = KafkaSettings(bootstrap_servers=silent)
+    began = time.monotonic()
+    with pytest.raises(NoAnswer, match=rf"{silent} gave no answer within 0\.3 s") as unanswered:
+        with_broker(settings, lags(settings, reads(None), utc_now()), within_s=0.3)
+    assert unanswered.value.passing
+    assert time.monotonic() - began < 3
 
 
 def test_an_option_beats_a_variable_and_a_variable_the_world(

@@ -52,6 +52,11 @@ FITS, FAILS, LOSES, WRITES, UNKNOWN = "fits", "would fail", "loses", "writes", "
 HANDLED = (
     "DO $$ BEGIN ALTER TABLE a ADD CONSTRAINT {name} CHECK (k > 1); EXCEPTION WHEN {what} THEN {then}; END $$"
 )
+KEYS = "CREATE TABLE p (id int PRIMARY KEY, x int UNIQUE); CREATE TABLE c (p_x int REFERENCES p (x)); "
+CHAIN = (
+    "CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (id int PRIMARY KEY, p_id int REFERENCES p"
+    " ON UPDATE CASCADE ON DELETE CASCADE); INSERT INTO p VALUES (1); INSERT INTO c VALUES (1, 1); "
+)
 CASES: list[tuple[str, list[str]]] = [
     # Views that the upgrade makes, and views over them, read rows as these are when they are read.
     ("CREATE VIEW v AS SELECT k, t FROM a; CREATE VIEW w AS SELECT k FROM v WHERE t IS NOT NULL;"
@@ -189,6 +194,52 @@ CASES: list[tuple[str, list[str]]] = [
     ("CREATE SEQUENCE s; SELECT setval('s', (SELECT min(k) - 1 FROM a))", [UNKNOWN]),
     ("CREATE SEQUENCE s; SELECT setval('s', (SELECT 1 / (min(k) - 1) FROM a))", [FAILS]),
     ("CREATE SEQUENCE s; SELECT setval('s', 5)", []),
+    # CASCADE takes foreign keys along, and views or columns that nobody follows.
+    (KEYS + "ALTER TABLE p DROP CONSTRAINT p_x_key CASCADE; INSERT INTO c VALUES (5)", []),
+    (KEYS + "ALTER TABLE p DROP x CASCADE; INSERT INTO c VALUES (5)", [FITS]),
+    (KEYS + "ALTER TABLE p DROP CONSTRAINT p_pkey; INSERT INTO c VALUES (5)", [FAILS]),
+    (KEYS + "DROP TABLE p CASCADE; INSERT INTO c VALUES (5)", [FITS]),
+    (KEYS + "CREATE UNIQUE INDEX i ON p (x); ALTER TABLE p DROP CONSTRAINT p_x_key CASCADE;"
+     " INSERT INTO c VALUES (5)", [FITS, UNKNOWN]),
+    ("CREATE TABLE p (x int); CREATE UNIQUE INDEX i ON p (x); CREATE TABLE c (p_x int REFERENCES p (x));"
+     " DROP INDEX i CASCADE; INSERT INTO c VALUES (5)", [FITS]),
+    ("ALTER TABLE a DROP CONSTRAINT a_pkey CASCADE; INSERT INTO late VALUES (1, 9)", []),
+    ("CREATE SCHEMA s; CREATE TABLE s.p (id int PRIMARY KEY); CREATE TABLE c (p_id int REFERENCES s.p);"
+     " DROP SCHEMA s CASCADE; INSERT INTO c VALUES (5)", [UNKNOWN]),
+    ("CREATE DOMAIN d AS int; CREATE TABLE b (id int, k d CHECK (k > 0)); DROP DOMAIN d CASCADE;"
+     " INSERT INTO b VALUES (1)", [UNKNOWN]),
+    # A column that goes takes its rules along; another one of its name has none.
+    ("ALTER TABLE ruled DROP k; ALTER TABLE ruled ADD k int DEFAULT -1; CREATE TABLE b (k int CHECK (k > 0),"
+     " l int NOT NULL); ALTER TABLE b DROP k, DROP l; ALTER TABLE b ADD k int, ADD l int;"
+     " INSERT INTO b VALUES (-1)", [LOSES, FITS, FITS]),
+    ("CREATE TABLE b (id int, k int, CHECK (k > id)); CREATE UNIQUE INDEX ON b ((k + 1));"
+     " ALTER TABLE b DROP k; ALTER TABLE b ADD k int; INSERT INTO b VALUES (1, -1), (2, -1)", [FITS, FITS]),
+    # What is renamed keeps its rules.
+    ("CREATE TABLE b (k int CHECK (k > 0)); ALTER TABLE b RENAME k TO n; INSERT INTO b VALUES (-1)", [FAILS]),
+    ("CREATE TABLE b (k int NOT NULL); ALTER TABLE b RENAME k TO n; INSERT INTO b VALUES (NULL)", [FAILS]),
+    ("CREATE TABLE b (k int UNIQUE); ALTER TABLE b RENAME k TO n; INSERT INTO b VALUES (1), (1)", [FAILS]),
+    ("CREATE TABLE b (k int, t text); CREATE UNIQUE INDEX i ON b (lower(t)) WHERE k > 0; ALTER TABLE b RENAME"
+     " t TO u; ALTER TABLE b RENAME k TO l; INSERT INTO b VALUES (1, 'a'), (1, 'A')", [FITS, FAILS]),
+    (KEYS + "ALTER TABLE c RENAME p_x TO q; INSERT INTO c VALUES (5)", [FAILS]),
+    (KEYS + "ALTER TABLE p RENAME x TO y; ALTER TABLE p RENAME TO q; INSERT INTO c VALUES (5)", [FAILS]),
+    ("CREATE TABLE p (id int PRIMARY KEY); ALTER TABLE p RENAME id TO n; ALTER TABLE p RENAME TO q;"
+     " CREATE TABLE c (q_n int REFERENCES q); INSERT INTO c VALUES (5)", [FAILS]),
+    ("ALTER TABLE ruled RENAME TO r2; UPDATE r2 SET k = 0", [WRITES, UNKNOWN]),
+    # A constraint takes an index over, with its name.
+    ("CREATE TABLE b (k int); CREATE UNIQUE INDEX i ON b (k); ALTER TABLE b ADD CONSTRAINT u UNIQUE USING"
+     " INDEX i; ALTER TABLE b DROP CONSTRAINT u; INSERT INTO b VALUES (1), (1)", [FITS]),
+    ("CREATE TABLE b (k int); CREATE UNIQUE INDEX i ON b (k); ALTER TABLE b ADD PRIMARY KEY USING INDEX i;"
+     " INSERT INTO b VALUES (NULL)", [FITS, FITS, FAILS]),
+    ("ALTER TABLE sealed ADD m int; INSERT INTO sealed VALUES (2, 2); ALTER TABLE sealed ADD UNIQUE NULLS NOT"
+     " DISTINCT (m)", [FAILS]),
+    # Rows that go or change with others, over however many tables.
+    (CHAIN + "UPDATE p SET id = 5; ALTER TABLE c ADD CHECK (p_id = 5)", [WRITES, UNKNOWN, UNKNOWN]),
+    (CHAIN + "CREATE TABLE g (c_id int REFERENCES c ON DELETE CASCADE); INSERT INTO g VALUES (1);"
+     " DELETE FROM p; ALTER TABLE g ADD CHECK (c_id > 5)", [LOSES, UNKNOWN, UNKNOWN]),
+    (CHAIN + "CREATE TABLE g (c_id int REFERENCES c); INSERT INTO g VALUES (1); TRUNCATE p CASCADE;"
+     " ALTER TABLE g ADD CHECK (c_id > 5)", [LOSES, UNKNOWN, UNKNOWN]),
+    ("CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (p_id int REFERENCES p); INSERT INTO p VALUES (1);"
+     " INSERT INTO c VALUES (1); UPDATE p SET id = 5", [WRITES, FAILS]),
 ]  # fmt: skip
 
 

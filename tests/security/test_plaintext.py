@@ -51,6 +51,8 @@ def settings(**others: Any) -> RegistrySettings:
         ({"database_url": f"{AWAY}?sslmode=disable"}, ("sslmode=disable",)),
         ({"database_url": "postgresql://u@127.0.0.1,db.example/x"}, ("db.example",)),
         ({"database_url": "postgresql:///x?host=db.example"}, ("db.example",)),
+        ({"scratch_database_url": AWAY}, ("UPGRADES_SCRATCH_DATABASE_URL", "db.example", "verify-full")),
+        ({"scratch_database_url": f"{AWAY}?sslmode=prefer"}, ("sslmode=prefer", "db.example")),
         ({"content_url": "http://minio.example/x"}, ("UPGRADES_CONTENT_URL", "minio.example", "https://")),
         ({"otlp_endpoint": "http://collector.example:4318"}, ("UPGRADES_OTLP_ENDPOINT", "collector.example")),
     ],
@@ -79,6 +81,7 @@ def test_a_store_behind_a_providers_client_is_looked_at_too(monkeypatch: pytest.
 def test_encrypted_and_local_ones_start() -> None:
     for url in (HERE, f"{AWAY}?sslmode=require", f"{AWAY}?sslmode=verify-full", "postgresql:///x"):
         assert settings(database_url=url, otlp_endpoint="https://collector.example").database_url == url
+        assert settings(scratch_database_url=url).scratch_database_url == url
     with pytest.raises(ValidationError, match="channel_binding"):
         settings(database_url=f"{AWAY}?sslmode=require&channel_binding=require")
 

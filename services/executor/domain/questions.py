@@ -28,6 +28,8 @@ from shared.sql.actions import (
     DropColumn,
     DropTable,
     Read,
+    RenameColumn,
+    RenameTable,
     RenameType,
     Rewrite,
     SetNotNull,
@@ -144,8 +146,19 @@ class Asker:
                 for each in held:
                     if each.kind == "primary key":
                         self.keys[table] = each.columns
-            case AddConstraint(table=table, constraint=Constraint(kind="primary key", columns=columns)):
-                self.keys[table] = columns
+            case AddConstraint(table=table, constraint=Constraint(kind="primary key") as made):
+                index = made.using_index
+                self.keys[table] = self.standing.columns_of_index(index) if index else made.columns
+            case RenameColumn(table=table, column=column_name, to=name_then) if table in self.keys:
+                self.keys[table] = tuple(
+                    name_then if each == column_name else each for each in self.keys[table]
+                )
+            case RenameTable(table=table, to=to_table):
+                for known in (self.keys, self.filled):
+                    if table in known:
+                        known[to_table] = known.pop(table)
+                if table in self.triggered:
+                    self.triggered.add(to_table)
             case Rewrite(table=table, what="REFRESH MAT VIEW") if table in self.filled:
                 assert table is not None
                 self.relations.made_by(table, self.filled[table])
@@ -170,9 +183,8 @@ class Asker:
 
     def _broken_by(self, write: Write) -> Iterator[Question]:
         """Whether the rows as they are then still keep the rules that stand."""
-        if write.verb in ("delete", "truncate"):
-            for table in self.standing.cascades_to(write.table):
-                self.relations.distrust(table, f"rows of {shown(write.table)} take some of its own along")
+        for table in self.standing.cascades_to(write):
+            self.relations.distrust(table, f"rows of {shown(write.table)} take some of its own along")
         for rule in self.standing.touched(write):
             constraint = rule.constraint if isinstance(rule, AddConstraint) else None
             for question in self._of_rule(rule):

@@ -20,6 +20,7 @@ from shared.sql.actions import (
     Create,
     CreateTable,
     CreateType,
+    Drop,
     DropColumn,
     DropTable,
     RenameColumn,
@@ -80,6 +81,8 @@ class Relations(Reading):
                 self.tables[to] = replace(self.tables.pop(table), table=to)
             case Code(what=what):
                 self.doubt = self.doubt or what
+            case Drop(kind=kind, name=name, cascades=True):
+                self.doubt = self.doubt or f"DROP {kind.upper()} {name} CASCADE takes others along"
             case CreateType(name=name):
                 self._made_types.add(name)
             case RenameType(to=to):

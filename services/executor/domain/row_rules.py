@@ -42,7 +42,7 @@ class RowRules:
                 yield counting(self.reading, relation, text, condition, computes=True)
             case "unique" | "primary key":
                 keys = tuple(map(quoted, constraint.columns))
-                yield self.duplicates(relation, keys, None)
+                yield self.duplicates(relation, keys, None, nulls_distinct=constraint.nulls_distinct)
                 if constraint.kind == "primary key":
                     yield from self.nulls(relation, constraint.columns)
                 yield from self.too_long(relation, keys, None)
