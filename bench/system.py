@@ -26,6 +26,7 @@ from local.postgres import EmbeddedPostgres
 from local.process import Child
 from local.world import World
 from shared.clients.content import ContentStore
+from shared.contracts.policies import Policy
 from shared.contracts.projects import Project, RegisterProject
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import PublishRelease, ReleasePublished
@@ -220,6 +221,7 @@ async def register(driver: Driver, projects: Sequence[str]) -> None:
             repository=f"/nowhere/{name}",
             definition=example.definition_of(name),
             approvers=(SRE.id,),
+            policy=Policy(single_person=True),
         )
         pins = dict(example.FIRST_RELEASES)
         await driver.send(RegisterProject(actor=SRE, project=project, pins=pins))

@@ -2,32 +2,37 @@
 
 from datetime import datetime
 
-from services.planner.domain import (
-    begin_deploy,
-    begin_roll_back,
-    enter,
-    go_on_after_checks,
+from services.planner.approvals import (
+    asked_by,
+    awaiting_approval,
+    lacking,
+    must_be_allowed,
+    require_first_word,
+    require_sign_offs,
     sign_off_subject,
     unanswered,
 )
+from services.planner.domain import (
+    begin_deploy,
+    enter,
+    go_on_after_checks,
+)
 from services.planner.plans import Releases, choose_upgrades
 from services.planner.run import Decision, Run
-from services.planner.stages import cancel_command
 from shared.contracts.freezes import Freeze
 from shared.contracts.projects import Project
 from shared.contracts.run_words import Approval
 from shared.contracts.runs import (
     ApproveCandidate,
-    CancelRun,
-    RejectCandidate,
+    ContinueRun,
     RequestPlan,
-    RollBackRun,
     SignOff,
     StartRun,
 )
 from shared.contracts.values import Actor, RunId, StageName
 from shared.contracts.version_maps import Pins, VersionMap
-from shared.errors import Reject, conflict, forbidden, invalid
+from shared.deciding import may, rules_of
+from shared.errors import Reject, conflict, invalid
 
 _APPROVED_AFTER = frozenset({"check-workflows", "prove-backup"})
 """The last stages before a deploy; the second is not in every Run."""
@@ -44,6 +49,9 @@ def request_plan(
     fence: int,
 ) -> Decision:
     """Open a Run. It reads and changes nothing until somebody opts in."""
+    rules = rules_of(project)
+    if refusal := may(rules, "start", command.actor):
+        raise Reject(refusal)
     upgrades, after = choose_upgrades(command.systems, version_map.pins, releases)
     run = Run(
         id=run_id,
@@ -59,6 +67,7 @@ def request_plan(
         upgrades=upgrades,
         requested_by=command.actor.id,
         requested_at=now,
+        rules=rules,
     )
     return enter(run, "review", now, fence)
 
@@ -73,6 +82,7 @@ def start(
     fence: int,
 ) -> Decision:
     """Opt in. One Project has one started Run at a time."""
+    must_be_allowed(run, "start", command.actor)
     if run.status != "planned":
         raise wrong_state(run, "start", "only a Run whose plan is ready can be started")
     if active is not None:
@@ -97,11 +107,13 @@ def start(
             cure="ask for a new plan: upgradepath plan create",
         )
     _refuse_withdrawn(run, releases)
-    return enter(run, "prepare", now, fence)
+    return enter(asked_by(run, command.actor), "prepare", now, fence)
 
 
-def continue_(run: Run, now: datetime, fence: int, *, copy_again: bool = False) -> Decision:
+def continue_(run: Run, command: ContinueRun, now: datetime, fence: int) -> Decision:
     """A fix lies on the upgrade branch: prove that commit, from `apply` on, perhaps over rows copied anew."""
+    must_be_allowed(run, "start", command.actor)
+    copy_again = command.copy_again
     waits = run.status == "waiting" and run.blocked_by is not None
     if not waits or run.stage not in _FIXABLE:
         raise wrong_state(
@@ -113,7 +125,9 @@ def continue_(run: Run, now: datetime, fence: int, *, copy_again: bool = False) 
             field="copy_again",
             cure=f"correct the seed file on the upgrade branch: upgradepath run continue {run.id}",
         )
-    again = run.with_(copy_again=copy_again, staging_copy=None if copy_again else run.staging_copy)
+    again = asked_by(run, command.actor).with_(
+        copy_again=copy_again, staging_copy=None if copy_again else run.staging_copy
+    )
     return enter(unproven(again, "apply"), "apply", now, fence)
 
 
@@ -121,13 +135,16 @@ def unproven(run: Run, stage: StageName) -> Run:
     """The Run without what this stage and later ones had proven, and without the words given for it."""
     match stage:
         case "prepare" | "apply" | "migrate":
-            return run.with_(candidate=None, approval=None, sign_offs=(), checked=(), migrated=None)
+            return run.with_(
+                candidate=None, approval=None, approvals=(), sign_offs=(), checked=(), migrated=None
+            )
         case "validate" | "check-workflows" | "prove-backup":
             checks = ("validate", "check-workflows", "prove-backup")
             kept = checks[: checks.index(stage)]
             return run.with_(
                 candidate=None,
                 approval=None,
+                approvals=(),
                 sign_offs=tuple(word for word in run.sign_offs if word.subject.partition("/")[0] in kept),
                 checked=tuple(facts for facts in run.checked if facts.stage in kept),
             )
@@ -135,8 +152,10 @@ def unproven(run: Run, stage: StageName) -> Run:
             return run
 
 
-def retry(run: Run, now: datetime, fence: int, freeze: Freeze | None) -> Decision:
+def retry(run: Run, actor: Actor, now: datetime, fence: int, freeze: Freeze | None) -> Decision:
     """The same stage once more, with nothing changed."""
+    if run.stage != "roll-back":
+        must_be_allowed(run, "start", actor)
     record = run.record_of(run.stage)
     stuck = record is not None and record.status in {"failed", "errored"}
     if run.ended or not stuck or run.waits_for_registry:
@@ -150,7 +169,7 @@ def retry(run: Run, now: datetime, fence: int, freeze: Freeze | None) -> Decisio
 
 def sign_off(run: Run, command: SignOff, now: datetime, fence: int) -> Decision:
     """A person's answer to a sign-off check; it counts for the commit that is in staging now."""
-    _only_approvers(run, command.actor)
+    must_be_allowed(run, "sign_off", command.actor)
     missing = unanswered(run) if run.status == "waiting" else ()
     if command.check not in missing:
         raise invalid(
@@ -177,9 +196,9 @@ def approve(
     fence: int,
     freeze: Freeze | None,
 ) -> Decision:
-    """An approver's word for exactly this candidate: the Run may write to production."""
-    _only_approvers(run, command.actor)
-    _awaits_approval(run, "approve")
+    """An approver's word for exactly this candidate: the last that is needed lets it into production."""
+    must_be_allowed(run, "approve", command.actor)
+    awaits_approval(run, "approve")
     if command.candidate != run.candidate:
         raise conflict(
             "the candidate is another one than you approve",
@@ -188,66 +207,17 @@ def approve(
             cure=f"look at it again: upgradepath run show {run.id}; its digest is {run.candidate}",
         )
     _refuse_withdrawn(run, releases)
+    require_sign_offs(run)
+    require_first_word(run, command.actor)
     word = Approval(by=command.actor.id, at=now, subject=command.candidate, remark=command.remark)
-    return begin_deploy(run.with_(approval=word, stage="deploy", attempt=0), now, fence, freeze)
+    heard = run.with_(approvals=(*run.approvals, word))
+    if lacking(heard):
+        return awaiting_approval(heard)
+    return begin_deploy(heard.with_(approval=word, stage="deploy", attempt=0), now, fence, freeze)
 
 
-def reject(run: Run, command: RejectCandidate, now: datetime, fence: int) -> Decision:
-    """Not this candidate: undo what was prepared."""
-    _only_approvers(run, command.actor)
-    _awaits_approval(run, "reject")
-    return begin_roll_back(run, f"rejected by {command.actor.id}: {command.reason}", now, fence)
-
-
-def cancel(run: Run, command: CancelRun, now: datetime, fence: int) -> Decision:
-    """Stop, as long as production has not been written."""
-    if run.deploy_began or run.recorded or run.status == "rolling-back" or run.ended:
-        raise wrong_state(run, "cancel", "production may have been written: use roll-back")
-    if run.waits_for_registry:
-        raise wrong_state(run, "cancel", "the registry is about to answer: wait for it, then roll back")
-    reason = f"cancelled by {command.actor.id}: {command.reason}"
-    if run.record_of("prepare") is None:
-        sends = (cancel_command(run),) if run.is_running else ()
-        return Decision(run.stopped(now).with_(reason=reason).ended_as("cancelled", now), sends)
-    return begin_roll_back(run, reason, now, fence, ending="cancelled")
-
-
-def roll_back(
-    run: Run, command: RollBackRun, version_map: VersionMap, active: RunId | None, now: datetime, fence: int
-) -> Decision:
-    """Undo the Run, at any stage, and also after its end as long as nothing has followed it."""
-    reason = f"rolled back by {command.actor.id}: {command.reason}"
-    consenting = run.with_(restore_backup=command.restore_backup)
-    if run.status == "succeeded":
-        if active is not None or version_map.run_id != run.id:
-            raise conflict(
-                f"{run.id} is not the last thing that happened to {run.project}",
-                field="run_id",
-                value=run.id,
-                cure=f"roll back {active or version_map.run_id} first",
-            )
-        return begin_roll_back(consenting.with_(ended_at=None), reason, now, fence)
-    stuck = run.blocked_by is not None
-    begun = run.record_of("prepare") is not None and not run.ended
-    if not begun or (run.status == "rolling-back" and not stuck):
-        raise wrong_state(run, "roll back", "there is nothing to undo")
-    if run.waits_for_registry or (run.stage == "record" and not stuck):
-        raise wrong_state(run, "roll back", "the registry is about to answer: wait for it, then roll back")
-    return begin_roll_back(
-        consenting, reason, now, fence, ending=run.ending if run.status == "rolling-back" else "rolled-back"
-    )
-
-
-def _only_approvers(run: Run, actor: Actor) -> None:
-    if actor.id not in run.registration.approvers:
-        raise forbidden(
-            f"{actor.id} is no approver of Project {run.project}",
-            value=actor.id,
-            cure=f"ask one of: {', '.join(run.registration.approvers)}",
-        )
-
-
-def _awaits_approval(run: Run, verb: str) -> None:
+def awaits_approval(run: Run, verb: str) -> None:
+    """Raise `Reject` unless a candidate waits for its approvals."""
     waits = run.blocked_by is not None and run.blocked_by.who == "approver" and run.status == "waiting"
     if not waits or run.candidate is None or run.stage not in _APPROVED_AFTER:
         raise wrong_state(run, verb, "there is no candidate that awaits an approval")

@@ -14,6 +14,7 @@ what happened, and returns a `Decision`: the Run as it is then, and the messages
 
 from datetime import datetime, timedelta
 
+from services.planner.approvals import awaiting_approval, unanswered, unapproved
 from services.planner.cures import cures, resume
 from services.planner.deadlines import (
     ATTEMPTS_MAX,
@@ -144,25 +145,7 @@ def go_on_after_checks(run: Run, now: datetime, fence: int) -> Decision:
     if run.stage == "check-workflows" and run.migrated is not None and run.migrated.backup_tried:
         return enter(run, "prove-backup", now, fence)
     proven = run.with_(candidate=build_candidate(run).content_digest())
-    cures = (f"upgradepath run approve {run.id}", f"upgradepath run reject {run.id} --reason …")
-    return Decision(proven.waiting_for("approver", "approval of the candidate, to deploy it", *cures))
-
-
-def unanswered(run: Run) -> tuple[str, ...]:
-    """The sign-off checks of the present stage that nobody has answered."""
-    answered = {sign_off.subject for sign_off in run.sign_offs}
-    return tuple(
-        result.name
-        for facts in run.checked
-        if facts.stage == run.stage
-        for result in facts.results
-        if result.verdict == "needs-sign-off" and sign_off_subject(run, result.name) not in answered
-    )
-
-
-def sign_off_subject(run: Run, check: str) -> str:
-    """What a sign-off is given for: two stages may have a check of the same name."""
-    return f"{run.stage}/{check}"
+    return awaiting_approval(proven)
 
 
 # --- the version map: held before production is touched, recorded after ---------------------------
@@ -278,6 +261,8 @@ def _park(run: Run, outcome: Errored) -> Decision:
 
 def on_timer(run: Run, now: datetime, fence: int, freeze: Freeze | None) -> Decision:
     """A try is due, or somebody has not answered in time, which is an error like any other."""
+    if run.stage == "deploy" and run.approval is None and not run.is_running:
+        return unapproved(run)
     if run.awaits_thaw:
         return unchanged(run) if freeze is not None else begin_deploy(run, now, fence, freeze)
     if run.ended or run.wake_at is None or run.wake_at > now:

@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from functools import partial
 
-from services.planner import choices, deadlines, domain, recovery
+from services.planner import choices, deadlines, domain, recovery, undoing
+from services.planner.approvals import reconsidered, ruled
 from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
 from services.planner.stages import worker_of
@@ -81,7 +82,8 @@ async def on_run_command(command: OnRun, tx: PlannerTransaction) -> RunView:
     """Every command about a Run that is there."""
     _authorise(command.actor, command.project)
     run = await tx.run(command.run_id, command.project)
-    decision = await _decide(run, command, tx)
+    present, _ = await tx.registration(command.project)
+    decision = await _decide(ruled(run, present), command, tx)
     await tx.save(run, decision)
     return decision.run.view()
 
@@ -94,21 +96,21 @@ async def _decide(run: Run, command: OnRun, tx: PlannerTransaction) -> Decision:
             active = await tx.active_run(run.project)
             return choices.start(run, command, version_map.pins, active, await tx.releases(), now, fence)
         case ContinueRun():
-            return choices.continue_(run, now, fence, copy_again=command.copy_again)
+            return choices.continue_(run, command, now, fence)
         case RetryStage():
-            return choices.retry(run, now, fence, await _freeze(run, tx))
+            return choices.retry(run, command.actor, now, fence, await _freeze(run, tx))
         case SignOff():
             return choices.sign_off(run, command, now, fence)
         case ApproveCandidate():
             return choices.approve(run, command, await tx.releases(), now, fence, await _freeze(run, tx))
         case RejectCandidate():
-            return choices.reject(run, command, now, fence)
+            return undoing.reject(run, command, now, fence)
         case CancelRun():
-            return choices.cancel(run, command, now, fence)
+            return undoing.cancel(run, command, now, fence)
         case RollBackRun():
             _, version_map = await tx.registration(run.project)
             active = await tx.active_run(run.project)
-            return choices.roll_back(run, command, version_map, active, now, fence)
+            return undoing.roll_back(run, command, version_map, active, now, fence)
         case ResumeRun():
             _, version_map = await tx.registration(run.project)
             return recovery.resume(run, command, version_map, now, fence, await _freeze(run, tx))
@@ -153,6 +155,12 @@ async def on_release(event: ReleasePublished | ReleaseWithdrawn, tx: PlannerTran
 
 async def on_project_registered(event: ProjectRegistered, tx: PlannerTransaction) -> None:
     await tx.keep_project(event.project, event.revision)
+    active = await tx.active_run(event.project.id)
+    present = (await tx.known_project(event.project.id)).project
+    if active is None or present is None:
+        return
+    run = await tx.run(active, event.project.id)
+    await tx.save(run, reconsidered(run, present))
 
 
 async def on_version_map(
@@ -191,7 +199,11 @@ async def on_refused(event: CommandRefused, tx: PlannerTransaction) -> None:
 async def on_timer(run_id: str, project: str, tx: PlannerTransaction) -> None:
     """A Run's timer has come."""
     run = await tx.run(run_id, project)
-    await tx.save(run, domain.on_timer(run, tx.now, await tx.next_fence(project), await _freeze(run, tx)))
+    present, _ = await tx.registration(project)
+    await tx.save(
+        run,
+        domain.on_timer(ruled(run, present), tx.now, await tx.next_fence(project), await _freeze(run, tx)),
+    )
 
 
 def _must_be_worker(run: Run, answer: StageFinished | StageBegun, tx: PlannerTransaction) -> None:

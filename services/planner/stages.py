@@ -2,10 +2,12 @@
 
 from typing import Final, get_args
 
+from services.planner.approvals import askers, rules_for, words
 from services.planner.deadlines import DEADLINES_S, VALIDATED
 from services.planner.plans import build_candidate
 from services.planner.run import Run
 from shared.contracts.candidates import ApprovedCandidate
+from shared.contracts.policies import Word
 from shared.contracts.stages import (
     CancelExecutorStage,
     CancelValidatorStage,
@@ -149,6 +151,9 @@ def _deploy(run: Run) -> DeployTask:
             by=run.approval.by,
             at=run.approval.at,
             subject=run.approval.subject,
+            words=tuple(Word(by=word.by, at=word.at) for word in words(run)),
+            asked_by=askers(run),
+            rules=rules_for(run),
         ),
     )
 

@@ -26,6 +26,7 @@ from local.postgres import EmbeddedPostgres
 from local.world import World
 from shared import background
 from shared.clients.content import ContentStore
+from shared.contracts.policies import Policy
 from shared.contracts.projects import Project
 from shared.contracts.topics import (
     EXECUTOR_COMMANDS,
@@ -284,6 +285,7 @@ class Rig:
                 repository=f"{NOWHERE}{name}",
                 definition=example.definition_of(name),
                 approvers=(SRE.id,),
+                policy=Policy(single_person=True),
             )
             for name in names
         ]
@@ -296,7 +298,11 @@ class Rig:
         name = f"{partner}-portal"
         definition = read_project_file((made.checkout / "upgradepath.toml").read_text())
         project = Project(
-            id=name, repository=str(made.repository), definition=definition, approvers=(SRE.id,)
+            id=name,
+            repository=str(made.repository),
+            definition=definition,
+            approvers=(SRE.id,),
+            policy=Policy(single_person=True),
         )
         pins = read_version_map((made.checkout / "version-map.yaml").read_text())
         await self.load.register(project, pins=pins)

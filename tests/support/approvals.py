@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from shared.contracts.candidates import ApprovedCandidate, Candidate
 from shared.contracts.facts import AppliedMigration
+from shared.contracts.policies import Word
 from shared.contracts.tasks import DeployTask
 from tests.support.planner_examples import NOON
 
@@ -35,6 +36,13 @@ def approved(
     )
     digest = candidate.content_digest()
     approval = ApprovedCandidate(
-        run_id=run_id, project=project, candidate=candidate, by=task.approved_by, at=NOON, subject=digest
+        run_id=run_id,
+        project=project,
+        candidate=candidate,
+        by=task.approved_by,
+        at=NOON,
+        subject=digest,
+        words=(Word(by=task.approved_by, at=NOON),),
+        asked_by=("otto@acme.example",),
     )
     return task.with_(candidate=digest, approval=approval)

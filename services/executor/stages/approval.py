@@ -9,6 +9,7 @@ from services.executor.clients.migration_files import Migration
 from shared.contracts.candidates import ApprovedCandidate, Candidate
 from shared.contracts.stages import Finding
 from shared.contracts.tasks import DeployTask
+from shared.deciding import missing_approvals, rules_of, stricter
 from shared.errors import Failure
 from shared.jobs.job import Job
 
@@ -36,8 +37,7 @@ def require_proven_scripts(approved: ApprovedCandidate, history: Sequence[Migrat
 
 def _faults(job: Job, task: DeployTask, approved: ApprovedCandidate) -> Iterator[str]:
     candidate = approved.candidate
-    if approved.by not in job.project.approvers or approved.by != task.approved_by:
-        yield f"{approved.by} is not an approver of {job.project.id}"
+    yield from _unsaid(job, task, approved)
     if (approved.run_id, approved.project) != (job.run_id, job.project.id):
         yield f"the approval is for {approved.run_id} of {approved.project}"
     digest = candidate.content_digest()
@@ -48,6 +48,23 @@ def _faults(job: Job, task: DeployTask, approved: ApprovedCandidate) -> Iterator
         f"{stage}/{check} is {verdict}" for stage, check, verdict in candidate.checks if verdict not in _GOOD
     ]
     yield from bad
+
+
+def _unsaid(job: Job, task: DeployTask, approved: ApprovedCandidate) -> Iterator[str]:
+    """What of the words that the Project's policy asks for is missing, or does not count."""
+    rules = rules_of(job.project)
+    if approved.rules is not None:
+        rules = stricter(rules, approved.rules)
+    words = [word.by for word in approved.words] or [approved.by]
+    for by in dict.fromkeys((approved.by, task.approved_by, *words)):
+        if by not in rules.approve or by not in words:
+            yield f"{by} is not an approver of {job.project.id}"
+    if not rules.single_person:
+        if not approved.asked_by:
+            yield "the command does not say who asked for the upgrade"
+        yield from (f"{by} asked for it, and does not count" for by in words if by in approved.asked_by)
+    if missing := missing_approvals(rules, words, approved.asked_by):
+        yield f"it has {rules.approvals - missing} of {rules.approvals} approvals"
 
 
 def _differing(task: DeployTask, candidate: Candidate) -> Iterator[str]:
