@@ -11,6 +11,7 @@ from services.planner.open_commands import open_command
 from services.planner.run import Decision
 from shared.contracts.envelope import Envelope, seal, to_body, to_headers
 from shared.contracts.notifications import Notification, NotificationClosed, NotificationReady
+from shared.contracts.policies import Policy
 from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.releases import Release
 from shared.contracts.runs import ApproveCandidate, PlanReady, RequestPlan, StartRun
@@ -191,4 +192,10 @@ def _release(version: str) -> Release:
 
 def _project() -> Project:
     definition = read_project_file((example.EXAMPLES / "project" / "upgradepath.toml").read_text())
-    return Project(id=PROJECT, repository="none", definition=definition, approvers=("bench",))
+    return Project(
+        id=PROJECT,
+        repository="none",
+        definition=definition,
+        approvers=("bench",),
+        policy=Policy(single_person=True),
+    )

@@ -18,7 +18,7 @@ from cli.client import Server
 from cli.output import say, show_json
 from cli.prerequisites import missing_for
 from cli.progress import doing, silent
-from cli.registering import register_project
+from cli.registering import SinglePerson, policy_for, register_project
 from shared.contracts.projects import Project, ProjectDefinition
 from shared.contracts.releases import Release
 from shared.errors import Failure, Retry, invalid
@@ -79,6 +79,7 @@ def adopt(
     prisma: _Prisma = None,
     without: _Without = None,
     yes: _Yes = False,
+    single_person: SinglePerson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -106,12 +107,13 @@ def adopt(
     except (Failure, Retry) as error:
         cure = "check the repository's and the database's URL, and your access"
         raise invalid(str(error), field="repository", value=repository, cure=cure) from error
-    project_asked = Project(
-        id=definition.id, repository=asked.repository, definition=definition, approvers=tuple(approver)
-    )
+    quiet = dry_run or as_json
+    policy = policy_for(server, definition.id, approver, single_person=single_person, quiet=quiet)
+    given = {"id": definition.id, "repository": asked.repository, "definition": definition}
+    project_asked = Project.model_validate({**given, "approvers": approver, "policy": policy})
     found = found.model_copy(update={"missing": missing_for(server, project_asked)})
     if found.proposal is not None and not found.missing_commands and not found.missing:
-        registered = register_project(server, definition, asked.repository, approver, found.pins)
+        registered = register_project(server, project_asked, found.pins)
         found = found.model_copy(update={"registered": registered})
     if as_json:
         show_json(found.model_dump(mode="json"))

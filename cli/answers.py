@@ -6,8 +6,10 @@ from typing import Literal
 from pydantic import Field
 
 from shared.contracts.notifications import ChangeType
+from shared.contracts.policies import Rules, Word
 from shared.contracts.projects import Project
 from shared.contracts.refusals import Refusal
+from shared.contracts.registrations import Proposal
 from shared.contracts.releases import Release
 from shared.contracts.runs import Plan, RunView
 from shared.contracts.values import Contract, Digest, ProjectId, SystemName, Version
@@ -52,6 +54,9 @@ class ProjectAnswer(Contract):
     project: Project
     version_map: VersionMap | None = None
     revision: int | None = None
+    changed_by: tuple[Word, ...] = ()
+    policy_digest: Digest | None = None
+    proposal: Proposal | None = None
 
 
 class OutdatedRow(Contract):
@@ -95,3 +100,4 @@ class PlanAnswer(Contract):
 
     plan: Plan
     digest: Digest
+    rules: Rules | None = None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 import typer
 
 from cli.client import Server
-from cli.world import Role
+from cli.world import Person
 
 Own = ParamSpec("Own")
 
@@ -32,7 +32,7 @@ _Token = Annotated[
     ),
 ]
 _As = Annotated[
-    Role | None,
+    Person | None,
     typer.Option(
         "--as",
         help="In a local world: as whom.",
@@ -42,7 +42,7 @@ _As = Annotated[
 
 
 def asks(
-    default: Role = "maintainer",
+    default: Person = "maintainer",
 ) -> Callable[[Callable[Concatenate[Server, Own], None]], Callable[..., None]]:
     """Give a command its `Server` and the options that say which one; `default` is the local identity."""
 
@@ -52,7 +52,7 @@ def asks(
             *arguments: Any,
             url: str | None = None,
             token: str | None = None,
-            as_role: Role | None = None,
+            as_role: Person | None = None,
             **options: Any,
         ) -> None:
             with Server(url=url, token=token, wanted=as_role, default=default) as server:

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from pydantic import ValidationError
 
 from cli.progress import doing, silent
-from cli.world import NoAnswer, Place, Role, find_place, world_folder
+from cli.world import NoAnswer, Person, Place, find_place, world_folder
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject
 from shared.kafka_security import context_trusting
@@ -46,7 +46,7 @@ class Server:
     and `NoAnswer` when there is none: unreachable, not authenticated, or broken.
     """
 
-    def __init__(self, *, url: str | None, token: str | None, wanted: Role | None, default: Role) -> None:
+    def __init__(self, *, url: str | None, token: str | None, wanted: Person | None, default: Person) -> None:
         self._asked = (url, token, wanted, default)
         self._place: Place | None = None
         self._http: httpx.Client | None = None

@@ -30,7 +30,7 @@ def current_candidate(server: Server, run_id: str, *, show: bool) -> str:
         )
     if show:
         answer = PlanAnswer.model_validate(server.read("planner", "runs", run_id, "plan"))
-        print_summary(answer.plan, answer.digest)
+        print_summary(answer.plan, answer.digest, answer.rules)
         _print_candidate(run, answer.plan, run.candidate)
     return run.candidate
 

@@ -76,7 +76,7 @@ def _show(server: Server, run: RunView, as_json: bool) -> None:
         show_json(document)
         return
     answer = PlanAnswer.model_validate(document)
-    print_plan(answer.plan, answer.digest)
+    print_plan(answer.plan, answer.digest, answer.rules)
     following = (
         f"upgradepath run start {run.id}" if run.status == "planned" else f"upgradepath run watch {run.id}"
     )

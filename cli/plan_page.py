@@ -7,16 +7,18 @@ from rich.text import Text
 from cli.impact_page import kind_style, print_impact, print_way_down
 from cli.inbox import CHANGE_STYLES
 from cli.output import line, say, text
+from cli.policy_page import policy_line
 from shared.contracts.facts import ConfigChange, FileChange, PlannedMigration
+from shared.contracts.policies import Rules
 from shared.contracts.runs import Answer, Plan
 
 RISK_STYLES = {"low": "bold green", "medium": "bold yellow", "high": "bold red"}
 _FILE_SIGNS = {"added": "+", "changed": "~", "deleted": "-"}
 
 
-def print_plan(plan: Plan, digest: str) -> None:
+def print_plan(plan: Plan, digest: str, rules: Rules | None) -> None:
     """Everything that a maintainer should know, most important first."""
-    print_summary(plan, digest)
+    print_summary(plan, digest, rules)
     _print_notes(plan)
     _print_review(plan)
     if plan.left_alone:
@@ -28,11 +30,12 @@ def print_plan(plan: Plan, digest: str) -> None:
     _print_rules(plan)
 
 
-def print_summary(plan: Plan, digest: str) -> None:
-    """What moves, at what risk, and how it is undone."""
+def print_summary(plan: Plan, digest: str, rules: Rules | None) -> None:
+    """What moves, at what risk, how it is undone, and who decides."""
     say(
         line(text(f"plan of {plan.run_id}", "bold"), f" for {plan.project}"),
         text(f"  digest {digest}", "dim"),
+        *([line("  ", policy_line(rules))] if rules else []),
     )
     for upgrade in plan.upgrades:
         say(

@@ -12,10 +12,14 @@ from cli.answers import ProjectAnswer
 from cli.asking import AsJson, ProjectArgument, asks
 from cli.client import Server
 from cli.output import line, note, say, show_json, table, text, when
-from cli.registering import register_project
+from cli.policy import Propose, confirm
+from cli.policy import policy as show_policy
+from cli.policy_page import print_policy, print_proposal, print_proposed, spoken
+from cli.registering import SinglePerson, policy_for, register_project
 from cli.whole import lacking_in_folder
 from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.version_maps import VersionMap
+from shared.deciding import rules_of
 from shared.errors import Reject, invalid
 from shared.project_file import read_project_file, read_version_map
 
@@ -37,17 +41,41 @@ def register(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", exists=True, file_okay=False, help="The Project's checkout.")
     ] = Path(),
+    single_person: SinglePerson = False,
+    approvals: Annotated[
+        int | None, typer.Option("--approvals", min=1, help="So many different approvers for a deploy.")
+    ] = None,
+    propose: Propose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Register the Project of this folder, or change its registration; its pins change by a Run only."""
+    """Register the Project of this folder, or change its registration; its pins change by a Run only.
+
+    A change that carries weight needs the word of as many present approvers as the policy says.
+    """
     definition = read_project_file(_read(folder, PROJECT_FILE))
     pins = read_version_map(_read(folder, MAP_FILE))
     branch = definition.environments.production.branch
     if refusals := asyncio.run(lacking_in_folder(folder, branch)):
         raise Reject(*refusals)
-    document = register_project(server, definition, repository, approver, pins)
+    project = Project(
+        id=definition.id,
+        repository=repository,
+        definition=definition,
+        approvers=tuple(approver),
+        policy=policy_for(
+            server,
+            definition.id,
+            approver,
+            single_person=single_person,
+            approvals=approvals,
+            quiet=as_json,
+        ),
+    )
+    document = register_project(server, project, pins, propose=propose)
     if as_json:
         show_json(document)
+        return
+    if print_proposed(document):
         return
     registered = ProjectRegistered.model_validate(document)
     say(line(text("registered ", "bold green"), f"{registered.project.id} (revision {registered.revision})"))
@@ -55,6 +83,8 @@ def register(
 
 
 app.command("adopt")(asks()(adopt))
+app.command("policy")(show_policy)
+app.command("confirm")(confirm)
 
 
 @app.command("list")
@@ -67,13 +97,14 @@ def list_projects(server: Server, as_json: AsJson = False) -> None:
         return
     rows = [ProjectAnswer.model_validate(row) for row in document]
     table(
-        ("project", "name", "pins", "held by"),
+        ("project", "name", "pins", "held by", "policy"),
         [
             (
                 text(row.project.id, "bold"),
                 row.project.definition.name,
                 _pins(row.version_map),
                 (row.version_map.held_by or "") if row.version_map else "",
+                "SINGLE-PERSON" if row.project.policy.single_person else "two persons",
             )
             for row in rows
         ],
@@ -92,6 +123,9 @@ def show(server: Server, project: ProjectArgument, as_json: AsJson = False) -> N
     answer = ProjectAnswer.model_validate(document)
     say(line(text(answer.project.id, "bold"), f"  {answer.project.definition.name}"))
     _print_project(answer.project)
+    say(*(f"  changed by  {spoken(word)}" for word in answer.changed_by))
+    if answer.proposal is not None:
+        print_proposal(answer.proposal)
     if answer.version_map:
         print_version_map(answer.version_map)
 
@@ -113,6 +147,9 @@ def _print_project(project: Project) -> None:
     say(
         f"  repository  {project.repository}, branch {production.branch}",
         f"  approvers   {', '.join(project.approvers)}",
+    )
+    print_policy(rules_of(project))
+    say(
         f"  on failure  {definition.on_failure}",
         f"  staging     {definition.staging.data}",
         f"  validate         {', '.join(definition.checks.validate_)}",

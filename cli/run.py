@@ -47,7 +47,7 @@ def start(
             cure=f"read it again: upgradepath plan show {run}; its digest is {answer.digest}",
         )
     if not as_json:
-        print_summary(answer.plan, answer.digest)
+        print_summary(answer.plan, answer.digest, answer.rules)
         say("")
     document = server.command("planner", "runs", run, "start", body={"plan": answer.digest})
     answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cli.output import grid, line, say, stdout, table, text, took, when
+from cli.policy_page import policy_line
 from shared.contracts.facts import CheckResult
 from shared.contracts.runs import RunView, StageRecord
 from shared.contracts.values import StageName
@@ -69,8 +70,7 @@ def print_run(run: RunView, now: datetime) -> None:
         say(f"resumed from {word.stage} by {word.by}, {when(word.at)}: {word.reason}")
     for sign_off in run.sign_offs:
         say(f"signed off {sign_off.subject} by {sign_off.by}, {when(sign_off.at)} {sign_off.remark}".rstrip())
-    if run.approval:
-        approval = run.approval
+    for approval in run.approvals or ((run.approval,) if run.approval else ()):
         say(f"approved {approval.subject} by {approval.by}, {when(approval.at)} {approval.remark}".rstrip())
     if run.deployed_commit:
         say(f"deployed commit {run.deployed_commit}")
@@ -125,7 +125,7 @@ def _stage_rows(run: RunView, now: datetime) -> list[tuple[Text, ...]]:
 
 
 def _foot(run: RunView) -> list[Text]:
-    lines = []
+    lines = [policy_line(run.rules, 9)] if run.rules else []
     if run.address:
         lines.append(line(text("staging    ", "dim"), run.address))
     if run.staging_copy:

@@ -9,7 +9,7 @@ from pydantic import SecretStr, ValidationError
 
 from cli.durations import duration
 from cli.output import note, raw, when
-from cli.world import Role, world_folder
+from cli.world import Person, Role, world_folder
 from shared.clock import utc_now
 from shared.contracts.envelope import explain
 from shared.contracts.topics import SERVICES
@@ -46,7 +46,7 @@ def issue(
         str | None, typer.Option("--service", help="For this one service: no other takes the token.")
     ] = None,
     as_role: Annotated[
-        Role | None, typer.Option("--as", help="In a local world: for this one of its people.")
+        Person | None, typer.Option("--as", help="In a local world: for this one of its people.")
     ] = None,
 ) -> None:
     """Print a token for somebody, signed with a private key.
@@ -75,7 +75,7 @@ def issue(
     note(f"{actor.id}, {actor.role}, until {when(utc_now() + lasting)} UTC")
 
 
-def _known(role: Role) -> Actor:
+def _known(role: Person) -> Actor:
     from local.world import ACTORS, World
 
     folder = world_folder()

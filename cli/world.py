@@ -10,6 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 Role = Literal["library", "maintainer", "sre"]
+Person = Literal["library", "maintainer", "approver", "sre"]
+"""Somebody of the local world; its approver is another maintainer."""
 FOLDER = ".upgradepath"
 FILE = "world.json"
 
@@ -31,7 +33,7 @@ class World(BaseModel):
     """What `dev` writes for the commands that are typed beside it."""
 
     url: str
-    tokens: dict[Role, str] = {}
+    tokens: dict[Person, str] = {}
     bootstrap_servers: str | None = None
     postgres: str | None = None
     library_key: str | None = None
@@ -53,8 +55,8 @@ def find_place(
     *,
     url: str | None,
     token: str | None,
-    wanted: Role | None,
-    default: Role,
+    wanted: Person | None,
+    default: Person,
     environ: Mapping[str, str] = os.environ,
     folder: Path | None = None,
 ) -> Place:

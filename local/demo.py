@@ -77,7 +77,7 @@ class Demo:
         self.console.print(f"production answers at {acme.address}", style="dim")
         for system, version in example.FIRST_RELEASES:
             self._do("release", "publish", str(example.package_folder(system, version)))
-        approver = ACTORS["maintainer"].id
+        approver = ACTORS["approver"].id
         self._do(
             *("project", "register", str(acme.checkout)),
             *("--repository", str(acme.repository), "--approver", approver),
@@ -101,13 +101,13 @@ class Demo:
             raise DemoFailed("production is not as it was before the failed Run")
         self.console.print("production is untouched: same commit, same rows, same schema", style="bold green")
 
-        self._chapter("Second try: the partner relaxes its rule; staging proves it, a person approves it")
+        self._chapter("Second try: the partner relaxes its rule; staging proves it, another person approves")
         acme.push_original("strict-workflow", "Agree on what the page after sign-in shows")
         run = self._plan()
         self._do("run", "start", run, "--watch", expect=1)
         self._sign_off(run, "staging-looks-right", expect=1)
         self._sign_off(run, "partner-sign-off", expect=1)
-        self._do("run", "approve", run, "--yes", "--watch")
+        self._do("run", "approve", run, "--yes", "--watch", "--as", "approver")
 
         self._chapter("The version map")
         self._do("version-map", "show", example.PROJECT)
@@ -119,7 +119,8 @@ class Demo:
         return run
 
     def _sign_off(self, run: str, check: str, expect: int) -> None:
-        self._do("run", "sign-off", run, check, "--remark", "looked at it", "--watch", expect=expect)
+        said = ("--remark", "looked at it", "--watch", "--as", "approver")
+        self._do("run", "sign-off", run, check, *said, expect=expect)
 
     # --- how it is told --------------------------------------------------------------------------
 

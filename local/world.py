@@ -42,6 +42,7 @@ _LIBRARY_KEYS = "library.json"
 ACTORS = {
     "library": Actor(id="library@upgradepath.example", role="library"),
     "maintainer": Actor(id="mira@acme.example", role="maintainer", projects=("acme-portal",)),
+    "approver": Actor(id="olga@acme.example", role="maintainer", projects=("acme-portal",)),
     "sre": Actor(id="sam@innopo.example", role="sre"),
 }
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field, JsonValue, create_model
 
+from services.planner.approvals import rules_for
 from services.planner.recovery import FleetState
 from services.planner.run import Run
 from services.planner.store import PlannerTransaction
@@ -15,6 +16,7 @@ from services.planner.store.lists import plan_for, revision_of, run_for, runs_pa
 from services.planner.store.transaction import unregistered
 from shared.clients.content import ContentStore
 from shared.contracts.freezes import FreezeDeploys, ThawDeploys
+from shared.contracts.policies import Rules
 from shared.contracts.runs import (
     ApproveCandidate,
     CancelRun,
@@ -75,10 +77,11 @@ class RunState(BaseModel):
 
 
 class PlanState(BaseModel):
-    """A plan and its name."""
+    """A plan, its name, and the rules by which it is decided."""
 
     plan: Plan
     digest: Digest
+    rules: Rules | None = None
 
 
 def router(
@@ -120,7 +123,7 @@ def _plan_of(run: Run) -> PlanState:
             value=run.id,
             cure=f"wait for it: upgradepath run watch {run.id}",
         )
-    return PlanState(plan=run.plan_document, digest=run.plan)
+    return PlanState(plan=run.plan_document, digest=run.plan, rules=rules_for(run))
 
 
 def _add_reads(
