@@ -116,9 +116,9 @@ class Server:
         """The text at this path."""
         return self._ask("GET", segments).text
 
-    def read_bytes(self, *segments: str) -> bytes:
+    def read_bytes(self, *segments: str, **query: str | int | None) -> bytes:
         """The bytes at this path."""
-        return self._ask("GET", segments).content
+        return self._ask("GET", segments, query=query).content
 
     def command(self, *segments: str, body: Mapping[str, object], key: str | None = None) -> Any:
         """Send one command, with a key of its own, so that sending it twice does it once."""

@@ -25,6 +25,7 @@ from cli import (
     schema,
     token,
     topics,
+    verify,
     version_map,
 )
 from cli.output import fail, note, refuse
@@ -59,6 +60,7 @@ PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
         "run": run.app,
         "schema": schema.app,
         "version-map": version_map.app,
+        "verify": verify.verify,
     },
     "An SRE": {
         "doctor": doctor.doctor,

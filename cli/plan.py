@@ -1,5 +1,6 @@
 """`upgradepath plan …`: ask what an upgrade would take, and read the answer."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ from rich.syntax import Syntax
 from cli.answers import PlanAnswer, RunAnswer
 from cli.asking import AsJson, ProjectArgument, RunArgument, asks
 from cli.client import Server
+from cli.exporting import OutFolder, keep
 from cli.output import clean, line, raw, say, show_json, stdout, text
 from cli.plan_page import print_plan
 from cli.run_page import print_blocked
@@ -68,6 +70,13 @@ def diff(server: Server, run: RunArgument) -> None:
         console.print(Syntax(clean(patch), "diff", theme="ansi_dark", background_color="default"))
     else:
         raw(patch)
+
+
+@app.command("export")
+@asks()
+def export(server: Server, run: RunArgument, out: OutFolder = Path()) -> None:
+    """Keep the plan in a file that the planner signed: `upgradepath verify` reads it offline."""
+    keep(out, f"{run}.plan.dsse.json", server.read_bytes("planner", "runs", run, "plan", "signed"))
 
 
 def _show(server: Server, run: RunView, as_json: bool) -> None:

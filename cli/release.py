@@ -13,11 +13,13 @@ from cli import trusting
 from cli.answers import GateAnswer, PublishAnswer, ReleaseAnswer, StoredContent
 from cli.asking import AsJson, asks
 from cli.client import Server
+from cli.exporting import OutFolder, keep
 from cli.output import advise, line, note, refuse, say, show_json, table, text, when
 from cli.packages import PackageArgument, open_package
 from cli.signing import BuilderOption, KeyOption, sign, signature_for, verify
 from cli.world import NoAnswer
 from shared.contracts.releases import Release, ReleaseWithdrawn
+from shared.signing.statements import package_name
 
 app = typer.Typer(help="Publish versions of Business Systems, and read what is published.")
 
@@ -181,6 +183,18 @@ def show(server: Server, system: SystemArgument, version: VersionArgument, as_js
         )
         phase = "; runs after activation" if migration.contracting else ""
         say(line(f"  {migration.name}  ", way_back, phase))
+
+
+@app.command("export")
+@asks("library")
+def export(server: Server, system: SystemArgument, version: VersionArgument, out: OutFolder = Path()) -> None:
+    """Keep a release's package, its signature and the registry's receipt in files, to verify them offline."""
+    name = package_name(system, version)
+    at = ("registry", "releases", system, version)
+    signature, receipt = server.read_bytes(*at, "signature"), server.read_bytes(*at, "receipt")
+    keep(out, name, server.read_bytes(*at, "package"))
+    keep(out, f"{name}.dsse.json", signature)
+    keep(out, f"{name}.receipt.dsse.json", receipt)
 
 
 def _signed(release: Release) -> Text:

@@ -1,5 +1,6 @@
 """`upgradepath run …`: opt in, follow, decide, and undo."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ from cli.answers import PlanAnswer, RunAnswer
 from cli.asking import AsJson, RunArgument, Watch, asks
 from cli.client import Server
 from cli.decisions import ask, current_candidate
+from cli.exporting import OutFolder, keep
 from cli.output import note, say, show_json, table, text, when
 from cli.plan_page import print_summary
 from cli.run_page import print_run, status_text
@@ -72,6 +74,13 @@ def show(server: Server, run: RunArgument, as_json: AsJson = False) -> None:
     print_run(found, utc_now())
     if found.status == "running":
         _say_progress(server, found)
+
+
+@app.command("export", rich_help_panel=LOOK)
+@asks()
+def export(server: Server, run: RunArgument, out: OutFolder = Path()) -> None:
+    """Keep a Run with its candidate, approvals and proofs in a file that the planner signed."""
+    keep(out, f"{run}.dsse.json", server.read_bytes("planner", "runs", run, "signed"))
 
 
 def _say_progress(server: Server, run: RunView) -> None:

@@ -10,11 +10,12 @@ from typing import Annotated, TypeVar
 import typer
 
 from cli.client import Server
+from cli.exporting import OutFolder, keep
 from cli.output import line, note, say, show_json, text, when
 from cli.packages import PackageArgument, open_package
 from cli.world import announced_world
 from shared.clock import utc_now
-from shared.errors import conflict, invalid
+from shared.errors import invalid
 from shared.identity.keys import PublicKeys, SigningKey, UnusableKey
 from shared.packages.package import Package
 from shared.signing.envelope import Unproven
@@ -51,9 +52,7 @@ def sign(
     package: PackageArgument,
     keys: KeyOption = None,
     builder: BuilderOption = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", exists=True, help="Gets the files; else here.")
-    ] = None,
+    out: OutFolder = Path(),
 ) -> None:
     """Sign a package: writes <name>-<version>.tar.gz.dsse.json, and the .tar.gz of a folder.
 
@@ -63,14 +62,9 @@ def sign(
         raise typer.BadParameter("give the Library's private key: --key FILE")
     data, read = open_package(package)
     name = package_name(read.manifest.name, read.manifest.version)
-    folder = out or Path()
     if package.is_dir():
-        _write_new(folder / name, data)
-        say(f"package    {folder / name}")
-    envelope = _signature(data, read, keys, builder)
-    target = folder / f"{name}.dsse.json"
-    _write_new(target, envelope)
-    say(f"signature  {target}")
+        keep(out, name, data)
+    keep(out, f"{name}.dsse.json", _signature(data, read, keys, builder))
 
 
 def verify(
@@ -205,13 +199,3 @@ def _read(path: Path) -> bytes:
 
 def _unreadable(error: OSError) -> Exception:
     return invalid(f"{error.filename}: {error.strerror}", field="signature", cure="name a file that is there")
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    try:
-        with path.open("xb") as file:
-            file.write(data)
-    except FileExistsError as error:
-        raise conflict(
-            f"{path} is there already", field="--out", cure="name another folder, or move the file away"
-        ) from error

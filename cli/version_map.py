@@ -1,9 +1,13 @@
 """`upgradepath version-map …`: which version of each System a Project pins, now and before."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from cli.asking import AsJson, ProjectArgument, asks
 from cli.client import Server
+from cli.exporting import OutFolder, keep
 from cli.output import show_json, table, text, when
 from cli.project import print_version_map
 from shared.contracts.version_maps import VersionMap
@@ -49,6 +53,20 @@ def history(server: Server, project: ProjectArgument, as_json: AsJson = False) -
         ],
         empty=f"{project} has no version map yet",
     )
+
+
+@app.command("export")
+@asks()
+def export(
+    server: Server,
+    project: ProjectArgument,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="The map that it recorded.")] = None,
+    out: OutFolder = Path(),
+) -> None:
+    """Keep the newest recorded map, or a Run's, in a file that the registry signed."""
+    query = {} if run is None else {"run_id": run}
+    data = server.read_bytes("registry", "version-maps", project, "signed", **query)
+    keep(out, f"{project}.{run or 'newest'}.version-map.dsse.json", data)
 
 
 def _history(server: Server, project: str) -> list[VersionMap]:

@@ -115,7 +115,8 @@ async def _changed(
         await asyncio.sleep(_WAIT_POLL_S)
 
 
-def _plan_of(run: Run) -> PlanState:
+def plan_of(run: Run) -> PlanState:
+    """The Run's plan. Raises `Reject` when it has none yet."""
     if run.plan_document is None or run.plan is None:
         raise conflict(
             f"{run.id} has no plan yet: it is {run.status} at {run.stage}",
@@ -157,12 +158,12 @@ def _add_reads(
 
     @routes.get("/runs/{run_id}/plan")
     async def show_plan(run_id: RunName, who: WhoAsks) -> PlanState:
-        return _plan_of((await _visible(database, run_id, who))[0])
+        return plan_of((await _visible(database, run_id, who))[0])
 
     @routes.get("/runs/{run_id}/diff", response_class=PlainTextResponse)
     async def show_diff(run_id: RunName, who: WhoAsks) -> Response:
         """The whole change as a unified diff."""
-        plan = _plan_of((await _visible(database, run_id, who))[0]).plan
+        plan = plan_of((await _visible(database, run_id, who))[0]).plan
         return await download(content, plan.diff, "text/plain; charset=utf-8")
 
     @routes.get("/projects/{project}")

@@ -3,6 +3,7 @@
 from functools import partial
 
 from services.planner.api import router
+from services.planner.exports import add_exports
 from services.planner.gauges import open_runs
 from services.planner.handlers import handlers
 from services.planner.settings import PlannerSettings
@@ -31,6 +32,7 @@ def build(settings: PlannerSettings) -> Service:
         parts.append(Reminder(database, PlannerTransaction.open_messages))
     waits = Slots(settings.http.waits, settings.http.actor_waits)
     routes = router(inbox, database, ContentStore(settings.content_url), waits)
+    add_exports(routes, database, settings.keys().signer.key)
     if settings.pools:
         # One that is new has not heard whether deploys are frozen.
         parts.append(Reminder(database, partial(PlannerTransaction.holds, pools=settings.pools)))

@@ -2,6 +2,7 @@
 
 from services.registry.api import BYTE_BODIES, router
 from services.registry.checking import PackageGate
+from services.registry.exports import add_exports
 from services.registry.handlers import handlers
 from services.registry.order_trials import DifferenceOf
 from services.registry.proving import TrialOf
@@ -42,6 +43,7 @@ def build(
         parts.append(Reminder(database, RegistryTransaction.reminders))
     waits = Slots(settings.http.waits, settings.http.actor_waits)
     routes = router(inbox, database, gate, content, verdict_wait_s=settings.verdict_wait_s, waits=waits)
+    add_exports(routes, database, content, settings.keys().signer.key)
     return Service(
         "registry",
         settings,

@@ -25,7 +25,8 @@ from shared.signing.statements import (
     sign_statement,
 )
 
-_CLOCKS_DIFFER_BY = timedelta(minutes=5)
+CLOCKS_DIFFER_BY = timedelta(minutes=5)
+"""What two machines' clocks may differ by, at most."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def verify_release(envelope: bytes, named: Named, keys: LibraryKeys, at: datetim
     statement.must_be_of([named.subject])
     _must_name(said, named)
     kid = keys.good_one(proven, at)
-    if said.signed_at.tzinfo is None or said.signed_at > at + _CLOCKS_DIFFER_BY:
+    if said.signed_at.tzinfo is None or said.signed_at > at + CLOCKS_DIFFER_BY:
         raise Unproven(f"it says that it was signed at {said.signed_at.isoformat()}, which was still to come")
     return Signed(kid, said.signed_at, said.builder.id)
 

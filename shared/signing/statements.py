@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import Field, JsonValue, ValidationError
 
 from shared.contracts.envelope import explain
-from shared.contracts.values import Contract, Digest, SystemName, Timestamp, Version
+from shared.contracts.values import Contract, SystemName, Timestamp, Version
 from shared.identity.keys import SigningKey
 from shared.signing.envelope import BYTES_MAX, Envelope, Unproven, strict_json
 
@@ -95,10 +95,24 @@ class ReceiptPredicate(Contract):
 
 
 class PlanPredicate(Contract):
-    """The planner's word: this is the plan of that digest."""
+    """The planner's word: this is a Run's plan. The subject is its digest."""
 
-    digest: Digest
     plan: dict[str, JsonValue]
+
+
+class RunPredicate(Contract):
+    """The planner's word: so a Run stood, and this is its candidate. The subjects are their digests."""
+
+    run: dict[str, JsonValue]
+    candidate: dict[str, JsonValue] | None = None
+    exported_at: Timestamp
+
+
+class VersionMapPredicate(Contract):
+    """The registry's word: it recorded these pins. The subject is the version map's digest."""
+
+    version_map: dict[str, JsonValue]
+    recorded_by: str = Field(description="the event, for instance VersionMapRecorded")
 
 
 def package_name(system: str, version: str) -> str:

@@ -94,11 +94,16 @@ TRUSTS_NOBODY = Trust()
 
 
 def registry_keys(services: PublicKeys) -> dict[str, Ed25519PublicKey]:
-    """Those of the services' keys that are the registry's: `registry`, `registry#2`, …"""
+    """Those of the services' keys that are the registry's."""
+    return keys_of("registry", services)
+
+
+def keys_of(principal: str, services: PublicKeys) -> dict[str, Ed25519PublicKey]:
+    """Those of the services' keys that are of this one: `planner`, `planner#2`, …"""
     return {
         kid: key
         for kid, key in services.by_kid.items()
-        if kid.partition("#")[0] == "registry" and isinstance(key, Ed25519PublicKey)
+        if kid.partition("#")[0] == principal and isinstance(key, Ed25519PublicKey)
     }
 
 

@@ -12,6 +12,7 @@ from services.registry.domain.version_maps import Event
 from services.registry.store.tables import MAP_EVENTS, ReleaseRow, VersionMapHistoryRow
 from services.registry.store.transaction import RegistryTransaction
 from shared.contracts.releases import Release
+from shared.contracts.version_maps import VersionMapRecorded
 from shared.storage.page_room import room_for, rows_that_fit
 from shared.versions import precedence
 
@@ -92,3 +93,21 @@ async def history_page(
         (row.revision, row.event_type, row.happened_at, MAP_EVENTS[row.event_type].model_validate(row.event))
         for row in (await tx.session.execute(query.limit(fit))).scalars()
     ], more
+
+
+async def recorded_map(tx: RegistryTransaction, project: str, run_id: str | None) -> Event | None:
+    """The newest event that recorded the Project's pins, or those of this Run; None without one."""
+    event = col(VersionMapHistoryRow.event)
+    query = (
+        select(event)
+        .where(
+            col(VersionMapHistoryRow.project) == project,
+            col(VersionMapHistoryRow.event_type) == VersionMapRecorded.__name__,
+        )
+        .order_by(col(VersionMapHistoryRow.revision).desc())
+        .limit(1)
+    )
+    if run_id is not None:
+        query = query.where(event["version_map"]["run_id"].as_string() == run_id)
+    found = (await tx.session.execute(query)).scalar_one_or_none()
+    return None if found is None else VersionMapRecorded.model_validate(found)
