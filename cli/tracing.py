@@ -165,9 +165,6 @@ def _of_run(
     if plan is None:
         yield False, f"{run.id}: its plan {run.plan} is not among the files"
         return
-    if candidate is None or run.candidate is None:
-        yield False, f"{run.id}: it has no candidate"
-        return
     same = (plan.run_id, plan.project) == (run.id, run.project)
     yield same, f"plan {run.plan} is of {run.id}, Project {run.project}"
     for upgrade in plan.upgrades:
@@ -176,16 +173,25 @@ def _of_run(
         at = seen.get(upgrade.to_package)
         holds = holds and at is not None and at <= run.requested_at + CLOCKS_DIFFER_BY
         yield holds, f"the plan moves {upgrade.system} to {upgrade.to_version}, which is that signed package"
+    if run.status == "rolled-back":
+        # What was proven and approved does not count any more: all of that is undone.
+        undone = bool(run.proof) and all(proof.same for proof in run.proof)
+        yield undone, f"rolled back: {len(run.proof)} things are as before the Run"
+    else:
+        yield from _deployed(run, candidate, plan)
+    yield _recorded(papers.maps, run, plan)
+
+
+def _deployed(run: RunView, candidate: Candidate | None, plan: Plan) -> Iterator[tuple[bool, str]]:
+    if candidate is None or run.candidate is None:
+        yield False, f"{run.id}: it has no candidate"
+        return
     packages = tuple(upgrade.to_package for upgrade in plan.upgrades)
     holds = candidate.plan == run.plan and candidate.packages == packages
     yield holds, f"candidate {run.candidate} is of this plan and of these packages"
     yield _approved(run, run.candidate)
-    deployed = [stage for stage in run.stages if stage.stage == "deploy" and stage.status == "succeeded"]
-    yield bool(deployed) and run.deployed_commit is not None, f"deployed as commit {run.deployed_commit}"
-    if run.status == "rolled-back":
-        undone = bool(run.proof) and all(proof.same for proof in run.proof)
-        yield undone, f"rolled back: {len(run.proof)} things are as before the Run"
-    yield _recorded(papers.maps, run, plan)
+    done = any(stage.stage == "deploy" and stage.status == "succeeded" for stage in run.stages)
+    yield done and run.deployed_commit is not None, f"deployed as commit {run.deployed_commit}"
 
 
 def _words(run: RunView) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
+from services.registry.domain.version_maps import Event
 from services.registry.store import RegistryTransaction
 from services.registry.store.lists import recorded_map
 from shared.clients.content import ContentStore
@@ -62,8 +63,13 @@ def add_exports(
             event = await recorded_map(tx, project, run_id)
         if event is None:
             raise missing
-        document = event.version_map.model_dump(mode="json")
-        subject = f"{project}/version-map/{event.version_map.revision}"
-        predicate = {"version_map": document, "recorded_by": type(event).__name__}
-        signed = sign_statement(VERSION_MAP, [(subject, canonical_digest(document))], predicate, [key])
-        return envelope(signed)
+        return envelope(map_statement(event, key))
+
+
+def map_statement(event: Event, key: SigningKey) -> bytes:
+    """The envelope around a version map as this event left it."""
+    version_map = event.version_map
+    document = version_map.model_dump(mode="json")
+    subject = f"{version_map.project}/version-map/{version_map.revision}"
+    predicate = {"version_map": document, "recorded_by": type(event).__name__}
+    return sign_statement(VERSION_MAP, [(subject, canonical_digest(document))], predicate, [key])
