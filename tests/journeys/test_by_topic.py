@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cli.tracing import Trusted, read_papers, trace
+from local.example import package_folder
 from shared.contracts.projects import Project, ProjectRegistered, RegisterProject
 from shared.contracts.refusals import CommandRefused, Refusal
 from shared.contracts.releases import PublishRelease, ReleasePublished, ReleaseWithdrawn, WithdrawRelease
@@ -29,7 +31,9 @@ from shared.contracts.topics import (
     dead_letters,
 )
 from shared.contracts.values import Command, Message
+from shared.identity.keys import PublicKeys
 from shared.packages.archive import pack_folder
+from shared.signing.library_keys import LibraryKeys
 from tests.journeys.conftest import Portals
 from tests.support.people import LIBRARY, Library, Maintainer, refusal_of
 from tests.support.portal import NEW_PINS, OLD_PINS, Portal, next_version
@@ -71,12 +75,39 @@ async def test_a_run_by_topic_alone(embedded: Embedded, portals: Portals) -> Non
     await _command(portal, run, ApproveCandidate, candidate=proven.candidate)
     assert (await mira.settled(run.id)).status == "succeeded"
     assert await mira.pins() == NEW_PINS
+    await _can_be_traced(embedded, mira, run.id)
 
     await _refused_alike(portal, run)
     assert (await _command(portal, run, RollBackRun, reason="as before")).status == "rolling-back"
     assert (await mira.settled(run.id)).status == "rolled-back"
     assert await mira.pins() == OLD_PINS
     await _are_dead_letters(embedded, portal.project)
+
+
+async def _can_be_traced(system: Embedded, mira: Maintainer, run: str) -> None:
+    """By exported files alone: from the Library's signature to the version map."""
+    release = "/registry/releases/auth-system/1.3.0"
+    paths = (
+        f"{release}/signature",
+        f"{release}/receipt",
+        f"/planner/runs/{run}/plan/signed",
+        f"/planner/runs/{run}/signed",
+        f"/registry/version-maps/{mira.project}/signed?run_id={run}",
+    )
+    files = [(path, (await mira.text(path)).encode()) for path in paths]
+    keys = system.world.folder / "keys"
+    trusted = Trusted(
+        LibraryKeys.load((keys / "library.json").read_text()),
+        PublicKeys.load((keys / "services.json").read_text()),
+    )
+    package = pack_folder(package_folder("auth-system", "1.3.0"))
+    papers, faults = read_papers([("package", package), *files], trusted)
+    links = list(trace(papers, trusted))
+    assert not faults
+    assert len(links) >= 7
+    assert all(holds for holds, _ in links), links
+    strangers = Trusted(LibraryKeys(), PublicKeys({}))
+    assert len(read_papers(files, strangers)[1]) == 3, "nobody's key proves nothing"
 
 
 async def test_releases_by_topic(embedded: Embedded, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from shared.signing.library_keys import Validity
 from shared.signing.releases import sign_receipt, verify_receipt
 from shared.signing.trust import Trust, Unsigned
 from tests.security.papers import DATA, DAY, DIGEST, NAMED, NOW, STRANGER, envelope, trusting
+from tests.support.backups import backups
 from tests.support.proofs import KEYS
 from tests.support.signing import LIBRARY_KEY, LIBRARY_KEYS, TRUST, UNSIGNED, signed
 
@@ -85,7 +86,7 @@ async def test_an_unsigned_package_is_taken_only_where_a_setting_allows_it() -> 
 
 async def _world(tmp_path: Path, trust: Trust = TRUST) -> tuple[Tools, Upgrade]:
     """A worker, and an upgrade whose packages are signed and seen."""
-    tools = Tools(ContentStore("memory:///"), Secrets(None, {}), tmp_path, trust=trust)
+    tools = Tools(ContentStore("memory:///"), Secrets(None, {}), tmp_path, backups(), trust=trust)
     check = SignatureCheck(tools.content, TRUST, KEYS["registry"])
     package = await tools.content.put(DATA)
     kept = {}
