@@ -127,6 +127,7 @@ VERDICTS: tuple[GitVerdict, ...] = (
         "correct the repository's address and register the Project again, or bring the repository back",
         "repository .{0,300}not found|does not appear to be a git repository|not a git repository",
         "returned error: 404|HTTP 404|does not exist|no such (file|repository)",
+        "project .{0,60}could not be found",
     ),
     _verdict(
         "submodule",

@@ -45,6 +45,8 @@ async def made(
         server.create_database(name)
         roles.append(role)
         async with session(server.url()) as connection:
+            # A server that runs on has the roles of an earlier session.
+            await connection.execute(f"DROP ROLE IF EXISTS {role}")
             await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
             await connection.execute(f"ALTER DATABASE {name} OWNER TO {role}")
         async with session(server.url(name)) as connection:

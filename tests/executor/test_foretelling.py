@@ -4,6 +4,7 @@ Each case is foretold and then run. All "fits" must run, "would fail" must fail 
 said where neither can be told.
 """
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -253,6 +254,14 @@ async def world(postgres: PostgresServer) -> AsyncIterator[str]:
     await drop_database(postgres.url(), "foretelling")
 
 
+_NEWER_THAN_17 = re.compile(r"CONSTRAINT \w+ NOT NULL|NOT ENFORCED")
+
+
+async def _version(url: str) -> int:
+    async with session(url) as connection:
+        return int(connection.get_server_version().major)
+
+
 def of(answers: Answers) -> list[str]:
     return [probe.verdict for probes in answers.probes for probe in probes]
 
@@ -260,6 +269,8 @@ def of(answers: Answers) -> list[str]:
 @pytest.mark.parametrize(("sql", "expected"), CASES, ids=[sql[:60] for sql, _ in CASES])
 async def test_rows_say_it_or_nobody_knows(world: str, sql: str, expected: list[str]) -> None:
     statements = read_statements(sql)
+    if _NEWER_THAN_17.search(sql) and await _version(world) < 18:
+        pytest.skip("only PostgreSQL 18 takes it, which preflight says of an older one")
     answers = await ask(world, statements)
     assert of(answers) == expected, answers
     first = next(

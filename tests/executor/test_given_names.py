@@ -35,7 +35,8 @@ async def test_unnamed_constraints_are_called_as_postgresql_calls_them(new_datab
                 await connection.execute(f'ALTER TABLE "{table}" ADD {sql}')
                 name = given_name(("public", table), what, tuple(each[:63] for each in of), taken)
                 taken.add(name)
-            expected |= {given_name(("public", table), "not null", (each[:63],)) for each in COLUMNS}
+            if connection.get_server_version().major >= 18:
+                expected |= {given_name(("public", table), "not null", (each[:63],)) for each in COLUMNS}
             await connection.execute(f'CREATE INDEX ON "{table}" ({many})')
             index = given_name(("public", table), "index", tuple(each[:63] for each in COLUMNS), taken)
             assert await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f'"{index}"'), index

@@ -41,6 +41,7 @@ ALSO = {
     "fatal: unable to access 'https://h/': The requested URL returned error: 403": "denied",
     "fatal: could not read Username for 'https://h': terminal prompts disabled": "denied",
     "remote: You are not allowed to push code to this project.": "protected branch",
+    "remote: ERROR: The project you were looking for could not be found or you may not.": "gone",
     "Host key verification failed.\nfatal: Could not read from remote repository.": "certificate",
     "ssh: connect to host h port 22: Connection timed out": "unreachable",
     "fatal: the remote end hung up unexpectedly": "unreachable",

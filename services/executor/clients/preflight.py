@@ -13,7 +13,10 @@ from shared.clients.database_urls import schema_of
 from shared.contracts.stages import Finding
 
 # Not superusers, but providers let them create extensions.
-_ADMINISTRATORS = ["rds_superuser", "cloudsqlsuperuser", "azure_pg_admin", "alloydbsuperuser", "doadmin"]
+_ADMINISTRATORS = [
+    *("rds_superuser", "cloudsqlsuperuser", "azure_pg_admin", "alloydbsuperuser", "doadmin"),
+    "neon_superuser",
+]
 _SERVER = """
     SELECT current_user AS role, current_database() AS database, pg_is_in_recovery() AS standby,
         current_setting('transaction_read_only')::bool AS read_only,

@@ -31,6 +31,8 @@ POWERS: Final[Mapping[str, str]] = {
     "azure_pg_admin": "governs the server",
     "alloydbsuperuser": "governs the server",
     "doadmin": "governs the server",
+    "neon_superuser": "governs the server",
+    "rds_replication": "copies the whole server",
 }
 """Roles that PostgreSQL and its hosts give powers, and what those reach."""
 
