@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from shared.bounds import FILE_BYTES_MAX, OutOfBounds, bounded_values
-from shared.contracts.bounded import naming_every_fault
+from shared.contracts.bounded import naming_every_fault, said_of
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject
 from shared.toml_bounds import bound_toml
@@ -158,7 +158,7 @@ def _refusal(error: ErrorDetails, places: _Places) -> Refusal:
 
 def _words(error: ErrorDetails) -> _Words:
     """The reason and the cure in the reader's words; pydantic's own where there are none."""
-    kind, message = error["type"], error["msg"].removeprefix("Value error, ")
+    kind, message = error["type"], said_of(error)
     context = error.get("ctx", {})
     if message.endswith(_NO_VERSION):
         return message.replace(_NO_VERSION, "is no version"), "write it as 1.3.0, or as 1.3.0-rc.1"

@@ -11,7 +11,12 @@ _QUOTED = re.compile(r'".*"', re.DOTALL)
 _QUOTED_NAME = re.compile(r'"([^"]*)"')
 # As the driver and psql print it: Key (email)=(ann@example.org) already exists.
 _DETAIL = re.compile(r"\s?+\bDETAIL:  .*+", re.DOTALL)
-_DETAIL_LINE = re.compile(r"\bDETAIL:  .*+")
+# A value may have lines of its own, so the next field, or a traceback's next words, ends it.
+_DETAIL_LINES = re.compile(
+    r"\bDETAIL:  .*?(?=\n(?:HINT|CONTEXT|QUERY|STATEMENT|LOCATION):  |\n\[SQL: |\n\(Background |\nTraceback "
+    r"|\n\nThe above |\n\nDuring handling |\Z)",
+    re.DOTALL,
+)
 _OWN_WORDS = "the script raised an error in its own words, which may quote rows"
 _MADE_UP = "a statement that the script put together was refused, which may quote rows"
 
@@ -55,7 +60,7 @@ def forget_rows(error: BaseException) -> None:
 
 def without_details(text: str) -> str:
     """A text in which somebody has put such an error already."""
-    return _DETAIL_LINE.sub("DETAIL:  ***", text) if "DETAIL:  " in text else text
+    return _DETAIL_LINES.sub("DETAIL:  ***", text) if "DETAIL:  " in text else text
 
 
 def _forget(error: BaseException) -> None:

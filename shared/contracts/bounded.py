@@ -1,6 +1,6 @@
 """Every list and mapping of a contract has a most, also where its field does not say one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -38,6 +38,12 @@ def naming_every_fault(model: type[BaseModel]) -> SchemaValidator:
         part.pop("fail_fast", None)
     # What was built before for a part of it would end a list at its first fault again.
     return SchemaValidator(schema, _use_prebuilt=False)
+
+
+def said_of(fault: Mapping[str, Any]) -> str:
+    """The words for one fault of a validation, without the library's own before those of our checks."""
+    words: str = fault["msg"]
+    return words.removeprefix("Value error, ")
 
 
 def unbounded(schema: Any) -> list[str]:

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from pydantic import ValidationError
 
+from shared.contracts.bounded import said_of
 from shared.contracts.catalogue import BY_TYPE
 from shared.contracts.header_names import TOKEN, is_text
 from shared.contracts.moments import read_moment
@@ -231,7 +232,7 @@ def explain(error: ValidationError) -> str:
     faults = []
     for fault in error.errors(include_url=False, include_context=False, include_input=False)[:_FAULTS_MAX]:
         where = ".".join(str(part) for part in fault["loc"]) or "body"
-        faults.append(f"{where}: {fault['msg']}")
+        faults.append(f"{where}: {said_of(fault)}")
     return "; ".join(faults)[:_EXPLANATION_CHARACTERS_MAX]
 
 

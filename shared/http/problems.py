@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from shared.audit import origins
+from shared.contracts.bounded import said_of
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject, Retry
 from shared.http.bodies import BodyTooLarge
@@ -66,7 +67,7 @@ def _refusal(fault: Mapping[str, Any]) -> Refusal:
     value = fault.get("input")
     return Refusal(
         kind="invalid",
-        reason=_whole(f"{where}: {fault['msg']}"),
+        reason=_whole(f"{where}: {said_of(fault)}"),
         field=where,
         value=_shown(value),
         cure=f"correct `{where}`; the OpenAPI document at /openapi.json says what it may be",

@@ -35,3 +35,15 @@ def test_ordinary_lines_stay_as_they_are() -> None:
     """Would catch a filter that takes out what an operator needs."""
     for words in ("eyJ is how they begin", "https://git.example/acme/portal.git", "1.2.3 of auth-system"):
         assert line(words) == words
+
+
+def test_a_row_of_several_lines_is_left_out_whole() -> None:
+    """Would catch what follows the first line break in a value that an error quotes."""
+    row = "ann@example.org\nhunter2-secret\n\nlast"
+    said = f"duplicate key\nDETAIL:  Key (note)=({row}) already exists."
+    for after in ("", "\nHINT:  look", "\n[SQL: insert]", "\n\nThe above exception was the cause"):
+        text = line(f"{said}{after}\nDETAIL:  {row}")
+        assert "hunter2" not in text
+        assert "last" not in text
+        assert text.startswith("duplicate key\nDETAIL:  ***")
+        assert after in text

@@ -64,3 +64,14 @@ async def test_what_somebody_put_there_first_is_replaced(tmp_path: Path) -> None
         (tmp_path / "sha256" / digest[:2] / digest).write_bytes(planted)
         assert await mine.put(b"package") == digest
         assert await mine.get(digest) == b"package"
+
+
+async def test_a_file_that_somebody_put_there_first_is_replaced(tmp_path: Path) -> None:
+    """Would catch a large file, a backup for one, that is not kept because other bytes stand in its place."""
+    store, original = ContentStore((tmp_path / "store").as_uri()), tmp_path / "original"
+    original.write_bytes(b"0123456789" * 1_000_000)
+    digest = await store.put_file(original)
+    for planted in (b"", b"other", original.read_bytes()[:-1] + b"x"):
+        (tmp_path / "store/sha256" / digest[:2] / digest).write_bytes(planted)
+        assert await store.put_file(original) == digest
+        assert await store.get(digest) == original.read_bytes()
