@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from cli import (
+    audit,
     backup,
     contracts,
     doctor,
@@ -68,6 +69,7 @@ PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
         "topics": topics.app,
         "freeze": freeze.app,
         "replay": replay.app,
+        "audit": audit.app,
         "contracts": contracts.app,
         "key": key.app,
         "backup": backup.app,

@@ -13,13 +13,14 @@ import typer
 from cli.asking import AsJson
 from cli.broker import Broker, broker_settings, with_broker
 from cli.output import line, note, say, show_json, table, text
+from cli.proving import service_proofs
 from cli.world import NoAnswer, announced_world, world_folder
 from shared.clients.database_urls import database_of, place, with_database
 from shared.clock import utc_now
+from shared.contracts.topics import SERVICES
 from shared.errors import conflict
 
 if TYPE_CHECKING:
-    from shared.identity.proofs import Verifier
     from shared.identity.tokens import TokenVerifier
     from shared.replay.evidence import Evidence
     from shared.replay.rebuild import Digest, Rebuilt
@@ -38,7 +39,10 @@ BrokenAudit = Annotated[
 
 
 def rebuild(
-    service: Annotated[str, typer.Argument(metavar="SERVICE", help="registry, notifier or planner.")],
+    service: Annotated[
+        str,
+        typer.Argument(metavar="SERVICE", help="registry, notifier, planner; of the others the log."),
+    ],
     into: Annotated[
         str | None,
         typer.Option(
@@ -72,10 +76,10 @@ def rebuild(
     service, rebuild, point UPGRADES_<SERVICE>_DATABASE_URL to it, and start the service: it goes on from
     where its consumer groups stand. Records that no service of ours proves are passed over and listed.
     """
-    from services.restorers import REBUILDABLE, restorer
+    from services.restorers import restorer
 
-    if service not in REBUILDABLE:
-        raise typer.BadParameter(f"{service!r} is none of: {', '.join(REBUILDABLE)}")
+    if service not in SERVICES:
+        raise typer.BadParameter(f"{service!r} is none of: {', '.join(SERVICES)}")
     live_url = live or _live_url(service)
     if into is None and live_url is None:
         raise typer.BadParameter(f"give --into, or set UPGRADES_{service.upper()}_DATABASE_URL")
@@ -94,7 +98,7 @@ def _believed(
     from shared.replay.evidence import Evidence
 
     moment = None if unsigned_before is None else unsigned_before.replace(tzinfo=UTC)
-    return _tokens(service), Evidence(_proofs(), moment, broken_audit=broken_audit)
+    return _tokens(service), Evidence(service_proofs(), moment, broken_audit=broken_audit)
 
 
 async def _rebuild(
@@ -227,24 +231,6 @@ def _live_url(service: str) -> str | None:
 def _beside(live: str) -> str:
     moment = utc_now().astimezone(UTC).strftime("%Y%m%d%H%M%S")
     return with_database(live, f"{database_of(live)}_rebuilt_{moment}")
-
-
-def _proofs() -> Verifier:
-    """With what services prove their records."""
-    from shared.identity.keys import UnusableKey
-    from shared.identity.service_keys import PUBLIC_KEYS, verifier
-
-    named, folder = os.environ.get(PUBLIC_KEYS), world_folder()
-    if not named and folder is not None:
-        from local.world import World
-
-        named = World.open(folder).service_public_keys
-    try:
-        return verifier(named)
-    except UnusableKey as error:
-        raise NoAnswer(
-            f"nobody said which keys prove the services' records: {error}", f"set {PUBLIC_KEYS}"
-        ) from error
 
 
 def _tokens(service: str) -> TokenVerifier:

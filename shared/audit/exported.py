@@ -123,7 +123,11 @@ class _Section:
     def __init__(self, log: ExportedLog, known: Known, verdict: Verdict) -> None:
         self.name, self._head, self._verdict = log.head.log, log.head, verdict
         self._next, self._previous = log.first, log.previous
-        self._published = {head.seq: head for head in known.heads if head.log == self.name}
+        self._published: dict[int, set[str]] = {}
+        for head in known.heads:
+            # What nobody signed, anybody may have published.
+            if head.log == self.name and (known.keys is None or is_signed(head, known.keys)):
+                self._published.setdefault(head.seq, set()).add(head.hash)
         self._hashes = frozenset(known.hashes)
         self.seen = {log.previous} & self._hashes
         """Of the published hashes."""
@@ -177,9 +181,8 @@ class _Section:
                 break
 
     def _compare(self, line: int, seq: int, digest: str) -> None:
-        published = self._published.get(seq)
-        if published is not None and published.hash != digest:
-            self._fault(line, seq, "edited", f"another hash was published: {published.hash}")
+        for other in sorted(self._published.get(seq, set()) - {digest}):
+            self._fault(line, seq, "edited", f"another hash was published: {other}")
         if digest in self._hashes:
             self.seen.add(digest)
 

@@ -73,11 +73,12 @@ class Sealer:
         return count
 
     async def head(self) -> AuditHead:
-        """The head of the log as it stands: kept, or signed now where there is no entry yet."""
+        """The head of the log as it stands: kept, or signed now: of an empty log, or after a new key."""
         async with self.database.transaction() as tx:
             rows = await tx.fetch("select head::text from audit order by seq desc limit 1")
-            if rows and rows[0][0] is not None:
-                return AuditHead.model_validate_json(rows[0][0])
+            kept = AuditHead.model_validate_json(rows[0][0]) if rows and rows[0][0] else None
+            if kept is not None and kept.kid == self.signer.key.kid:
+                return kept
             seq, digest = await _last(tx)
         return signed_head(self.signer, seq, digest, tx.now.isoformat())
 

@@ -161,6 +161,8 @@ async def _refuse_unless_empty(connection: Any, restorer: Restorer) -> None:
 
 async def _restore(settings: KafkaSettings, restorer: Restorer, connection: Any, evidence: Evidence) -> int:
     count = 0
+    if not restorer.writes:
+        return count
     keys = await drop_indexes(connection, "inbox")
     causes = Causes(restorer)
     async with aclosing(read_told(settings, restorer.writes, evidence.told)) as batches:

@@ -43,7 +43,7 @@ class Restorer(ABC):
     `connection` is asyncpg's, inside the one transaction of the rebuild.
     """
 
-    service: ClassVar[str]
+    service: str
     writes: ClassVar[tuple[Topic, ...]]
     """Its own event topics, which hold all of its state."""
     copies: ClassVar[tuple[Topic, ...]] = ()
@@ -87,3 +87,22 @@ class Restorer(ABC):
     def answer(self, event: Told) -> str | None:
         """What the handler of its cause answered, as JSON; none if it did not answer with this event."""
         return event.body.decode()
+
+
+class AuditLogRestorer(Restorer):
+    """Of a service that starts empty: nothing but its audit log, which is restored for every service."""
+
+    writes = ()
+    parts = (AUDIT_LOG,)
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+
+    async def prepare(self, connection: Any) -> None:
+        return
+
+    async def restore(self, events: Sequence[Told], connection: Any) -> None:
+        return
+
+    async def finish(self, connection: Any) -> None:
+        return
