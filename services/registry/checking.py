@@ -21,6 +21,7 @@ from services.registry.reading import PackageReader
 from services.registry.schema_check import SchemaCheck
 from services.registry.signatures import SignatureCheck
 from services.registry.store import PackageCheck, RegistryTransaction
+from services.registry.verdict_notes import note_verdict
 from shared import background
 from shared.clients.content import ContentStore
 from shared.contracts.refusals import CommandRefused
@@ -253,6 +254,7 @@ class PackageGate:
             await _refuse(check, rejection, tx)
         else:
             await tx.finish_check(check.id, Verdict(event.model_dump(mode="json"), advice=advice))
+            note_verdict(check, tx)
 
     async def _put_off(self, check: PackageCheck, error: Exception) -> None:
         """Try again later. What is wrong with the package itself is not tried for ever."""
@@ -294,3 +296,4 @@ async def _refuse(check: PackageCheck, rejection: Reject, tx: RegistryTransactio
     )
     tx.send(refused, topic=command.answers)
     await tx.finish_check(check.id, Verdict(refusals=rejection.refusals))
+    note_verdict(check, tx, rejection.refusals)

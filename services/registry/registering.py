@@ -7,6 +7,7 @@ from shared.contracts.refusals import Refusal
 from shared.contracts.registrations import ConfirmRegistration, Proposal, RegistrationProposed
 from shared.contracts.values import Actor
 from shared.contracts.version_maps import VersionMap
+from shared.deciding import policy_digest
 from shared.errors import Reject, forbidden
 from shared.repository_urls import RepositoryRules, repository_identity
 
@@ -18,6 +19,8 @@ async def register_project(
     project = command.project
     _may_act_for(command.actor, project.id)
     await tx.lock("project", project.id)
+    known = await tx.registered(project.id)
+    tx.under_policy(policy_digest(project if known is None else known.project))
     refusals, repository = await _unfit(project, tx, rules)
     standing = await tx.standing(project.id)
     if standing is None:
@@ -27,7 +30,6 @@ async def register_project(
         refusals += registration.moved_pins(command.pins, standing.version_map.pins)
     if refusals:
         raise Reject(*refusals)
-    known = await tx.registered(project.id)
     if known is not None:
         if known.project == project:
             return known
@@ -55,7 +57,10 @@ async def confirm_registration(
     _may_act_for(command.actor, command.project)
     await tx.lock("project", command.project)
     waiting = await tx.proposal(command.project)
-    change = changing.confirmed(command, await tx.registered(command.project), waiting, tx.now)
+    known = await tx.registered(command.project)
+    if known is not None:
+        tx.under_policy(policy_digest(known.project))
+    change = changing.confirmed(command, known, waiting, tx.now)
     # It was fit when it was proposed, and another Project may have its repository since.
     refusals, repository = await _unfit(change.project, tx, rules)
     if refusals:

@@ -17,6 +17,7 @@ class Asked:
     """Whose things it asked for, where they were hidden from it: that Project hears of it."""
     hidden: bool = False
     """It asked for what there is, or might be, and its actor may not see."""
+    title: str = ""
     refusals: tuple[Refusal, ...] = ()
     details: dict[str, str] = field(default_factory=dict)
 
@@ -52,10 +53,10 @@ def hid(project: str | None) -> None:
         request.hidden, request.project = True, project
 
 
-def refused(refusals: tuple[Refusal, ...]) -> None:
-    """This request is answered with these refusals."""
+def refused(title: str, refusals: tuple[Refusal, ...]) -> None:
+    """This request is answered with a problem of this title, and with these refusals."""
     if (request := _asked.get()) is not None:
-        request.refusals = refusals
+        request.title, request.refusals = title, refusals
 
 
 def concerns(**details: str) -> None:

@@ -89,7 +89,7 @@ class Tries:
                     asked.origin,
                     f"{method} {path}",
                     path,
-                    (asked.refusals or (_unsaid(status),)) if refused else (),
+                    (asked.refusals or (_unsaid(status, asked.title),)) if refused else (),
                     verdict="refused" if refused else "accepted",
                     details=details,
                     project=asked.project,
@@ -108,6 +108,8 @@ def _weighs(method: str, status: int, asked: Asked) -> bool:
     return method in _WRITES
 
 
-def _unsaid(status: int) -> Refusal:
+def _unsaid(status: int, title: str) -> Refusal:
     kind = {401: "forbidden", 403: "forbidden", 404: "not-found", 409: "conflict"}.get(status, "invalid")
-    return Refusal.model_validate({"kind": kind, "reason": f"answered {status}", "cure": "see the answer"})
+    return Refusal.model_validate(
+        {"kind": kind, "reason": title or f"answered {status}", "cure": "see the answer"}
+    )

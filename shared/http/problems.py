@@ -33,7 +33,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """One problem document; `refusals` lists each fault with field, value, reason and cure."""
-    origins.refused(refusals)
+    origins.refused(title, refusals)
     body = {
         "type": "about:blank",
         "status": status,
