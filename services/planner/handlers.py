@@ -4,7 +4,7 @@ from collections.abc import Collection
 from functools import partial
 
 from services.planner import choices, deadlines, domain, recovery, undoing
-from services.planner.approvals import reconsidered, ruled
+from services.planner.approvals import reconsidered, ruled, rules_for
 from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
 from services.planner.stages import worker_of
@@ -37,6 +37,7 @@ from shared.contracts.version_maps import (
     VersionMapRecorded,
     VersionMapReleased,
 )
+from shared.deciding import policy_digest, rules_digest
 from shared.errors import conflict, forbidden
 from shared.identity.proofs import ProofRefused
 from shared.ids import derived_id, run_id
@@ -63,6 +64,7 @@ _MAP_COMMANDS = frozenset(
 async def request_plan(command: RequestPlan, tx: PlannerTransaction, pools: Collection[str] = ()) -> RunView:
     _authorise(command.actor, command.project)
     project, version_map = await tx.registration(command.project)
+    tx.under_policy(policy_digest(project))
     _must_be_pool(project, pools)
     assert tx.cause is not None
     opened = choices.request_plan(
@@ -83,7 +85,9 @@ async def on_run_command(command: OnRun, tx: PlannerTransaction) -> RunView:
     _authorise(command.actor, command.project)
     run = await tx.run(command.run_id, command.project)
     present, _ = await tx.registration(command.project)
-    decision = await _decide(ruled(run, present), command, tx)
+    counts = ruled(run, present)
+    tx.under_policy(rules_digest(rules_for(counts)))
+    decision = await _decide(counts, command, tx)
     await tx.save(run, decision)
     return decision.run.view()
 
