@@ -17,6 +17,7 @@ from cli.asking import AsJson
 from cli.client import Server
 from cli.freeze import read_freeze
 from cli.output import show_json, table, text, when
+from cli.token_trust import TOKEN_ISSUERS, TOKEN_KEYS, trusted_keys
 from cli.world import NoAnswer, announced_world
 from shared.contracts.envelope import explain
 from shared.errors import Reject
@@ -25,7 +26,6 @@ from shared.plaintext import is_allowed, refuse_plaintext_database
 GIT_AT_LEAST = (2, 38)
 BROKER = "UPGRADES_KAFKA_BOOTSTRAP_SERVERS"
 CONTENT = "UPGRADES_CONTENT_URL"
-TOKEN_KEYS = "UPGRADES_TOKEN_PUBLIC_KEYS"
 SERVICE_KEYS = "UPGRADES_SERVICE_PUBLIC_KEYS"
 ENDED = "UPGRADES_TOKEN_KEY"
 TRIALS = "UPGRADES_SCRATCH_DATABASE_URL"
@@ -138,7 +138,15 @@ def _servers() -> Iterator[Diagnosis]:
     from shared.contracts.topics import SERVICES
 
     databases = {service: f"UPGRADES_{service.upper()}_DATABASE_URL" for service in SERVICES}
-    named = {BROKER, CONTENT, TOKEN_KEYS, ENDED, TRIALS, *databases.values()} & os.environ.keys()
+    named = {
+        BROKER,
+        CONTENT,
+        TOKEN_KEYS,
+        TOKEN_ISSUERS,
+        ENDED,
+        TRIALS,
+        *databases.values(),
+    } & os.environ.keys()
     if not named:
         yield Diagnosis("servers", "no UPGRADES_… variables are set: dev brings its own")
         return
@@ -153,7 +161,11 @@ def _servers() -> Iterator[Diagnosis]:
         example = databases["registry"]
         yield Diagnosis("databases", "no variable names one", f"set {example}, or that of another service")
     yield _try("content store", partial(_holds_content, os.environ.get(CONTENT, "")), f"correct {CONTENT}")
-    yield _try("token keys", _token_keys, f"set {TOKEN_KEYS} to what `upgradepath key new` writes")
+    yield _try(
+        "token keys",
+        trusted_keys,
+        f"correct {TOKEN_KEYS} (`upgradepath key new`) or {TOKEN_ISSUERS}: docs/identity.md",
+    )
     if SERVICE_KEYS in os.environ:
         yield _try("service keys", _service_keys, f"correct {SERVICE_KEYS}: `upgradepath key new --service`")
     if os.environ.get(ENDED):
@@ -267,12 +279,6 @@ async def _broker() -> list[Diagnosis]:
         )
         for state in wrong
     ]
-
-
-def _token_keys() -> str:
-    from shared.settings import public_keys
-
-    return ", ".join(public_keys(os.environ.get(TOKEN_KEYS, "")))
 
 
 def _holds_content(url: str) -> str:

@@ -235,23 +235,10 @@ def _beside(live: str) -> str:
 
 def _tokens(service: str) -> TokenVerifier:
     """With what people's commands are proven, which the registry reads again."""
-    from shared.identity.tokens import NOBODY, TokenVerifier
-    from shared.settings import public_keys
+    from cli.token_trust import tokens_of_the_past
+    from shared.identity.tokens import NOBODY
 
-    if service != "registry":
-        return NOBODY
-    named = os.environ.get("UPGRADES_TOKEN_PUBLIC_KEYS")
-    folder = world_folder()
-    if not named and folder is not None:
-        from local.world import World
-
-        named = World.open(folder).public_keys
-    try:
-        return TokenVerifier(public_keys(named or ""))
-    except ValueError as error:
-        raise NoAnswer(
-            f"nobody said which keys prove people's commands: {error}", "set UPGRADES_TOKEN_PUBLIC_KEYS"
-        ) from error
+    return tokens_of_the_past() if service == "registry" else NOBODY
 
 
 def _content() -> str:

@@ -123,7 +123,7 @@ async def serving(services: Sequence[Service], host: str, port: int) -> AsyncIte
         for service in services:
             await stack.enter_async_context(service.running())
         settings = services[0].settings
-        app = web_application(services, settings.token_public_keys)
+        app = web_application(services)
         config = listener(app, settings.http, **settings.http.tls())
         server = _Server(config)
         async with asyncio.TaskGroup() as group:

@@ -19,8 +19,7 @@ from shared.http import problems
 from shared.http.audit import router as audit_router
 from shared.http.documents import describe
 from shared.http.guard import Door, Guard, from_loopback
-from shared.identity.keys import PublicKeys
-from shared.identity.tokens import TokenVerifier
+from shared.identity.issuer_keys import KeyRefresher
 from shared.messaging import gauges
 from shared.messaging.consumer import Consumer
 from shared.messaging.inbox import Inbox
@@ -29,10 +28,12 @@ from shared.settings import ServiceSettings
 from shared.storage.database import Database
 from shared.storage.pruning import INBOX, Prune, Pruner, kept
 from shared.storage.schema_version import bring_up_to_date
-from shared.telemetry import metrics
+from shared.telemetry import metrics, token_keys
 from shared.telemetry.traces import configure_tracing, stop_tracing
 
 _LOOK_EVERY_S = 0.5
+TOKENS = "tokens"
+"""What proves people, in `/health` while something is wrong with it."""
 
 
 class Part(Protocol):
@@ -65,13 +66,15 @@ class Service:
         self.pruner = Pruner(self.database, prunes, timedelta(days=self.settings.keep_inbox_days))
         self._kept = kept(self.database, prunes)
         keys = self.settings.keys()
+        self.tokens = self.settings.token_verifier()
+        self._refresher = KeyRefresher(self.tokens.sources)
         self.consumer = Consumer(
             self.name,
             self.inbox,
             self.settings.kafka,
             self.settings.instance,
             proofs=keys.verifier,
-            tokens=TokenVerifier(self.settings.token_public_keys, self.settings.revoked_tokens()),
+            tokens=self.tokens,
             pool=self.settings.pool_name,
         )
         self.relay = Relay(self.database, self.settings.kafka, signer=keys.signer)
@@ -79,7 +82,7 @@ class Service:
 
     async def gauges(self) -> Sequence[Metric]:
         """What this service tells at a scrape; when its database is away, that."""
-        asked: list[Metric] = []
+        asked: list[Metric] = [*token_keys.gauges(self.name, self.tokens.sources)]
         of_messages = (gauges.outbox(self.database), gauges.lag(self.consumer), self.sealer.gauges)
         asking = (*of_messages, self._kept, *self.own_gauges)
         state = await _health(self)
@@ -99,17 +102,24 @@ class Service:
                 configure_tracing(self.name, self.settings.otlp_endpoint)
                 stack.callback(stop_tracing, self.name)
             await bring_up_to_date(self.name, self.database.engine, self.database.url)
-            parts: tuple[Part, ...] = (self.relay, self.sealer, self.consumer, *self.parts, self.pruner)
+            parts: tuple[Part, ...] = (
+                self._refresher,
+                self.relay,
+                self.sealer,
+                self.consumer,
+                *self.parts,
+                self.pruner,
+            )
             for part in parts:
                 await part.start()
                 stack.push_async_callback(part.stop)
             yield self
 
 
-def web_application(services: Sequence[Service], keys: PublicKeys) -> FastAPI:
+def web_application(services: Sequence[Service]) -> FastAPI:
     """All given services behind one port, each under its own prefix, with one OpenAPI document.
 
-    `keys` prove people's bearer tokens.
+    The first one's settings count for the port, and its keys prove people's bearer tokens.
     """
     settings = services[0].settings
     is_documented = settings.docs != "off"
@@ -121,7 +131,7 @@ def web_application(services: Sequence[Service], keys: PublicKeys) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.tokens = TokenVerifier(keys, settings.revoked_tokens())
+    app.state.tokens = services[0].tokens
     problems.install(app)
     for service in services:
         for routes in (service.router, audit_router(service.database, service.sealer)):
@@ -162,9 +172,13 @@ def _add_pages(app: FastAPI, services: Sequence[Service]) -> None:
         Why it does not is for this machine's eyes; others hear which part it is.
         """
         report = await look.states()
+        healthy = all(state == "ok" for state in report.values())
+        # An issuer that is away is no reason to start this process again, or to send it no more requests.
+        if troubles := services[0].tokens.troubles():
+            report = {**report, TOKENS: f"degraded: {'; '.join(troubles)}"}
         if not from_loopback(request.scope):
             report = {name: state.partition(":")[0] for name, state in report.items()}
-        return JSONResponse(report, 200 if all(state == "ok" for state in report.values()) else 503)
+        return JSONResponse(report, 200 if healthy else 503)
 
     if services[0].settings.metrics == "off":
         return

@@ -4,15 +4,14 @@ import os
 import socket
 import ssl
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, PlainValidator, SecretStr, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.contracts.topics import COMES_AGAIN_WITHIN_DAYS, principal_of
 from shared.contracts.values import PoolName
-from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKeys, UnusableKey
-from shared.identity.revoked import RevokedTokens
+from shared.identity.keys import UnusableKey
 from shared.identity.service_keys import ServiceKeys
 from shared.kafka_security import KafkaSecurity
 from shared.plaintext import (
@@ -25,46 +24,11 @@ from shared.plaintext import (
 from shared.pools import Names
 from shared.project_settings import Networks, RepositorySettings, VaultSettings
 from shared.repository_urls import KNOWN_HOSTS
+from shared.token_settings import TokenSettings
 
 # Its store is opened with the first file; what cannot be one is known at the start.
 # Source: https://developmentseed.org/obstore/latest/api/store/#obstore.store.from_url
 CONTENT_URL = r"^(file|memory|s3a?|gs|az|azure|adl|abfss?|https?)://"
-
-
-_KEY_FILE_BYTES_MAX = 1024 * 1024
-
-
-def public_keys(given: object) -> PublicKeys:
-    """Public keys: themselves, a JWK Set or PEM text, or the path of a file with one. Raises ValueError."""
-    if isinstance(given, PublicKeys):
-        return given
-    text = str(given).strip()
-    if not text.startswith("{") and "-----BEGIN" not in text:
-        text = _read(Path(text))
-    keys = PublicKeys.load(text)
-    if not keys.by_kid:
-        raise ValueError("there is no key in it: make one with `upgradepath key new`")
-    return keys
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(_KEY_FILE_BYTES_MAX).decode()
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(
-            f"not a JWK Set, not a PEM public key, and not a readable file ({type(error).__name__})"
-        ) from error
-
-
-def _no_shared_secret(given: object) -> None:
-    """A setting that was once there; an empty one is as good as none."""
-    if given not in (None, ""):
-        raise ValueError(f"take UPGRADES_TOKEN_KEY away. {MOVE_TO_KEY_PAIRS} (UPGRADES_TOKEN_PUBLIC_KEYS)")
-
-
-Keys = Annotated[PublicKeys, NoDecode, PlainValidator(public_keys)]
-"""Public keys as a setting: a path, or the text itself."""
 
 
 class KafkaSettings(KafkaSecurity):
@@ -170,16 +134,8 @@ class HttpSettings(BaseSettings):
         return self
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(TokenSettings):
     """What the five services have in common. Each adds the URL of its own database."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="UPGRADES_",
-        frozen=True,
-        extra="ignore",
-        populate_by_name=True,
-        hide_input_in_errors=True,
-    )
 
     service: ClassVar[str] = ""
     """Its name; each of the five says it."""
@@ -191,13 +147,6 @@ class ServiceSettings(BaseSettings):
     )
     docs: Exposure = Field(default="token", description="who may read /docs and /openapi.json")
     content_url: str = Field(pattern=CONTENT_URL, description="file:///folder, s3://bucket/prefix, …")
-    token_public_keys: Keys = Field(
-        description="prove people's tokens: a JWK Set or PEM public keys, or the path of a file with them"
-    )
-    token_revoked: Path | None = Field(default=None, description="a file with a revoked `jti` on each line")
-    token_key: Annotated[None, NoDecode, PlainValidator(_no_shared_secret)] = Field(
-        default=None, description="ended: services hold public keys only", repr=False
-    )
     service_key: SecretStr | None = Field(
         default=None,
         description="this service's private key: a PEM text, its file, or the folder with <service>.pem",
@@ -221,9 +170,6 @@ class ServiceSettings(BaseSettings):
         description="how long it is known what was handled, and an Idempotency-Key is good for",
     )
     otlp_endpoint: str | None = Field(default=None, description="where traces go: http://collector:4318")
-    allow_plaintext: bool = Field(
-        default=False, description="what leaves this machine may be unencrypted, wherever it goes"
-    )
 
     @property
     def pool_name(self) -> str | None:
@@ -234,10 +180,6 @@ class ServiceSettings(BaseSettings):
     def principal(self) -> str:
         """Who it is to the others."""
         return principal_of(self.service, self.pool_name)
-
-    def revoked_tokens(self) -> RevokedTokens | None:
-        """The tokens that are called back, where a file says so. Raises OSError and ValueError."""
-        return None if self.token_revoked is None else RevokedTokens(self.token_revoked)
 
     def keys(self) -> ServiceKeys:
         """Its own key and those of the others. Raises `UnusableKey`."""
@@ -261,7 +203,7 @@ class ServiceSettings(BaseSettings):
     def _keys_are_there(self) -> Self:
         try:
             self.keys()
-            self.revoked_tokens()
+            self.token_verifier()
         except (UnusableKey, OSError) as error:
             raise ValueError(str(error)) from error
         return self

@@ -30,6 +30,7 @@ async def actor_of(connection: HTTPConnection) -> Actor:
     tokens: TokenVerifier = connection.app.state.tokens
     # Every path of a service begins with its name; a token of one service is nothing to the others.
     service = connection.scope["path"].split("/")[1]
+    await tokens.look_for_key(token.strip())
     try:
         return tokens.verify(token.strip(), service=service or None)
     except InvalidToken as error:

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK
-from jwt.exceptions import PyJWKError
+from jwt.exceptions import PyJWTError
 
 PublicKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
 
@@ -98,7 +99,7 @@ class PublicKeys:
             raise UnusableKey(f"not a JWK Set and not a PEM public key. {MOVE_TO_KEY_PAIRS}") from error
         if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
             raise UnusableKey('a JWK Set is an object with a list `keys`: {"keys": [...]}')
-        return cls(dict(_jwk(each) for each in document["keys"]))
+        return cls(dict(read_jwk(each) for each in document["keys"]))
 
     def jwks(self) -> str:
         """The keys as a JWK Set, for a file that every service may read."""
@@ -127,7 +128,8 @@ def _pem_keys(text: str) -> Iterator[PublicKey]:
         )
 
 
-def _jwk(document: Any) -> tuple[str, PublicKey]:
+def read_jwk(document: Any) -> tuple[str, PublicKey]:
+    """The id and the key of one JWK (RFC 7517). Raises `UnusableKey`, also for a private or symmetric one."""
     if not isinstance(document, dict):
         raise UnusableKey("each of `keys` is an object")
     if document.get("kty") == "oct":
@@ -136,10 +138,13 @@ def _jwk(document: Any) -> tuple[str, PublicKey]:
         raise UnusableKey("a private key stands among the public ones: take it out, and make a new pair")
     try:
         key = _usable(PyJWK.from_dict(document).key)
-    except (PyJWKError, ValueError) as error:
+    except (PyJWTError, UnsupportedAlgorithm, ValueError, TypeError) as error:
         if isinstance(error, UnusableKey):
             raise
-        raise UnusableKey(f"not a readable JWK: {error}") from error
+        # The library's words quote the whole JWK.
+        raise UnusableKey(
+            "not a readable JWK: `kty` is OKP (Ed25519), EC (P-256) or RSA, with the members of its kind"
+        ) from error
     kid = document.get("kid")
     return (kid if isinstance(kid, str) and kid else _thumbprint(key)), key
 

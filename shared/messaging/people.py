@@ -4,6 +4,7 @@ The token is verified for the moment at which the broker has taken the record: `
 and a record that is read again much later was sent with a token that had not ended.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeGuard
@@ -12,6 +13,7 @@ from shared.contracts.envelope import (
     HEADER_BYTES_MAX,
     HTTP_SOURCE,
     PEOPLES_SOURCE,
+    TOKEN_BYTES_MAX,
     Received,
     Unreadable,
     source_of,
@@ -53,6 +55,13 @@ class People:
         self._tokens = tokens
         self._service = service
         self._broker_dates = broker_dates
+
+    async def look_for_keys(self, records: Sequence[Record]) -> None:
+        """Have keys read that these records name and nobody knows yet, before they are proven."""
+        for record in records:
+            for name, value in record.headers:
+                if name == TOKEN and value:
+                    await self._tokens.look_for_key(value[: TOKEN_BYTES_MAX + 1].decode(errors="replace"))
 
     def prove(self, record: Record, received: Received) -> Received:
         """The message with its proven actor, under a source that is that actor's alone, without the token.

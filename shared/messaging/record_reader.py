@@ -33,6 +33,7 @@ class RecordReader:
 
     async def read_all(self, records: Sequence[Record]) -> list[Read]:
         """What they are, in their order; the event loop is not kept for long."""
+        await self._people.look_for_keys(records)
         found: list[Read] = []
         began_s = time.monotonic()
         for record in records:

@@ -43,7 +43,8 @@ class PackageSettings(ServiceSettings):
     def _library_has_keys_of_its_own(self) -> Self:
         try:
             library = self.trust.library.for_("library")
-            others = (*self.keys().public.by_kid.values(), *self.token_public_keys.by_kid.values())
+            peoples = [source.keys() for source in self.token_verifier().sources]
+            others = [key for keys in (self.keys().public, *peoples) for key in keys.by_kid.values()]
         except UnusableKey as error:
             raise ValueError(str(error)) from error
         for kid, public in library.items():

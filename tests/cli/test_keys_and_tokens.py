@@ -11,7 +11,7 @@ from shared.clock import utc_now
 from shared.contracts.values import Actor
 from shared.identity.keys import PublicKeys
 from shared.identity.tokens import InvalidToken, TokenVerifier
-from shared.settings import public_keys
+from shared.token_settings import public_keys
 from tests.cli.conftest import Type
 from tests.support.keys import KEY, PUBLIC_KEYS
 

@@ -55,7 +55,7 @@ def registry(postgres: PostgresServer, tmp_path: Path, world: Path) -> Iterator[
     key.write_text(LIBRARY_KEY.pem())
     announced = {"tokens": TOKENS, "library_key": str(key)}
     service = build(settings)
-    app = web_application([service], settings.token_public_keys)
+    app = web_application([service])
     app.router.lifespan_context = working
     with serve_app(app) as address:
         (world / "world.json").write_text(json.dumps(announced | {"url": address}))

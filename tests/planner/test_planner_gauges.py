@@ -109,7 +109,7 @@ async def _scrape(url: str, folder: Path) -> Samples:
             **key_settings("planner"),
         )
     )
-    transport = httpx.ASGITransport(app=web_application([service], PUBLIC_KEYS))
+    transport = httpx.ASGITransport(app=web_application([service]))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         text = (await client.get("/metrics")).raise_for_status().text
     await service.database.close()

@@ -61,7 +61,7 @@ async def _built(name: str, url: str, folder: Path) -> AsyncIterator[tuple[Servi
             **key_settings(name),
         )
     )
-    transport = httpx.ASGITransport(app=web_application([service], PUBLIC_KEYS))
+    transport = httpx.ASGITransport(app=web_application([service]))
     headers = bearer(SRE)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as http:
         with imports_left_alone(COLLECT_AFTER_OBJECTS):
