@@ -17,7 +17,7 @@ from cli.asking import AsJson
 from cli.client import Server
 from cli.freeze import read_freeze
 from cli.output import show_json, table, text, when
-from cli.token_trust import TOKEN_ISSUERS, TOKEN_KEYS, trusted_keys
+from cli.token_trust import SERVICE_KEYS, TOKEN_ISSUERS, TOKEN_KEYS, trusted_keys, trusted_services
 from cli.world import NoAnswer, announced_world
 from shared.contracts.envelope import explain
 from shared.errors import Reject
@@ -26,7 +26,6 @@ from shared.plaintext import is_allowed, refuse_plaintext_database
 GIT_AT_LEAST = (2, 38)
 BROKER = "UPGRADES_KAFKA_BOOTSTRAP_SERVERS"
 CONTENT = "UPGRADES_CONTENT_URL"
-SERVICE_KEYS = "UPGRADES_SERVICE_PUBLIC_KEYS"
 ENDED = "UPGRADES_TOKEN_KEY"
 TRIALS = "UPGRADES_SCRATCH_DATABASE_URL"
 LEFT = "upgradepath_scratch_databases"
@@ -167,16 +166,12 @@ def _servers() -> Iterator[Diagnosis]:
         f"correct {TOKEN_KEYS} (`upgradepath key new`) or {TOKEN_ISSUERS}: docs/identity.md",
     )
     if SERVICE_KEYS in os.environ:
-        yield _try("service keys", _service_keys, f"correct {SERVICE_KEYS}: `upgradepath key new --service`")
+        yield _try(
+            "service keys", trusted_services, f"correct {SERVICE_KEYS}: `upgradepath key new --service`"
+        )
     if os.environ.get(ENDED):
         cure = f"take {ENDED} away: services hold public keys only, in {TOKEN_KEYS}"
         yield Diagnosis("token key", f"{ENDED} is set, and a service refuses to start with it", cure)
-
-
-def _service_keys() -> str:
-    from shared.identity.service_keys import principals
-
-    return ", ".join(principals(os.environ[SERVICE_KEYS]))
 
 
 def _trials(url: str) -> Diagnosis:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TOKEN_KEYS = "UPGRADES_TOKEN_PUBLIC_KEYS"
 TOKEN_ISSUERS = "UPGRADES_TOKEN_ISSUERS"
+SERVICE_KEYS = "UPGRADES_SERVICE_PUBLIC_KEYS"
 
 
 def tokens_of_the_past() -> TokenVerifier:
@@ -60,3 +61,10 @@ def trusted_keys() -> str:
     if troubles := tokens.troubles():
         raise ValueError("; ".join(troubles))
     return ", ".join(kid for source in tokens.sources for kid in source.keys().by_kid)
+
+
+def trusted_services() -> str:
+    """The services whose messages are believed. Raises ValueError."""
+    from shared.identity.service_keys import principals
+
+    return ", ".join(principals(os.environ[SERVICE_KEYS]))
