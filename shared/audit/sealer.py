@@ -32,6 +32,8 @@ _POLL_S = 5.0
 _NOTES_MAX = 200
 _BYTES_MAX = 500_000
 """Of one message's entries: with its envelope the topic takes it."""
+_TRY = "select pg_try_advisory_xact_lock($1::bigint)"
+_TAKE = "select pg_advisory_xact_lock($1::bigint)::text = ''"
 _LAST = "select seq, hash from audit order by seq desc limit 1"
 _WAITING = f"select id, note::text from audit_waiting order by id limit {_NOTES_MAX}"
 _ADD = (
@@ -65,10 +67,13 @@ class Sealer:
             async with asyncio.timeout(_POLL_S):
                 await self._try()
 
-    async def seal(self) -> int:
-        """Seal all that waits now; how many entries that were. Raises what the driver raises."""
+    async def seal(self, *, alone: bool = True) -> int:
+        """Seal all that waits now; how many entries that were. Raises what the driver raises.
+
+        Where somebody else seals at this moment, that is left to him; without `alone` it is waited for.
+        """
         count = 0
-        while some := await self._seal_some():
+        while some := await self._seal_some(alone):
             count += some
         return count
 
@@ -114,11 +119,11 @@ class Sealer:
             return False
         return True
 
-    async def _seal_some(self) -> int:
+    async def _seal_some(self, alone: bool) -> int:
         async with self.database.transaction() as tx:
             await tx.begin()
-            [[alone]] = await tx.fetch("select pg_try_advisory_xact_lock($1::bigint)", _LOCK)
-            if not alone:
+            [[taken]] = await tx.fetch(_TRY if alone else _TAKE, _LOCK)
+            if not taken:
                 return 0
             waiting = _fitting(await tx.fetch(_WAITING))
             if not waiting:

@@ -58,7 +58,7 @@ def router(database: Database[Any], sealer: Sealer) -> APIRouter:
     ) -> list[ListedEntry]:
         """The newest first: of Projects that the caller may see, and what the caller did besides."""
         [before] = page.after(int) or (_NO_SEQ,)
-        await sealer.seal()
+        await sealer.seal(alone=False)
         async with database.transaction() as tx:
             rows = await _listed(tx, who, before, (project, actor, since, refused), page.most)
         return [_seen(row, who) for row in page.cut(rows, lambda row: (row[0],))]
@@ -74,7 +74,7 @@ def router(database: Database[Any], sealer: Sealer) -> APIRouter:
             raise forbidden(
                 "only an SRE may export the audit log", value=who.role, cure="list your Project's entries"
             )
-        await sealer.seal()
+        await sealer.seal(alone=False)
         head = await sealer.head()
         async with database.transaction() as tx:
             rows = [row for row in await tx.fetch(_EXPORT, after, limit) if row[0] <= head.seq]

@@ -237,3 +237,24 @@ async def test_what_is_anothers_looks_like_nothing(world: World, operation: str,
         for answer in (there, nothing)
     ]
     assert kept[0] == kept[1]
+
+
+async def noted(world: World, service: str, who: str) -> dict[int, dict[str, Any]]:
+    """The newest audit entries of this person, by number."""
+    answer = await world.http.get(
+        f"/{service}/audit", params={"actor": who, "limit": 200}, headers=world.headers("sre")
+    )
+    return {each["entry"]["seq"]: each["entry"] for each in answer.raise_for_status().json()}
+
+
+@pytest.mark.parametrize("operation", [name for name in RULES if name.startswith("POST ")])
+async def test_a_strangers_write_has_one_audit_entry(world: World, operation: str) -> None:
+    """Catches a route whose refusals, or whose answers, leave no trace of who tried."""
+    service, eve = operation.split("/")[1], "eve@other.example"
+    before = await noted(world, service, eve)
+    answer = await world.ask(operation, "stranger")
+    after = await noted(world, service, eve)
+    [entry] = [after[seq] for seq in after.keys() - before.keys()]
+    refused = 400 <= answer.status_code < 500
+    assert entry["verdict"] == ("refused" if refused else "accepted"), answer.text
+    assert bool(entry["refusals"]) == refused
