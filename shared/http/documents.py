@@ -70,7 +70,7 @@ def _statuses(path: str, method: str, is_public: bool) -> Iterator[int]:
         yield 422
     if method in _WITH_A_BODY:
         yield from (403, 404, 409, 413, 415)
-    elif path == "/metrics":
+    elif path == "/metrics" or path.endswith("/audit/export"):
         yield 403
     elif "{" in path or "project" in path or path.endswith("/outdated"):
         yield 404

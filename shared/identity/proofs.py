@@ -196,6 +196,8 @@ class Verifier:
                 )
             return received
         principal = self._sender(topic, received.attributes, received.digest, services)
+        if isinstance(received.message, audit.AuditRecorded) and received.message.key() != principal:
+            raise ProofRefused(f"{principal} may not send {envelope.type} of another's log")
         return replace(received, envelope=replace(envelope, proven_by=principal))
 
     def check_record(self, topic: str, attributes: Mapping[str, str], body: bytes) -> None:
@@ -210,6 +212,8 @@ class Verifier:
         principal = self._proven(topic, kind, attributes, digest)
         if principal.partition(".")[0] not in services:
             raise ProofRefused(f"{principal} may not send {kind}: only {' or '.join(services)} may")
+        if kind == audit.AuditRecorded.type_name() and attributes.get("ce_subject") != principal:
+            raise ProofRefused(f"{principal} may not send {kind} of another's log")
         if source != SERVICES_SOURCE + principal:
             # Ids are unique within a source: nobody may use up another's.
             raise ProofRefused(f"{principal} proved it, and its source is {source}")

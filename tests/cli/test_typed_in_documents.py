@@ -59,4 +59,8 @@ def test_each_option_of_adoption_is_one() -> None:
 def test_the_mask_rules_of_the_document_are_read() -> None:
     text = (ROOT / "docs/adoption.md").read_text("utf-8")
     (sample,) = re.findall(r"```toml\n(\[User\].*?)```", text, re.DOTALL)
-    assert read_masks(sample) == {("User", "email"): "email", ("User", "nickname"): "hash?"}
+    assert read_masks(sample) == {
+        ("User", "email"): "email",
+        ("User", "born"): "date 365",
+        ("User", "nickname"): "hash?",
+    }

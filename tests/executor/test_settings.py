@@ -12,6 +12,7 @@ from services.executor.clients.prisma import read_models
 from shared.clients.database_urls import with_database
 from tests.conftest import NewDatabase
 from tests.executor.test_migrations import execute, migration
+from tests.support.mask_rules import with_kept
 
 SETTINGS = {
     "DateStyle": "'SQL, DMY'",
@@ -67,8 +68,8 @@ async def test_a_copy_reads_dates_as_they_were_written(new_database: NewDatabase
     await with_settings(production, SETTINGS)
     await with_settings(staging, {"DateStyle": "'ISO, MDY'"})
     models = read_models(
-        {"s.prisma": "model kinds {\n id Int @id\n at DateTime?\n on_day DateTime?\n share Float?\n"
-         ' /// @mask keep\n took Unsupported("interval")?\n /// @mask keep\n bytes Bytes?\n}'}
+        {"s.prisma": with_kept("model kinds {\n id Int @id\n at DateTime?\n on_day DateTime?\n share Float?\n"
+         ' /// @mask keep\n took Unsupported("interval")?\n /// @mask keep\n bytes Bytes?\n}')}
     )  # fmt: skip
     await masked_copy(production, staging, models)
     same = (

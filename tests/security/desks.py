@@ -36,6 +36,7 @@ MAL = Actor(id="mal@globex.example", role="maintainer", projects=("globex-portal
 SAM = Actor(id="sam@innopo.example", role="sre")
 SOURCE = "/innopo-platform"
 numbers = itertools.count(1)
+_NO_STATE = {"inbox", "outbox", "audit", "audit_waiting"}
 _TABLES = "select table_name from information_schema.tables where table_schema = 'public' order by 1"
 
 COMMANDS = {
@@ -87,8 +88,8 @@ class Desk:
             return list(await tx.fetch(sql))
 
     async def state(self) -> dict[str, list[str]]:
-        """Every row of every table but those of messages."""
-        names = [name for (name,) in await self.rows(_TABLES) if name not in ("inbox", "outbox")]
+        """Every row of every table but those of messages, and of the audit log, which notes each try."""
+        names = [name for (name,) in await self.rows(_TABLES) if name not in _NO_STATE]
         return {name: sorted(map(repr, await self.rows(f"select t::text from {name} t"))) for name in names}
 
     async def ids(self) -> set[tuple[str, str]]:

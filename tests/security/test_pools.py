@@ -98,6 +98,7 @@ def test_a_pools_workers_read_its_commands_and_nothing_else() -> None:
         assert {topic.name for topic in worker.writes} == {
             "upgrades.stage.results.v1",
             f"upgrades.{service}.acme.dead.v1",
+            "upgrades.audit.events.v1",
         }
     planner = {topic.name for topic in found["planner"].writes}
     assert {"upgrades.executor.acme.commands.v1", "upgrades.validator.globex.commands.v1"} <= planner

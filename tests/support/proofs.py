@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.contracts.audit import AuditRecorded
 from shared.contracts.envelope import Received, to_body
 from shared.contracts.stages import StageBegun, StageFinished
 from shared.contracts.topics import Topic
@@ -53,6 +54,8 @@ def sender_of(message: Message) -> str | None:
     """Who may send it, in a world without pools; none for what needs no proof."""
     if isinstance(message, StageBegun | StageFinished):
         return "validator" if message.stage in _VALIDATED else "executor"
+    if isinstance(message, AuditRecorded):
+        return message.head.log
     return SIGNED.get(message.type_name(), (None,))[0]
 
 
