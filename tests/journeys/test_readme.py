@@ -58,7 +58,8 @@ STORY = (
     Typed("release list", says="quote-engine"),
     Typed("schema check FOLDER", says="ok: one schema of 8 blocks"),
     Typed(
-        "project register FOLDER --repository URL --approver mira@acme.example", says="registered acme-portal"
+        "project register FOLDER --repository URL --approver mira@acme.example --single-person",
+        says="SINGLE-PERSON",
     ),
     Typed("inbox acme-portal", says="auth-system 1.3.0", patient=True),
     Typed("plan create acme-portal auth-system --wait", says="upgradepath run start run-"),

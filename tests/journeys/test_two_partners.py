@@ -42,6 +42,7 @@ from shared.contracts.topics import (
     dead_letters,
     in_pool,
 )
+from shared.contracts.values import Actor
 from shared.messaging.access_lists import apply_rules
 from shared.messaging.client_arguments import client_arguments
 from shared.messaging.topic_admin import create_topics
@@ -131,6 +132,7 @@ async def test_a_partner_gets_nothing_of_another_while_that_one_is_upgraded(
         planned = await acme.mira.plan("auth-system")
         upgrade = asyncio.create_task(_upgrade(acme, planned))
         await _by_http(system, acme, bolt, planned)
+        await _by_decisions(acme, bolt, planned)
         await _at_the_broker(kafka)
         await _by_forged_results(system, kafka, planned)
         await _in_the_databases(acme, bolt)
@@ -203,6 +205,34 @@ async def _by_http(system: FiveProcesses, acme: Portal, bolt: Portal, run: RunVi
         declared_there["database"] = theirs["definition"]["environments"]["production"]["database"]
         body = {**declared, "project": project}
         assert await _status(mallory, "/registry/projects", body) in (403, 422), environment
+
+
+# --- by decisions --------------------------------------------------------------------------------------
+
+
+async def _by_decisions(acme: Portal, bolt: Portal, run: RunView) -> None:
+    """Bolt's people decide nothing for Acme; nor does one of Bolt's own who is no approver, for Bolt."""
+    mallory = bolt.mira
+    theirs = acme.registration()
+    me = mallory.actor.id
+    for changed in ({"approvers": [me]}, {"policy": {"single_person": True, "approve": [me]}}):
+        body = {**theirs, "project": {**theirs["project"], **changed}}
+        for propose in (False, True):
+            assert await _status(mallory, "/registry/projects", {**body, "propose": propose}) == 403, changed
+    path = f"/registry/projects/{acme.project}/confirm"
+    assert await _status(mallory, path, {"change": "0" * 64}) == 404
+    for verb in ("approve", "reject"):
+        asked = {"candidate": run.plan} if verb == "approve" else {"reason": "because"}
+        assert await _status(mallory, f"/planner/runs/{run.id}/{verb}", asked) == 404
+
+    olaf = Person(bolt.system, Actor(id="olaf@bolt.example", role="maintainer", projects=(bolt.project,)))
+    own = bolt.registration()
+    for changed in ({"approvers": ["olaf@bolt.example"]}, {"repository": own["project"]["repository"] + "/"}):
+        body = {**own, "project": {**own["project"], **changed}}
+        assert await _status(olaf, "/registry/projects", body) in (403, 409), changed
+    command = {"system": "auth-system", "version": "9.9.9", "package": "0" * 64}
+    for who in (mallory, olaf):
+        assert await _status(who, "/registry/releases", command) == 403
 
 
 async def _status(who: Person, path: str, body: object = None) -> int:

@@ -14,11 +14,14 @@ from services.executor.clients.migration_files import Migration
 from services.executor.stages.approval import require_approved, require_proven_scripts
 from shared.contracts.candidates import ApprovedCandidate
 from shared.contracts.facts import AppliedMigration
+from shared.contracts.policies import Policy, Word
 from shared.contracts.tasks import DeployTask, InstalledMigration, Upgrade
+from shared.deciding import rules_of
 from shared.errors import Failure
 from shared.jobs.job import Job
 from tests.jobs.job_world import RUN, project
 from tests.support.approvals import approved
+from tests.support.planner_examples import NOON
 
 FOLDER, CHECKSUM = "20260101000000_auth_sessions", "d" * 64
 UPGRADE = Upgrade(
@@ -28,6 +31,7 @@ UPGRADE = Upgrade(
     from_package="f" * 64,
     to_package="e" * 64,
 )
+WORD = Word(by="mira@acme.example", at=NOON)
 OTHER_COMMIT, OTHER_DIGEST = "9" * 40, "9" * 64
 
 
@@ -154,3 +158,38 @@ def test_a_script_that_staging_has_not_run_is_not_deployed(history: list[Migrati
     with pytest.raises(Failure, match="not the script that was approved"):
         require_proven_scripts(_approval(_task()), history)
     require_proven_scripts(_approval(_task()), [Migration(FOLDER, "select 1", CHECKSUM, None)])
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes", "fault"),
+    [
+        ({"approvals": 2}, {}, "1 of 2 approvals"),
+        ({"approvals": 2}, {"words": (WORD, WORD)}, "1 of 2 approvals"),
+        ({}, {"words": (WORD, WORD.with_(by="mal@globex.example"))}, "mal@globex.example is not an approver"),
+        ({}, {"asked_by": (WORD.by,)}, "asked for it"),
+        ({}, {"asked_by": ()}, "does not say who asked"),
+        ({"approve": ["olga@acme.example"]}, {}, "is not an approver"),
+    ],
+    ids=str,
+)
+def test_the_policy_is_counted_once_more_here(
+    policy: dict[str, Any], changes: dict[str, Any], fault: str
+) -> None:
+    """Would catch a planner that sends one word twice, or the word of who asked."""
+    job = _job()
+    approvers = (*job.project.approvers, "olga@acme.example")
+    job.project = job.project.model_copy(update={"policy": Policy(**policy), "approvers": approvers})
+    task = _task()
+    with pytest.raises(Failure, match=fault):
+        require_approved(job, task.with_(approval=_approval(task).with_(**changes)))
+
+
+def test_rules_that_became_stricter_count_and_weaker_ones_do_not() -> None:
+    job, task = _job(), _task()
+    stricter = rules_of(job.project).with_(approvals=2)
+    with pytest.raises(Failure, match="1 of 2 approvals"):
+        require_approved(job, task.with_(approval=_approval(task).with_(rules=stricter)))
+    weaker = rules_of(job.project).with_(single_person=True)
+    own = _approval(task).with_(rules=weaker, asked_by=(WORD.by,))
+    with pytest.raises(Failure, match="asked for it"):
+        require_approved(job, task.with_(approval=own))

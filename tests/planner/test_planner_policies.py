@@ -1,0 +1,176 @@
+"""A Run under a policy: two persons, n approvals, and approvers who are removed on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.contracts.freezes import FreezeDeploys, ThawDeploys
+from shared.contracts.policies import Policy
+from shared.contracts.projects import Project, ProjectRegistered
+from shared.contracts.runs import (
+    ApproveCandidate,
+    ContinueRun,
+    RequestPlan,
+    RetryStage,
+    RollBackRun,
+    SignOff,
+    StartRun,
+)
+from shared.contracts.stages import RunExecutorStage
+from shared.contracts.tasks import DeployTask
+from shared.contracts.values import Actor
+from shared.errors import Reject
+from tests.support.planner_examples import MIRA, OTTO, PROJECT, SRE, project
+from tests.support.planner_world import World
+
+OLGA = Actor(id="olga@acme.example", role="maintainer", projects=(PROJECT,))
+ALL = (MIRA.id, OTTO.id, OLGA.id)
+
+
+def ruled_by(*approvers: str, asks: bool = False, **policy: Any) -> Project:
+    given = {"approvers": approvers or ALL, "policy": Policy(**policy)}
+    return project(sign_off=asks).model_copy(update=given)
+
+
+class Decided:
+    """A Run that waits for its approvals, asked for and started by Mira."""
+
+    def __init__(self, given: Project, proven: int = 6) -> None:
+        self.world = World(given)
+        self.revision = 1
+        asked = RequestPlan(actor=MIRA, project=PROJECT, systems={"auth-system": None})
+        self.id: str = self.world.tell(asked).id
+        self.work()
+        self.say(MIRA, StartRun, plan=self.run.plan)
+        self.work(proven)
+
+    @property
+    def run(self) -> Any:
+        return self.world.run(self.id)
+
+    def work(self, times: int = 1) -> None:
+        for _ in range(times):
+            if (command := self.world.stage_command(self.id)) is not None:
+                self.world.tell(self.world.result(command))
+
+    def say(self, actor: Actor, command: type[Any], **given: Any) -> None:
+        self.world.tell(command(actor=actor, project=PROJECT, run_id=self.id, **given))
+
+    def refused(self, actor: Actor, command: type[Any], **given: Any) -> Any:
+        with pytest.raises(Reject) as rejected:
+            self.say(actor, command, **given)
+        return rejected.value.refusals[0]
+
+    def approve(self, actor: Actor) -> None:
+        self.say(actor, ApproveCandidate, candidate=self.run.candidate)
+
+    def register(self, given: Project) -> None:
+        self.revision += 1
+        self.world.tell(ProjectRegistered(project=given, revision=self.revision))
+
+    def deploy(self) -> DeployTask:
+        self.world.registry_works()
+        self.world.hear_registry()
+        sent = [message for message in self.world.sent if isinstance(message, RunExecutorStage)]
+        task = sent[-1].task
+        assert isinstance(task, DeployTask)
+        return task
+
+
+def test_who_asked_does_not_approve_and_another_does() -> None:
+    decided = Decided(ruled_by())
+    refusal = decided.refused(MIRA, ApproveCandidate, candidate=decided.run.candidate)
+    assert refusal.kind == "forbidden"
+    assert OTTO.id in refusal.cure
+    decided.approve(OTTO)
+    task = decided.deploy()
+    assert task.approval is not None
+    assert ([word.by for word in task.approval.words], task.approval.asked_by) == ([OTTO.id], (MIRA.id,))
+
+
+def test_who_had_it_go_on_does_not_approve_his_own_fix() -> None:
+    """Otto pushes to the upgrade branch, and would be the only one who has looked at it."""
+    decided = Decided(ruled_by())
+    decided.say(OTTO, ContinueRun)
+    decided.work(4)
+    assert decided.refused(OTTO, ApproveCandidate, candidate=decided.run.candidate).kind == "forbidden"
+    decided.approve(OLGA)
+
+
+def test_two_approvals_are_of_two_persons_for_one_candidate() -> None:
+    decided = Decided(ruled_by(approvals=2))
+    decided.approve(OTTO)
+    assert decided.run.approval is None
+    assert decided.run.blocked_by.what.startswith(f"1 of 2 approvals: {OTTO.id}; waits for another approver")
+    refusal = decided.refused(OTTO, ApproveCandidate, candidate=decided.run.candidate)
+    assert (refusal.kind, refusal.field) == ("conflict", "actor")
+    decided.say(MIRA, ContinueRun)  # a moved candidate voids what was said of the old one
+    decided.work(4)
+    assert decided.run.approvals == ()
+    decided.approve(OTTO)
+    decided.approve(OLGA)
+    task = decided.deploy()
+    assert task.approval is not None
+    assert [word.by for word in task.approval.words] == [OTTO.id, OLGA.id]
+
+
+def test_an_approver_who_was_removed_or_added_meanwhile_does_not_count() -> None:
+    decided = Decided(ruled_by(MIRA.id, OTTO.id))
+    decided.register(ruled_by(MIRA.id, OLGA.id))
+    for actor in (OTTO, OLGA):
+        assert decided.refused(actor, ApproveCandidate, candidate=decided.run.candidate).kind == "forbidden"
+    decided.register(ruled_by(MIRA.id, OTTO.id))
+    decided.approve(OTTO)
+
+
+def test_a_weaker_policy_does_not_reach_a_run_that_began() -> None:
+    decided = Decided(ruled_by(approvals=2))
+    decided.register(ruled_by(single_person=True))
+    assert decided.refused(MIRA, ApproveCandidate, candidate=decided.run.candidate).kind == "forbidden"
+    decided.approve(OTTO)
+    assert decided.run.approval is None
+
+
+def test_a_stricter_one_does_and_takes_back_an_approval_before_the_deploy() -> None:
+    """Would catch a frozen deploy that goes ahead on the word of somebody who was removed meanwhile."""
+    decided = Decided(ruled_by())
+    decided.world.tell(FreezeDeploys(actor=SRE, reason="the database moves"))
+    decided.approve(OTTO)
+    assert decided.run.awaits_thaw
+    decided.register(ruled_by(approvals=2))
+    assert (decided.run.approval, decided.run.awaits_thaw) == (None, False)
+    decided.world.tell(ThawDeploys(actor=SRE, reason="it has moved"))
+    decided.world.wait_s(1)
+    assert decided.run.status == "waiting"
+    assert decided.refused(OTTO, RetryStage).kind == "conflict"
+
+
+def test_sign_offs_by_others_and_of_whom_the_policy_names() -> None:
+    decided = Decided(ruled_by(asks=True, sign_off_by_others=True, sign_off=(MIRA.id, OTTO.id)))
+    for actor in (MIRA, OLGA):
+        assert decided.refused(actor, SignOff, check="partner-sign-off").kind == "forbidden"
+    decided.say(OTTO, SignOff, check="partner-sign-off")
+
+
+def test_what_production_has_seen_is_rolled_back_by_an_approver_or_an_sre() -> None:
+    decided = Decided(ruled_by(MIRA.id, OTTO.id, emergency=False))
+    assert decided.refused(OLGA, RollBackRun, reason="x", restore_backup=True).kind == "forbidden"
+    decided.approve(OTTO)
+    decided.deploy()
+    decided.work()
+    decided.world.registry_works()
+    decided.world.hear_registry()
+    decided.work()
+    assert decided.run.status == "succeeded"
+    for actor in (OLGA, SRE):
+        assert decided.refused(actor, RollBackRun, reason="x").kind == "forbidden"
+    decided.say(OTTO, RollBackRun, reason="customers cannot sign in")
+
+
+def test_only_whom_the_policy_names_starts() -> None:
+    world = World(ruled_by(start=(OTTO.id,)))
+    with pytest.raises(Reject):
+        world.tell(RequestPlan(actor=MIRA, project=PROJECT, systems={"auth-system": None}))
+    world.tell(RequestPlan(actor=OTTO, project=PROJECT, systems={"auth-system": None}))
