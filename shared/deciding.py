@@ -24,7 +24,8 @@ def rules_of(project: Project) -> Rules:
     return Rules(
         approvals=policy.approvals,
         single_person=policy.single_person,
-        sign_off_by_others=policy.sign_off_by_others,
+        # Where one person decides, there are no others: such a policy is not registered either.
+        sign_off_by_others=policy.sign_off_by_others and not policy.single_person,
         emergency=policy.emergency,
         start=_ordered(policy.start) or None,
         sign_off=_ordered(policy.sign_off or approvers),
@@ -37,7 +38,10 @@ def rules_of(project: Project) -> Rules:
 
 
 def stricter(one: Rules, other: Rules) -> Rules:
-    """The rules that allow only what both allow."""
+    """The rules that allow only what both allow.
+
+    Where one set knows an emergency and the other does not, an SRE needs to stand in both lists.
+    """
     return Rules(
         approvals=max(one.approvals, other.approvals),
         single_person=one.single_person and other.single_person,
