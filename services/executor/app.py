@@ -9,6 +9,7 @@ from services.executor.clients.backup_store import BackupStore
 from services.executor.freeze import Freezer, last_word
 from services.executor.handlers import HANDLERS, run_stage
 from services.executor.settings import ExecutorSettings
+from services.executor.stages.backup_sweeper import BackupSweeper
 from services.executor.stages.scratch_sweeper import ScratchSweeper
 from services.executor.stages.tools import Tools
 from shared.application import Service
@@ -71,6 +72,7 @@ def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | N
     )
     inbox = WorkerInbox(database, HANDLERS, worker)
     scratch = ScratchSweeper(database, secrets)
+    overdue = BackupSweeper(database, tools.backups)
     return Service(
         "executor",
         settings,
@@ -78,8 +80,8 @@ def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | N
         inbox,
         router(database, partial(_missing, tools)),
         # Stopped in the opposite order: a trial that a stage waits for ends after the stage.
-        [Sweeper(tools.folder), CloneSweeper(tools.clones), scratch, tools.trials, worker],
-        [open_jobs(database), scratch.gauges],
+        [Sweeper(tools.folder), CloneSweeper(tools.clones), scratch, overdue, tools.trials, worker],
+        [open_jobs(database), scratch.gauges, overdue.gauges],
         own_prunes=[RUNS_THAT_ARE_OVER],
     )
 

@@ -5,6 +5,7 @@ from functools import partial
 
 from services.planner import choices, deadlines, domain, recovery, undoing
 from services.planner.approvals import reconsidered, ruled, rules_for
+from services.planner.backups import without_backup
 from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
 from services.planner.stages import worker_of
@@ -26,7 +27,7 @@ from shared.contracts.runs import (
     SignOff,
     StartRun,
 )
-from shared.contracts.stages import StageBegun, StageFinished
+from shared.contracts.stages import BackupDeleted, StageBegun, StageFinished
 from shared.contracts.values import Actor, Message
 from shared.contracts.version_maps import (
     HoldVersionMap,
@@ -153,6 +154,12 @@ async def on_stage_begun(word: StageBegun, tx: PlannerTransaction) -> None:
     await tx.save(run, deadlines.on_begun(run, word, tx.now))
 
 
+async def on_backup_deleted(word: BackupDeleted, tx: PlannerTransaction) -> None:
+    run = await tx.run(word.run_id, word.project_id)
+    _must_be_worker(run, word, tx)
+    await tx.save(run, without_backup(run, word))
+
+
 async def on_release(event: ReleasePublished | ReleaseWithdrawn, tx: PlannerTransaction) -> None:
     await tx.keep_release(event.release, event.revision)
 
@@ -210,7 +217,9 @@ async def on_timer(run_id: str, project: str, tx: PlannerTransaction) -> None:
     )
 
 
-def _must_be_worker(run: Run, answer: StageFinished | StageBegun, tx: PlannerTransaction) -> None:
+def _must_be_worker(
+    run: Run, answer: StageFinished | StageBegun | BackupDeleted, tx: PlannerTransaction
+) -> None:
     """Raises `ProofRefused` unless that worker answers to which the stage was sent."""
     worker = worker_of(run, answer.stage)
     proven_by = tx.cause.proven_by if tx.cause else None
@@ -268,6 +277,7 @@ HANDLERS: dict[type[Message], Handler] = {
     ),
     StageBegun: on_stage_begun,
     StageFinished: on_stage_finished,
+    BackupDeleted: on_backup_deleted,
     ReleasePublished: on_release,
     ReleaseWithdrawn: on_release,
     ProjectRegistered: on_project_registered,

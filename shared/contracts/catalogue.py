@@ -54,6 +54,7 @@ MESSAGES: tuple[type[Message], ...] = (
     stages.CancelValidatorStage,
     stages.StageBegun,
     stages.StageFinished,
+    stages.BackupDeleted,
     refusals.CommandRefused,
     audit.AuditRecorded,
 )

@@ -244,3 +244,22 @@ class StageFinished(Message):
 
     def identity(self) -> str:
         return f"{self.run_id}/{self.fence}"
+
+
+class BackupDeleted(Message):
+    """A Run's backup of production is gone, as its term has ended: nobody can restore it any more."""
+
+    topic: ClassVar[Topic] = STAGE_RESULTS
+    run_id: RunId
+    project_id: ProjectId
+    stage: Literal["deploy"] = Field(default="deploy", description="whose worker made it")
+    backup: Digest
+    made_at: Timestamp
+    deleted_at: Timestamp
+    kept_days: float = Field(ge=0, description="the term, from the end of the Run")
+
+    def key(self) -> str:
+        return self.project_id
+
+    def identity(self) -> str:
+        return f"{self.run_id}/{self.backup}"

@@ -81,6 +81,7 @@ SIGNED: Final[Mapping[str, tuple[str, ...]]] = {
         ),
         # The planner knows besides to which of them it has sent the stage.
         (("executor", "validator"), (stages.StageBegun, stages.StageFinished)),
+        (("executor",), (stages.BackupDeleted,)),
         # Each of its own log; a pool's worker, too.
         (SERVICES, (audit.AuditRecorded,)),
         # Of whoever refused it; `_signers` says on which topic that is whom.

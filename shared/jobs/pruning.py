@@ -15,13 +15,19 @@ _FOLLOWED = (
     "select from jobs l where l.project_id = w.project_id and l.fence > w.fence and l.run_id <> w.run_id"
     " and l.stage = 'record' and l.state = 'finished' and l.result->'outcome'->>'kind' = 'succeeded'))"
 )
+# Its backup would lie there for ever: who deletes it finds it by the journal.
+_WITHOUT_BACKUP = (
+    "not exists (select from effects b where b.run_id = seen.run_id and b.stage = 'deploy'"
+    " and b.name = 'backup' and not exists (select from effects d where d.run_id = b.run_id"
+    " and d.name = 'backup deleted' and d.detail = b.detail and d.done_at is not null))"
+)
 RUNS_THAT_ARE_OVER = Prune(
     "jobs",
     f"with seen as (select distinct run_id from jobs where {ON_THESE_PAGES} and accepted_at < $3),"
-    f" over as (select run_id from seen where {_SETTLED} and {_FOLLOWED}),"
+    f" over as (select run_id from seen where {_SETTLED} and {_FOLLOWED} and {_WITHOUT_BACKUP}),"
     " effects_gone as (delete from effects where run_id in (select run_id from over) returning 1),"
     " gone as (delete from jobs where run_id in (select run_id from over) returning 1)"
     " select 'jobs', count(*) from gone union all select 'effects', count(*) from effects_gone",
 )
 """For stages that change the world: a Run's jobs and its effect journal go together, once a later Run of its
-Project has been recorded. One that was only reviewed goes by its age."""
+Project has been recorded and its backups are deleted. One that was only reviewed goes by its age."""

@@ -141,4 +141,5 @@ def test_the_planner_hears_a_refusal_where_it_asked() -> None:
     (planner,) = (one for one in participants() if one.name == "planner")
     on_maps = {message.__name__ for message in messages_on(VERSION_MAP_EVENTS) if message in planner.reads}
     assert on_maps == {"VersionMapRecorded", "VersionMapHeld", "VersionMapReleased", "CommandRefused"}
-    assert [message.__name__ for message in messages_on(STAGE_RESULTS)] == ["StageBegun", "StageFinished"]
+    results = ["StageBegun", "StageFinished", "BackupDeleted"]
+    assert [message.__name__ for message in messages_on(STAGE_RESULTS)] == results

@@ -81,7 +81,14 @@ WITHOUT = {
 }
 """Seams that have none of their own, and why."""
 
-NOT_PASSED = {"restore": "the sweep's people consent to no loss, so nobody restores over what was written"}
+_TERM = (
+    "no backup's term ends while the sweep lasts; tests/executor/test_backup_sweeper.py stops between them"
+)
+NOT_PASSED = {
+    "restore": "the sweep's people consent to no loss, so nobody restores over what was written",
+    "delete-backup": _TERM,
+    "backup-deleted": _TERM,
+}
 """Points that no round of the sweep comes by, and why."""
 
 _COMMITS = {"_consumer", "_session", "transaction", "connection"}

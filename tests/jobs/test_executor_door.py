@@ -84,5 +84,5 @@ async def test_the_service_reads_its_commands_and_nothing_else(postgres: Any, tm
     )
     service = build(settings)
     assert set(service.inbox.handlers) == {RunExecutorStage, CancelExecutorStage, HoldDeploys}
-    assert (service.name, len(service.parts)) == ("executor", 5)
+    assert (service.name, len(service.parts)) == ("executor", 6)
     await service.database.close()

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,14 @@ from shared.contracts.runs import (
     SignOff,
     StartRun,
 )
-from shared.contracts.stages import Errored, Failed, Finding, RunExecutorStage, RunValidatorStage
+from shared.contracts.stages import (
+    BackupDeleted,
+    Errored,
+    Failed,
+    Finding,
+    RunExecutorStage,
+    RunValidatorStage,
+)
 from shared.contracts.values import Actor, Message
 from shared.contracts.version_maps import ReleaseVersionMap, VersionMapHeld, VersionMapReleased
 from tests.support.planner_examples import (
@@ -295,6 +303,18 @@ def _of_workers() -> Iterator[Named]:
     yield "failed", world.result(command, failed)
     errored = Errored(reason="no route to host", touched_production=True, backup=digest("backup"))
     yield "errored", world.result(command, errored)
+    gone_at = NOON + timedelta(days=30, hours=1)
+    yield (
+        "",
+        BackupDeleted(
+            run_id=run_id,
+            project_id=command.project_id,
+            backup=digest("backup"),
+            made_at=NOON,
+            deleted_at=gone_at,
+            kept_days=30,
+        ),
+    )
     yield from _stopped()
 
 

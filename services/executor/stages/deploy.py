@@ -178,7 +178,8 @@ async def _backup(job: Job, tools: Tools, url: str, steps: Steps, *, may_fail: b
             if await tools.backups.has(earlier):
                 return earlier
     async with temporary_folder(tools.folder, "backup") as folder:
-        async with steps.reading("dump", "pg_dump --format=custom"):
+        kept_until = f"kept until {tools.backups.keep_days:g} days after the Run's end"
+        async with steps.reading("dump", f"pg_dump --format=custom; {kept_until}"):
             backup = await backed_up(url, folder / "production.dump", to_compare=not may_fail)
         if not may_fail:
             await _require_restorable(job, url, backup, steps)
