@@ -197,8 +197,6 @@ class Verifier:
                 )
             return received
         principal = self._sender(topic, received.attributes, received.digest, services)
-        if isinstance(received.message, audit.AuditRecorded) and received.message.key() != principal:
-            raise ProofRefused(f"{principal} may not send {envelope.type} of another's log")
         return replace(received, envelope=replace(envelope, proven_by=principal))
 
     def check_record(self, topic: str, attributes: Mapping[str, str], body: bytes) -> None:
