@@ -149,7 +149,15 @@ def read_without_rules(file: Path) -> list[list[str]]:
 
 async def adopt(portal: Portal, *more: str) -> Result:
     """Typed by the maintainer."""
-    typed = ["project", "adopt", str(portal.example.repository), "--approver", portal.mira.actor.id, *more]
+    typed = [
+        "project",
+        "adopt",
+        str(portal.example.repository),
+        "--approver",
+        portal.mira.actor.id,
+        "--single-person",
+        *more,
+    ]
     environment = {
         "UPGRADEPATH_URL": portal.system.url,
         "UPGRADEPATH_TOKEN": portal.system.token(portal.mira.actor),
