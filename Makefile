@@ -9,13 +9,14 @@ export UV_COMPILE_BYTECODE := 1
 # Without kept bytecode every command would compile hundreds of files first.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-fast check bench format clean
+.PHONY: help setup demo test test-fast check sbom bench format clean
 
 help:
 	@echo "make demo    one release through all five services, on this machine, in under a minute"
 	@echo "make test    the tests"
 	@echo "make test-fast  the tests that need no server and no service"
 	@echo "make check   format, lint, types, import walls, documents"
+	@echo "make sbom    the bill of materials of what production runs: CycloneDX 1.6, to sbom.json"
 	@echo "make bench   the benchmarks; writes bench/results.json"
 
 setup: .venv/.ready
@@ -47,6 +48,10 @@ check: setup
 	$(UV) run --no-sync mypy services shared cli local bench tests
 	$(UV) run --no-sync lint-imports
 	$(UV) run --no-sync upgradepath contracts check
+	$(UV) run --no-sync python -m local.sbom --check
+
+sbom: setup
+	$(UV) run --no-sync python -m local.sbom > sbom.json
 
 bench: setup
 	$(UV) run --no-sync python -m bench
