@@ -54,6 +54,10 @@ class Unsigned:
 UnsignedSetting = Annotated[Unsigned, NoDecode, PlainValidator(Unsigned.read)]
 
 
+class NotThere(Unproven):
+    """The content store has no such envelope: that says nothing of the package."""
+
+
 @dataclass(frozen=True)
 class Trust:
     """The Library's keys, the registry's for receipts, and what may be unsigned. Empty, it takes nothing."""
@@ -108,7 +112,7 @@ def keys_of(principal: str, services: PublicKeys) -> dict[str, Ed25519PublicKey]
 
 
 async def small_content(content: ContentStore, digest: str) -> bytes:
-    """An envelope from the content store. Raises `Unproven` for one that is not there, or is not that.
+    """An envelope from the content store. Raises `NotThere`, or `Unproven` for what is not that.
 
     Its size is looked at first: whoever may write to the store may have put anything there.
     """
@@ -117,5 +121,7 @@ async def small_content(content: ContentStore, digest: str) -> bytes:
         if size > SMALL_BYTES_MAX:
             raise Unproven(f"the envelope {digest} has more than {SMALL_BYTES_MAX >> 10} KiB")
         return b"".join([part async for part in parts])
-    except (Corrupted, Reject) as error:
+    except Corrupted as error:
         raise Unproven(f"the envelope cannot be had: {error}") from error
+    except Reject as error:
+        raise NotThere(f"the envelope cannot be had: {error}") from error

@@ -34,6 +34,7 @@ from shared.contracts.facts import RecordFacts
 from shared.contracts.runs import RunView
 from shared.contracts.stages import StageFinished, Succeeded
 from shared.contracts.topics import (
+    AUDIT_EVENTS,
     EXECUTOR_COMMANDS,
     SERVICES,
     STAGE_RESULTS,
@@ -247,14 +248,14 @@ async def _status(who: Person, path: str, body: object = None) -> int:
 
 
 async def _at_the_broker(kafka: SecuredKafka) -> None:
-    """Bolt's principals read their pool's commands and write results and letters: nothing else."""
+    """Bolt's principals read their pool's commands, write results, letters and their audit log: no more."""
     for service, own in (("executor", EXECUTOR_COMMANDS), ("validator", VALIDATOR_COMMANDS)):
         role = f"{service}.{POOL}"
         user = default_principal(role).removeprefix("User:")
         names = [topic.name for topic in all_topics((POOL,))]
         assert await rights(kafka.settings(user), names) == (
             {in_pool(own, POOL).name},
-            {STAGE_RESULTS.name, dead_letters(role).name},
+            {STAGE_RESULTS.name, AUDIT_EVENTS.name, dead_letters(role).name},
         )
 
 

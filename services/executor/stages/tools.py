@@ -16,7 +16,7 @@ from shared.contracts.releases import ReleaseSignature
 from shared.contracts.stages import Finding
 from shared.contracts.tasks import Upgrade
 from shared.contracts.values import Digest
-from shared.errors import Failure, Reject
+from shared.errors import Failure, Reject, Retry
 from shared.isolation.choosing import Isolation
 from shared.jobs.job import Job
 from shared.packages.package import Package, read_package
@@ -25,7 +25,7 @@ from shared.reading.twice import read_twice
 from shared.repository_urls import KNOWN_HOSTS, PUBLIC_ONLY, RepositoryRules
 from shared.signing.envelope import Unproven
 from shared.signing.releases import Named
-from shared.signing.trust import ALLOW_UNSIGNED, TRUSTS_NOBODY, Trust
+from shared.signing.trust import ALLOW_UNSIGNED, TRUSTS_NOBODY, NotThere, Trust
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,9 @@ class Tools:
     async def _require_proven(self, named: Named, signature: ReleaseSignature | None) -> None:
         try:
             await self.trust.require(named, signature, self.content)
+        except NotThere as error:
+            # Whoever keeps the store can help, as with a package that is not there.
+            raise Retry(f"{named.system} {named.version}: {error}") from error
         except Unproven as error:
             name = f"{named.system} {named.version}"
             finding = Finding(
