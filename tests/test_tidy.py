@@ -241,3 +241,15 @@ def test_the_tools_are_strict_and_see_everything() -> None:
     assert typed is not None
     assert set(typed[1].split()) == folders
     assert {"services", "shared", "cli", "local"} == set(tool["importlinter"]["root_packages"])
+
+
+def test_decisions_begin_alike() -> None:
+    """`# NNNN. Title`, with the file's own number, then `Status: …, date`; no number twice."""
+    records = [name for name in tracked() if name.startswith("docs/adr/")]
+    numbers = [Path(name).name[:4] for name in records]
+    assert sorted(set(numbers)) == sorted(numbers)
+    begins = re.compile(
+        r"# (\d{4})\. \S[^\n]*\n\nStatus: (?:accepted|superseded by \d{4}), \d{4}-\d\d-\d\d\n\n\S"
+    )
+    found = {name: begins.match(text(name)) for name in records}
+    assert [name for name, match in found.items() if match is None or match[1] != Path(name).name[:4]] == []
