@@ -199,8 +199,8 @@ class EmbeddedPostgres:
             **self._more_settings,
         }
         if not self._fsync:
-            # A power cut may lose data then. A killed server may not: each commit is written before its answer,
-            # which synchronous_commit=off would put off by up to 0.6 s.
+            # A power cut may lose data then. A killed server may not: each commit is written before its
+            # answer, which synchronous_commit=off would put off by up to 0.6 s.
             settings |= {"fsync": "off", "full_page_writes": "off"}
         return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
