@@ -82,7 +82,7 @@ class Service:
 
     async def gauges(self) -> Sequence[Metric]:
         """What this service tells at a scrape; when its database is away, that."""
-        asked: list[Metric] = [*token_keys.gauges(self.name, self.tokens.sources)]
+        asked: list[Metric] = [*token_keys.gauges(self.name, self.tokens)]
         of_messages = (gauges.outbox(self.database), gauges.lag(self.consumer), self.sealer.gauges)
         asking = (*of_messages, self._kept, *self.own_gauges)
         state = await _health(self)

@@ -41,9 +41,9 @@ class Terms:
 def header_of(token: str) -> Mapping[str, Any]:
     """The token's header. Raises `InvalidToken`, also for one that would choose how it is verified."""
     try:
-        header = json.loads(_decoded(token.partition(".")[0]))
+        header = _object(_decoded(token.partition(".")[0]))
     except (ValueError, RecursionError) as error:
-        raise InvalidToken("the token's header is not JSON") from error
+        raise InvalidToken("the token's header is not JSON in which each name stands once") from error
     if not isinstance(header, dict):
         raise InvalidToken("the token's header is not a JSON object")
     refused = [name for name in _REFUSED_HEADERS if name in header]
@@ -69,9 +69,9 @@ def unproven_claims(token: str) -> Mapping[str, Any]:
 def claims_of(payload: bytes) -> Mapping[str, Any]:
     """The claims of a payload. Raises `InvalidToken`."""
     try:
-        claims = json.loads(payload)
+        claims = _object(payload)
     except (ValueError, RecursionError) as error:
-        raise InvalidToken("the token's claims are not JSON") from error
+        raise InvalidToken("the token's claims are not JSON in which each name stands once") from error
     if not isinstance(claims, dict):
         raise InvalidToken("the token's claims are not a JSON object")
     return claims
@@ -113,6 +113,18 @@ def own_actor(claims: Mapping[str, Any]) -> Actor:
             f"the token's `{'sub' if where == 'id' else where}` is not valid: `role` is library, maintainer"
             " or sre, `sub` has 1 to 200 characters, and `projects` are Project ids"
         ) from error
+
+
+def _object(data: bytes) -> Any:
+    """The JSON value. Raises ValueError, also where a name stands twice: readers differ in which counts."""
+    return json.loads(data, object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice")
+    return found
 
 
 def _decoded(part: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from shared.identity.keys import PublicKeys, UnusableKey
 from shared.identity.published_keys import published_keys
+from shared.identity.watched_files import Stamp, stamp
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class KeyFile(HeldKeys):
         super().__init__(name, kept_s, clock)
         self._path = path
         self._of_an_issuer = of_an_issuer
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: Stamp | None = None
         self._read()
 
     def keys(self) -> PublicKeys:
@@ -138,27 +139,27 @@ class KeyFile(HeldKeys):
 
     def _look(self) -> None:
         try:
-            if self._state() == self._seen:
+            if stamp(self._path) == self._seen:
                 # It says the same as ever, so its keys are as fresh as the file.
                 if self._why is None:
                     self._read_s = self._clock()
                 return
             self._read()
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            # When it is there again it is read, though it be the very same file.
+            self._seen = None
+            self.miss(_reason(error))
+        except ValueError as error:
             self.miss(_reason(error))
 
-    def _state(self) -> tuple[int, int, int]:
-        seen = self._path.stat()
-        return seen.st_mtime_ns, seen.st_size, seen.st_ino
-
     def _read(self) -> None:
-        state = self._state()
+        state = stamp(self._path)
         with self._path.open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
-        if len(data) > FILE_BYTES_MAX:
-            raise ValueError(f"it has more than {FILE_BYTES_MAX} bytes")
         # What is in it now has been looked at, whatever it is worth.
         self._seen = state
+        if len(data) > FILE_BYTES_MAX:
+            raise ValueError(f"it has more than {FILE_BYTES_MAX} bytes")
         text = data.decode()
         keys, notes = published_keys(text) if self._of_an_issuer else (PublicKeys.load(text), None)
         if not keys.by_kid:

@@ -95,11 +95,16 @@ class PublicKeys:
             return cls({_thumbprint(key): key for key in _pem_keys(text)})
         try:
             document = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UnusableKey(f"not a JWK Set and not a PEM public key. {MOVE_TO_KEY_PAIRS}") from error
         if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
             raise UnusableKey('a JWK Set is an object with a list `keys`: {"keys": [...]}')
-        return cls(dict(read_jwk(each) for each in document["keys"]))
+        found = [read_jwk(each) for each in document["keys"]]
+        keys = dict(found)
+        if len(keys) < len(found):
+            twice = next(kid for kid in keys if [name for name, _ in found].count(kid) > 1)
+            raise UnusableKey(f"two keys are called {twice[:64]!a}: give each a `kid` of its own")
+        return cls(keys)
 
     def jwks(self) -> str:
         """The keys as a JWK Set, for a file that every service may read."""

@@ -6,15 +6,24 @@ that subject before then. It lays the ground: whoever runs the services brings t
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from shared.identity.watched_files import Stamp, stamp
+
 log = logging.getLogger(__name__)
 
-BYTES_MAX: Final = 1 << 20
+BYTES_MAX: Final = 16 << 20
+"""Some 400,000 tokens. Of a larger file nobody reads the end, where the newest ones stand."""
+TIDY_BYTES: Final = 1 << 20
+"""From here on the service says so, and goes on."""
+KEPT_S: Final = 24 * 3600.0
+"""So long the last text counts while the file cannot be read; as long as keys do."""
+_TIDY = "leave out what has expired (`upgradepath token revoke --tidy`)"
 _BEFORE = re.compile(r"before\s++(?P<time>\S{1,40}+)\s++(?P<subject>\S.{0,399})")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -66,14 +75,18 @@ def _of_a_subject(line: str) -> tuple[str, float] | None:
 class RevokedTokens:
     """Answers from memory; the file is looked at each time, and read only when it is another one."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError when the file cannot be read, and ValueError for one of more than 1 MiB, or with a
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises OSError when the file cannot be read, and ValueError for one that is too large, or with a
         line that says nothing.
         """
         self._path = path
-        self._seen = self._state()
+        self._clock = clock
+        self._seen: Stamp | None = stamp(path)
+        self._bytes = 0
         self._said = self._read()
-        self._trouble: str | None = None
+        self._unread_since_s: float | None = None
+        self._too_large = False
+        self._trouble = self._notes()
         if self._said.wrong:
             raise ValueError(f"{path}: {_lines(self._said.wrong)}")
 
@@ -89,6 +102,22 @@ class RevokedTokens:
             (self._said.before_s[each] for each in subjects if each in self._said.before_s), default=None
         )
 
+    def unknown(self) -> str | None:
+        """Why nobody can tell any more which tokens were called back; None while it is known."""
+        self._look()
+        if self._too_large or self.unread_s() > KEPT_S:
+            return self._trouble
+        return None
+
+    def unread_s(self) -> float:
+        """For how long the file has not been readable; 0 while what it says is known."""
+        return 0.0 if self._unread_since_s is None else self._clock() - self._unread_since_s
+
+    def size_bytes(self) -> int:
+        """How large the text is that was read last."""
+        self._look()
+        return self._bytes
+
     def trouble(self) -> str | None:
         """What is wrong with the file, for whoever operates the service."""
         self._look()
@@ -96,29 +125,46 @@ class RevokedTokens:
 
     def _look(self) -> None:
         try:
-            state = self._state()
+            state = stamp(self._path)
             if state == self._seen:
                 return
-            self._said, self._seen = self._read(), state
-        except (OSError, ValueError) as error:
-            self._say(f"the list of revoked tokens cannot be read, its last text counts: {error}")
+            # What is in it now is looked at once, whatever it is worth.
+            self._seen = state
+            self._said = self._read()
+        except OSError as error:
+            # When it is there again it is read, though it be the very same file.
+            self._seen = None
+            self._miss(f"its last text counts for {KEPT_S / 3600:g} h: {error.strerror}")
+        except ValueError as error:
+            self._too_large = True
+            self._miss(f"every token is refused: {error}")
         else:
-            self._say(f"{self._path}: {_lines(self._said.wrong)}" if self._said.wrong else None)
+            self._unread_since_s, self._too_large = None, False
+            self._say(self._notes())
+
+    def _miss(self, why: str) -> None:
+        if self._unread_since_s is None:
+            self._unread_since_s = self._clock()
+        self._say(f"the list of revoked tokens cannot be read, {why}")
+
+    def _notes(self) -> str | None:
+        if self._said.wrong:
+            return f"{self._path}: {_lines(self._said.wrong)}"
+        if self._bytes > TIDY_BYTES:
+            return f"{self._path} has {self._bytes} bytes, at most {BYTES_MAX} are read: {_TIDY}"
+        return None
 
     def _say(self, trouble: str | None) -> None:
         if trouble is not None and trouble != self._trouble:
             log.warning("%s", trouble)
         self._trouble = trouble
 
-    def _state(self) -> tuple[int, int, int]:
-        seen = self._path.stat()
-        return seen.st_mtime_ns, seen.st_size, seen.st_ino
-
     def _read(self) -> Revocations:
         with self._path.open("rb") as file:
             data = file.read(BYTES_MAX + 1)
         if len(data) > BYTES_MAX:
-            raise ValueError(f"{self._path} has more than {BYTES_MAX} bytes: leave out what has expired")
+            raise ValueError(f"{self._path} has more than {BYTES_MAX} bytes: {_TIDY}")
+        self._bytes = len(data)
         return Revocations.read(data.decode("utf-8-sig", errors="replace"))
 
 

@@ -156,6 +156,11 @@ class TokenVerifier:
         if isinstance(source, KeysAtUrl) and isinstance(kid, str):
             await source.look_for(kid)
 
+    @property
+    def revoked(self) -> RevokedTokens | None:
+        """The list of revoked tokens, where there is one."""
+        return self._revoked
+
     def troubles(self) -> list[str]:
         """What is wrong with keys and revocations, for whoever operates the service."""
         found = [source.trouble() for source in self.sources]
@@ -180,6 +185,8 @@ class TokenVerifier:
     def _require_unrevoked(self, proven: _Proven) -> None:
         if self._revoked is None:
             return
+        if (why := self._revoked.unknown()) is not None:
+            raise InvalidToken(f"nobody can tell whether the token was revoked: {why}")
         terms = proven.terms
         if terms.token_id is not None and self._revoked.has(terms.token_id):
             raise InvalidToken("the token was revoked: get a new one")

@@ -1,16 +1,24 @@
-"""Gauges of the keys that prove people's tokens: how old they are, and whether they can be read."""
+"""Gauges of what proves people's tokens: keys and the list of revoked ones, and whether they can be read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from prometheus_client.core import Metric
 
-from shared.identity.key_sources import HeldKeys, KeySource
+from shared.identity.key_sources import HeldKeys
+from shared.identity.tokens import TokenVerifier
 from shared.telemetry import metrics
 
 
-def gauges(service: str, sources: Sequence[KeySource]) -> Iterable[Metric]:
-    """Of each issuer's keys, and of our own (`own`) where they are read again."""
-    held = [source for source in sources if isinstance(source, HeldKeys)]
+def gauges(service: str, tokens: TokenVerifier) -> Iterable[Metric]:
+    """Of each issuer's keys, of our own (`own`) where they are read again, and of what was revoked."""
+    if tokens.revoked is not None:
+        size: dict[tuple[str, ...], float] = {(service,): tokens.revoked.size_bytes()}
+        unread: dict[tuple[str, ...], float] = {(service,): tokens.revoked.unread_s()}
+        yield metrics.gauge(
+            "token_revocations_unread_seconds", "Since the list cannot be read.", ("service",), unread
+        )
+        yield metrics.gauge("token_revocations_bytes", "Size of the list.", ("service",), size)
+    held = [source for source in tokens.sources if isinstance(source, HeldKeys)]
     if not held:
         return
     labels = ("service", "keys")
