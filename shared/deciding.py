@@ -1,8 +1,9 @@
 """Who may decide: the one reading of a Project's policy, for registry, planner and executor alike."""
 
+import unicodedata
 from collections.abc import Collection, Iterable
 
-from shared.contracts.policies import Act, Policy, Rules
+from shared.contracts.policies import Act, Agreement, Policy, Rules
 from shared.contracts.projects import Project
 from shared.contracts.refusals import Refusal
 from shared.contracts.values import Actor, canonical_digest
@@ -15,6 +16,8 @@ _ACTS: dict[Act, str] = {
     "change": "change what carries weight in the registration",
     "weaken_masks": "start what masks less than before",
 }
+AGREEMENT = "agreement"
+"""The field of a refusal that says that a deploy's approvals do not count any more."""
 _IN_EMERGENCY: frozenset[Act] = frozenset({"roll_back", "change"})
 
 
@@ -86,8 +89,8 @@ def may(rules: Rules, act: Act, actor: Actor, asked_by: Collection[str] = ()) ->
             if people
             else "nobody is left who may: an approver changes the policy, and a new plan begins with it",
         )
-    if _needs_another(rules, act) and actor.id in asked_by:
-        others = [person for person in people or () if person not in asked_by]
+    if _needs_another(rules, act) and is_among(actor.id, asked_by):
+        others = [person for person in people or () if not is_among(person, asked_by)]
         return _refusal(
             f"{actor.id} asked for this upgrade, and somebody else must {_ACTS[act]}",
             actor.id,
@@ -109,7 +112,7 @@ def counting(rules: Rules, words: Iterable[str], asked_by: Collection[str]) -> t
     """Those of the people whose approval counts, each once, in their order."""
     return tuple(
         dict.fromkeys(
-            by for by in words if by in rules.approve and (rules.single_person or by not in asked_by)
+            by for by in words if by in rules.approve and (rules.single_person or not is_among(by, asked_by))
         )
     )
 
@@ -117,6 +120,41 @@ def counting(rules: Rules, words: Iterable[str], asked_by: Collection[str]) -> t
 def missing_approvals(rules: Rules, words: Iterable[str], asked_by: Collection[str]) -> int:
     """How many more approvals are needed."""
     return max(0, rules.approvals - len(counting(rules, words, asked_by)))
+
+
+def void_sign_offs(rules: Rules, words: Iterable[str], asked_by: Collection[str]) -> tuple[str, ...]:
+    """Those of the people whose sign-off does not count, or no longer."""
+    barred = asked_by if rules.sign_off_by_others else ()
+    return tuple(by for by in words if by not in rules.sign_off or is_among(by, barred))
+
+
+def broken(project: Project, agreement: Agreement) -> Refusal | None:
+    """None while the agreement satisfies the Project's policy of now, else the refusal."""
+    rules = stricter(rules_of(project), agreement.rules)
+    missing = missing_approvals(rules, agreement.words, agreement.asked_by)
+    void = void_sign_offs(rules, agreement.sign_offs, agreement.asked_by)
+    if not missing and not void:
+        return None
+    given = rules.approvals - missing
+    return Refusal(
+        kind="conflict",
+        reason=f"{given} of {rules.approvals} approvals count by the policy of now"
+        if missing
+        else f"the sign-off of {', '.join(void)} no longer counts",
+        field=AGREEMENT,
+        value=", ".join(void or agreement.words),
+        cure="`upgradepath run continue`, and have those approve it who may now",
+    )
+
+
+def person_of(actor_id: str) -> str:
+    """One spelling for each person: who spells their id in another way is not a second person."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", actor_id).casefold()).strip()
+
+
+def is_among(actor_id: str, people: Iterable[str]) -> bool:
+    """Whether one of these is the same person."""
+    return person_of(actor_id) in map(person_of, people)
 
 
 def described(rules: Rules) -> str:
@@ -155,7 +193,7 @@ def impossible(project: Project) -> tuple[Refusal, ...]:
 def _people_twice(project: Project) -> Iterable[Refusal]:
     seen: dict[str, str] = {}
     for person in project.approvers:
-        alike = person.strip().casefold()
+        alike = person_of(person)
         if alike in seen:
             yield _refusal(
                 f"{person!r} and {seen[alike]!r} are one approver: each person counts once",
@@ -214,7 +252,7 @@ def _always_asked(policy: Policy, rules: Rules, starters: Collection[str]) -> It
     for act, needed in acts:
         people = people_for(rules, act) or ()
         # One starter asks at least: the best case is one who is not listed, else one fewer is left.
-        if len(people) - all(starter in people for starter in starters) < needed:
+        if len(people) - all(is_among(starter, people) for starter in starters) < needed:
             yield _refusal(
                 f"when one of {', '.join(starters)} asks, too few others are left to {_ACTS[act]}",
                 ", ".join(people),

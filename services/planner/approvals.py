@@ -1,11 +1,11 @@
 """Whose words count for a Run: its Project's policy as it was when the Run began, or a stricter one."""
 
 from services.planner.run import Decision, Run
-from shared.contracts.policies import Act, Rules
+from shared.contracts.policies import Act, Agreement, Rules
 from shared.contracts.projects import Project
 from shared.contracts.run_words import Approval
 from shared.contracts.values import Actor
-from shared.deciding import counting, may, missing_approvals, rules_of, stricter
+from shared.deciding import counting, is_among, may, missing_approvals, rules_of, stricter, void_sign_offs
 from shared.errors import Reject, conflict
 
 
@@ -18,9 +18,25 @@ def ruled(run: Run, present: Project) -> Run:
     changed = run.with_(rules=stricter(rules_of(run.registration), rules_of(present)))
     waits = run.stage == "deploy" and run.status in {"running", "waiting"}
     idle = waits and not (run.is_running or run.waits_for_registry)
-    if run.approval is not None and idle and lacking(changed):
-        return changed.with_(approval=None)
-    return changed
+    return without_approval(changed) if idle else changed
+
+
+def without_approval(run: Run) -> Run:
+    """The Run as it is where its words suffice, else with its approval taken back."""
+    if run.approval is not None and (lacking(run) or _void(run)):
+        return run.with_(approval=None)
+    return run
+
+
+def agreement(run: Run) -> Agreement:
+    """What the registry asks before it holds the map for a deploy; the same as long as the Run waits."""
+    given = {word.by: None for word in run.approvals if word.subject == run.candidate}
+    return Agreement(
+        words=tuple(given),
+        sign_offs=tuple(dict.fromkeys(word.by for word in run.sign_offs)),
+        asked_by=askers(run),
+        rules=rules_of(run.registration),
+    )
 
 
 def rules_for(run: Run) -> Rules:
@@ -68,7 +84,8 @@ def require_first_word(run: Run, actor: Actor) -> None:
 
 def require_sign_offs(run: Run) -> None:
     """Raise `Reject` when a sign-off was given by somebody who may not sign off any more."""
-    gone = [word for word in run.sign_offs if word.by not in rules_for(run).sign_off]
+    void = _void(run)
+    gone = [word for word in run.sign_offs if word.by in void]
     if gone:
         raise conflict(
             "; ".join(f"the sign-off of {word.subject} by {word.by} no longer counts" for word in gone),
@@ -126,7 +143,7 @@ def reconsidered(run: Run, present: Project) -> Decision:
 
 def unapproved(run: Run) -> Decision:
     """It was about to deploy, and its approvals do not suffice any more."""
-    what = "its approvals no longer suffice: an approver was removed, or the policy became stricter"
+    what = "what was said no longer suffices: who said it was removed, or the policy became stricter"
     ways = (f"upgradepath run continue {run.id}", f"upgradepath run cancel {run.id} --reason …")
     return Decision(run.waiting_for("maintainer", what, *ways))
 
@@ -135,4 +152,9 @@ def _open(run: Run) -> list[str]:
     """Who may still approve."""
     rules, given = rules_for(run), {word.by for word in words(run)}
     barred = () if rules.single_person else askers(run)
-    return [person for person in rules.approve if person not in given and person not in barred]
+    return [person for person in rules.approve if person not in given and not is_among(person, barred)]
+
+
+def _void(run: Run) -> tuple[str, ...]:
+    """Those whose sign-offs do not count by the rules of now."""
+    return void_sign_offs(rules_for(run), [word.by for word in run.sign_offs], askers(run))

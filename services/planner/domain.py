@@ -14,7 +14,7 @@ what happened, and returns a `Decision`: the Run as it is then, and the messages
 
 from datetime import datetime, timedelta
 
-from services.planner.approvals import awaiting_approval, unanswered, unapproved
+from services.planner.approvals import awaiting_approval, unanswered, unapproved, without_approval
 from services.planner.cures import cures, resume
 from services.planner.deadlines import (
     ATTEMPTS_MAX,
@@ -44,6 +44,7 @@ from shared.contracts.runs import PlanReady, StageRecord
 from shared.contracts.stages import Errored, Failed, StageFinished, Succeeded
 from shared.contracts.values import StageName
 from shared.contracts.version_maps import VersionMap
+from shared.deciding import AGREEMENT
 
 ASK_DELAYS_S = (5.0, 15.0, 60.0, 300.0)
 """When the registry is asked again, and how long it may be silent after that before an SRE has to look."""
@@ -187,6 +188,9 @@ def on_map_held(
     held = run.with_(holds_map=True)
     if run.status == "rolling-back":
         return enter(held, "roll-back", now, fence)
+    held = without_approval(held)
+    if held.approval is None:
+        return unapproved(held)
     return begin_deploy(held, now, fence, freeze)
 
 
@@ -204,6 +208,8 @@ def on_map_refused(run: Run, refused: CommandRefused, now: datetime, fence: int)
     """The registry says no: somebody else changed the pins, and a person has to look."""
     if not run.waits_for_registry:
         return unchanged(run)
+    if any(refusal.field == AGREEMENT for refusal in refused.refusals):
+        return unapproved(run.with_(approval=None))
     reason = "the registry refused: " + "; ".join(refusal.reason for refusal in refused.refusals)
     if run.recorded and not run.holds_map:
         # The way back of a Run that had succeeded never began, so it ends as it did before.

@@ -190,6 +190,8 @@ async def on_version_map(
 async def _on_map(run: Run, version_map: VersionMap, tx: PlannerTransaction) -> Decision:
     fence = await tx.next_fence(run.project)
     if version_map.held_by is not None:
+        present, _ = await tx.registration(run.project)
+        run = ruled(run, present)
         return domain.on_map_held(run, version_map, tx.now, fence, await _freeze(run, tx))
     return domain.on_map_let_go(run, version_map, tx.now, fence)
 

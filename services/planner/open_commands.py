@@ -1,5 +1,6 @@
 """What a Run has asked for and waits for, made from its state alone: asked again, it is the same command."""
 
+from services.planner.approvals import agreement
 from services.planner.run import Run
 from services.planner.stages import stage_command
 from shared.contracts.values import Message
@@ -23,7 +24,14 @@ def map_command(run: Run, fence: int) -> HoldVersionMap | RecordVersionMap | Rel
     actor, project = run.last_decider, run.project
     if not run.holds_map:
         pins = run.pins_after if run.recorded else run.pins_before
-        return HoldVersionMap(actor=actor, project=project, run_id=run.id, fence=fence, expected_pins=pins)
+        return HoldVersionMap(
+            actor=actor,
+            project=project,
+            run_id=run.id,
+            fence=fence,
+            expected_pins=pins,
+            agreement=None if undoing else agreement(run),
+        )
     if undoing and not run.recorded:
         return ReleaseVersionMap(actor=actor, project=project, run_id=run.id, fence=fence)
     pins = run.pins_before if undoing else run.pins_after

@@ -7,12 +7,14 @@ from services.registry.domain import version_maps
 from services.registry.registering import confirm_registration, register_project
 from services.registry.store import RegistryTransaction
 from shared.contracts.envelope import release_trace
+from shared.contracts.policies import Agreement
 from shared.contracts.projects import RegisterProject
 from shared.contracts.registrations import ConfirmRegistration
 from shared.contracts.releases import PublishRelease, ReleasePublished, ReleaseWithdrawn, WithdrawRelease
 from shared.contracts.values import Actor
 from shared.contracts.version_maps import HoldVersionMap, RecordVersionMap, ReleaseVersionMap
-from shared.errors import conflict, forbidden, not_found
+from shared.deciding import broken, policy_digest
+from shared.errors import Reject, conflict, forbidden, not_found
 from shared.messaging.inbox import Handlers
 from shared.repository_urls import RepositoryRules
 
@@ -106,6 +108,10 @@ async def change_version_map(
     command: HoldVersionMap | RecordVersionMap | ReleaseVersionMap, tx: RegistryTransaction
 ) -> version_maps.Event:
     """Compare, then set. What is so already is answered by the event that made it so."""
+    agreement = command.agreement if isinstance(command, HoldVersionMap) else None
+    if agreement is not None:
+        # A change of the policy that was answered before counts, and none comes between.
+        await tx.lock("project", command.project)
     standing = await tx.standing(command.project)
     if standing is None:
         raise not_found(
@@ -115,9 +121,21 @@ async def change_version_map(
             cure="register the Project first",
         )
     changed = version_maps.change(command, standing, tx.now)
+    if agreement is not None and changed.event is not standing.event:
+        await _must_still_be_agreed(command.project, agreement, tx)
     tx.save_standing(changed, happened=changed.event is not standing.event)
     tx.send(changed.event)
     return changed.event
+
+
+async def _must_still_be_agreed(project: str, agreement: Agreement, tx: RegistryTransaction) -> None:
+    """An approver who was removed after the last approval does not count when the deploy begins."""
+    known = await tx.registered(project)
+    if known is None:
+        return
+    tx.under_policy(policy_digest(known.project))
+    if refusal := broken(known.project, agreement):
+        raise Reject(refusal)
 
 
 def _must_be_library(actor: Actor, verb: str) -> None:

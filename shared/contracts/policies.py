@@ -57,6 +57,15 @@ class Rules(Contract):
     weaken_masks: tuple[ActorId, ...]
 
 
+class Agreement(Contract):
+    """Why a deploy may begin: who has agreed, who asked for it, and the policy with which its Run began."""
+
+    words: tuple[ActorId, ...] = Field(description="of every approver, for the candidate that is deployed")
+    sign_offs: tuple[ActorId, ...] = ()
+    asked_by: tuple[ActorId, ...]
+    rules: Rules
+
+
 class Word(Contract):
     """That a person has agreed, and when."""
 

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from shared.contracts.policies import Agreement
 from shared.contracts.topics import VERSION_MAP_COMMANDS, VERSION_MAP_EVENTS, Topic
 from shared.contracts.values import (
     Command,
@@ -50,6 +51,11 @@ class HoldVersionMap(_VersionMapCommand):
     """Hold the map for a Run, if its pins are still the ones the Run was planned on."""
 
     expected_pins: Pins
+    agreement: Agreement | None = Field(
+        default=None,
+        description="for a deploy: the registry holds the map only while this satisfies the present policy",
+        exclude_if=lambda agreement: agreement is None,
+    )
 
 
 class RecordVersionMap(_VersionMapCommand):

@@ -21,9 +21,11 @@ from shared.contracts.runs import (
 from shared.contracts.stages import RunExecutorStage
 from shared.contracts.tasks import DeployTask
 from shared.contracts.values import Actor
+from shared.contracts.version_maps import HoldVersionMap
+from shared.deciding import broken
 from shared.errors import Reject
 from tests.support.planner_examples import MIRA, OTTO, PROJECT, SRE, project
-from tests.support.planner_world import World
+from tests.support.planner_world import World, refused
 
 OLGA = Actor(id="olga@acme.example", role="maintainer", projects=(PROJECT,))
 ALL = (MIRA.id, OTTO.id, OLGA.id)
@@ -145,6 +147,74 @@ def test_a_stricter_one_does_and_takes_back_an_approval_before_the_deploy() -> N
     decided.world.wait_s(1)
     assert decided.run.status == "waiting"
     assert decided.refused(OTTO, RetryStage).kind == "conflict"
+
+
+def removed_after_the_last_approval(*, heard_before_the_hold: bool) -> Decided:
+    """Otto's approval was the last one needed, and he is removed before the map is held."""
+    decided = Decided(ruled_by(MIRA.id, OTTO.id, OLGA.id))
+    decided.approve(OTTO)
+    assert decided.run.waits_for_registry
+    if heard_before_the_hold:
+        decided.register(ruled_by(MIRA.id, OLGA.id))
+        decided.world.registry_works()
+        decided.world.hear_registry()
+    else:
+        command = decided.world.to_registry.pop(0)
+        assert isinstance(command, HoldVersionMap)
+        assert command.agreement is not None
+        registered = ruled_by(MIRA.id, OLGA.id)
+        no = broken(registered, command.agreement)
+        assert no is not None
+        decided.world.tell(refused(command).with_(refusals=(no,)))
+        decided.register(registered)
+    return decided
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["the planner knows", "only the registry knows"])
+def test_an_approver_who_is_removed_before_the_deploy_begins_does_not_count(heard: bool) -> None:
+    """Would catch a deploy on the word of somebody who was removed between his approval and the hold."""
+    decided = removed_after_the_last_approval(heard_before_the_hold=heard)
+    assert not [one for one in decided.world.sent if getattr(one, "stage", None) == "deploy"]
+    assert (decided.run.approval, decided.run.status, decided.run.stage) == (None, "waiting", "deploy")
+    assert decided.refused(MIRA, RetryStage).kind == "conflict"
+    decided.say(MIRA, ContinueRun)
+    decided.work(4)
+    assert decided.refused(OTTO, ApproveCandidate, candidate=decided.run.candidate).kind == "forbidden"
+    decided.approve(OLGA)
+    if not decided.run.is_running:
+        decided.world.registry_works()
+        decided.world.hear_registry()
+    assert (decided.run.stage, decided.run.is_running) == ("deploy", True)
+
+
+def test_who_signed_off_and_was_removed_does_not_count_either() -> None:
+    decided = Decided(ruled_by(asks=True, sign_off=(MIRA.id, OTTO.id)))
+    decided.say(MIRA, SignOff, check="partner-sign-off")
+    decided.work(6)
+    decided.approve(OTTO)
+    decided.register(ruled_by(asks=True, sign_off=(MIRA.id, OTTO.id), sign_off_by_others=True))
+    decided.world.registry_works()
+    decided.world.hear_registry()
+    assert (decided.run.approval, decided.run.status) == (None, "waiting")
+
+
+def test_asked_again_for_the_map_it_says_the_same_to_the_letter() -> None:
+    """The registry's inbox takes one id with other bytes for a forgery."""
+    decided = Decided(ruled_by(MIRA.id, OTTO.id, OLGA.id))
+    decided.approve(OTTO)
+    first = decided.world.to_registry[-1]
+    decided.register(ruled_by(MIRA.id, OTTO.id, approvals=2))
+    decided.world.wait_s(6)
+    again = decided.world.to_registry[-1]
+    assert (again.identity(), again.body()) == (first.identity(), first.body())
+
+
+def test_another_spelling_of_who_asked_is_not_a_second_person() -> None:
+    """Tokens of ours and of a provider may spell one person in two ways."""
+    decided = Decided(ruled_by(MIRA.id.upper(), OTTO.id))
+    mira = MIRA.model_copy(update={"id": MIRA.id.upper()})
+    assert decided.refused(mira, ApproveCandidate, candidate=decided.run.candidate).kind == "forbidden"
+    decided.approve(OTTO)
 
 
 def test_sign_offs_by_others_and_of_whom_the_policy_names() -> None:

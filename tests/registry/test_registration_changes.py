@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
+from shared.contracts.policies import Agreement
 from shared.contracts.projects import Project, ProjectRegistered, RegisterProject
+from shared.contracts.refusals import CommandRefused
 from shared.contracts.registrations import ConfirmRegistration, RegistrationProposed
 from shared.contracts.values import Actor
+from shared.contracts.version_maps import HoldVersionMap, ReleaseVersionMap, VersionMapHeld
+from shared.deciding import rules_of
 from shared.errors import Reject
 from tests.registry.registry_world import MIRA, PINS, SAM, Registry, project
 
@@ -95,6 +99,44 @@ async def test_that_one_person_decides_alone_takes_two_persons(registry: Registr
     event = ProjectRegistered.model_validate(await confirm(registry, MIRA, waiting.proposal.digest))
     assert event.project.policy.single_person
     assert {word.by for word in event.changed_by} == {OLAF.id, MIRA.id}
+
+
+def hold(run: str, *words: str, **agreed: Any) -> HoldVersionMap:
+    rules = rules_of(project(approvers=[MIRA.id, OLGA.id]))
+    agreement = Agreement(words=words, asked_by=(MIRA.id,), rules=rules, **agreed)
+    numbers = {"run_id": run, "fence": 1, "expected_pins": PINS, "agreement": agreement}
+    return HoldVersionMap.model_validate({"actor": OLGA, "project": "acme-portal", **numbers})
+
+
+async def test_the_map_is_not_held_on_the_word_of_who_was_removed(registry: Registry) -> None:
+    """Would catch a deploy that begins after the registry has answered that its approver is removed."""
+    await registry.register(project(approvers=[MIRA.id, OLGA.id]))
+    first, second = "run-0123456789ab", "run-ba9876543210"
+    assert isinstance(await held(registry, hold(first, OLGA.id)), VersionMapHeld)
+    await registry.hear(ReleaseVersionMap(actor=OLGA, project="acme-portal", run_id=first, fence=1))
+    await changed(registry, MIRA, project(approvers=[MIRA.id, OLAF.id]))
+    refused_ = await held(registry, hold(second, OLGA.id))
+    assert isinstance(refused_, CommandRefused)
+    assert [each.field for each in refused_.refusals] == ["agreement"]
+    # Olaf was no approver when the Run began, and Mira asked for it.
+    for words in ((OLAF.id,), (MIRA.id,), (MIRA.id.upper(),), ()):
+        again = hold(second, *words).model_copy(update={"fence": 2 + len(words[:1])})
+        assert isinstance(await held(registry, again), CommandRefused)
+
+
+async def held(registry: Registry, command: HoldVersionMap) -> Any:
+    await registry.sent()
+    await registry.hear(command)
+    [answer] = await registry.sent()
+    return answer
+
+
+async def test_two_spellings_of_one_maintainer_are_not_the_two_persons(registry: Registry) -> None:
+    """Mira's other token proposes that she decides alone, and she confirms it."""
+    await registry.register()
+    alone = project(policy={"single_person": True})
+    twin = MIRA.model_copy(update={"id": MIRA.id.upper()})
+    assert await refused(registry, twin, alone, propose=True) == "invalid"
 
 
 async def test_an_impossible_policy_is_not_registered(registry: Registry) -> None:

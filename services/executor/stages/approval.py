@@ -9,7 +9,7 @@ from services.executor.clients.migration_files import Migration
 from shared.contracts.candidates import ApprovedCandidate, Candidate
 from shared.contracts.stages import Finding
 from shared.contracts.tasks import DeployTask
-from shared.deciding import missing_approvals, rules_of, stricter
+from shared.deciding import is_among, missing_approvals, rules_of, stricter
 from shared.errors import Failure
 from shared.jobs.job import Job
 
@@ -62,7 +62,8 @@ def _unsaid(job: Job, task: DeployTask, approved: ApprovedCandidate) -> Iterator
     if not rules.single_person:
         if not approved.asked_by:
             yield "the command does not say who asked for the upgrade"
-        yield from (f"{by} asked for it, and does not count" for by in words if by in approved.asked_by)
+        asked = (by for by in words if is_among(by, approved.asked_by))
+        yield from (f"{by} asked for it, and does not count" for by in asked)
     if missing := missing_approvals(rules, words, approved.asked_by):
         yield f"it has {rules.approvals - missing} of {rules.approvals} approvals"
 

@@ -8,7 +8,7 @@ from shared.contracts.policies import Rules, Word
 from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.registrations import ConfirmRegistration, Proposal
 from shared.contracts.values import Actor, canonical_digest
-from shared.deciding import may, rules_of
+from shared.deciding import may, person_of, rules_of
 from shared.errors import Reject, conflict, forbidden, invalid
 
 
@@ -103,7 +103,7 @@ def lacking(proposal: Proposal, present: Project) -> str:
     missing = proposal.needed - len(proposal.words)
     if missing > 0:
         return f"{missing} more of {', '.join(_open(rules_of(present), proposal.words))}"
-    persons = {proposal.proposed.by, *(word.by for word in proposal.words)}
+    persons = {person_of(word.by) for word in (proposal.proposed, *proposal.words)}
     if _drops_two_persons(present, proposal.project) and len(persons) < 2:
         return "the word of a second person, as it lets one person decide alone"
     return ""
@@ -131,7 +131,7 @@ def _settled(known: ProjectRegistered, proposal: Proposal) -> ProjectRegistered 
 
 def _can_ever(present: Project, proposal: Proposal) -> bool:
     """Whether anybody is left whose word would complete it."""
-    persons = {proposal.proposed.by, *rules_of(present).change}
+    persons = {*map(person_of, (proposal.proposed.by, *rules_of(present).change))}
     return not _drops_two_persons(present, proposal.project) or len(persons) > 1
 
 
