@@ -45,7 +45,8 @@ def commands(draw: st.DrawFn) -> Change:
         "fence": draw(st.integers(1, 4)),
     }
     pins = draw(st.sampled_from((PINS, NEW)))
-    kind = draw(st.sampled_from((HoldVersionMap, RecordVersionMap, ReleaseVersionMap)))
+    kinds: tuple[type[Change], ...] = (HoldVersionMap, RecordVersionMap, ReleaseVersionMap)
+    kind = draw(st.sampled_from(kinds))
     command: Change = kind.model_validate({**on, "expected_pins": pins, "pins": pins})
     return command
 
