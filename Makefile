@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test test-fast check sbom bench format clean
 
 help:
-	@echo "make demo    one release through all five services, on this machine, in under a minute"
+	@echo "make demo    the story on this machine: undone, mended, approved, deployed; in a minute"
 	@echo "make test    the tests"
 	@echo "make test-fast  the tests that need no server and no service"
 	@echo "make check   format, lint, types, import walls, documents"

@@ -5,8 +5,8 @@ import typer
 from cli.answers import PlanAnswer, RunAnswer
 from cli.client import Server
 from cli.output import line, note, say, text
-from cli.plan_page import print_summary
-from cli.run_page import latest_records, status_text, verdict
+from cli.plan_page import print_named
+from cli.run_page import by_verdict, latest_records, status_text
 from shared.contracts.runs import Plan, RunView
 from shared.errors import conflict
 
@@ -30,31 +30,28 @@ def current_candidate(server: Server, run_id: str, *, show: bool) -> str:
         )
     if show:
         answer = PlanAnswer.model_validate(server.read("planner", "runs", run_id, "plan"))
-        print_summary(answer.plan, answer.digest, answer.rules)
+        print_named(answer.plan, answer.digest)
         _print_candidate(run, answer.plan, run.candidate)
     return run.candidate
 
 
 def _print_candidate(run: RunView, plan: Plan, digest: str) -> None:
-    say("", line(text("candidate ", "bold"), digest))
+    say(line(text("candidate ", "bold"), digest))
     say(f"  commit   {run.commit or '?'} on {run.branch or '?'}")
     if run.address:
         say(f"  staging  {run.address}")
     for migration in plan.migrations:
-        mark = migration.way_down.mark if migration.way_down else "point of no return"
-        no_return = text(f"  {mark.upper()}", "bold red") if not migration.reversible else ""
-        say(line(f"  migration  {migration.folder}", no_return))
+        if not migration.reversible:
+            mark = migration.way_down.mark if migration.way_down else "point of no return"
+            say(line(f"  migration  {migration.folder}", text(f"  {mark.upper()}", "bold red")))
     for record in latest_records(run).values():
         if record.stage == "migrate":
             say(*(f"  staging    {step.name}: {step.duration_ms} ms; {step.detail}" for step in record.steps))
-        for result in record.results:
-            say(
-                line(
-                    "  check  ",
-                    status_text(verdict(run, record.stage, result)),
-                    f"  {record.stage}: {result.name}",
-                )
-            )
+        for stands, names in by_verdict(run, record).items():
+            # Below it stands who signed it off.
+            if stands == "signed-off":
+                continue
+            say(line(f"  {record.stage}  ", status_text(stands), f"  {', '.join(names)}"))
     for sign_off in run.sign_offs:
         say(f"  signed off  {sign_off.subject} by {sign_off.by} {sign_off.remark}".rstrip())
     edited = [file.path for file in plan.files if file.partner_edited]

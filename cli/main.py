@@ -1,8 +1,9 @@
 """The command `upgradepath`: its groups, its exit codes, and no traceback for what may be expected."""
 
 from collections.abc import Callable
+from importlib.metadata import version
 from itertools import takewhile
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ from cli import (
     verify,
     version_map,
 )
-from cli.output import fail, note, refuse
+from cli.output import fail, note, refuse, say
 from cli.progress import watched
 from cli.world import NoAnswer
 from shared.clients.libpq import UnusableUrl
@@ -129,6 +130,23 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"upgradepath {version('upgradepath')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
 for panel, commands in PANELS.items():
     for name, command in commands.items():
         if isinstance(command, typer.Typer):

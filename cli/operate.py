@@ -119,8 +119,9 @@ def demo(
     world: Annotated[Path, typer.Option(help="The folder of the demo's world; wiped first.")] = (
         DEFAULT_FOLDER / "demo"
     ),
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show all that each command prints.")] = False,
 ) -> None:
-    """Tell the whole story on this machine: publish, be told, fail, undo, prove, approve, deploy, record."""
+    """Tell the whole story on this machine: a rule that fails, a conflict, an approval, the version map."""
     from local.demo import Demo, DemoFailed
     from local.process import CannotStart
 
@@ -132,7 +133,7 @@ def demo(
 
     try:
         with silent():
-            Demo(world, type_in).run()
+            Demo(world, type_in, verbose=verbose).run()
     except (CannotStart, DemoFailed) as error:
         fail(str(error), f"read {world / 'dev.log'}; upgradepath doctor says what this machine lacks")
         raise typer.Exit(1) from error

@@ -11,7 +11,7 @@ from cli.asking import AsJson, ProjectArgument, RunArgument, asks
 from cli.client import Server
 from cli.exporting import OutFolder, keep
 from cli.output import clean, line, raw, say, show_json, stdout, text
-from cli.plan_page import print_plan
+from cli.plan_page import print_plan, print_short
 from cli.run_page import print_blocked
 from cli.watch import is_settled, wait_for
 from shared.contracts.runs import RunView
@@ -50,7 +50,7 @@ def create(
         say(line(text(f"{run.id} has no plan: ", "bold red"), run.status))
         print_blocked(run)
         raise typer.Exit(1)
-    _show(server, run, as_json)
+    _show(server, run, as_json, whole=False)
 
 
 @app.command("show")
@@ -79,17 +79,19 @@ def export(server: Server, run: RunArgument, out: OutFolder = Path()) -> None:
     keep(out, f"{run}.plan.dsse.json", server.read_bytes("planner", "runs", run, "plan", "signed"))
 
 
-def _show(server: Server, run: RunView, as_json: bool) -> None:
+def _show(server: Server, run: RunView, as_json: bool, *, whole: bool = True) -> None:
     document = server.read("planner", "runs", run.id, "plan")
     if as_json:
         show_json(document)
         return
     answer = PlanAnswer.model_validate(document)
-    print_plan(answer.plan, answer.digest, answer.rules)
+    (print_plan if whole else print_short)(answer.plan, answer.digest, answer.rules)
     following = (
         f"upgradepath run start {run.id}" if run.status == "planned" else f"upgradepath run watch {run.id}"
     )
-    say("", line(text("next: ", "dim"), following))
+    say(line(text("next: ", "dim"), following))
+    if not whole:
+        say(line(text("all:  ", "dim"), f"upgradepath plan show {run.id}  (files, SQL, notes, reasons)"))
 
 
 def _parse(systems: list[str]) -> dict[str, str | None]:

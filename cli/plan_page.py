@@ -13,12 +13,13 @@ from shared.contracts.policies import Rules
 from shared.contracts.runs import Answer, Plan
 
 RISK_STYLES = {"low": "bold green", "medium": "bold yellow", "high": "bold red"}
+_REASONS_MAX = 4
 _FILE_SIGNS = {"added": "+", "changed": "~", "deleted": "-"}
 
 
 def print_plan(plan: Plan, digest: str, rules: Rules | None) -> None:
     """Everything that a maintainer should know, most important first."""
-    print_summary(plan, digest, rules)
+    _print_summary(plan, digest, rules)
     _print_notes(plan)
     _print_review(plan)
     if plan.left_alone:
@@ -30,7 +31,47 @@ def print_plan(plan: Plan, digest: str, rules: Rules | None) -> None:
     _print_rules(plan)
 
 
-def print_summary(plan: Plan, digest: str, rules: Rules | None) -> None:
+def print_short(plan: Plan, digest: str, rules: Rules | None) -> None:
+    """One screen: the summary, the four answers, and how much changes."""
+    _print_summary(plan, digest, rules, reasons_max=_REASONS_MAX)
+    review = plan.review
+    say(
+        f"review: breaks something: {review.breaking.answer}"
+        f" · touches the partner's rules: {review.workflow_rules.answer}"
+        f" · more tests: {review.more_tests_or_approvals.answer} · required: {review.required.answer}"
+    )
+    counted = (
+        (len(plan.files), "file"),
+        (len(plan.config), "configuration key"),
+        (len(plan.migrations), "migration"),
+    )
+    changes = [f"{number} {name}{'' if number == 1 else 's'}" for number, name in counted]
+    say(f"changes: {', '.join(changes)}")
+    _print_conflicts(plan)
+
+
+def print_named(plan: Plan, digest: str) -> None:
+    """The plan by its name, as it was printed before: what moves, at what risk, where it is read."""
+    moves = ", ".join(f"{each.system} {each.from_version} → {each.to_version}" for each in plan.upgrades)
+    unsigned = ", ".join(each.system for each in plan.upgrades if not each.signed)
+    say(
+        line(
+            f"plan of {plan.run_id}: {moves}  risk ",
+            text(plan.risk, RISK_STYLES[plan.risk]),
+            "" if plan.reversibility == "reversible" else text(f", {plan.reversibility.upper()}", "bold red"),
+            text(f", UNSIGNED: {unsigned}", "bold red") if unsigned else "",
+        ),
+        text(f"  digest {digest}", "dim"),
+    )
+
+
+def _print_conflicts(plan: Plan) -> None:
+    conflicts = [file.path for file in plan.files if file.conflict]
+    if conflicts:
+        say(line(text("  will conflict: ", "bold red"), ", ".join(conflicts)))
+
+
+def _print_summary(plan: Plan, digest: str, rules: Rules | None, reasons_max: int | None = None) -> None:
     """What moves, at what risk, how it is undone, and who decides."""
     say(
         line(text(f"plan of {plan.run_id}", "bold"), f" for {plan.project}"),
@@ -47,8 +88,10 @@ def print_summary(plan: Plan, digest: str, rules: Rules | None) -> None:
                 f"  {upgrade.summary}",
             )
         )
-    say("", line(text("risk: ", "bold"), text(plan.risk, RISK_STYLES[plan.risk])))
-    say(*(f"  {reason}" for reason in plan.risks))
+    say(line(text("risk: ", "bold"), text(plan.risk, RISK_STYLES[plan.risk])))
+    say(*(f"  {reason}" for reason in plan.risks[:reasons_max]))
+    if (more := len(plan.risks[reasons_max:])) and reasons_max is not None:
+        say(text(f"  and {more} more", "dim"))
     if plan.reversibility == "reversible":
         say(line(text("undone: ", "bold"), "at any stage, with `upgradepath run roll-back`"))
         return

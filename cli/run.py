@@ -11,7 +11,7 @@ from cli.client import Server
 from cli.decisions import ask, current_candidate
 from cli.exporting import OutFolder, keep
 from cli.output import note, say, show_json, table, text, when
-from cli.plan_page import print_summary
+from cli.plan_page import print_named
 from cli.run_page import print_run, status_text
 from cli.watch import answer_and_watch, finish, under_way, watch
 from cli.world import NoAnswer
@@ -49,8 +49,7 @@ def start(
             cure=f"read it again: upgradepath plan show {run}; its digest is {answer.digest}",
         )
     if not as_json:
-        print_summary(answer.plan, answer.digest, answer.rules)
-        say("")
+        print_named(answer.plan, answer.digest)
     document = server.command("planner", "runs", run, "start", body={"plan": answer.digest})
     answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
 
@@ -64,14 +63,19 @@ def watch_run(server: Server, run: RunArgument, as_json: AsJson = False) -> None
 
 @app.command("show", rich_help_panel=LOOK)
 @asks()
-def show(server: Server, run: RunArgument, as_json: AsJson = False) -> None:
+def show(
+    server: Server,
+    run: RunArgument,
+    whole: Annotated[bool, typer.Option("--all", help="Every check, step and proof, at length.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """A Run with its stages, checks, approvals and proofs."""
     document = server.read("planner", "runs", run)
     if as_json:
         show_json(document)
         return
     found = RunAnswer.model_validate(document).run
-    print_run(found, utc_now())
+    print_run(found, utc_now(), whole=whole)
     if found.status == "running":
         _say_progress(server, found)
 

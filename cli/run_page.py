@@ -1,5 +1,6 @@
 """A Run as people read it: its stages, what it waits for, and the commands that help."""
 
+import re
 from datetime import datetime
 from typing import get_args
 
@@ -14,6 +15,11 @@ from shared.contracts.values import StageName
 
 STAGES: tuple[StageName, ...] = get_args(StageName)
 HEADERS = ("stage", "status", "attempt", "took", "detail")
+_FINE = frozenset({"passed", "signed-off"})
+_DIGEST = re.compile(r"\b[0-9a-f]{40,64}\b")
+_DIGEST_SHOWN = 12
+_VALUE_MAX = 90
+_DETAIL_LINES_MAX = 12
 ENDED = frozenset({"succeeded", "rolled-back", "cancelled"})
 
 _STYLES = {
@@ -52,15 +58,17 @@ def live_page(run: RunView, now: datetime, notice: str = "") -> RenderableType:
     return Group(*parts)
 
 
-def print_run(run: RunView, now: datetime) -> None:
-    """The Run with everything that is known of it."""
+def print_run(run: RunView, now: datetime, *, whole: bool = False) -> None:
+    """The Run on one screen: detail only of what is open, failed or now. `whole`: of everything."""
     say(_head(run), text(f"requested by {run.requested_by}, {when(run.requested_at)}", "dim"))
     if stdout().is_terminal:
         say(grid(HEADERS, _stage_rows(run, now)))
     else:
         table(HEADERS, _stage_rows(run, now), empty="")
     for record in latest_records(run).values():
-        say(*_checks(run, record, only_open=False))
+        say(*(_checks(run, record, only_open=False) if whole else _checks_by_verdict(run, record)))
+        if not whole and (record.stage != run.stage or run.status in ENDED):
+            continue
         if record.begun is not None:
             say(f"  {record.stage}: begun by {record.begun.by}, {when(record.begun.at)}")
         say(
@@ -74,21 +82,23 @@ def print_run(run: RunView, now: datetime) -> None:
         say(f"approved {approval.subject} by {approval.by}, {when(approval.at)} {approval.remark}".rstrip())
     if run.deployed_commit:
         say(f"deployed commit {run.deployed_commit}")
-    say(*_foot(run))
+    say(*_foot(run, whole=whole))
 
 
 def print_blocked(run: RunView) -> None:
-    """For what and for whom the Run waits, and the commands that help."""
-    say(*_blocked(run))
+    """For what and for whom the Run waits, why, and the commands that help; the proof of a roll-back."""
+    if run.blocked_by is not None and (record := latest_records(run).get(run.stage)):
+        say(*_open_points(run, record, _DETAIL_LINES_MAX))
+    say(*_proof(run, whole=False), *_blocked(run))
 
 
-def change_line(run: RunView, now: datetime) -> Text:
-    """One plain line that says where the Run is now."""
+def change_line(run: RunView, now: datetime, *, settled: bool = False) -> Text:
+    """One plain line that says where the Run is now. `settled`: what it waits for is printed below."""
     record = latest_records(run).get(run.stage)
     parts = [now.strftime("%H:%M:%S"), run.id, run.status, run.stage]
     if record and run.status not in ENDED:
         parts += [f"attempt {record.attempt}", record.status, record.detail]
-    if run.blocked_by:
+    if run.blocked_by and not settled:
         parts.append(f"waits for {run.blocked_by.who}: {run.blocked_by.what}")
     if run.status in ENDED and run.reason:
         parts.append(run.reason)
@@ -124,7 +134,7 @@ def _stage_rows(run: RunView, now: datetime) -> list[tuple[Text, ...]]:
     return rows
 
 
-def _foot(run: RunView) -> list[Text]:
+def _foot(run: RunView, *, whole: bool = False) -> list[Text]:
     lines = [policy_line(run.rules, 9)] if run.rules else []
     if run.address:
         lines.append(line(text("staging    ", "dim"), run.address))
@@ -139,21 +149,60 @@ def _foot(run: RunView) -> list[Text]:
         lines.append(line(text("reason     ", "dim"), run.reason))
     record = latest_records(run).get(run.stage)
     if record and run.status not in ENDED:
-        lines += _checks(run, record, only_open=True)
-        for finding in record.findings:
-            lines.append(line(text(f"{finding.kind} ", "bold red"), text(finding.subject, "bold")))
-            lines += [text(f"  {part}") for part in finding.detail.splitlines()]
+        lines += _open_points(run, record)
+    return [*lines, *_proof(run, whole=whole), *_blocked(run)]
+
+
+def _open_points(run: RunView, record: StageRecord, lines_max: int | None = None) -> list[Text]:
+    """The checks and findings of a stage that a person must look at."""
+    lines: list[Text] = []
+    found = {finding.subject for finding in record.findings}
+    # What is left to sign off does not matter yet where something failed.
+    settled = _FINE | {"needs-sign-off"} if record.status == "failed" else _FINE
+    for result in record.results:
+        stands = verdict(run, record.stage, result)
+        if stands not in settled and result.name not in found:
+            detail = _at_most(result.detail, lines_max, run)
+            lines.append(line("  ", status_text(stands), f"  {result.name} ({result.kind})  {detail}"))
+    for finding in record.findings:
+        lines.append(line(text(f"{finding.kind} ", "bold red"), text(finding.subject, "bold")))
+        lines += [text(f"  {part}") for part in _at_most(finding.detail, lines_max, run).splitlines()]
+    return lines
+
+
+def _at_most(detail: str, lines_max: int | None, run: RunView) -> str:
+    parts = detail.splitlines()
+    if lines_max is None or len(parts) <= lines_max:
+        return detail
+    more = f"… {len(parts) - lines_max} lines more: upgradepath run show {run.id} --all"
+    return "\n".join([*parts[:lines_max], more])
+
+
+def _proof(run: RunView, *, whole: bool) -> list[Text]:
+    lines: list[Text] = []
     for proof in run.proof:
+        if proof.same and not whole:
+            lines.append(line(text("as before ", "green"), f"{proof.what}: {_shortened(proof.now)}"))
+            continue
         same = text("as before ", "green") if proof.same else text("DIFFERENT ", "bold red")
         lines.append(line(same, f"{proof.what}: {proof.before} / {proof.now}"))
-    return [*lines, *_blocked(run)]
+    return lines
 
 
 def _blocked(run: RunView) -> list[Text]:
     if run.blocked_by is None:
         return []
     waits = line(text(f"waits for {run.blocked_by.who}: ", "bold yellow"), run.blocked_by.what)
-    return [waits, *(text(f"  {cure}") for cure in run.blocked_by.cures)]
+    cures = run.blocked_by.cures
+    # A command at the end of a longer cure is not said once more.
+    said = [cure for cure in cures if not any(each != cure and each.endswith(cure) for each in cures)]
+    return [waits, *(text(f"  {cure}") for cure in said)]
+
+
+def _shortened(value: str) -> str:
+    """A proof's value on one line: digests as Git shortens them."""
+    short = _DIGEST.sub(lambda found: found[0][:_DIGEST_SHOWN], value)
+    return short if len(short) <= _VALUE_MAX else f"{short[:_VALUE_MAX]}…"
 
 
 def verdict(run: RunView, stage: str, result: CheckResult) -> str:
@@ -162,10 +211,30 @@ def verdict(run: RunView, stage: str, result: CheckResult) -> str:
     return "signed-off" if signed and result.verdict == "needs-sign-off" else result.verdict
 
 
+def _checks_by_verdict(run: RunView, record: StageRecord) -> list[Text]:
+    """What passed, by name on one line; below it the rest, each with its detail."""
+    fine = [
+        line("  ", status_text(stands), f"  {', '.join(names)}")
+        for stands, names in by_verdict(run, record).items()
+        if stands in _FINE
+    ]
+    if record.stage == run.stage and run.status not in ENDED:
+        return fine
+    return [*fine, *_checks(run, record, only_open=True)]
+
+
+def by_verdict(run: RunView, record: StageRecord) -> dict[str, list[str]]:
+    """The names of a stage's checks, per verdict as it stands now."""
+    found: dict[str, list[str]] = {}
+    for result in record.results:
+        found.setdefault(verdict(run, record.stage, result), []).append(result.name)
+    return found
+
+
 def _checks(run: RunView, record: StageRecord, *, only_open: bool) -> list[Text]:
     found = [(verdict(run, record.stage, result), result) for result in record.results]
     return [
         line("  ", status_text(stands), f"  {result.name} ({result.kind})  {result.detail}".rstrip())
         for stands, result in found
-        if not (only_open and stands in {"passed", "signed-off"})
+        if not (only_open and stands in _FINE)
     ]

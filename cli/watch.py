@@ -53,7 +53,7 @@ def watch(server: Server, run_id: str, as_json: bool = False) -> RunView:
         return _show(_changes(server, run_id, note), lambda _, document: show_json_line(document))
     if not stdout().is_terminal:
         changes = _changes(server, run_id, note, lambda words: say(f"  {words}"))
-        last = _show(changes, lambda run, _: say(change_line(run, utc_now())))
+        last = _show(changes, lambda run, _: say(change_line(run, utc_now(), settled=is_settled(run))))
         print_blocked(last)
         return last
     with silent():
@@ -69,7 +69,7 @@ def answer_and_watch(server: Server, document: Any, *, following: bool, as_json:
     if as_json:
         show_json(document)
         return
-    say(change_line(run, utc_now()))
+    say(change_line(run, utc_now(), settled=True))
     print_blocked(run)
 
 

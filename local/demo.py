@@ -5,6 +5,7 @@ Every command is the one that a person would type, printed as it is typed; the s
 """
 
 import asyncio
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +39,17 @@ class DemoFailed(Exception):
 
 
 class Demo:
-    """A world in `folder`, wiped first, in which the story is told. `command` runs one `upgradepath …`."""
+    """A world in `folder`, wiped first, in which the story is told. `command` runs one `upgradepath …`.
 
-    def __init__(self, folder: Path, command: Command) -> None:
+    `verbose` shows everything that each command prints, also of those that only prepare the story.
+    """
+
+    def __init__(self, folder: Path, command: Command, *, verbose: bool = False) -> None:
         self.folder = folder.resolve()
         self.console = Console(highlight=False)
         self._command = command
+        self._verbose = verbose
+        self._begins = True
         self._announced: dict[str, Any] = {}
 
     def run(self) -> None:
@@ -72,68 +79,101 @@ class Demo:
 
     def _tell(self) -> None:
         world = World.open(self.folder)
-        self._chapter("A Project is live: acme-portal pins four Systems, and edited two files of one")
+        self._chapter("A Project is live: it pins four Systems, and has edited two files of one")
         acme = asyncio.run(example.set_up(world, self._announced["postgres"], "strict-workflow"))
-        self.console.print(f"production answers at {acme.address}", style="dim")
         for system, version in example.FIRST_RELEASES:
-            self._do("release", "publish", str(example.package_folder(system, version)))
+            self._prepare("release", "publish", str(example.package_folder(system, version)))
         approver = ACTORS["approver"].id
-        self._do(
+        self._prepare(
             *("project", "register", str(acme.checkout)),
             *("--repository", str(acme.repository), "--approver", approver),
         )
 
         self._chapter("The Systems Library publishes auth-system 1.3.0; the Project is told")
         new = str(example.package_folder(*example.NEW_RELEASE))
-        self._do("release", "check", new)
         self._do("release", "publish", new)
         self._until("the notification", lambda: bool(self._ask(f"/notifier/inbox/{example.PROJECT}")))
         self._do("inbox", example.PROJECT)
 
-        self._chapter("First try: a workflow rule of the partner says no, and everything is undone")
+        self._chapter("First try: a rule of the partner says no; everything is undone, with proof")
         before = self._production(acme)
         run = self._plan()
         self._do("run", "start", run, "--watch", expect=1)
-        self._sign_off(run, "staging-looks-right", expect=1)
+        self._sign_off(run, "staging-looks-right")
         self._do("run", "roll-back", run, "--reason", "our rule must change first", "--watch")
-        self._do("run", "show", run)
+        if self._verbose:
+            self._do("run", "show", run, "--all")
         if self._production(acme) != before:
             raise DemoFailed("production is not as it was before the failed Run")
         self.console.print("production is untouched: same commit, same rows, same schema", style="bold green")
 
-        self._chapter("Second try: the partner relaxes its rule; staging proves it, another person approves")
+        self._chapter("Second try: the rule is relaxed, but the partner has edited the same lines")
         acme.push_original("strict-workflow", "Agree on what the page after sign-in shows")
-        run = self._plan()
+        acme.push_variant("conflict", "Keep a session for an hour at least")
+        run = self._plan(shown=False)
         self._do("run", "start", run, "--watch", expect=1)
-        self._sign_off(run, "staging-looks-right", expect=1)
-        self._sign_off(run, "partner-sign-off", expect=1)
+
+        self._chapter("The conflict is fixed on the upgrade's branch, and the same Run goes on")
+        branch = self._ask(f"/planner/runs/{run}")["run"]["branch"]
+        fix = acme.push_variant("conflict-fix", "Open the recorded session for an hour", branch)
+        self.console.print(f"pushed {fix[:12]} to {branch}", style="dim")
+        self._do("run", "continue", run, "--watch", expect=1)
+
+        self._chapter("Another person signs off what he sees and approves it; production is upgraded")
+        self._sign_off(run, "staging-looks-right", shown=False)
+        self._sign_off(run, "partner-sign-off", shown=False)
         self._do("run", "approve", run, "--yes", "--watch", "--as", "approver")
 
         self._chapter("The version map")
         self._do("version-map", "show", example.PROJECT)
         self._expect_map()
 
-    def _plan(self) -> str:
-        self._do("plan", "create", example.PROJECT, "auth-system", "--wait")
+    def _plan(self, *, shown: bool = True) -> str:
+        words = ("plan", "create", example.PROJECT, "auth-system", "--wait")
+        self._do(*words) if shown else self._prepare(*words)
         run: str = self._ask(f"/planner/runs?project={example.PROJECT}")[0]["id"]
         return run
 
-    def _sign_off(self, run: str, check: str, expect: int) -> None:
+    def _sign_off(self, run: str, check: str, *, shown: bool = True) -> None:
         said = ("--remark", "looked at it", "--watch", "--as", "approver")
-        self._do("run", "sign-off", run, check, *said, expect=expect)
+        # It waits for the next person then, which is no success of `--watch`.
+        (self._do if shown else self._prepare)("run", "sign-off", run, check, *said, expect=1)
 
     # --- how it is told --------------------------------------------------------------------------
 
     def _chapter(self, title: str) -> None:
         self.console.print()
         self.console.print(Rule(title, align="left", style="cyan"))
+        self._begins = True
 
     def _do(self, *arguments: str, expect: int = 0) -> None:
-        shown = " ".join(argument if " " not in argument else f'"{argument}"' for argument in arguments)
-        self.console.print(f"\n$ upgradepath {shown}", style="bold")
+        if not self._begins:
+            self.console.print()
+        typed = self._typed(arguments)
         code = self._command(arguments)
         if code != expect:
-            raise DemoFailed(f"`upgradepath {shown}` ended with {code}, expected {expect}")
+            raise DemoFailed(f"`{typed}` ended with {code}, expected {expect}")
+
+    def _prepare(self, *arguments: str, expect: int = 0) -> None:
+        """A command beside the story: what it prints is shown on request, and when it fails."""
+        if self._verbose:
+            self._do(*arguments, expect=expect)
+            return
+        typed = self._typed(arguments)
+        printed = io.StringIO()
+        with redirect_stdout(printed), redirect_stderr(printed):
+            code = self._command(arguments)
+        if code != expect:
+            self.console.print(printed.getvalue(), markup=False)
+            raise DemoFailed(f"`{typed}` ended with {code}, expected {expect}")
+
+    def _typed(self, arguments: Sequence[str]) -> str:
+        """Show the command as a person types it here."""
+        words = (argument.removeprefix(f"{Path.cwd()}/") for argument in arguments)
+        typed = " ".join(["upgradepath", *(f'"{word}"' if " " in word else word for word in words)])
+        self.console.print(f"$ {typed}", style="bold", soft_wrap=True)
+        self._begins = False
+        return typed
 
     def _ask(self, path: str) -> Any:
         headers = {"Authorization": f"Bearer {self._announced['tokens']['maintainer']}"}
@@ -171,9 +211,11 @@ class Demo:
         self._until("the services", ready, _READY_WITHIN_S)
         self._announced = json.loads((self.folder / "world.json").read_text())
         self.console.print(
-            f"five services, a broker and a PostgreSQL run at {self._announced['url']}", style="dim"
+            f"five services, a broker and a PostgreSQL run at {self._announced['url']};"
+            f" the Project's commands run {isolation_here()}",
+            style="dim",
+            soft_wrap=True,
         )
-        self.console.print(f"commands of the Project run {isolation_here()}", style="dim")
 
     def _production(self, acme: example.Example) -> tuple[str, str, str]:
         """What of production an upgrade could touch: commit, schema and rows."""
@@ -189,19 +231,16 @@ class Demo:
 
     def _look_around(self, counts: dict[str, int], took_s: float) -> None:
         self._chapter(f"Done in {took_s:.0f} s; {sum(counts.values())} messages travelled")
-        acme = self.folder / "acme"
+        here = self.folder.relative_to(Path.cwd()) if self.folder.is_relative_to(Path.cwd()) else self.folder
         self.console.print(
             f"""\
-This world lies in {self.folder}
-  topics/    what was on the {len(counts)} topics, a file each
-  acme/      the Project: its repository, a checkout, its hosting
-  postgres/  the databases
-  dev.log    what the services said
-Look around:
-  git -C {acme / "acme-portal.git"} log --graph --oneline main
-  head -3 {self.folder / "topics"}/upgrades.run.events.v1.jsonl
-  uv run upgradepath dev --world {self.folder}      # starts it again; then, in another terminal:
-  UPGRADEPATH_WORLD={self.folder} uv run upgradepath run list""",
+This world lies in {here}: the Project in acme/, the messages of {len(counts)} topics
+in topics/, the databases in postgres/, what the services said in dev.log. Look around:
+  git -C {here / "acme/acme-portal.git"} log --graph --oneline main
+  head -3 {here / "topics/upgrades.run.events.v1.jsonl"}
+  uv run upgradepath dev --world {here}      # starts it again; then, in another terminal:
+  UPGRADEPATH_WORLD={here} uv run upgradepath run list
+  uv run upgradepath demo --verbose      # the same, with all that each command prints""",
             soft_wrap=True,
             markup=False,
         )

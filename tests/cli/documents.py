@@ -208,13 +208,15 @@ def waiting_for_a_fix() -> RunView:
         "apply",
         stages=(record("apply", "failed", detail="1 conflict", findings=(conflict,)),),
         blocked_by=BlockedBy(
-            who="maintainer", what="1 conflict", cures=("resolve it", f"upgradepath run continue {RUN}")
+            who="maintainer",
+            what="1 conflict",
+            cures=(f"resolve it, then: upgradepath run continue {RUN}", f"upgradepath run continue {RUN}"),
         ),
     )
 
 
 def rolled_back() -> RunView:
-    proof = Proof(what="schema", before="e" * 8, now="e" * 8, same=True)
+    proof = Proof(what="schema", before="e" * 64, now="e" * 64, same=True)
     return run(
         "rolled-back",
         "roll-back",

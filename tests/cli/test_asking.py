@@ -6,6 +6,7 @@ import socketserver
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from threading import Thread
 
@@ -24,6 +25,11 @@ from tests.cli.small_services import TOKENS, Services
 def _world(folder: Path, url: str = "http://127.0.0.1:1") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "world.json").write_text(json.dumps({"url": url, "tokens": {"maintainer": "m", "sre": "s"}}))
+
+
+def test_the_version_is_the_package_s(upgradepath: Type) -> None:
+    shown = upgradepath("--version")
+    assert (shown.exit_code, shown.stdout) == (0, f"upgradepath {metadata.version('upgradepath')}\n")
 
 
 def test_an_option_beats_a_variable_and_a_variable_beats_the_file(tmp_path: Path) -> None:

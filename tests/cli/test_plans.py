@@ -37,6 +37,10 @@ def test_create_can_wait_for_the_plan(upgradepath: Type, planned: Services) -> N
     result = upgradepath("plan", "create", "acme-portal", "auth-system", "--wait")
     assert result.exit_code == 0, result.output
     assert "POINT OF NO RETURN" in result.stdout
+    assert "will conflict: " in result.stdout
+    # It fits a screen: the SQL and the notes are a command further on.
+    assert 'ADD COLUMN "status"' not in result.stdout
+    assert f"upgradepath plan show {documents.RUN}" in result.stdout
 
 
 def test_create_says_why_there_is_no_plan(upgradepath: Type, planned: Services) -> None:

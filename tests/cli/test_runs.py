@@ -63,7 +63,7 @@ def test_approve_shows_the_candidate_and_asks(upgradepath: Type, planned: Servic
 def test_what_is_signed_off_needs_no_sign_off_any_more(upgradepath: Type, planned: Services) -> None:
     planned.states = [documents.waiting_for_approval()]
     for shown in (upgradepath("run", "show", RUN), upgradepath("run", "approve", RUN, typed="n\n")):
-        assert "signed-off  " in shown.stdout
+        assert "validate/partner-sign-off by mira@acme.example" in shown.stdout
         assert "needs-sign-off" not in shown.stdout
 
 
@@ -120,10 +120,31 @@ def test_show_tells_stages_findings_and_cures(upgradepath: Type, planned: Servic
     for word in ("apply\tfailed\t1\t1m15s", "users.py", "7: x", "waits for maintainer", "run continue"):
         assert word in shown.stdout
     planned.states = [documents.rolled_back()]
-    assert "as before schema" in upgradepath("run", "show", RUN).stdout
+    assert f"as before schema: {'e' * 12}\n" in upgradepath("run", "show", RUN).stdout
+    assert f"as before schema: {'e' * 64} / {'e' * 64}\n" in upgradepath("run", "show", RUN, "--all").stdout
     planned.states = [documents.waiting_for_approval()]
     shown = upgradepath("run", "show", RUN, FORCE_COLOR="1", COLUMNS="60")
     assert "unit-tests" in shown.stdout
+
+
+def test_show_names_what_passed_and_tells_all_of_it_on_request(upgradepath: Type, planned: Services) -> None:
+    """A Run of twenty checks fits a screen; nothing of it is lost."""
+    planned.states = [documents.waiting_for_approval()]
+    assert "  passed  unit-tests\n" in upgradepath("run", "show", RUN).stdout
+    assert "  passed  unit-tests (command)\n" in upgradepath("run", "show", RUN, "--all").stdout
+
+
+def test_who_watches_a_roll_back_reads_its_proof(upgradepath: Type, planned: Services) -> None:
+    planned.states = [documents.rolled_back()]
+    shown = upgradepath("run", "watch", RUN)
+    assert f"as before schema: {'e' * 12}\n" in shown.stdout
+
+
+def test_who_watches_reads_why_it_waits_and_each_command_once(upgradepath: Type, planned: Services) -> None:
+    planned.states = [documents.waiting_for_a_fix()]
+    shown = upgradepath("run", "watch", RUN)
+    assert "conflict systems/auth-system/users.py\n" in shown.stdout
+    assert shown.stdout.count(f"upgradepath run continue {RUN}") == 1
 
 
 def test_list(upgradepath: Type, services: Services) -> None:
