@@ -10,7 +10,13 @@ from cli.client import Server
 from cli.output import line, note, say, show_json, table, text
 from shared.contracts.notifications import Notification
 
-CHANGE_STYLES = {"patch": "green", "minor": "yellow", "major": "bold red", "first": "cyan"}
+CHANGE_STYLES = {
+    "patch": "green",
+    "minor": "yellow",
+    "major": "bold red",
+    "first": "cyan",
+    "added": "bold cyan",
+}
 
 
 @asks()

@@ -25,16 +25,31 @@ def create(
     server: Server,
     project: ProjectArgument,
     systems: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="SYSTEM[@VERSION]…", help="What to upgrade together; the newest without @VERSION."
         ),
-    ],
+    ] = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--add",
+            metavar="SYSTEM[@VERSION]",
+            help="A System that the Project does not pin yet, added in the same Run; may be repeated.",
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the plan, and show it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Open a Run and have its plan made. Nothing is changed until somebody says `run start`."""
-    document = server.command("planner", "runs", body={"project": project, "systems": _parse(systems)})
+    """Open a Run and have its plan made. Nothing is changed until somebody says `run start`.
+
+    With --add, Systems come in that the Project does not pin yet: their files, schema, migrations,
+    configuration and pins, in the same Run.
+    """
+    if not systems and not add:
+        raise typer.BadParameter("name a System to upgrade, or one to add: --add SYSTEM")
+    wanted = {"systems": read_systems(systems or []), "add": read_systems(add or [])}
+    document = server.command("planner", "runs", body={"project": project, **wanted})
     opened = RunView.model_validate(document)
     if not wait:
         if as_json:
@@ -94,7 +109,8 @@ def _show(server: Server, run: RunView, as_json: bool, *, whole: bool = True) ->
         say(line(text("all:  ", "dim"), f"upgradepath plan show {run.id}  (files, SQL, notes, reasons)"))
 
 
-def _parse(systems: list[str]) -> dict[str, str | None]:
+def read_systems(systems: list[str]) -> dict[str, str | None]:
+    """Versions by System of `SYSTEM[@VERSION]`; none for the newest. Raises `BadParameter`."""
     wanted: dict[str, str | None] = {}
     for entry in systems:
         name, at, version = entry.partition("@")

@@ -107,7 +107,8 @@ def change_line(run: RunView, now: datetime, *, settled: bool = False) -> Text:
 
 def _head(run: RunView) -> Text:
     moves = ", ".join(
-        f"{system} {run.pins_before.get(system, '?')} → {version}" for system, version in run.systems.items()
+        f"{system} {run.pins_before.get(system, '(none)')} → {version}"
+        for system, version in run.systems.items()
     )
     return line(text(run.id, "bold"), f"  {run.project}  {moves}  ", status_text(run.status))
 

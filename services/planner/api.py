@@ -50,10 +50,11 @@ _WAITS = 50
 
 
 class PlanRequest(BaseModel):
-    """Which Systems of which Project to move; null means the newest version."""
+    """Which Systems of which Project to move, and which to add to it; null means the newest version."""
 
     project: ProjectId
-    systems: dict[SystemName, Version | None] = Field(min_length=1)
+    systems: dict[SystemName, Version | None] = {}
+    add: dict[SystemName, Version | None] = {}
 
 
 class ProjectKnown(BaseModel):
@@ -186,7 +187,7 @@ def _add_commands(
     @routes.post("/runs", status_code=201, response_model=RunView)
     async def request_plan(request: PlanRequest, who: WhoAsks, key: IdempotencyKey = None) -> JsonValue:
         may_see(who, request.project, unregistered(request.project))
-        command = RequestPlan(actor=who, project=request.project, systems=request.systems)
+        command = RequestPlan(actor=who, project=request.project, systems=request.systems, add=request.add)
         return await perform(inbox, command, key)
 
     def add(verb: str, command: type[Any], about: str) -> None:

@@ -12,13 +12,15 @@ from services.planner.approvals import (
     sign_off_subject,
     unanswered,
 )
+from services.planner.constraints import Releases
 from services.planner.domain import (
     begin_deploy,
     enter,
     go_on_after_checks,
 )
-from services.planner.plans import Releases, choose_upgrades
+from services.planner.moves import choose_upgrades
 from services.planner.run import Decision, Run
+from services.planner.together import Asked
 from shared.contracts.freezes import Freeze
 from shared.contracts.projects import Project
 from shared.contracts.run_words import Approval
@@ -52,7 +54,8 @@ def request_plan(
     rules = rules_of(project)
     if refusal := may(rules, "start", command.actor):
         raise Reject(refusal)
-    upgrades, after = choose_upgrades(command.systems, version_map.pins, releases)
+    asked = Asked(command.systems, command.add, project.id)
+    upgrades, after = choose_upgrades(asked, version_map.pins, releases)
     run = Run(
         id=run_id,
         project=project.id,

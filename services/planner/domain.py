@@ -15,6 +15,7 @@ what happened, and returns a `Decision`: the Run as it is then, and the messages
 from datetime import datetime, timedelta
 
 from services.planner.approvals import awaiting_approval, unanswered, unapproved, without_approval
+from services.planner.constraints import Releases
 from services.planner.cures import cures, resume
 from services.planner.deadlines import (
     ATTEMPTS_MAX,
@@ -24,7 +25,7 @@ from services.planner.deadlines import (
     retry_delay,
 )
 from services.planner.open_commands import map_command
-from services.planner.plans import Releases, build_candidate, build_plan
+from services.planner.plans import build_candidate, build_plan
 from services.planner.run import Decision, Run, unchanged
 from services.planner.stages import after, branch_name, cancel_command, stage_command
 from shared.contracts.facts import (

@@ -128,7 +128,6 @@ def _deploy(run: Run) -> DeployTask:
     assert run.migrated is not None
     assert run.candidate is not None
     assert run.approval is not None
-    moves = ", ".join(f"{upgrade.system} to {upgrade.to_version}" for upgrade in run.upgrades)
     return DeployTask(
         branch=branch_name(run.id),
         candidate=run.candidate,
@@ -142,7 +141,7 @@ def _deploy(run: Run) -> DeployTask:
         packages=tuple(upgrade.to_package for upgrade in run.upgrades),
         upgrades=run.upgrades,
         pins=run.pins_after,
-        title=f"Upgrade {moves}",
+        title=_title(run),
         approved_by=run.approval.by,
         approval=ApprovedCandidate(
             run_id=run.id,
@@ -156,6 +155,17 @@ def _deploy(run: Run) -> DeployTask:
             rules=rules_for(run),
         ),
     )
+
+
+def _title(run: Run) -> str:
+    moved = [each for each in run.upgrades if each.from_version is not None]
+    added = [each for each in run.upgrades if each.from_version is None]
+    parts = [
+        "upgrade " + ", ".join(f"{each.system} to {each.to_version}" for each in moved) if moved else "",
+        "add " + ", ".join(f"{each.system} {each.to_version}" for each in added) if added else "",
+    ]
+    title = "; ".join(filter(None, parts))
+    return title[:1].upper() + title[1:]
 
 
 def _roll_back(run: Run) -> RollBackTask:

@@ -27,7 +27,7 @@ async def register_project(
         releases = await tx.releases_of(list(command.pins))
         refusals += registration.unfit_pins(command.pins, releases)
     else:
-        refusals += registration.moved_pins(command.pins, standing.version_map.pins)
+        refusals += registration.moved_pins(project.id, command.pins, standing.version_map.pins)
     if refusals:
         raise Reject(*refusals)
     if known is not None:

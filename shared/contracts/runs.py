@@ -50,9 +50,12 @@ class _RunCommand(Command):
 
 
 class RequestPlan(_RunCommand):
-    """Open a Run: what would it take to move these Systems? A version of null means the newest."""
+    """Open a Run: what would it take to move and add these Systems? A version of null means the newest."""
 
-    systems: dict[SystemName, Version | None] = Field(min_length=1)
+    systems: dict[SystemName, Version | None] = Field(description="that the Project pins")
+    add: dict[SystemName, Version | None] = Field(
+        default={}, description="that the Project does not pin yet", exclude_if=not_
+    )
 
 
 class _OnRun(_RunCommand):
@@ -125,7 +128,7 @@ class PlannedUpgrade(Move):
     """One System of a plan; `signed` is there only when it is false: nobody proves who made the package."""
 
     signed: bool = Field(default=True, exclude_if=bool)
-    change: ChangeType
+    change: ChangeType | Literal["added"]
     summary: str
     notes: tuple[VersionNotes, ...]
 

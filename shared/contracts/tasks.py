@@ -1,9 +1,9 @@
 """What a worker is told, stage by stage: everything that it needs."""
 
 from operator import not_
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.contracts.candidates import ApprovedCandidate
 from shared.contracts.projects import Check
@@ -20,13 +20,27 @@ from shared.contracts.version_maps import Pins
 
 
 class Move(Contract):
-    """One System's way from its pinned package to the new one."""
+    """One System's way from its pinned package to the new one; from nothing, if the Run adds it."""
 
     system: SystemName
-    from_version: Version
+    from_version: Version | None = Field(
+        default=None,
+        description="none of a System that is added",
+        exclude_if=lambda version: version is None,
+    )
     to_version: Version
-    from_package: Digest
+    from_package: Digest | None = Field(
+        default=None,
+        description="none of a System that is added",
+        exclude_if=lambda package: package is None,
+    )
     to_package: Digest
+
+    @model_validator(mode="after")
+    def _from_somewhere_or_nowhere(self) -> Self:
+        if (self.from_version is None) is not (self.from_package is None):
+            raise ValueError("from_version and from_package come together")
+        return self
 
 
 class Upgrade(Move):

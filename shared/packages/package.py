@@ -65,6 +65,12 @@ class Package:
         return migration.name in self.manifest.migrations.contracting
 
 
+def nothing_of(system: SystemName) -> Package:
+    """The package of a System before its first version: the base from which a Project adds it."""
+    manifest = Manifest(name=system, version="0.0.0", summary="Nothing yet")
+    return Package(manifest, changelog={}, migration_notes={}, files={}, schema="", migrations=())
+
+
 def read_package(data: bytes) -> Package:
     """Read the bytes of a package. Raises `Reject` with every mistake found, each with its cure."""
     return _Reading(*open_archive(data)).package()
@@ -195,8 +201,13 @@ class _Reading:
             self._refuse("a System does not require itself", f"{MANIFEST}: requires", cure, manifest.name)
 
 
-def versions_between(package: Package, after: str, upto: str) -> tuple[str, ...]:
-    """The versions of the changelog later than `after` and no later than `upto`, newest first."""
+def versions_between(package: Package, after: str | None, upto: str) -> tuple[str, ...]:
+    """The versions of the changelog later than `after` and no later than `upto`, newest first.
+
+    Without `after` it is `upto` alone: how the System became it, is no news to a Project that adds it.
+    """
+    if after is None:
+        return (upto,)
     return tuple(
         version
         for version in package.changelog

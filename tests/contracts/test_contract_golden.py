@@ -42,7 +42,7 @@ def lost(golden: Any, now: Any, where: str = "body") -> list[str]:
 
 
 MAPPINGS = {
-    *("requires", "pins", "expected_pins", "pins_before", "pins_after", "systems", "notes", "rows"),
+    *("requires", "pins", "expected_pins", "pins_before", "pins_after", "systems", "add", "notes", "rows"),
     *("checks", "validate", "check-workflows", "variables"),
 }
 """Their keys are names, so a further key is a further entry."""

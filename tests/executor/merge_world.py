@@ -167,6 +167,15 @@ class MergeWorld:
             to_package=await self.tools.content.put(new),
         )
 
+    async def add(self, package: bytes) -> None:
+        """Keep a package; the upgrade adds its System."""
+        new = read_package(package)
+        self.upgrade = Upgrade(
+            system=new.system,
+            to_version=new.manifest.version,
+            to_package=await self.tools.content.put(package),
+        )
+
     async def push(self, branch: str, files: Mapping[str, str | bytes | None], subject: str = "Work") -> str:
         """Somebody's commit onto a branch."""
         head = await self.remote.head(branch)

@@ -7,6 +7,7 @@ import pytest
 from shared.contracts.stages import Finding
 from shared.errors import Failure
 from tests.executor.merge_world import BRANCH, KEPT, LINES, RUN, MergeWorld, make_merge_world
+from tests.packages.package_files import a_package, packed
 
 SIGNIN = "systems/auth-system/signin.py"
 USERS = "systems/auth-system/users.py"
@@ -204,3 +205,65 @@ async def test_a_configuration_that_is_no_toml_is_told(tmp_path: Path) -> None:
     await world.prepared()
     (finding,) = await failed(world)
     assert (finding.kind, finding.subject) == ("project-file", "config/auth-system.toml")
+
+
+LEDGER = packed(
+    a_package(
+        name="ledger-system",
+        version="0.2.0",
+        files={"ledger.py": "ledger = 1\n", "static/ledger.css": "new\n"},
+        manifest='[config]\ncurrency = "EUR"\n[files]\noverwrite = ["static/**"]\n',
+        more={"prisma/schema.prisma": "model Ledger {\n  id Int @id\n}\n"},
+    )
+)
+
+
+async def test_an_added_system_is_merged_from_nothing(tmp_path: Path) -> None:
+    """Catches a System that comes in without a file, its part of the schema or its configuration."""
+    world = await make_merge_world(tmp_path)
+    await world.add(LEDGER)
+    await world.prepared()
+    facts = await world.apply()
+    assert await world.text("systems/ledger-system/ledger.py") == "ledger = 1\n"
+    assert await world.text("systems/ledger-system/static/ledger.css") == "new\n"
+    assert await world.text("config/ledger-system.toml") == 'currency = "EUR"\n'
+    assert "model Ledger" in (await world.text("prisma/schema/ledger-system.prisma") or "")
+    assert {(file.change, file.partner_edited, file.conflict) for file in facts.files} == {
+        ("added", False, False)
+    }
+    assert await world.text(SIGNIN, "main") == await world.text(SIGNIN)
+    assert (await world.remote.log(world.base, facts.commit))[0].message.startswith(
+        "Add ledger-system 0.2.0\n"
+    )
+    assert await world.apply(again=True) == facts
+
+
+async def test_files_of_the_project_where_an_added_system_comes_stay(tmp_path: Path) -> None:
+    """Catches a Project's own file that the package takes the place of, unasked."""
+    world = await make_merge_world(
+        tmp_path,
+        {
+            "systems/ledger-system/ledger.py": "mine = 1\n",
+            "systems/ledger-system/own.py": "own\n",
+            "config/ledger-system.toml": 'currency = "CHF"\n',
+        },
+    )
+    await world.add(LEDGER)
+    await world.prepared()
+    (finding,) = await failed(world)
+    assert finding.subject == "systems/ledger-system/ledger.py"
+    assert await world.text("systems/ledger-system/own.py") == "own\n"
+    assert await world.text("config/ledger-system.toml") == 'currency = "CHF"\n'
+    await world.push(BRANCH, {"systems/ledger-system/ledger.py": "mine = 1\nledger = 1\n"})
+    facts = await world.apply(again=True)
+    assert facts.commit == await world.head()
+
+
+async def test_a_model_that_two_systems_declare_stops_the_one_that_is_added(tmp_path: Path) -> None:
+    world = await make_merge_world(tmp_path)
+    schema = {"prisma/schema.prisma": "model User {\n  id Int @id\n}\n"}
+    await world.add(packed(a_package(name="ledger-system", version="0.2.0", more=schema)))
+    await world.prepared()
+    findings = await failed(world)
+    assert {finding.kind for finding in findings} == {"conflict"}
+    assert "User" in str(findings)

@@ -49,3 +49,68 @@ async def test_two_systems_move_together(embedded: Embedded, portals: Portals, t
     history = await mira.get(f"/registry/version-maps/{portal.project}/history")
     assert [each["event"] for each in history].count("VersionMapRecorded") == 2
     await portal.assert_no_staging(done)
+
+
+async def test_a_system_is_added_and_taken_back_by_ordinary_runs(
+    embedded: Embedded, portals: Portals, tmp_path: Path
+) -> None:
+    """The refusal of a release that requires a lacking System names the command that works."""
+    library = Library(embedded)
+    await library.publish(ledger_package(tmp_path))
+    quotes = next_version("quote-engine", "0.9.1", "0.9.2", tmp_path, "Quotes are booked")
+    manifest = quotes / "system.toml"
+    text = manifest.read_text()
+    assert "[requires]\n" in text
+    manifest.write_text(text.replace("[requires]\n", '[requires]\nledger-system = ">=0.1"\n'))
+    await library.publish(quotes)
+
+    portal = await portals.open(embedded, "ledgers")
+    mira = portal.mira
+    await portal.until_known({"quote-engine": "0.9.2"})
+    before = await portal.production()
+    alone = await refusal_of(mira.plan("quote-engine"))
+    *_, command = alone.cure.partition("upgradepath plan create ")
+    assert command == f"{portal.project} quote-engine@0.9.2 --add ledger-system@0.1.0"
+
+    planned = await mira.plan("quote-engine@0.9.2", add=["ledger-system@0.1.0"])
+    plan = await mira.read_plan(planned.id)
+    assert [(each.system, each.change) for each in plan.upgrades] == [
+        ("ledger-system", "added"),
+        ("quote-engine", "patch"),
+    ]
+    await mira.start(planned)
+    done = await mira.approve(await mira.proven(planned.id))
+    assert done.status == "succeeded"
+    assert await mira.pins() == {**OLD_PINS, "quote-engine": "0.9.2", "ledger-system": "0.1.0"}
+    assert portal.file("systems/ledger-system/ledger.py") == "BOOKED = 1"
+    assert portal.file("config/ledger-system.toml") == 'currency = "EUR"'
+    assert "model LedgerEntry" in portal.file("prisma/schema/ledger-system.prisma")
+    assert "ledger-system: 0.1.0" in portal.file("version-map.yaml")
+    assert await portal.ask("select count(*) from ledger_entries") == 0
+
+    undone = await mira.roll_back(done.id)
+    assert undone.status == "rolled-back"
+    assert await mira.pins() == OLD_PINS
+    after = await portal.production()
+    assert (after.files, after.schema, after.users) == (before.files, before.schema, before.users)
+    await portal.assert_no_staging(undone)
+
+
+def ledger_package(folder: Path) -> Path:
+    """The first version of a System with a table, a file and a setting of its own."""
+    texts = {
+        "system.toml": 'name = "ledger-system"\nversion = "0.1.0"\nsummary = "Entries are booked"\n'
+        '[config]\ncurrency = "EUR"\n',
+        "CHANGELOG.md": "## 0.1.0\n\nEntries are booked.\n",
+        "MIGRATION.md": "## 0.1.0\n\nNothing to do.\n",
+        "files/ledger.py": "BOOKED = 1\n",
+        "prisma/schema.prisma": "model LedgerEntry {\n  id Int @id @default(autoincrement())\n"
+        '  /// @mask hash\n  text String\n  @@map("ledger_entries")\n}\n',
+        "prisma/migrations/20260101000000_ledger/migration.sql": "CREATE TABLE ledger_entries ("
+        "id serial NOT NULL, text text NOT NULL, CONSTRAINT ledger_entries_pkey PRIMARY KEY (id));\n",
+    }
+    for path, text in texts.items():
+        file = folder / "ledger-system-0.1.0" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return folder / "ledger-system-0.1.0"

@@ -7,8 +7,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from services.planner.plans import build_plan, choose_upgrades
+from services.planner.moves import choose_upgrades
+from services.planner.plans import build_plan
 from services.planner.run import Run
+from services.planner.together import Asked
 from shared.contracts.facts import FileChange, ReviewFacts
 from shared.contracts.impact import MigrationImpact, SqlRisk
 from shared.contracts.releases import Release
@@ -50,8 +52,8 @@ REFUSALS: dict[str, tuple[dict[str, str | None], tuple[Release, ...], str, str]]
         {"quote-engine": "2.1.0"},
         (release("quote-engine", "2.1.0", requires={"audit-system": ">=1"}),),
         "systems.audit-system",
-        # Planning it too would be refused: a Run moves what is pinned.
-        "a Run adds no System: ask the Library for a version of quote-engine that does not require audit-",
+        # Adding it would be refused: there is none.
+        "ask the Library for a version of quote-engine that does not require audit-system",
     ),
     "and a version that does without it": (
         {"auth-system": "1.6.0"},
@@ -76,7 +78,7 @@ REFUSALS: dict[str, tuple[dict[str, str | None], tuple[Release, ...], str, str]]
 def test_systems_that_cannot_move_are_refused_with_a_cure(name: str) -> None:
     systems, more, field, cure = REFUSALS[name]
     with pytest.raises(Reject) as rejected:
-        choose_upgrades(systems, PINS, releases(*more))
+        choose_upgrades(Asked(systems), PINS, releases(*more))
     (refusal,) = rejected.value.refusals
     assert refusal.field == field
     assert cure in refusal.cure
@@ -85,7 +87,7 @@ def test_systems_that_cannot_move_are_refused_with_a_cure(name: str) -> None:
 
 def test_every_reason_is_told_at_once() -> None:
     with pytest.raises(Reject) as rejected:
-        choose_upgrades({"billing-system": None, "auth-system": "9.0.0"}, PINS, releases())
+        choose_upgrades(Asked({"billing-system": None, "auth-system": "9.0.0"}), PINS, releases())
     assert [refusal.field for refusal in rejected.value.refusals] == [
         "systems.billing-system",
         "systems.auth-system",
@@ -96,26 +98,26 @@ def test_a_pinned_release_of_which_nothing_was_heard_yet_is_a_refusal_and_no_bug
     known = releases()
     del known["auth-system", "1.2.0"]
     with pytest.raises(Reject, match=r"is pinned, is not known"):
-        choose_upgrades({"auth-system": "1.3.0"}, PINS, known)
+        choose_upgrades(Asked({"auth-system": "1.3.0"}), PINS, known)
 
 
 def test_the_newest_is_no_prerelease_unless_it_is_named() -> None:
-    (newest,), pins = choose_upgrades({"auth-system": None}, PINS, releases())
+    (newest,), pins = choose_upgrades(Asked({"auth-system": None}), PINS, releases())
     assert newest.to_version == "1.3.0"
     assert pins == {**PINS, "auth-system": "1.3.0"}
-    (named,), _ = choose_upgrades({"auth-system": "1.4.0-rc.1"}, PINS, releases())
+    (named,), _ = choose_upgrades(Asked({"auth-system": "1.4.0-rc.1"}), PINS, releases())
     assert named.to_version == "1.4.0-rc.1"
 
 
 def test_the_newest_is_never_a_withdrawn_one() -> None:
     withdrawn = release("auth-system", "1.9.0", withdrawn="broken")
-    (upgrade,), _ = choose_upgrades({"auth-system": None}, PINS, releases(withdrawn))
+    (upgrade,), _ = choose_upgrades(Asked({"auth-system": None}), PINS, releases(withdrawn))
     assert upgrade.to_version == "1.3.0"
 
 
 def test_an_upgrade_names_both_packages() -> None:
     known = releases()
-    (upgrade,), _ = choose_upgrades({"auth-system": None}, PINS, known)
+    (upgrade,), _ = choose_upgrades(Asked({"auth-system": None}), PINS, known)
     assert upgrade.from_package == known["auth-system", "1.2.0"].package
     assert upgrade.to_package == known["auth-system", "1.3.0"].package
 
@@ -126,7 +128,7 @@ def test_what_others_require_comes_first(order: list[str]) -> None:
         release("auth-system", "2.0.0", requires={"quote-engine": ">=3"}),
         release("quote-engine", "3.0.0", requires={"notifications-system": ">=0.4"}),
     )
-    upgrades, _ = choose_upgrades(dict.fromkeys(order), PINS, known)
+    upgrades, _ = choose_upgrades(Asked(dict.fromkeys(order)), PINS, known)
     assert [one.system for one in upgrades] == ["notifications-system", "quote-engine", "auth-system"]
 
 
@@ -135,7 +137,7 @@ def test_systems_that_need_each_other_move_together_by_name() -> None:
         release("auth-system", "2.0.0", requires={"quote-engine": ">=3"}),
         release("quote-engine", "3.0.0", requires={"auth-system": ">=2"}),
     )
-    upgrades, _ = choose_upgrades({"quote-engine": None, "auth-system": None}, PINS, known)
+    upgrades, _ = choose_upgrades(Asked({"quote-engine": None, "auth-system": None}), PINS, known)
     assert [one.system for one in upgrades] == ["auth-system", "quote-engine"]
 
 
@@ -144,7 +146,7 @@ def test_systems_that_need_each_other_move_together_by_name() -> None:
 
 def a_run(known: dict[tuple[str, str], Release], **systems: str | None) -> Run:
     wanted = {name.replace("_", "-"): version for name, version in systems.items()}
-    upgrades, after = choose_upgrades(wanted or {"auth-system": None}, PINS, known)
+    upgrades, after = choose_upgrades(Asked(wanted or {"auth-system": None}), PINS, known)
     return Run(
         id="run-0123456789ab",
         project="acme-portal",

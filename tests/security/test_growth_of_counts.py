@@ -14,7 +14,8 @@ from services.executor.stages.numbering import Source, plan_migrations
 from services.executor.stages.path_clashes import clashing
 from services.executor.stages.toml_edit import edited
 from services.executor.stages.tools import Packages
-from services.planner.plans import choose_upgrades
+from services.planner.moves import choose_upgrades
+from services.planner.together import Asked
 from shared.clients.git_objects import Listing
 from shared.clients.git_trees import Trees
 from shared.clients.git_values import Entry
@@ -84,7 +85,28 @@ def _wanted(count: int) -> Callable[[], object]:
         for system, version in product(pins, ("1.0.0", "1.1.0"))
     }
     wanted = {**dict.fromkeys(pins), **{f"b{number}": None for number in range(count)}}
-    return lambda: choose_upgrades(wanted, pins, releases)
+    return lambda: choose_upgrades(
+        Asked(wanted, {f"c{number}": None for number in range(count)}), pins, releases
+    )
+
+
+def _required(count: int) -> Callable[[], object]:
+    """Each requires the next, which the Project lacks: the cure brings in a bounded number of them."""
+    about = {"package": "a" * 64, "summary": "a", "published_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    releases = {
+        (f"a{number}", version): Release.model_validate(
+            {
+                "system": f"a{number}",
+                "version": version,
+                "published_by": "lena",
+                "migrations": (),
+                "requires": {f"a{number + 1}": ">=1"},
+                **about,
+            }
+        )
+        for number, version in product(range(count), ("1.0.0", "1.1.0"))
+    }
+    return lambda: choose_upgrades(Asked({"a0": None}), {"a0": "1.0.0"}, releases)
 
 
 def _files_for_folders(count: int) -> Callable[[], object]:
@@ -120,6 +142,7 @@ COUNTS: dict[str, Callable[[int], Callable[[], object]]] = {
     "references of rules": _references,
     "renamed migrations": _renamed,
     "Systems of a plan": _wanted,
+    "Systems that require one another": _required,
     "files in place of folders": _files_for_folders,
     "keys of a configuration": _keys,
     "paths of a repository": lambda n: lambda: clashing(map(str, range(n)), map("A{}".format, range(n))),

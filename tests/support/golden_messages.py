@@ -21,6 +21,7 @@ from shared.contracts.runs import (
     ApproveCandidate,
     CancelRun,
     ContinueRun,
+    PlanReady,
     RejectCandidate,
     RequestPlan,
     ResumeRun,
@@ -64,6 +65,7 @@ def examples() -> dict[str, Message]:
     found: dict[str, Message] = {}
     for variant, message in (
         *_journey(),
+        *_adding(),
         *_of_operators(),
         *_of_people(),
         *_of_the_registry(),
@@ -115,6 +117,23 @@ def _journey() -> Iterator[Named]:
         yield "", said
         world.tell(said)
     yield from _sent(world)
+
+
+def _adding() -> Iterator[Named]:
+    """A plan that adds a System: it moves from nothing."""
+    world = World()
+    added = release("audit-system", "1.0.0")
+    world.known[added.system, added.version] = added
+    asked = RequestPlan(
+        actor=MIRA, project=PROJECT, systems={"auth-system": None}, add={"audit-system": None}
+    )
+    yield "adding", asked
+    run_id = world.tell(asked).id
+    command = world.stage_command(run_id)
+    assert command is not None
+    yield "review-adding", command
+    world.tell(world.result(command))
+    yield "adding", next(message for message in world.sent if isinstance(message, PlanReady))
 
 
 def _sent(world: World) -> Iterator[Named]:

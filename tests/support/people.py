@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,10 +172,13 @@ class Maintainer(Person):
         found: dict[str, Any] = await self.get(f"/registry/version-maps/{self.project}")
         return found
 
-    async def plan(self, *systems: str) -> RunView:
+    async def plan(self, *systems: str, add: Sequence[str] = ()) -> RunView:
         """Ask for a plan (`system` or `system@version`), and wait until it can be read."""
-        wanted = {name: version or None for name, _, version in (each.partition("@") for each in systems)}
-        run = await self.post("/planner/runs", {"project": self.project, "systems": wanted})
+        wanted, new = (
+            {name: version or None for name, _, version in (each.partition("@") for each in some)}
+            for some in (systems, add)
+        )
+        run = await self.post("/planner/runs", {"project": self.project, "systems": wanted, "add": new})
         planned = await self.settled(run["id"])
         assert planned.status == "planned", planned
         return planned

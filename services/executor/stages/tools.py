@@ -19,7 +19,7 @@ from shared.contracts.values import Digest
 from shared.errors import Failure, Reject, Retry
 from shared.isolation.choosing import Isolation
 from shared.jobs.job import Job
-from shared.packages.package import Package, read_package
+from shared.packages.package import Package, nothing_of, read_package
 from shared.prisma.parser import PrismaSchema
 from shared.reading.twice import read_twice
 from shared.repository_urls import KNOWN_HOSTS, PUBLIC_ONLY, RepositoryRules
@@ -30,7 +30,7 @@ from shared.signing.trust import ALLOW_UNSIGNED, TRUSTS_NOBODY, NotThere, Trust
 
 @dataclass(frozen=True)
 class Packages:
-    """The package that a Project pins, and the one that it moves to."""
+    """The package that a Project pins (of an added System an empty one), and the one that it moves to."""
 
     upgrade: Upgrade
     old: Package
@@ -38,7 +38,10 @@ class Packages:
 
     @property
     def title(self) -> str:
-        return f"Upgrade {self.upgrade.system} {self.upgrade.from_version} to {self.upgrade.to_version}"
+        upgrade = self.upgrade
+        if upgrade.from_version is None:
+            return f"Add {upgrade.system} {upgrade.to_version}"
+        return f"Upgrade {upgrade.system} {upgrade.from_version} to {upgrade.to_version}"
 
 
 async def never_frozen() -> Freeze | None:
@@ -128,22 +131,28 @@ class Tools:
 
     async def packages(self, upgrade: Upgrade) -> Packages:
         """Both packages of an upgrade, which must be what the upgrade says. Raises `Failure`."""
-        before = Named(upgrade.system, upgrade.from_version, upgrade.from_package)
-        await self._require_proven(before, upgrade.from_signature)
-        await self.require_proven(upgrade)
-        old = await self._package(upgrade.from_package)
-        new = await self._package(upgrade.to_package)
-        for package, digest, version in (
-            (old, upgrade.from_package, upgrade.from_version),
-            (new, upgrade.to_package, upgrade.to_version),
-        ):
-            found, wanted = f"{package.system} {package.manifest.version}", f"{upgrade.system} {version}"
-            if found != wanted:
-                finding = Finding(
-                    kind="package",
-                    subject=wanted,
-                    detail=f"package {digest} is {found}",
-                    cure="request a new plan",
-                )
-                raise Failure(f"the package of {wanted} is {found}", finding)
-        return Packages(upgrade, old, new)
+        old = await self._pinned(upgrade)
+        named = Named(upgrade.system, upgrade.to_version, upgrade.to_package)
+        return Packages(upgrade, old, await self._proven(named, upgrade.to_signature))
+
+    async def _pinned(self, upgrade: Upgrade) -> Package:
+        """The package that the Project has of the System: one without anything, if it has none."""
+        if upgrade.from_version is None or upgrade.from_package is None:
+            return nothing_of(upgrade.system)
+        named = Named(upgrade.system, upgrade.from_version, upgrade.from_package)
+        return await self._proven(named, upgrade.from_signature)
+
+    async def _proven(self, named: Named, signature: ReleaseSignature | None) -> Package:
+        """A package that is proven, and what its name says. Raises `Failure`."""
+        await self._require_proven(named, signature)
+        package = await self._package(named.package)
+        found, wanted = f"{package.system} {package.manifest.version}", f"{named.system} {named.version}"
+        if found != wanted:
+            finding = Finding(
+                kind="package",
+                subject=wanted,
+                detail=f"package {named.package} is {found}",
+                cure="request a new plan",
+            )
+            raise Failure(f"the package of {wanted} is {found}", finding)
+        return package

@@ -44,7 +44,7 @@ def unfit_pins(pins: Pins, releases: Releases) -> tuple[Refusal, ...]:
     return folded([*_unpublished(pins, releases), *_unsatisfied(pins, releases)])
 
 
-def moved_pins(pins: Pins, recorded: Pins) -> tuple[Refusal, ...]:
+def moved_pins(project: str, pins: Pins, recorded: Pins) -> tuple[Refusal, ...]:
     """Refusals of pins that a registration would change."""
     return tuple(
         _refusal(
@@ -53,7 +53,7 @@ def moved_pins(pins: Pins, recorded: Pins) -> tuple[Refusal, ...]:
             pins.get(system),
             f"register with {recorded[system]} and request a plan for the change"
             if system in recorded
-            else f"leave {system} out: request a plan to change what is pinned",
+            else f"leave {system} out, and add it by a Run: upgradepath plan create {project} --add {system}",
             "conflict",
         )
         for system in sorted({*pins, *recorded})
