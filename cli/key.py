@@ -1,15 +1,19 @@
 """`upgradepath key …`: key pairs. The private half stays with whoever issues tokens or signs."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli.key_files import replace_file, require_absent, write_new
+from cli.key_rotation import retire, rotate
 from cli.output import note, raw
 from shared.errors import conflict, invalid
 
 app = typer.Typer(help="Key pairs: the private half signs, the public half is what services hold.")
+
+app.command("rotate")(rotate)
+app.command("retire")(retire)
 
 DEFAULT = Path("upgradepath-key.pem")
 
@@ -44,17 +48,11 @@ def new(
         return
     private = out / DEFAULT.name if out.is_dir() else out
     public = private.with_suffix(".jwks.json")
-    for path in (private, public):
-        if path.exists() or path.is_symlink():
-            raise conflict(
-                f"{path} is there already, and a key is never overwritten",
-                field="--out",
-                cure="name another file, or move this one away once nobody needs it",
-            )
+    require_absent(private, public)
     key = SigningKey.new(kid)
     document = key.public().jwks() + "\n"
-    _write_new(private, key.pem(), 0o600)
-    _write_new(public, document, 0o644)
+    write_new(private, key.pem(), 0o600)
+    write_new(public, document, 0o644)
     raw(document)
     note(f"private key: {private} (keep it to yourself); public keys: {public}")
 
@@ -80,31 +78,11 @@ def _for_service(principal: str, folder: Path) -> None:
             " public key away once every service has read the new one",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    _write_new(private, key.pem(), 0o600)
+    write_new(private, key.pem(), 0o600)
     document = (known | key.public()).jwks() + "\n"
-    _replace(shared_keys, document)
+    replace_file(shared_keys, document)
     raw(document)
     note(
         f"private key: {private} (UPGRADES_SERVICE_KEY); public keys: {shared_keys}"
         " (UPGRADES_SERVICE_PUBLIC_KEYS of every service)"
     )
-
-
-def _replace(path: Path, text: str) -> None:
-    """Whoever reads it sees the old or the new."""
-    aside = path.with_name(f".{path.name}.new")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
-
-
-def _write_new(path: Path, text: str, mode: int) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except OSError as error:
-        raise invalid(
-            f"{path} cannot be made: {error.strerror}",
-            field="--out",
-            cure="name a file in a folder that is there and that you may write to",
-        ) from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)

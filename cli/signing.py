@@ -167,15 +167,18 @@ def proven(ask: Callable[[], T]) -> T:
 def _signature(data: bytes, package: Package, keys: Sequence[Path], builder: str | None) -> bytes:
     named = _named(data, package)
     by = builder or socket.gethostname()
-    return sign_release(named, builder=by, at=utc_now(), keys=[_private(key) for key in keys])
+    return sign_release(named, builder=by, at=utc_now(), keys=[private_key_at(key) for key in keys])
 
 
 def _named(data: bytes, package: Package) -> Named:
     return Named(package.manifest.name, package.manifest.version, hashlib.sha256(data).hexdigest())
 
 
-def _private(path: Path) -> SigningKey:
-    """The key under the id that its public half has in the JWK Set beside it, if there is one."""
+def private_key_at(path: Path) -> SigningKey:
+    """The key under the id that its public half has in the JWK Set beside it, if there is one.
+
+    Raises `Reject`.
+    """
     try:
         key = SigningKey.load(path.read_text("utf-8"))
         beside = path.with_suffix(".jwks.json")

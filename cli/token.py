@@ -9,14 +9,18 @@ from pydantic import SecretStr, ValidationError
 
 from cli.durations import duration
 from cli.output import note, raw, when
+from cli.signing import private_key_at
+from cli.token_register import IssuedToken
+from cli.token_revoking import list_tokens, register_beside, revoke
 from cli.world import Person, Role, world_folder
-from shared.clock import utc_now
 from shared.contracts.envelope import explain
 from shared.contracts.topics import SERVICES
 from shared.contracts.values import Actor
-from shared.errors import invalid
+from shared.identity.keys import SigningKey
 
 app = typer.Typer(help="Bearer tokens, for servers without an identity provider.")
+app.command("list")(list_tokens)
+app.command("revoke")(revoke)
 
 VALID_FOR_AT_MOST = timedelta(days=7)
 """A person who needs more than a week gets a new one."""
@@ -51,10 +55,9 @@ def issue(
 ) -> None:
     """Print a token for somebody, signed with a private key.
 
-    Anybody who has it is taken for that person until it ends, or until its `jti` stands in the file
-    that the services know as UPGRADES_TOKEN_REVOKED.
+    Anybody who has it is taken for that person until it ends or is called back: `token revoke`. A register
+    beside the key keeps who got which token: `token list`.
     """
-    from shared.identity.keys import UnusableKey
     from shared.identity.tokens import issue_token
 
     lasting = duration(valid_for)
@@ -65,14 +68,14 @@ def issue(
     if service is not None and service not in SERVICES:
         raise typer.BadParameter(f"there is {', '.join(SERVICES)}", param_hint="--service")
     actor = _known(as_role) if as_role is not None else _actor(subject, role, project or [])
-    try:
-        token = issue_token(actor, _private_key(key), valid_for=lasting, kid=kid, service=service)
-    except UnusableKey as error:
-        raise invalid(
-            str(error), field="--key", cure="name a private key: upgradepath key new makes one"
-        ) from error
+    signing = _private_key(key)
+    token = issue_token(
+        actor, SecretStr(signing.pem()), valid_for=lasting, kid=kid or signing.kid, service=service
+    )
+    issued = IssuedToken.of(token)
+    register_beside(key).add(issued)
     raw(token + "\n")
-    note(f"{actor.id}, {actor.role}, until {when(utc_now() + lasting)} UTC")
+    note(f"{actor.id}, {actor.role}, until {when(issued.expires)} UTC; its id is {issued.jti}")
 
 
 def _known(role: Person) -> Actor:
@@ -93,19 +96,12 @@ def _actor(subject: str | None, role: Role | None, projects: list[str]) -> Actor
         raise typer.BadParameter(explain(error)) from error
 
 
-def _private_key(path: Path | None) -> SecretStr:
+def _private_key(path: Path | None) -> SigningKey:
     if path is None:
         folder = world_folder()
         if folder is None:
             raise typer.BadParameter("name a private key, or start the local world", param_hint="--key")
         from local.world import World
 
-        return SecretStr(World.open(folder).token_key)
-    try:
-        return SecretStr(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise invalid(
-            f"{path} cannot be read ({type(error).__name__})",
-            field="--key",
-            cure="name the file that `upgradepath key new` has written",
-        ) from error
+        return SigningKey.load(World.open(folder).token_key)
+    return private_key_at(path)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from cli.key_files import replace_file
 from cli.output import say, table, text, when
 from cli.signing import library_keys, service_public_keys
 from shared.clock import utc_now
@@ -48,7 +49,7 @@ def add(
         if not isinstance(key, Ed25519PublicKey):
             raise invalid(f"the key {kid!r} is not Ed25519", field="JWKS", cure="use `upgradepath key new`")
         added[kid] = TrustedKey(key, validity)
-    _replace(file, LibraryKeys({**keys.by_kid, **added}))
+    replace_file(file, LibraryKeys({**keys.by_kid, **added}).text())
     say(f"trusted: {', '.join(added)}, for {purpose}")
 
 
@@ -76,7 +77,7 @@ def revoke(
             cure="name an earlier moment, or leave it as it is",
         )
     validity = known.validity.model_copy(update={"revoked_at": moment, "reason": reason})
-    _replace(file, LibraryKeys({**keys.by_kid, kid: replace(known, validity=validity)}))
+    replace_file(file, LibraryKeys({**keys.by_kid, kid: replace(known, validity=validity)}).text())
     say(f"revoked: {kid}, from {when(moment)} on")
 
 
@@ -109,10 +110,3 @@ def list_keys(
 
 def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=UTC)
-
-
-def _replace(path: Path, keys: LibraryKeys) -> None:
-    """Readers see the old text or the new."""
-    aside = path.with_name(f".{path.name}.new")
-    aside.write_text(keys.text(), encoding="utf-8")
-    aside.replace(path)

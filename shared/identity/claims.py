@@ -138,6 +138,11 @@ def _token_id(claims: Mapping[str, Any]) -> str | None:
         return None
     if not isinstance(token_id, str):
         raise InvalidToken("the token's `jti` is not a text")
+    return require_token_id(token_id)
+
+
+def require_token_id(token_id: str) -> str:
+    """The id itself. Raises `InvalidToken` for one that could not stand on a line of the revoked ones."""
     if (
         not token_id.isprintable()
         or len(token_id.split()) != 1

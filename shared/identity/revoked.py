@@ -17,6 +17,8 @@ from shared.identity.watched_files import Stamp, stamp
 
 log = logging.getLogger(__name__)
 
+CLOCKS_DIFFER_S: Final = 30
+"""An issuer's clock may be so far ahead: what it issued before may say that it was so much later."""
 BYTES_MAX: Final = 16 << 20
 """Some 400,000 tokens. Of a larger file nobody reads the end, where the newest ones stand."""
 TIDY_BYTES: Final = 1 << 20
@@ -37,6 +39,11 @@ class Revocations:
     """Per subject, in seconds since 1970."""
     wrong: tuple[int, ...] = ()
     """The numbers of lines that nobody can read; the others count all the same."""
+
+    def calls_back(self, token_id: str, subject: str, issued_s: float) -> bool:
+        """Whether a token counts no longer that was issued to the subject then, in seconds since 1970."""
+        before_s = self.before_s.get(subject)
+        return token_id in self.ids or (before_s is not None and issued_s < before_s + CLOCKS_DIFFER_S)
 
     @classmethod
     def read(cls, text: str) -> "Revocations":

@@ -34,7 +34,7 @@ from shared.identity.issuer_keys import KeysAtUrl
 from shared.identity.issuers import IssuedClaims, IssuerSettings
 from shared.identity.key_sources import FixedKeys, KeySource
 from shared.identity.keys import MOVE_TO_KEY_PAIRS, PublicKey, PublicKeys, SigningKey, algorithm_of
-from shared.identity.revoked import RevokedTokens
+from shared.identity.revoked import CLOCKS_DIFFER_S, RevokedTokens
 
 __all__ = ["AUDIENCE", "NOBODY", "InvalidToken", "TokenVerifier", "audience_of", "issue_token"]
 
@@ -43,8 +43,6 @@ VALID_FOR = timedelta(hours=8)
 VALID_AT_MOST = timedelta(days=31)
 """A token that lasts longer is refused: nobody would know it when it is found."""
 
-_CLOCKS_DIFFER_S = 30
-"""An issuer's clock may be so far ahead: `iat` and `nbf` may lie so far in the future."""
 _KEYS_TRIED_MAX = 4
 """A token without a key's id is tried with the keys of its algorithm; with more of them it must name one."""
 _REMEMBERED = 1024
@@ -170,7 +168,7 @@ class TokenVerifier:
         terms = proven.terms
         if at_s >= terms.expires_s:
             raise InvalidToken("the token has expired: get a new one")
-        if at_s + _CLOCKS_DIFFER_S < terms.valid_from_s:
+        if at_s + CLOCKS_DIFFER_S < terms.valid_from_s:
             raise InvalidToken(
                 "the token is not valid yet (`iat` or `nbf`): wait, or correct the issuer's clock"
             )
@@ -179,7 +177,7 @@ class TokenVerifier:
             longest_s = min(longest_s, proven.issuer.valid_at_most_h * 3600)
         # One that lasts too long is not good in its last days either.
         begins_s = at_s if terms.issued_s is None else min(at_s, terms.issued_s)
-        if terms.expires_s - begins_s > longest_s + _CLOCKS_DIFFER_S:
+        if terms.expires_s - begins_s > longest_s + CLOCKS_DIFFER_S:
             raise InvalidToken(f"the token lasts longer than {_named(longest_s)}: get one that ends sooner")
 
     def _require_unrevoked(self, proven: _Proven) -> None:
@@ -192,8 +190,8 @@ class TokenVerifier:
             raise InvalidToken("the token was revoked: get a new one")
         before_s = self._revoked.before_s((proven.actor.id,))
         # The issuer's clock may be ahead: what it issued before then may say that it was a little later.
-        if before_s is not None and (terms.issued_s is None or terms.issued_s < before_s + _CLOCKS_DIFFER_S):
-            until = datetime.fromtimestamp(before_s + _CLOCKS_DIFFER_S, UTC)
+        if before_s is not None and (terms.issued_s is None or terms.issued_s < before_s + CLOCKS_DIFFER_S):
+            until = datetime.fromtimestamp(before_s + CLOCKS_DIFFER_S, UTC)
             raise InvalidToken(
                 "the token was revoked, with all that were issued to its owner before"
                 f" {until:%Y-%m-%d %H:%M:%S} UTC: get a new one"
