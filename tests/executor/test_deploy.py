@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from local.postgres import postgres_bin_folder
+from services.executor.clients import migrations
+from services.executor.clients.migration_files import read_migrations
 from services.executor.clients.postgres import schema_digest
 from services.executor.stages import deploy, migrate, record
 from services.executor.stages.project_tree import kept_ref
 from shared.errors import Failure, Stale
 from tests.executor.conftest import NewDatabase, SavedWorlds
-from tests.executor.project_world import BRANCH, CONTRACT, PEOPLE, RUN, World, make_world, proven
+from tests.executor.project_world import BRANCH, CONTRACT, INIT, PEOPLE, RUN, World, make_world, proven
 from tests.executor.test_migrate import branch_with
 
 
@@ -53,8 +55,15 @@ async def test_production_gets_the_candidate_and_staging_goes(
 async def test_what_staging_has_refuted_is_shown_and_stops_nothing(worlds: SavedWorlds) -> None:
     """Catches a deploy that can never go through: it was foretold to fail, and staging has refuted that."""
     world, _ = await worlds.proven()
-    # Foretelling reads in a transaction that writes nothing, and that is another answer.
-    condition = "current_setting('transaction_read_only') = 'off'"
+    # The function calls itself immutable and hides that it reads a setting; foretelling only reads.
+    hidden = 'SELECT U&"current\\005fsetting"($1)'
+    fixed = f"CREATE FUNCTION fixed(text) RETURNS text LANGUAGE sql IMMUTABLE AS $${hidden}$$;"
+    path = "prisma/migrations/20260102000000_fixed/migration.sql"
+    files = {"prisma/migrations/20260101000000_init/migration.sql": INIT, path: fixed}
+    history = read_migrations({name: text.encode() for name, text in files.items()})
+    await migrations.apply(world.production, history, (0, 0))
+    await world.commit(BRANCH, {path: fixed.encode()}, "What production has")
+    condition = "fixed('transaction_read_only') = 'off'"
     script = (
         f"{CONTRACT}ALTER TABLE users ADD CONSTRAINT w CHECK ({condition});\n"
         "ALTER TABLE users DROP CONSTRAINT w;\n"
@@ -62,7 +71,7 @@ async def test_what_staging_has_refuted_is_shown_and_stops_nothing(worlds: Saved
     facts = await migrate.run(world.job("migrate"), await branch_with(world, script), world.tools)
     await world.tools.trials.end(RUN)
     (refuted,) = facts.refuted
-    assert "line 2: rows of users that do not satisfy current_setting('transaction_read_only')" in refuted
+    assert "line 2: rows of users that do not satisfy fixed('transaction_read_only')" in refuted
     task = world.deploy_task(facts)
     with pytest.raises(Failure, match=r"production's rows would make it fail: .* line 2$"):
         await deploy.run(world.job("deploy"), task, world.tools)

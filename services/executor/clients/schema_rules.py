@@ -5,6 +5,7 @@ from typing import Any
 
 from services.executor.clients.postgres import Connection
 from services.executor.clients.reading import read_in_child
+from services.executor.clients.unsettled_functions import unsettled_of
 from services.executor.domain.partitions import Partitions
 from services.executor.domain.questions import Asker
 from services.executor.domain.relations import Relations
@@ -96,6 +97,7 @@ async def asker_of(connection: Connection, schema: str) -> Asker:
         {(row["nspname"], row["relname"]) for row in await connection.fetch(_TRIGGERED)},
         await _partitions(connection),
         await read_in_child("the database's views", read_queries, filled),
+        await unsettled_of(connection, {table[1]: views[table]["query"] for table in plain}),
     )
 
 

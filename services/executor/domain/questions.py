@@ -14,6 +14,7 @@ from services.executor.domain.relations import Relations
 from services.executor.domain.row_rules import RowRules, softened
 from services.executor.domain.standing import Rule, Standing
 from services.executor.domain.type_change import keeps_values, type_change
+from services.executor.domain.unsettled import Unsettled
 from shared.contracts.impact import Verdict
 from shared.sql.actions import (
     Action,
@@ -59,6 +60,7 @@ class Asker:
     partitions: Partitions = field(default_factory=Partitions)
     filled: dict[Table, Any] = field(default_factory=dict)
     """Each materialized view's query, as the parser's node."""
+    unsettled: Unsettled = field(default_factory=Unsettled)
     _labels: dict[Table, tuple[str, ...]] = field(default_factory=dict)
     _flow: Flow = STRAIGHT
 
@@ -68,7 +70,9 @@ class Asker:
             why = f"it comes behind more than {STEPS_MAX} others that change rows"
             return (Question("does it go through?", "would fail", None, why),)
         self._flow = flow_of(statement.node)
+        self.unsettled.keep_up(statement.node, statement.schema)
         found = [question for action in statement.actions for question in self.ask(action)]
+        found = [self.unsettled.settled(question) for question in found]
         if self._flow.decides is not None:
             found = [replace(each, doubt=each.doubt or self._flow.decides) for each in found]
             for action in statement.actions:
