@@ -7,9 +7,12 @@ import typer
 
 from cli.output import note, say
 
-app = typer.Typer(help="The messages as JSON Schemas and AsyncAPI, made from the code.")
+app = typer.Typer(
+    help="The messages as JSON Schemas and AsyncAPI, and the project file's keys, made from the code."
+)
 
 _DOCS = Path(__file__).resolve().parents[1] / "docs" / "contracts"
+_PROJECT_FILE = "project-file.md"
 Folder = Annotated[Path, typer.Option("--folder", help="Where they lie.")]
 
 
@@ -41,13 +44,19 @@ def check(folder: Folder = _DOCS) -> None:
 
 
 def _there(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if path.suffix in {".json", ".yaml"}]
+    made = (path for path in sorted(folder.rglob("*")) if path.suffix in {".json", ".yaml"})
+    return [*made, *folder.glob(_PROJECT_FILE)]
 
 
 def _documents() -> dict[str, str]:
     """By path below the folder. Imported late: no other command needs every service."""
     from services.participants import participants
     from shared.contracts.documents import POOL_PARAMETER, asyncapi, json_schemas
+    from shared.contracts.project_reference import project_file_reference
 
     schemas = {f"schemas/{name}": text for name, text in json_schemas().items()}
-    return {**schemas, "asyncapi.yaml": asyncapi(participants((POOL_PARAMETER,)))}
+    return {
+        **schemas,
+        "asyncapi.yaml": asyncapi(participants((POOL_PARAMETER,))),
+        _PROJECT_FILE: project_file_reference(),
+    }

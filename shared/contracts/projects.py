@@ -42,13 +42,13 @@ environment's variables, or one host and port."""
 class Environment(Contract):
     """Where the Project runs; its commands are the Project's own, run in a checkout of the commit."""
 
-    database: SecretName
+    database: SecretName = Field(description="the name of the secret that holds its PostgreSQL URL")
     activate: Argv = Field(description="safe to repeat; prints `address=http://…` once it is up")
     observe: Argv = Field(description="prints the commit that is live, or nothing")
-    health: Argv
-    destroy: Argv
-    logs: Argv
-    deadline_s: float = Field(default=60, gt=0, le=3600)
+    health: Argv = Field(description="exits 0 when the app at the address is well")
+    destroy: Argv = Field(description="safe to repeat; takes the app away")
+    logs: Argv = Field(description="prints what the app has logged")
+    deadline_s: float = Field(default=60, gt=0, le=3600, description="for each command, in seconds")
     variables: dict[str, str] = Field(default={}, description="literals, or `secret:name`")
     network: tuple[Reach, ...] = Field(
         default=("address", "database", "variables"),
@@ -61,13 +61,15 @@ class Environment(Contract):
 class Production(Environment):
     """The environment that customers use."""
 
-    branch: str = Field(default="main", min_length=1)
+    branch: str = Field(default="main", min_length=1, description="what is deployed, and pushed to")
 
 
 class StagingData(Contract):
     """Where staging's rows come from."""
 
-    data: Literal["masked-copy", "seed"] = "masked-copy"
+    data: Literal["masked-copy", "seed"] = Field(
+        default="masked-copy", description="production's rows with masks, or the rows of `seed`"
+    )
     seed: str | None = Field(default=None, description="an SQL file in the repository")
     rows_max: int | None = Field(
         default=None,
@@ -149,18 +151,18 @@ class Hosting(Contract):
 class Workflows(Contract):
     """The partner's own rules."""
 
-    rules: str = "workflows"
+    rules: str = Field(default="workflows", description="the folder of rule files in the repository")
 
 
 class _Check(Contract):
-    deadline_s: float = Field(default=60, gt=0, le=3600)
+    deadline_s: float = Field(default=60, gt=0, le=3600, description="in seconds; late is failed")
 
 
 class CommandCheck(_Check):
     """Passes when the command exits 0."""
 
     kind: Literal["command"] = "command"
-    run: Argv
+    run: Argv = Field(description="a program and its arguments, run in the checkout; no shell")
     network: tuple[Reach, ...] = Field(
         default=("address", "database"),
         max_length=32,
@@ -173,33 +175,35 @@ class HttpCheck(_Check):
     """Passes when the started staging app answers as expected."""
 
     kind: Literal["http"] = "http"
-    path: str = Field(pattern=r"^/")
+    path: str = Field(pattern=r"^/", description="below the address that `activate` printed")
     method: Literal["GET", "POST", "PUT", "DELETE", "HEAD"] = "GET"
-    body: str | None = None
-    status: int = Field(default=200, ge=100, le=599)
-    contains: str | None = None
+    body: str | None = Field(
+        default=None, description="sent as JSON when it begins with a brace or bracket, else as a form"
+    )
+    status: int = Field(default=200, ge=100, le=599, description="the status that is expected")
+    contains: str | None = Field(default=None, description="text that the answer's body has")
 
 
 class SqlCheck(_Check):
     """Passes when the query's single value, as text, is what is expected."""
 
     kind: Literal["sql"] = "sql"
-    query: str = Field(min_length=1)
-    expect: str
+    query: str = Field(min_length=1, description="reads one value from staging's database")
+    expect: str = Field(description="the value as text")
 
 
 class LogCheck(_Check):
     """Passes when no line of the log matches any of the patterns."""
 
     kind: Literal["log"] = "log"
-    absent: tuple[str, ...] = Field(min_length=1)
+    absent: tuple[str, ...] = Field(min_length=1, description="Python regular expressions")
 
 
 class SignOffCheck(_Check):
     """Passes when an approver of the Project answers yes."""
 
     kind: Literal["sign-off"] = "sign-off"
-    question: str = Field(min_length=1)
+    question: str = Field(min_length=1, description="shown to who signs off")
 
 
 Check = Annotated[CommandCheck | HttpCheck | SqlCheck | LogCheck | SignOffCheck, Field(discriminator="kind")]
@@ -225,8 +229,10 @@ class ProjectDefinition(Contract):
     """The whole of `upgradepath.toml`."""
 
     id: ProjectId
-    name: str = Field(min_length=1)
-    on_failure: Literal["wait", "roll-back"] = "wait"
+    name: str = Field(min_length=1, description="as people read it")
+    on_failure: Literal["wait", "roll-back"] = Field(
+        default="wait", description="when a stage says no: the Run waits for its maintainer, or undoes itself"
+    )
     credential: SecretName | None = Field(
         default=None,
         description="what opens the repository: `user:token` or a token for https, a private key for ssh",

@@ -1,5 +1,6 @@
 """The documents are what the code says, and hang together."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.contracts import app
+from local.example import EXAMPLES
 from services.participants import participants
 from shared.contracts.catalogue import MESSAGES
 from shared.contracts.documents import asyncapi, file_name, json_schemas, messages_on
+from shared.contracts.project_reference import project_file_reference
 from shared.contracts.topics import (
     AUDIT_EVENTS,
     DEAD_LETTERS,
@@ -143,3 +146,23 @@ def test_the_planner_hears_a_refusal_where_it_asked() -> None:
     assert on_maps == {"VersionMapRecorded", "VersionMapHeld", "VersionMapReleased", "CommandRefused"}
     results = ["StageBegun", "StageFinished", "BackupDeleted"]
     assert [message.__name__ for message in messages_on(STAGE_RESULTS)] == results
+
+
+def test_the_reference_has_each_key_of_a_declaration_under_its_table() -> None:
+    """Each key of the example stands below the heading of its table, once, and no pydantic word leaks."""
+    page = project_file_reference()
+    sections = {heading: rest for heading, _, rest in (each.partition("\n") for each in page.split("\n## "))}
+    declared = tomllib.loads((EXAMPLES / "project" / "upgradepath.toml").read_text())
+    environment = declared["environments"]["production"]
+    for key in environment:
+        assert sections["`[environments.production]`"].count(f"| `{key}` |") == 1
+    for stage, checks in declared["checks"].items():
+        for check in checks.values():
+            (rows,) = [
+                rest
+                for heading, rest in sections.items()
+                if f'`[checks.{stage}.NAME]` with `kind = "{check["kind"]}"`' in heading
+            ]
+            assert all(rows.count(f"| `{key}` |") == 1 for key in check)
+    assert {"`[hosting]`", "`[prisma]`", "`[staging]`", "`[workflows]`"} <= sections.keys()
+    assert "4194304" not in page
