@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from shared.contracts.bounded import said_of
 from shared.contracts.catalogue import BY_TYPE
 from shared.contracts.header_names import TOKEN, is_text
+from shared.contracts.json_shape import MESSAGE_VALUES_MAX, has_more_values
 from shared.contracts.moments import read_moment
 from shared.contracts.values import Actor, Message
 from shared.ids import derived_id
@@ -30,6 +31,8 @@ HEADER_BYTES_MAX = 1024
 """Of each attribute of the envelope but the token."""
 HEADERS_MAX = 64
 """How many of them are read: the envelope has a dozen."""
+ALL_HEADERS_MAX = 256
+"""Of a record, with those that others add to it: a megabyte takes half a million."""
 TOKEN_BYTES_MAX = 4096
 HTTP_SOURCE, PEOPLES_SOURCE = "/http/", "/topic/"
 """How the sources of people's commands begin: nobody else may send one."""
@@ -203,6 +206,8 @@ def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> 
         raise Unreadable("the record has no body")
     if len(body) > BODY_BYTES_MAX:
         raise Unreadable(f"the body has {len(body)} bytes, at most {BODY_BYTES_MAX} are read")
+    if has_more_values(body, MESSAGE_VALUES_MAX):
+        raise Unreadable(f"the body has more than {MESSAGE_VALUES_MAX} values: send less at once")
     try:
         message = model.read(body)
         time = read_moment(texts.get("ce_time", ""))
@@ -238,7 +243,9 @@ def explain(error: ValidationError) -> str:
 
 def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for name, value in headers:
+    for number, (name, value) in enumerate(headers):
+        if number == ALL_HEADERS_MAX:
+            raise Unreadable(f"it has more than {ALL_HEADERS_MAX} headers")
         if not is_text(name):
             raise Unreadable(f"the header name {name!a} is not UTF-8")
         if "\0" in name:

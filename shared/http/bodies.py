@@ -5,6 +5,7 @@ from itertools import accumulate
 
 from starlette.types import Message, Receive, Scope
 
+from shared.contracts.json_shape import outside_strings, values_in
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject, invalid
 
@@ -89,10 +90,8 @@ def screen_json(body: bytes) -> None:
         raise _unfit("it has a NUL byte", "encode it as UTF-8")
     if body.count(b'"') > _QUOTES_MAX:
         raise _too_many()
-    # What strings hold is not counted: without escaped quotes, every other part between quotes is a string.
-    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    bare = b"".join(unescaped.split(b'"')[::2])
-    if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > JSON_VALUES_MAX:
+    bare = outside_strings(body)
+    if values_in(bare) > JSON_VALUES_MAX:
         raise _too_many()
     brackets = bare.translate(None, _BRACKETS)
     if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > JSON_DEPTH_MAX:

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from shared.contracts.facts import CheckResult, Facts, Proof, ReviewFacts, Step
+from shared.contracts.json_shape import MESSAGE_VALUES_MAX, has_more_values
 from shared.contracts.stages import Errored, Failed, Finding, StageFinished, Succeeded
 from shared.storage.database import BODY_BYTES_MAX
 
 # What the commit and the envelope may add.
 _ROOM_BYTES = 4096
+_VALUES_MAX = MESSAGE_VALUES_MAX - 100
 _KEPT = ((100, 1000), (20, 200), (5, 50))
 """Of each list, and characters of each text: the first that fits is taken."""
 
@@ -23,17 +25,20 @@ _T = TypeVar("_T", Finding, CheckResult, Step, Proof)
 
 def that_fits(result: StageFinished) -> StageFinished:
     """The result, or one that can be sent: otherwise the stage would be done again and again."""
-    size = len(result.body())
-    if size <= BODY_BYTES_MAX - _ROOM_BYTES:
+    body = result.body()
+    if _fits(body):
         return result
     for most, characters in _KEPT:
         cut = result.model_copy(update={"outcome": _cut(result.outcome, most, characters)})
-        if len(cut.body()) <= BODY_BYTES_MAX - _ROOM_BYTES:
+        if _fits(cut.body()):
             return cut
     finding = Finding(
         kind="package",
         subject=result.stage,
-        detail=f"What the stage found has {size} bytes, and a message takes {BODY_BYTES_MAX}.",
+        detail=(
+            f"What the stage found has {len(body)} bytes, and a message takes {BODY_BYTES_MAX},"
+            f" and {MESSAGE_VALUES_MAX} values."
+        ),
         cure="upgrade fewer Systems or versions at once, or ask for a Release with smaller scripts",
     )
     touched = not isinstance(result.outcome, Succeeded) and result.outcome.touched_production
@@ -45,6 +50,10 @@ def that_fits(result: StageFinished) -> StageFinished:
         backup=backup,
     )
     return result.model_copy(update={"outcome": refused})
+
+
+def _fits(body: bytes) -> bool:
+    return len(body) <= BODY_BYTES_MAX - _ROOM_BYTES and not has_more_values(body, _VALUES_MAX)
 
 
 def _cut(outcome: Succeeded | Failed | Errored, most: int, characters: int) -> Succeeded | Failed | Errored:

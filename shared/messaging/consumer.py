@@ -16,7 +16,7 @@ from faststream.kafka import KafkaBroker
 from shared import background
 from shared.contracts.envelope import Received, Unreadable
 from shared.contracts.topics import Topic, in_pool
-from shared.errors import Retry, told
+from shared.errors import Retry
 from shared.identity import proofs as services
 from shared.identity import tokens as people
 from shared.messaging.backoff import delays_s
@@ -24,11 +24,12 @@ from shared.messaging.client_arguments import faststream_arguments
 from shared.messaging.connection_faults import broker_fault
 from shared.messaging.dead_letters import bury
 from shared.messaging.embedded_fetches import fetch_when_sent
-from shared.messaging.inbox import Inbox, OtherBytes, Stumbled
+from shared.messaging.inbox import MISTAKES, Inbox, Stumbled, reason_of
 from shared.messaging.lenient_records import read_all_names
 from shared.messaging.offsets import Offsets, commit_when_due
 from shared.messaging.patience import until_done
 from shared.messaging.people import People, Unproven
+from shared.messaging.portions import portions
 from shared.messaging.progress import Progress, Stuck, broker_answers
 from shared.messaging.record import Record
 from shared.messaging.record_reader import Read, Readable, RecordReader
@@ -48,9 +49,6 @@ _LANES = 2
 every topic, so what is done side by side never concerns the same one."""
 _POLL_MS = 1000
 _STOP_WITHIN_S = 5.0
-
-_MISTAKES = (Unreadable, OtherBytes)
-"""Of a message's sender; anything else is a bug of ours."""
 
 T = TypeVar("T", bound=Transaction)
 
@@ -122,30 +120,31 @@ class Consumer(Generic[T]):
         bad = [(record, found) for record, found in batch if isinstance(found, Unreadable)]
         good = [(record, found) for record, found in batch if isinstance(found, Received)]
         unproven = [(record, found) for record, found in batch if isinstance(found, Unproven)]
-        # Side by side: who is well formed does not wait for who is not.
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:  # valid records do not wait for malformed ones
             if good:
                 group.create_task(self._take_together(good))
             if bad:
-                group.create_task(until_done(lambda: self._bury(bad)))
+                group.create_task(self._bury(bad))
             if unproven:
                 group.create_task(self._take_unproven(unproven))
 
     async def _take_unproven(self, unproven: Sequence[tuple[Record, Unproven]]) -> None:
         """Refuse them, but for what was proven before it was put aside, and comes again."""
-        try:
-            known = await until_done(lambda: settle(self.inbox, unproven))
-        except Exception as error:  # a bug in answering one must not stop the others for good
-            log.exception("%d unproven commands could not be answered", len(unproven))
-            letters = [(record, error) for record, _ in unproven]
-            return await until_done(lambda: self._bury(letters))
-        return await self._take_together(known)
+        for portion in portions(unproven):
+            try:
+                known = await until_done(partial(settle, self.inbox, portion))
+            except Exception as error:  # a bug in answering one must not stop the others for good
+                log.exception("%d unproven commands could not be answered", len(portion))
+                await self._bury([(record, error) for record, _ in portion])
+            else:
+                await self._take_together(known)
 
     async def _bury(self, letters: Sequence[tuple[Record, Exception]]) -> None:
-        refused = sum(isinstance(error, services.ProofRefused) for _, error in letters)
-        PROOFS_REFUSED.labels(self.service).inc(refused)
-        reasons = [(record, _reason(error)) for record, error in letters]
-        await bury(self.inbox.database, reasons, self._people.sender)
+        for some in portions(letters):
+            refused = [error for _, error in some if isinstance(error, services.ProofRefused)]
+            PROOFS_REFUSED.labels(self.service).inc(len(refused))
+            reasons = [(record, reason_of(error)) for record, error in some]
+            await until_done(partial(bury, self.inbox.database, reasons, self._people.sender))
 
     def trouble(self) -> str | None:
         """Why this consumer gets nowhere, or None when it does."""
@@ -281,15 +280,11 @@ class Consumer(Generic[T]):
             except Exception as error:
                 if is_passing(error) or isinstance(error, Retry):
                     raise
-                if not isinstance(error, _MISTAKES):
+                if not isinstance(error, MISTAKES):
                     log.exception("%s could not be handled", received.envelope.type)
                 await self._bury([(record, error)])
 
         await until_done(handle)
-
-
-def _reason(error: Exception) -> str:
-    return told(error) if isinstance(error, _MISTAKES) else f"{type(error).__name__}: {told(error)}"
 
 
 async def _stop(subscriber: Any) -> None:

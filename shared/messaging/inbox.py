@@ -10,10 +10,11 @@ from pydantic import BaseModel, JsonValue
 
 from shared.audit import origins
 from shared.audit.notes import on_command, written
-from shared.contracts.envelope import Envelope, Received
+from shared.contracts.envelope import Envelope, Received, Unreadable
 from shared.contracts.refusals import CommandRefused, Refusal
 from shared.contracts.values import Command, Message
-from shared.errors import Reject, conflict
+from shared.errors import Reject, conflict, told
+from shared.messaging.portions import Pauses
 from shared.storage.database import Database, Outrun, Transaction, is_passing, is_repeat
 from shared.storage.messages import InboxEntry
 from shared.telemetry.metrics import BATCH_SECONDS, HANDLED
@@ -30,6 +31,15 @@ Handlers = Mapping[type[Message], Handler]
 
 class OtherBytes(Exception):
     """The same id came with another body: a mistake of its sender, never silently skipped."""
+
+
+MISTAKES = (Unreadable, OtherBytes)
+"""Of a message's sender; anything else is a bug of ours."""
+
+
+def reason_of(error: Exception) -> str:
+    """The reason with which a message that raised it is put aside."""
+    return told(error) if isinstance(error, MISTAKES) else f"{type(error).__name__}: {told(error)}"
 
 
 class Stumbled(Exception):
@@ -134,7 +144,10 @@ class Inbox(Generic[T]):
         async with self.database.transaction(from_memory=from_memory) as tx:
             known = {} if from_memory else await known_of(tx, messages)
             await tx.preload([received.message for received in messages])
+            pauses = Pauses()
             for received in messages:
+                # What is handled from memory never waits for anything.
+                await pauses.look()
                 identity = (received.envelope.source, received.envelope.id)
                 if identity in known:
                     await self.answer_repeat(received, known[identity], tx, answer=True)

@@ -5,9 +5,9 @@ names, by surrogates, so that whoever reads the record can tell (`shared.contrac
 Source of the format: https://kafka.apache.org/documentation/#recordbatch
 """
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from aiokafka.consumer import fetcher
@@ -15,12 +15,15 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
-from shared.messaging.compressed_batches import Unread, expanded, is_compressed, plain_batch
+from shared.contracts.envelope import ALL_HEADERS_MAX
+from shared.messaging.compressed_batches import UNREAD, Unread, expanded, is_compressed, plain_batch
 
 _VARINT_BITS = 70
 """Ten bytes of seven bits: the longest number that the format has."""
 _LENGTH_AT, _OVERHEAD, _MAGIC_AT = 8, 12, 16
 """Of a batch: where the length of what follows its overhead stands, four bytes long, and its version."""
+_COUNT_AT, _RECORDS_AT = 57, 61
+"""Of a batch of version 2: where the count of its records stands, and where they begin."""
 
 
 def read_all_names() -> None:
@@ -76,15 +79,43 @@ class _Batch:
 
 
 def _records_of(batch: Any, data: memoryview) -> Iterator[Any]:
-    read = 0
-    try:
-        for record in batch:
-            yield record
-            read += 1
-    except (CorruptRecordException, UnicodeDecodeError):
-        if data[_MAGIC_AT] < 2:
-            raise  # such a batch has no headers
-        yield from islice(_all_records(bytes(data)), read, None)
+    """The records of a batch; from the first that aiokafka cannot or must not read on they are read here."""
+    if data[_MAGIC_AT] < 2:
+        yield from batch  # such a batch has no headers
+        return
+    theirs = iter(batch)
+    fields = _Fields(data, _RECORDS_AT)
+    [count] = struct.unpack_from(">i", data, _COUNT_AT)
+    for number in range(count):
+        begin = fields.at
+        try:
+            if _passes_over_one(fields):
+                yield next(theirs)
+                continue
+        except (CorruptRecordException, UnicodeDecodeError, IndexError, ValueError):
+            pass  # ours tells the two apart, and raises what is wrong
+        except StopIteration:
+            return
+        yield from _all_records(data, begin, count - number)
+        return
+
+
+def _passes_over_one(fields: "_Fields") -> bool:
+    """Go to the next record; False if this one has too many headers to be read."""
+    length = fields.number()
+    end = fields.at + length
+    if length < 0:
+        raise ValueError("a record has no length")
+    few = True
+    # Each header takes two bytes or more.
+    if length > 2 * ALL_HEADERS_MAX:
+        fields.at += 1
+        fields.number(), fields.number()
+        for _ in ("key", "value"):
+            fields.skip()
+        few = fields.number() <= ALL_HEADERS_MAX
+    fields.at = end
+    return few
 
 
 @dataclass(frozen=True)
@@ -100,12 +131,12 @@ class _Record:
     checksum: None = None
 
 
-def _all_records(data: bytes) -> Iterator[_Record]:
-    """The records of one batch. Raises CorruptRecordException for what is no batch at all."""
-    batch = _DefaultRecordBatchPy(data)
-    fields = _Fields(bytes(batch._buffer), batch._pos)
+def _all_records(data: memoryview, begin: int = _RECORDS_AT, count: int | None = None) -> Iterator[_Record]:
+    """The records of one batch, or `count` from `begin` on. Raises CorruptRecordException for others."""
+    batch = _DefaultRecordBatchPy(bytes(data[:_RECORDS_AT]))
+    fields = _Fields(data, begin)
     try:
-        for _ in range(batch._num_records):
+        for _ in range(batch._num_records if count is None else count):
             yield _record(batch, fields)
     except (IndexError, ValueError) as error:
         raise CorruptRecordException(f"the batch at offset {batch.base_offset}: {error}") from error
@@ -120,6 +151,11 @@ def _record(batch: Any, fields: "_Fields") -> _Record:
     offset = batch.base_offset + fields.number()
     key, value = fields.bytes(), fields.bytes()
     count = fields.number()
+    if count > ALL_HEADERS_MAX:
+        # Half a million fit into a megabyte, and millions into what a few kilobytes expand to.
+        fields.at = end
+        said = f"it has {count} headers, at most {ALL_HEADERS_MAX} are read"
+        return _Record(offset, timestamp, batch.timestamp_type, key, value, [(UNREAD, said.encode())])
     headers = [_header(fields) for _ in range(count)]
     if count < 0 or fields.at != end:
         raise ValueError(f"the record at offset {offset} has another length than it says")
@@ -136,7 +172,7 @@ def _header(fields: "_Fields") -> tuple[str, bytes | None]:
 class _Fields:
     """Reads one field of a record after another."""
 
-    def __init__(self, data: bytes, at: int) -> None:
+    def __init__(self, data: memoryview, at: int) -> None:
         self._data = data
         self.at = at
 
@@ -161,4 +197,9 @@ class _Fields:
         self.at += length
         if length < 0 or self.at > len(self._data):
             raise ValueError(f"a field of {length} bytes at {begin} of {len(self._data)}")
-        return self._data[begin : self.at]
+        return bytes(self._data[begin : self.at])
+
+    def skip(self) -> None:
+        """Pass over what `bytes` would read."""
+        length = self.number()
+        self.at += max(length, 0)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TypeGuard
 
 from shared.contracts.envelope import (
+    ALL_HEADERS_MAX,
     HEADER_BYTES_MAX,
     HTTP_SOURCE,
     PEOPLES_SOURCE,
@@ -22,6 +23,7 @@ from shared.contracts.header_names import TOKEN
 from shared.contracts.values import Actor, Command, Message
 from shared.errors import Reject, forbidden
 from shared.identity.tokens import InvalidToken, TokenVerifier
+from shared.messaging.portions import Pauses
 from shared.messaging.record import Record
 from shared.messaging.vouchers import SOURCE as VOUCHERS
 
@@ -58,8 +60,10 @@ class People:
 
     async def look_for_keys(self, records: Sequence[Record]) -> None:
         """Have keys read that these records name and nobody knows yet, before they are proven."""
+        pauses = Pauses()
         for record in records:
-            for name, value in record.headers:
+            await pauses.look()
+            for name, value in record.headers[:ALL_HEADERS_MAX]:
                 if name == TOKEN and value:
                     await self._tokens.look_for_key(value[: TOKEN_BYTES_MAX + 1].decode(errors="replace"))
 

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from shared.messaging.client_arguments import client_arguments
 from shared.messaging.embedded_fetches import sent_to
 from shared.messaging.partitions import partition_of
+from shared.messaging.portions import Pauses
 from shared.settings import KafkaSettings
 from shared.storage.messages import Outgoing
 
@@ -30,7 +31,9 @@ class Publisher:
         """
         counts: dict[str, int] = {}
         batches: dict[tuple[str, int], list[Any]] = {}
+        pauses = Pauses()
         for topic, key, body, headers in messages:
+            await pauses.look()
             if topic not in counts:
                 counts[topic] = len(await self.producer.partitions_for(topic))
             at = (topic, partition_of(key, counts[topic]))

@@ -1,7 +1,5 @@
 """From a record to a message that may be handled, or to the reason why it may not be."""
 
-import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,13 +11,11 @@ from shared.identity.proofs import Verifier
 from shared.messaging.compressed_batches import UNREAD
 from shared.messaging.inbox import Handlers
 from shared.messaging.people import People, Unproven
+from shared.messaging.portions import Pauses
 from shared.messaging.record import Record, place_text
 
 Readable = tuple[Record, Received]
 Read = tuple[Record, Received | Unreadable | Unproven]
-
-_BUSY_S = 0.02
-"""How long records are read in one go: a proof takes a tenth of a millisecond, and a batch has thousands."""
 
 
 class RecordReader:
@@ -34,13 +30,12 @@ class RecordReader:
     async def read_all(self, records: Sequence[Record]) -> list[Read]:
         """What they are, in their order; the event loop is not kept for long."""
         await self._people.look_for_keys(records)
+        # A proof takes a tenth of a millisecond, and a batch has thousands.
         found: list[Read] = []
-        began_s = time.monotonic()
+        pauses = Pauses()
         for record in records:
             found.append(self._read(record))
-            if time.monotonic() - began_s > _BUSY_S:
-                await asyncio.sleep(0)
-                began_s = time.monotonic()
+            await pauses.look()
         return found
 
     def _read(self, record: Record) -> Read:

@@ -13,6 +13,7 @@ from shared import background
 from shared.crash_points import around, inside
 from shared.identity.proofs import Signer
 from shared.messaging.backoff import delays_s
+from shared.messaging.portions import Pauses
 from shared.messaging.publisher import Publisher, publishing
 from shared.settings import KafkaSettings
 from shared.storage.database import Database, is_passing
@@ -150,9 +151,11 @@ class Relay:
         if not rows:
             self._outlet.read_to_the_end()
             return
-        messages = [
-            (number, (topic, key, body, read_headers(headers))) for number, topic, key, body, headers in rows
-        ]
+        messages: list[Numbered] = []
+        pauses = Pauses()
+        for number, topic, key, body, headers in rows:
+            messages.append((number, (topic, key, body, read_headers(headers))))
+            await pauses.look()
         with inside("left"):
             await self._send(publisher, messages)
 

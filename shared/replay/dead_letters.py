@@ -17,6 +17,7 @@ from shared.contracts.header_names import without_tokens
 from shared.contracts.topics import dead_letters
 from shared.errors import conflict
 from shared.messaging.client_arguments import client_arguments
+from shared.messaging.portions import Pauses
 from shared.messaging.record import Record
 from shared.messaging.topic_reader import read_topic
 from shared.settings import KafkaSettings
@@ -71,7 +72,9 @@ async def read_dead_letters(settings: KafkaSettings, service: str) -> list[DeadL
     """All that lie there, the oldest first. Raises KafkaError when the broker or the topic is not there."""
     letters: dict[str, DeadLetter] = {}
     redriven: dict[str, tuple[datetime, str]] = {}
+    pauses = Pauses()
     async for record in read_topic(settings, dead_letters(service)):
+        await pauses.look()
         texts = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
         at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
         # A mark says of no place: a letter whose sender wrote such a header is still a letter.

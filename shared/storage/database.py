@@ -20,7 +20,14 @@ from shared.storage.faults import Outrun as Outrun
 from shared.storage.faults import is_passing as is_passing
 from shared.storage.faults import is_repeat as is_repeat
 from shared.storage.lane import Lane
-from shared.storage.messages import InboxEntry, Outgoing, RawHeaders, inbox_part, outbox_parts, too_large
+from shared.storage.messages import (
+    InboxEntry,
+    Outgoing,
+    RawHeaders,
+    inbox_part,
+    outbox_parts,
+    require_sendable,
+)
 from shared.storage.outlet import Outlet
 from shared.storage.statement import Part, joined
 
@@ -102,7 +109,7 @@ class Transaction:
         """Put a message into the outbox. It leaves after the commit, in order, once.
 
         It belongs to the run and the trace of its cause unless others are named. `body` is the message's JSON
-        for whoever has it already. Raises `Reject` when it has more than BODY_BYTES_MAX bytes.
+        for whoever has it already. Raises `Reject` when it is more than a topic takes or a service reads.
         """
         envelope = seal(
             message,
@@ -115,9 +122,7 @@ class Transaction:
         )
         self._ordinal += 1
         body = to_body(message) if body is None else body
-        if len(body) > BODY_BYTES_MAX:
-            # In the outbox it would be refused for good, and everything behind it would wait.
-            raise too_large(envelope.type, len(body), BODY_BYTES_MAX)
+        require_sendable(envelope.type, body, BODY_BYTES_MAX)
         self.send_raw(topic or message.route(), envelope.subject.encode(), body, to_headers(envelope))
         return envelope
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydantic_core import from_json, to_json
 
+from shared.contracts.json_shape import MESSAGE_VALUES_MAX, has_more_values
 from shared.errors import Reject, invalid
 from shared.storage.statement import HOLDS, Part
 
@@ -41,6 +42,21 @@ def too_large(kind: str, size: int, most: int) -> Reject:
         field="body",
         cure="ask for less at once; large things go to the content store",
     )
+
+
+def require_sendable(kind: str, body: bytes, bytes_max: int) -> None:
+    """Raise `Reject` for a message that no topic takes, or no service reads.
+
+    In the outbox it would be refused for good, and everything behind it would wait.
+    """
+    if len(body) > bytes_max:
+        raise too_large(kind, len(body), bytes_max)
+    if has_more_values(body, MESSAGE_VALUES_MAX):
+        raise invalid(
+            f"{kind} would have more than the {MESSAGE_VALUES_MAX} values that a message may have",
+            field="body",
+            cure="ask for less at once; large things go to the content store",
+        )
 
 
 def stored_headers(headers: RawHeaders) -> str:
