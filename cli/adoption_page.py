@@ -21,7 +21,7 @@ def show_adoption(found: "Adoption", branch: str) -> None:
         pinned = found.pins.get(system)
         base = next((each for each in bases if each.version == pinned), bases[0])
         settled = text("pinned  ", "green") if pinned else text("open    ", "yellow")
-        say(line(settled, base.said))
+        say(line(settled, base.said, "" if base.signed else text("  UNSIGNED", "bold red")))
         for what, paths in (("edited by you", base.edited), ("missing", base.missing), ("yours", base.added)):
             say(*(f"          {what}: {path}" for path in paths[:_FILES_SHOWN]))
             if len(paths) > _FILES_SHOWN:

@@ -22,6 +22,14 @@ class StoredContent(Contract):
     digest: Digest
 
 
+class SigningAnswer(Contract):
+    """The signature that came with a package, and whether the gate takes it so."""
+
+    found: Literal["signed", "unsigned", "not proven"]
+    accepted: bool
+    said: str
+
+
 class GateAnswer(Contract):
     """POST /registry/releases/check: what a publish of these bytes would be told."""
 
@@ -30,6 +38,7 @@ class GateAnswer(Contract):
     change: Literal["patch", "minor", "major", "first"] | None = None
     refusals: tuple[Refusal, ...] = ()
     advice: tuple[Refusal, ...] = ()
+    signing: SigningAnswer | None = None
 
 
 class PublishAnswer(Contract):
@@ -70,6 +79,7 @@ class OutdatedRow(Contract):
     migration_required: bool
     required: bool = False
     behind: int = Field(ge=0, description="versions between the pinned and the newest one, it included")
+    signed: bool = True
 
 
 class EffectAnswer(Contract):

@@ -131,9 +131,9 @@ class Server:
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         return self._ask("POST", segments, query={**query}, headers=headers, json=body)
 
-    def upload(self, *segments: str, data: bytes, **query: str) -> Any:
+    def upload(self, *segments: str, data: bytes, signature: str | None = None, **query: str) -> Any:
         """Send raw bytes; these doors name what they take by its digest, so a repeat is harmless."""
-        headers = {"Content-Type": "application/octet-stream"}
+        headers = {"Content-Type": "application/octet-stream", "X-Release-Signature": signature or ""}
         return _json(self._ask("POST", segments, query={**query}, headers=headers, content=data))
 
     def _ask(

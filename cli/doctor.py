@@ -17,6 +17,7 @@ from cli.asking import AsJson
 from cli.client import Server
 from cli.freeze import read_freeze
 from cli.output import show_json, table, text, when
+from cli.package_doctor import packages_and_backups
 from cli.token_trust import SERVICE_KEYS, TOKEN_ISSUERS, TOKEN_KEYS, trusted_keys, trusted_services
 from cli.world import NoAnswer, announced_world
 from shared.contracts.envelope import explain
@@ -137,15 +138,8 @@ def _servers() -> Iterator[Diagnosis]:
     from shared.contracts.topics import SERVICES
 
     databases = {service: f"UPGRADES_{service.upper()}_DATABASE_URL" for service in SERVICES}
-    named = {
-        BROKER,
-        CONTENT,
-        TOKEN_KEYS,
-        TOKEN_ISSUERS,
-        ENDED,
-        TRIALS,
-        *databases.values(),
-    } & os.environ.keys()
+    asked = {BROKER, CONTENT, TOKEN_KEYS, TOKEN_ISSUERS, ENDED, TRIALS, *databases.values()}
+    named = asked & os.environ.keys()
     if not named:
         yield Diagnosis("servers", "no UPGRADES_… variables are set: dev brings its own")
         return
@@ -169,6 +163,7 @@ def _servers() -> Iterator[Diagnosis]:
         yield _try(
             "service keys", trusted_services, f"correct {SERVICE_KEYS}: `upgradepath key new --service`"
         )
+    yield from (Diagnosis(*look) for look in packages_and_backups())
     if os.environ.get(ENDED):
         cure = f"take {ENDED} away: services hold public keys only, in {TOKEN_KEYS}"
         yield Diagnosis("token key", f"{ENDED} is set, and a service refuses to start with it", cure)

@@ -61,7 +61,7 @@ def outdated(
                 text(row.project, "bold"),
                 row.system,
                 row.pinned,
-                row.newest,
+                row.newest if row.signed else line(row.newest, text(" UNSIGNED", "bold red")),
                 text(row.change, CHANGE_STYLES[row.change]),
                 str(row.behind),
                 "yes" if row.migration_required else "no",

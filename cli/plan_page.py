@@ -82,7 +82,9 @@ def _print_summary(plan: Plan, digest: str, rules: Rules | None, reasons_max: in
         say(
             line(
                 text(f"  {upgrade.system} ", "bold"),
-                f"{upgrade.from_version or '(none)'} → {upgrade.to_version}  ",
+                upgrade.from_version or "(none)",
+                "" if upgrade.from_signed else text(" UNSIGNED", "bold red"),
+                f" → {upgrade.to_version}  ",
                 text(upgrade.change, CHANGE_STYLES[upgrade.change]),
                 "" if upgrade.signed else text("  UNSIGNED", "bold red"),
                 f"  {upgrade.summary}",

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from cli.client import Server
 from cli.exporting import OutFolder, keep
 from cli.output import advise, line, note, refuse, say, show_json, table, text, when
 from cli.packages import PackageArgument, open_package
-from cli.signing import BuilderOption, KeyOption, sign, signature_for, verify
+from cli.signing import BuilderOption, KeyOption, beside, sign, signature_for, verify
 from cli.world import NoAnswer
 from shared.contracts.releases import Release, ReleaseWithdrawn
 from shared.signing.statements import package_name
@@ -35,12 +36,25 @@ _VERDICT_DEADLINE_S = 300.0
 
 @app.command("check")
 @asks("library")
-def check(server: Server, package: PackageArgument, as_json: AsJson = False) -> None:
-    """Say everything that a publish of this package would be refused for; nothing is stored."""
+def check(
+    server: Server,
+    package: PackageArgument,
+    signature: Annotated[
+        Path | None,
+        typer.Option("--signature", metavar="FILE", help="What `release sign` wrote; else TAR.dsse.json."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say everything that a publish of this package would be refused for; nothing is stored.
+
+    A signature beside it is checked; without one it says whether the package would be taken unsigned.
+    """
     data, read = open_package(package)
+    envelope = beside(package, signature)
     answer: GateAnswer | None = None
     try:
-        document = server.upload("registry", "releases", "check", data=data, advice="true")
+        given = None if envelope is None else b64encode(envelope).decode()
+        document = server.upload("registry", "releases", "check", data=data, signature=given, advice="true")
         answer = GateAnswer.model_validate(document)
     except NoAnswer as error:
         document = {
@@ -61,6 +75,10 @@ def check(server: Server, package: PackageArgument, as_json: AsJson = False) -> 
         change = f" ({answer.change})" if answer and answer.change else ""
         who = "the registry would publish it" if answer else "its files are in order"
         say(line(text("ok: ", "bold green"), f"{read.manifest.name} {read.manifest.version}{change}: {who}"))
+        if answer is not None and answer.signing is not None:
+            proven = answer.signing.found == "signed"
+            style = "green" if proven else "yellow" if answer.signing.accepted else "bold red"
+            say(line(text(f"  {answer.signing.found}: ", style), answer.signing.said))
 
 
 @app.command("publish")

@@ -137,6 +137,8 @@ def _stage_rows(run: RunView, now: datetime) -> list[tuple[Text, ...]]:
 
 def _foot(run: RunView, *, whole: bool = False) -> list[Text]:
     lines = [policy_line(run.rules, 9)] if run.rules else []
+    if run.unsigned:
+        lines.append(line(text("UNSIGNED   ", "bold red"), ", ".join(run.unsigned)))
     if run.address:
         lines.append(line(text("staging    ", "dim"), run.address))
     if run.staging_copy:

@@ -18,7 +18,7 @@ from shared.clock import utc_now
 from shared.errors import invalid
 from shared.identity.keys import PublicKeys, SigningKey, UnusableKey
 from shared.packages.package import Package
-from shared.signing.envelope import Unproven
+from shared.signing.envelope import SMALL_BYTES_MAX, Unproven
 from shared.signing.library_keys import LibraryKeys
 from shared.signing.releases import Named, sign_release, verify_receipt, verify_release
 from shared.signing.statements import package_name
@@ -130,6 +130,17 @@ def signature_for(
         return _signature(data, package, [Path(world.library_key)], builder or "the local world")
     note("the package is not signed: give --key FILE, or --signature FILE of `release sign`")
     return None
+
+
+def beside(package: Path, signature: Path | None) -> bytes | None:
+    """The envelope to check a package with: a file's, the one beside a .tar.gz, or none."""
+    found = package.with_name(f"{package.name}.dsse.json")
+    if signature is None and (package.is_dir() or not found.is_file()):
+        return None
+    data = _read(signature or found)
+    if len(data) > SMALL_BYTES_MAX // 4:
+        raise invalid("it is too large for a signature", field="--signature", cure="name the .dsse.json file")
+    return data
 
 
 def library_keys(path: Path) -> LibraryKeys:

@@ -28,6 +28,8 @@ class Base:
     line_ends: int
     """Of the same files, how many differ in their line ends alone."""
     edited_lines: int
+    signed: bool = True
+    """The release has the Library's signature."""
 
     @property
     def exact(self) -> bool:

@@ -23,6 +23,7 @@ class BaseFound(Contract):
     missing: tuple[str, ...]
     added: tuple[str, ...]
     said: str
+    signed: bool = True
 
     @classmethod
     def of(cls, base: Base) -> "BaseFound":
@@ -33,6 +34,7 @@ class BaseFound(Contract):
             missing=base.missing,
             added=base.added,
             said=str(base),
+            signed=base.signed,
         )
 
 

@@ -1,7 +1,7 @@
 """Which of the Library's Systems a repository has, in which version; what is not certain is asked."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from cli.adoption import bases
@@ -45,7 +45,10 @@ def installed(
             continue
         if bases.is_there(system, files):
             packages = {version: package(versions[version]) for version in newest_first(versions)}
-            result.found[system] = bases.candidates(packages.values(), files)
+            result.found[system] = [
+                replace(base, signed=versions[base.version].signature is not None)
+                for base in bases.candidates(packages.values(), files)
+            ]
             version, refused = _settle(system, result.found[system], pins.get(system))
             result.refusals += refused
             if version is not None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from services.executor.api import router
+from services.executor.clients.backup_places import place_of
 from services.executor.clients.backup_store import BackupStore
 from services.executor.freeze import Freezer, last_word
 from services.executor.handlers import HANDLERS, run_stage
@@ -15,6 +16,7 @@ from services.executor.stages.tools import Tools
 from shared.application import Service
 from shared.clients.content import ContentStore
 from shared.clients.git_clones import CloneSweeper
+from shared.clients.secrets import Secrets
 from shared.clients.worker_secrets import secrets_of
 from shared.contracts.projects import Project
 from shared.contracts.stages import Finding, RunExecutorStage
@@ -45,14 +47,7 @@ def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | N
         content=content,
         secrets=secrets,
         folder=settings.work_folder / "executor",
-        backups=BackupStore(
-            ContentStore(settings.backup_url, settings.backup_options),
-            content,
-            secrets,
-            settings.backup_keys,
-            allow_unsealed=settings.backup_allow_unsealed,
-            keep_days=settings.backup_keep_days,
-        ),
+        backups=_backups(settings, content, secrets),
         repositories=settings.repository_rules,
         known_hosts=settings.ssh_known_hosts,
         isolation=Isolation.of_server(settings.staging_networks),
@@ -83,6 +78,19 @@ def build(settings: ExecutorSettings, stages: Callable[[RunStage], RunStage] | N
         [Sweeper(tools.folder), CloneSweeper(tools.clones), scratch, overdue, tools.trials, worker],
         [open_jobs(database), scratch.gauges, overdue.gauges],
         own_prunes=[RUNS_THAT_ARE_OVER],
+    )
+
+
+def _backups(settings: ExecutorSettings, content: ContentStore, secrets: Secrets) -> BackupStore:
+    return BackupStore(
+        ContentStore(settings.backup_url, settings.backup_options),
+        content,
+        secrets,
+        settings.backup_keys,
+        allow_unsealed=settings.backup_allow_unsealed,
+        keep_days=settings.backup_keep_days,
+        place=place_of(settings.backup_url),
+        places=settings.backup_places,
     )
 
 

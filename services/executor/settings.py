@@ -1,11 +1,13 @@
 """What the executor is told from its environment."""
 
 import os
+import re
 from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
 from services.executor.clients.backup_keys import BackupKeys
+from services.executor.clients.backup_places import EarlierPlaces
 from services.executor.clients.backup_store import KEEP_DAYS
 from shared.plaintext import refuse_plaintext_store
 from shared.settings import CONTENT_URL, WorkerSettings
@@ -27,6 +29,10 @@ class ExecutorSettings(WorkerSettings, PackageSettings):
     backup_store_options: SecretStr | None = Field(
         default=None, description="what its client takes besides, as JSON: a credential of its own"
     )
+    backup_stores_before: str = Field(
+        default="",
+        description="with commas, other places in which earlier backups lie: found and deleted there",
+    )
     backup_recipients: str = Field(
         default="", description="age's public keys that seal each backup, or a file with them"
     )
@@ -42,7 +48,26 @@ class ExecutorSettings(WorkerSettings, PackageSettings):
 
     @property
     def backup_url(self) -> str:
-        return self.backup_store or f"{self.content_url.rstrip('/')}/backups"
+        return self.backup_store or self._backup_default
+
+    @property
+    def _backup_default(self) -> str:
+        return f"{self.content_url.rstrip('/')}/backups"
+
+    @property
+    def backup_places(self) -> EarlierPlaces:
+        """Where earlier backups may lie. Raises ValueError."""
+        given = [url.strip() for url in self.backup_stores_before.split(",") if url.strip()]
+        for url in given:
+            if not re.match(CONTENT_URL, url):
+                raise ValueError(
+                    "UPGRADES_BACKUP_STORES_BEFORE: write places as UPGRADES_BACKUP_STORE does, with commas"
+                    " between: file:///folder,s3://bucket/prefix"
+                )
+            refuse_plaintext_store(
+                "UPGRADES_BACKUP_STORES_BEFORE", url, os.environ, allowed=self.allow_plaintext
+            )
+        return EarlierPlaces.of([self._backup_default, *given], self.backup_url, self.backup_options)
 
     @property
     def backup_options(self) -> dict[str, str]:
@@ -68,5 +93,5 @@ class ExecutorSettings(WorkerSettings, PackageSettings):
         refuse_plaintext_store(
             "UPGRADES_BACKUP_STORE", self.backup_url, os.environ, allowed=self.allow_plaintext
         )
-        _ = self.backup_options, self.backup_keys
+        _ = self.backup_options, self.backup_keys, self.backup_places
         return self

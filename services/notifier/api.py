@@ -30,6 +30,8 @@ class Outdated(BaseModel):
     required: bool
     behind: int
     """How many versions lie between the pinned and the newest one, the newest among them."""
+    signed: bool
+    """The newest one has the Library's signature."""
 
 
 def router(database: Database[NotifierTransaction]) -> APIRouter:
@@ -82,4 +84,5 @@ def _outdated(project: str, system: str, pinned: str, offered: domain.Offer) -> 
         migration_required=offered.migration_required,
         required=offered.required,
         behind=offered.behind,
+        signed=offered.signed,
     )

@@ -19,6 +19,7 @@ from services.planner.domain import (
     go_on_after_checks,
 )
 from services.planner.moves import choose_upgrades
+from services.planner.plans import unsigned
 from services.planner.run import Decision, Run
 from services.planner.together import Asked
 from shared.contracts.freezes import Freeze
@@ -71,6 +72,7 @@ def request_plan(
         requested_by=command.actor.id,
         requested_at=now,
         rules=rules,
+        unsigned=unsigned(upgrades),
     )
     return enter(run, "review", now, fence)
 

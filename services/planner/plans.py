@@ -24,7 +24,8 @@ def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
     passed = {upgrade.system: _passed(upgrade, of_systems[upgrade.system]) for upgrade in run.upgrades}
     irreversible = tuple(migration.folder for migration in facts.migrations if not migration.reversible)
     review = _answers(facts, passed, irreversible)
-    risk, risks = risk_of(facts, (*_unsigned(run.upgrades), *_declared(passed)), irreversible)
+    grave = (*_unsigned(run.upgrades), *_declared(passed))
+    risk, risks = risk_of(facts, grave, irreversible, _unsigned_bases(run.upgrades))
     return Plan(
         run_id=run.id,
         project=run.project,
@@ -36,6 +37,7 @@ def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
             PlannedUpgrade(
                 **dict(upgrade.part(Move)),
                 signed=upgrade.to_signature is not None,
+                from_signed=upgrade.from_package is None or upgrade.from_signature is not None,
                 change=_change(upgrade),
                 summary=releases[upgrade.system, upgrade.to_version].summary,
                 notes=facts.notes.get(upgrade.system, ()),
@@ -116,10 +118,36 @@ def _answers(
     )
 
 
+def unsigned(upgrades: Iterable[Upgrade]) -> tuple[str, ...]:
+    """The packages of a Run, pinned and new, that no signature proves."""
+    packages = [
+        (each.system, version, signature)
+        for each in upgrades
+        for version, signature in (
+            (each.from_version, each.from_signature),
+            (each.to_version, each.to_signature),
+        )
+    ]
+    return tuple(
+        f"{system} {version}"
+        for system, version, signature in packages
+        if version is not None and signature is None
+    )
+
+
 def _unsigned(upgrades: Iterable[Upgrade]) -> Iterable[str]:
     for upgrade in upgrades:
         if upgrade.to_signature is None:
             yield f"{upgrade.system} {upgrade.to_version} is not signed by the Systems Library"
+
+
+def _unsigned_bases(upgrades: Iterable[Upgrade]) -> Iterable[str]:
+    for upgrade in upgrades:
+        if upgrade.from_package is not None and upgrade.from_signature is None:
+            yield (
+                f"{upgrade.system} {upgrade.from_version}, which is pinned now, is not signed: an executor"
+                f" uses it only if it is allowed there by its digest, {upgrade.from_package}"
+            )
 
 
 def _declared(passed: Mapping[str, tuple[Release, ...]]) -> Iterable[str]:

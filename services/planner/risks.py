@@ -11,9 +11,12 @@ _LINES_SHOWN = 5
 
 
 def risk_of(
-    facts: ReviewFacts, grave: Iterable[str], irreversible: tuple[str, ...]
+    facts: ReviewFacts, grave: Iterable[str], irreversible: tuple[str, ...], known: Iterable[str] = ()
 ) -> tuple[Risk, tuple[str, ...]]:
-    """The level and every reason, the gravest first; `grave` are those that the review did not bring."""
+    """The level and every reason, the gravest first.
+
+    `grave` and `known`, which is less grave, are those that the review did not bring.
+    """
     high = (
         *grave,
         *(f"{folder} cannot be undone without a backup" for folder in irreversible),
@@ -23,6 +26,7 @@ def risk_of(
         *(sentence for migration in facts.migrations for sentence in _sql_risks(migration, grave=True)),
     )
     medium = (
+        *known,
         *(_changing(migration) for migration in facts.migrations),
         *foretold(facts.migrations, "loses"),
         *(sentence for migration in facts.migrations for sentence in _sql_risks(migration, grave=False)),

@@ -40,6 +40,14 @@ class BeingChecked(BaseModel):
     cure: str = "send the same request again with this Idempotency-Key: it waits for the same verdict"
 
 
+class SigningAnswer(BaseModel):
+    """The signature that came with the package, and whether the gate takes it so."""
+
+    found: Literal["signed", "unsigned", "not proven"]
+    accepted: bool
+    said: str
+
+
 class GateAnswer(BaseModel):
     """What a publish would be told; System and version are null if the package cannot be read."""
 
@@ -49,6 +57,7 @@ class GateAnswer(BaseModel):
     refusals: tuple[Refusal, ...]
     advice: tuple[Refusal, ...] = ()
     """In the words of refusals, but none of them stops a publish."""
+    signing: SigningAnswer | None = None
 
 
 def advised(verdict: Verdict) -> JsonValue:

@@ -1,10 +1,12 @@
 """The registry's HTTP door."""
 
 import asyncio
+import base64
 import hashlib
 import uuid
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import JsonValue
 
@@ -24,6 +26,7 @@ from services.registry.store import RegistryTransaction
 from services.registry.store.lists import history_page, releases_page
 from shared.audit import origins
 from shared.clients.content import ContentStore
+from shared.clock import utc_now
 from shared.contracts.releases import (
     PublishRelease,
     Release,
@@ -47,6 +50,8 @@ from shared.versions import precedence
 
 BYTE_BODIES = {"/content": PACKED_BYTES_MAX, "/releases/check": PACKED_BYTES_MAX}
 """The routes that take a package, and how many bytes it may have."""
+
+EnvelopeHeader = Annotated[str | None, Header(max_length=32 << 10)]
 
 _WAITS = 50
 """Requests that wait for a verdict at once, unless the settings say another number."""
@@ -90,16 +95,23 @@ def _add_content(routes: APIRouter, content: ContentStore, gate: PackageGate) ->
         return Stored(digest=digest)
 
     @routes.post("/releases/check", openapi_extra=_A_FILE, response_model=GateAnswer)
-    async def check(request: Request, who: WhoAsks, advice: bool = False) -> JSONResponse:
-        """Everything for which a publish of this package would be refused now; nothing is stored."""
-        data = await _body(request)
+    async def check(
+        request: Request, who: WhoAsks, advice: bool = False, x_release_signature: EnvelopeHeader = None
+    ) -> JSONResponse:
+        """Everything for which a publish of this package would be refused now; nothing is stored.
+
+        The Library's envelope may come in base64 as `X-Release-Signature`. An unsigned package is not
+        refused here, as it may be signed yet: `signing` says how it stands.
+        """
+        data, envelope = await _body(request), _decoded(x_release_signature)
         digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
-        system = version = None
+        system = version = signing = None
         try:
             # Whoever may look may not have the Library's server work for him.
             read = await gate.read(who.id, digest, data, proves=who.role == "library")
             system, version = read.outline.system, read.outline.manifest.version
             command = PublishRelease(actor=who, system=system, version=version, package=digest)
+            signing, unproven = gate.signatures.foreseen(command, envelope, utc_now())
             judgement = await gate.foresee(command, read)
         except Reject as rejection:
             answer = GateAnswer(system=system, version=version, change=None, refusals=rejection.refusals)
@@ -108,11 +120,12 @@ def _add_content(routes: APIRouter, content: ContentStore, gate: PackageGate) ->
                 system=system,
                 version=version,
                 change=judgement.change,
-                refusals=judgement.refusals,
+                refusals=(*judgement.refusals, *((unproven,) if unproven else ())),
                 advice=judgement.advice,
             )
+        answer.signing = signing
         # Who does not ask for it gets the document that there was before it.
-        return JSONResponse(answer.model_dump(mode="json", exclude=None if advice else {"advice"}))
+        return JSONResponse(answer.model_dump(mode="json", exclude=None if advice else {"advice", "signing"}))
 
 
 def _add_publishing(
@@ -253,3 +266,13 @@ async def _body(request: Request) -> bytes:
     if not body:
         raise invalid("the body is empty", field="body", cure="send the package's bytes as they are")
     return bytes(body)
+
+
+def _decoded(header: str | None) -> bytes | None:
+    """The envelope of the header; of what is not base64 bytes that prove nothing."""
+    if not header:
+        return None
+    try:
+        return base64.b64decode(header, validate=True)
+    except ValueError:
+        return b""

@@ -71,7 +71,7 @@ class PackageGate:
         """Without `signatures` it takes no package."""
         self.database = database
         self.content = content
-        self._signatures = signatures or SignatureCheck(content)
+        self.signatures = signatures or SignatureCheck(content)
         self.schemas = SchemaCheck(content)
         self.packages = PackageReader(database)
         self._trials = OrderTrials(content, difference_of)
@@ -234,7 +234,7 @@ class PackageGate:
         tx.caused_by(check.cause)
         try:
             # Before a byte of it is read.
-            signature = await self._signatures.verified(command, tx.now)
+            signature = await self.signatures.verified(command, tx.now)
             # The check is ours for as long as its package may be read; the gate's lock is not taken yet.
             await tx.wait_idle(_READING_S)
             data = await self.content.get(command.package)

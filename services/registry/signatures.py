@@ -2,7 +2,9 @@
 
 from datetime import datetime
 
+from services.registry.answers import SigningAnswer
 from shared.clients.content import ContentStore
+from shared.contracts.refusals import Refusal
 from shared.contracts.releases import PublishRelease, ReleaseSignature
 from shared.errors import Reject, invalid
 from shared.identity.keys import SigningKey
@@ -32,6 +34,29 @@ class SignatureCheck:
             return await self._signed(named, command.signature, now)
         except Unproven as error:
             raise _refused(command, error) from error
+
+    def foreseen(
+        self, command: PublishRelease, envelope: bytes | None, now: datetime
+    ) -> tuple[SigningAnswer, Refusal | None]:
+        """The answer that `verified` would come to; a refusal for an envelope that proves nothing."""
+        named = Named(command.system, command.version, command.package)
+        try:
+            if envelope is None:
+                self._trust.require_unsigned(named)
+                said = (
+                    f"it may be published unsigned, as {ALLOW_UNSIGNED} allows it, and is marked everywhere"
+                )
+                return SigningAnswer(found="unsigned", accepted=True, said=said), None
+            signed = verify_release(envelope, named, self._trust.library, now)
+        except Unproven as error:
+            if envelope is None:
+                said = f"it has to be signed before it is published: {ALLOW_UNSIGNED} does not allow it"
+                return SigningAnswer(found="unsigned", accepted=False, said=said), None
+            [refusal] = _refused(command.with_(signature="0" * 64), error).refusals
+            refusal = refusal.model_copy(update={"value": None})
+            return SigningAnswer(found="not proven", accepted=False, said=str(error)), refusal
+        said = f"its signature is good: by {signed.kid}, built by {signed.builder}"
+        return SigningAnswer(found="signed", accepted=True, said=said), None
 
     async def _signed(self, named: Named, digest: str, now: datetime) -> ReleaseSignature:
         envelope = await small_content(self._content, digest)

@@ -125,9 +125,13 @@ class RollBackRun(_OnRun):
 
 
 class PlannedUpgrade(Move):
-    """One System of a plan; `signed` is there only when it is false: nobody proves who made the package."""
+    """One System of a plan; `signed` is there only when it is false: nobody proves who made the package.
+
+    `from_signed` says the same of the pinned one.
+    """
 
     signed: bool = Field(default=True, exclude_if=bool)
+    from_signed: bool = Field(default=True, exclude_if=bool)
     change: ChangeType | Literal["added"]
     summary: str
     notes: tuple[VersionNotes, ...]
@@ -262,6 +266,11 @@ class RunView(Contract):
     )
     asked_by: tuple[str, ...] = Field(
         default=(), description="who asked for it, started it, and had it go on", exclude_if=not_
+    )
+    unsigned: tuple[str, ...] = Field(
+        default=(),
+        description="packages that no signature of the Library proves: `<system> <version>`, pinned or new",
+        exclude_if=not_,
     )
     proof: tuple[Proof, ...] = ()
     resumptions: tuple[Resumption, ...] = Field(default=(), exclude_if=not_)

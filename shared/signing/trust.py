@@ -48,7 +48,11 @@ class Unsigned:
         return cls(digests=digests)
 
     def has(self, package: str) -> bool:
-        return self.all or package in self.digests
+        return self.all or self.names(package)
+
+    def names(self, package: str) -> bool:
+        """Whether it is allowed by its digest: by somebody who means just these bytes."""
+        return package in self.digests
 
 
 UnsignedSetting = Annotated[Unsigned, NoDecode, PlainValidator(Unsigned.read)]

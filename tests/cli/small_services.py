@@ -54,6 +54,7 @@ class Services:
     refuse: Reject | None = None
     statuses: list[int] = field(default_factory=list)
     uploads: list[bytes] = field(default_factory=list)
+    envelopes: list[str] = field(default_factory=list)
     commands: list[tuple[Command, str]] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     late: int = 0
@@ -106,6 +107,7 @@ def _add_registry(app: FastAPI, services: Services) -> None:
     @app.post("/registry/releases/check")
     async def check(request: Request, who: WhoAsks) -> Any:
         services.uploads.append(await request.body())
+        services.envelopes.append(request.headers["X-Release-Signature"])
         return services.documents["check"]
 
     @app.post("/registry/releases", status_code=201)

@@ -7,6 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -15,11 +16,15 @@ import asyncpg
 import pytest
 
 from cli.doctor import LEFT
+from cli.package_doctor import packages_and_backups
 from local.broker import EmbeddedBroker
 from local.ports import free_port
+from shared.clock import utc_now
+from shared.identity.keys import SigningKey
 from shared.messaging.topic_admin import create_topics
 from shared.prisma.archives import ENGINE, PARSER, module_bytes
 from shared.settings import KafkaSettings
+from shared.signing.library_keys import LibraryKeys, TrustedKey, Validity
 from tests.cli.conftest import Type
 from tests.cli.small_services import Services
 from tests.conftest import PostgresServer
@@ -194,7 +199,7 @@ def test_a_server_for_trials_must_let_its_role_make_databases(
 ) -> None:
     """Else the registry refuses every late migration, and an operator learns it from a publisher."""
     url = right["UPGRADES_PLANNER_DATABASE_URL"]
-    registry = {**right, "UPGRADES_REGISTRY_DATABASE_URL": url}
+    registry = {**right, "UPGRADES_REGISTRY_DATABASE_URL": url, "UPGRADES_ALLOW_UNSIGNED": "true"}
     code, found = look(**registry)
     assert (code, wrong(found)) == (0, {})
     assert "is not set" in found["server for trials"]["found"]
@@ -211,6 +216,54 @@ def test_a_server_for_trials_must_let_its_role_make_databases(
     code, found = look(**registry, UPGRADES_SCRATCH_DATABASE_URL=away)
     assert (code, "unencrypted" in found["server for trials"]["found"]) == (1, True)
     asyncio.run(execute(postgres.url(), f"DROP ROLE {plain}"))
+
+
+def _trusted(**validity: Any) -> str:
+    public = SigningKey.new("library-2026").private.public_key()
+    key = TrustedKey(public, Validity(purpose="library", **validity))
+    return LibraryKeys({"library-2026": key}).text()
+
+
+LONG_AGO, SOON = datetime(2020, 1, 1, tzinfo=UTC), utc_now() + timedelta(days=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "well", "said"),
+    [
+        ({}, False, "UPGRADES_LIBRARY_KEYS is not set"),
+        ({"UPGRADES_ALLOW_UNSIGNED": "a" * 64}, False, "names 1 packages"),
+        ({"UPGRADES_ALLOW_UNSIGNED": "true"}, True, "takes every package without a signature"),
+        ({"UPGRADES_ALLOW_UNSIGNED": "perhaps"}, False, "is none of them"),
+        ({"UPGRADES_LIBRARY_KEYS": _trusted()}, True, "library-2026 is good"),
+        ({"UPGRADES_LIBRARY_KEYS": _trusted(not_after=SOON)}, True, "is good, and only until"),
+        ({"UPGRADES_LIBRARY_KEYS": _trusted(not_after=LONG_AGO)}, False, "was good only until 2020"),
+        ({"UPGRADES_LIBRARY_KEYS": _trusted(revoked_at=LONG_AGO, reason="stolen")}, False, "(stolen)"),
+        ({"UPGRADES_LIBRARY_KEYS": '{"keys": []}'}, False, "no key of the Library"),
+        ({"UPGRADES_LIBRARY_KEYS": "/nowhere"}, False, "No such file"),
+    ],
+)
+def test_a_registry_that_would_take_no_package_is_said(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], well: bool, said: str
+) -> None:
+    """Else the Library learns at its next publish that keys are missing, ended or revoked."""
+    for name in ("UPGRADES_LIBRARY_KEYS", "UPGRADES_ALLOW_UNSIGNED", "UPGRADES_EXECUTOR_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"UPGRADES_REGISTRY_DATABASE_URL": "postgresql:///x", **given}.items():
+        monkeypatch.setenv(name, value)
+    [(subject, found, cure)] = packages_and_backups()
+    assert (subject, cure is None) == ("keys of packages", well)
+    assert said in found
+
+
+def test_backups_beside_packages_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default place shares the content store's credential."""
+    monkeypatch.setenv("UPGRADES_EXECUTOR_DATABASE_URL", "postgresql:///x")
+    monkeypatch.setenv("UPGRADES_CONTENT_URL", "s3://packages/all/")
+    for place, well in ((None, False), ("s3://packages/all/b", False), ("s3://packages/all-backups", True)):
+        if place is not None:
+            monkeypatch.setenv("UPGRADES_BACKUP_STORE", place)
+        _, (subject, found, cure) = packages_and_backups()
+        assert (subject, cure is None) == ("place of backups", well), found
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`upgradepath release …`: the package is judged here first, and then by the registry's gate."""
 
+import base64
 import gzip
 import io
 import json
@@ -59,6 +60,27 @@ def test_check_asks_the_gate_too(upgradepath: Type, services: Services) -> None:
     refused = upgradepath("release", "check", str(EXAMPLE))
     assert refused.exit_code == 1
     assert "a patch brings no migration" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("found", "accepted", "sent"),
+    [("signed", True, b"{}"), ("unsigned", True, None), ("unsigned", False, None)],
+)
+def test_check_says_how_the_signature_stands(
+    upgradepath: Type, services: Services, tmp_path: Path, found: str, accepted: bool, sent: bytes | None
+) -> None:
+    """Else a Library learns only at the publish that a setting wants a signature."""
+    package = tmp_path / "auth-system-1.3.0.tar.gz"
+    package.write_bytes(pack_folder(EXAMPLE))
+    if sent is not None:
+        package.with_name(f"{package.name}.dsse.json").write_bytes(sent)
+    services.documents["check"] = {
+        "refusals": [],
+        "signing": {"found": found, "accepted": accepted, "said": "in these words"},
+    }
+    said = upgradepath("release", "check", str(package))
+    assert (said.exit_code, f"{found}: in these words" in said.stdout) == (0, True)
+    assert services.envelopes == ["" if sent is None else base64.b64encode(sent).decode()]
 
 
 def test_check_needs_no_registry(upgradepath: Type, tmp_path: Path) -> None:

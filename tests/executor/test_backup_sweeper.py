@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from services.executor.clients.backup_places import PLACE, EarlierPlaces
 from services.executor.clients.backup_store import BackupStore
 from services.executor.stages.backup_sweeper import GONE, BackupSweeper
 from shared.clients.content import ContentStore
@@ -92,10 +93,11 @@ class Executor:
 
 
 @pytest.fixture
-async def executor(postgres: PostgresServer) -> AsyncIterator[Executor]:
-    postgres.create_database("executor_backups")
-    await migrate_async("executor", postgres.url("executor_backups"))
-    made = Executor(Database("executor", postgres.url("executor_backups"), WorkerTransaction), backups())
+async def executor(postgres: PostgresServer, request: pytest.FixtureRequest) -> AsyncIterator[Executor]:
+    name = f"executor_backups_{len(request.node.name)}"
+    postgres.create_database(name)
+    await migrate_async("executor", postgres.url(name))
+    made = Executor(Database("executor", postgres.url(name), WorkerTransaction), backups())
     for name in HISTORIES:
         await made.live(name)
     yield made
@@ -129,3 +131,45 @@ async def test_what_is_over_goes_once_and_is_told_and_nothing_else_goes(
     assert [(one.name, one.done_at is not None) for one in effects] == [("backup", False), (GONE, True)]
     with pytest.raises(Failure, match="not kept any more"):
         await executor.store.fetch(PROJECT, executor.digests["recorded"], tmp_path / "gone")
+
+
+async def test_a_hundred_that_fail_do_not_starve_the_rest_and_what_no_store_has_is_not_called_deleted(
+    executor: Executor, tmp_path: Path
+) -> None:
+    """Catches a sweep of the first page alone, and a false `BackupDeleted` after the store was changed."""
+    before, now = (ContentStore((tmp_path / name).as_uri()) for name in ("before", "now"))
+    noted = await before.put(b"kept in the place of before")
+    unknown = await before.put(b"kept there by a version that noted no place")
+    run = run_id("recorded", "r")
+    async with executor.database.transaction() as tx:
+        await tx.fetch("delete from effects")
+        for number in range(250):
+            await tx.fetch(EFFECT, run, f"{number:064x}", 95)
+        await tx.fetch("update effects set done_at = intended_at")
+        await tx.fetch(EFFECT, run, noted, 95)
+        await tx.fetch(EFFECT, run, unknown, 95)
+        await tx.fetch("update effects set done_at = intended_at")
+        place = f"{noted} {(tmp_path / 'before').as_uri()}"
+        await tx.fetch(EFFECT.replace("'backup'", f"'{PLACE}'"), run, place, 95)
+    today = replace(executor.store, store=now, place=(tmp_path / "now").as_uri())
+    sweeper = BackupSweeper(executor.database, today)
+    assert await sweeper.sweep() == (noted,)
+    assert [one.backup for one in await executor.told()] == [noted]
+    assert not await before.has(noted)
+    (metric,) = await sweeper.gauges()
+    assert [sample.value for sample in metric.samples] == [251]
+    named = replace(today, places=EarlierPlaces({(tmp_path / "before").as_uri(): before}))
+    assert await BackupSweeper(executor.database, named).sweep() == (unknown,)
+
+
+async def test_a_place_whose_disk_is_away_has_not_lost_its_backups(tmp_path: Path) -> None:
+    """An empty folder where a disk was mounted: nothing is gone, and nothing of it is restored or deleted."""
+    url = (tmp_path / "disk").as_uri()
+    store = replace(backups(url), place=url)
+    for noted in (url, (tmp_path / "other").as_uri()):
+        with pytest.raises(Retry, match="is its disk there"):
+            await store.has("0" * 64, noted)
+        with pytest.raises(Retry, match="is its disk there"):
+            await store.fetch(PROJECT, "0" * 64, tmp_path / "target", noted)
+    assert not (tmp_path / "other").exists()
+    assert not await store.has("0" * 64)

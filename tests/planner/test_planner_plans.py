@@ -180,6 +180,26 @@ def test_a_plan_that_touches_nothing_of_the_partner_is_of_low_risk_and_optional(
     assert [answers.more_tests_or_approvals.answer, answers.required.answer] == ["no", "optional"]
 
 
+def test_a_base_or_a_release_that_is_not_signed_is_said_before_anybody_opts_in() -> None:
+    """Catches a plan that promises what the executor will refuse at its first stage."""
+    known = releases()
+    bare = {
+        at: one.with_(signature=None)
+        for at, one in known.items()
+        if at == ("auth-system", PINS["auth-system"])
+    }
+    plan = build_plan(a_run({**known, **bare}), QUIET, {**known, **bare})
+    [upgrade], [risk] = plan.upgrades, plan.risks
+    assert (plan.risk, upgrade.signed, upgrade.from_signed) == ("medium", True, False)
+    assert (upgrade.from_package or "") in risk
+    assert upgrade.model_dump()["from_signed"] is False
+    none = {at: one.with_(signature=None) for at, one in known.items()}
+    plan = build_plan(a_run(none), QUIET, none)
+    assert plan.risk == "high"
+    assert [upgrade.signed for upgrade in plan.upgrades] == [False]
+    assert "from_signed" not in a_plan(QUIET).upgrades[0].model_dump()
+
+
 def test_breaking_sentences_of_every_version_on_the_way_count() -> None:
     breaking = release("auth-system", "1.2.5", breaking=("sessions end at midnight",), required=True)
     plan = a_plan(QUIET, breaking)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.executor.clients.backup_keys import BackupKeys, UnusableBackupKey, new_key
+from services.executor.clients.backup_places import place_of
 from services.executor.clients.backup_store import BackupStore
 from services.executor.clients.sealed_file import Damaged, NotOpened, seal, unseal
 from services.executor.settings import ExecutorSettings
@@ -237,3 +238,45 @@ def test_settings_are_known_to_be_wrong_at_the_start_and_show_no_key() -> None:
     assert private not in repr(taken) + str(taken.backup_keys)
     with pytest.raises(UnusableBackupKey):
         BackupKeys.read("", "AGE-SECRET-KEY-1NONSENSE")
+
+
+async def test_a_changed_store_finds_the_backups_of_before(
+    tmp_path: Path, plain: Path, project: Project
+) -> None:
+    """By the place that was noted, by the default one, and by those that the settings name."""
+    urls = {name: (tmp_path / name).as_uri() for name in ("before", "content/backups", "named", "now")}
+    digests = {name: await kept(backups(url), project, _one(plain, name)) for name, url in urls.items()}
+    given = settings(
+        content_url=(tmp_path / "content").as_uri(),
+        backup_store=urls["now"],
+        backup_stores_before=f"{urls['named']}, {urls['now']}",
+    )
+    store = replace(backups(given.backup_url), place=place_of(given.backup_url), places=given.backup_places)
+    for name, digest in digests.items():
+        noted = urls[name] if name == "before" else None
+        assert await store.has(digest, noted)
+        await store.fetch(project, digest, tmp_path / "target", noted)
+        assert (tmp_path / "target").read_bytes() == name.encode()
+        await store.delete(digest, noted)
+        assert not await store.has(digest, noted)
+    with pytest.raises(ValueError, match="UPGRADES_BACKUP_STORES_BEFORE"):
+        settings(backup_stores_before="/srv/backups")
+    assert place_of("https://u:secret@host/c?sig=secret#x") == "https://host/c"
+
+
+def _one(plain: Path, name: str) -> Path:
+    path = plain.with_name(name.replace("/", "-") + ".dump")
+    path.write_bytes(name.encode())
+    return path
+
+
+async def test_a_projects_key_is_no_path(tmp_path: Path, project: Project) -> None:
+    """A partner chooses that text: it must not make the executor read a file, or wait for a pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "system.key").write_text(new_key()[0])
+    for name in ("pipe", "system.key"):
+        for secret in ("backup-key", "backup-recipients"):
+            own = Secrets(None, {variable(project.id, "production", secret): str(tmp_path / name)})
+            with pytest.raises(Failure) as caught:
+                replace(backups(), secrets=own).require_keys(project)
+            assert "one of age's" in caught.value.outcome.findings[0].detail

@@ -81,6 +81,21 @@ async def test_an_unsigned_package_is_taken_only_where_a_setting_allows_it() -> 
         await SignatureCheck(content, UNSIGNED).verified(command(signature="0" * 64), NOW)
 
 
+def test_a_check_foretells_the_gates_word_about_a_signature() -> None:
+    """Nothing is stored for it, and it never says yes to what the gate refuses."""
+    stores = ContentStore("memory:///")
+    for trust, letter, found, accepted, refused in (
+        (TRUST, envelope(), "signed", True, False),
+        (TRUST, None, "unsigned", False, False),
+        (UNSIGNED, None, "unsigned", True, False),
+        (UNSIGNED, envelope(), "not proven", False, True),
+        (TRUST, envelope(NAMED, STRANGER), "not proven", False, True),
+        (TRUST, b"", "not proven", False, True),
+    ):
+        signing, refusal = SignatureCheck(stores, trust, KEYS["registry"]).foreseen(command(), letter, NOW)
+        assert (signing.found, signing.accepted, refusal is not None) == (found, accepted, refused)
+
+
 # --- the executor --------------------------------------------------------------------------------
 
 
@@ -155,6 +170,35 @@ async def test_the_executor_trusts_its_own_keys_and_setting(tmp_path: Path) -> N
         await replace(tools, trust=Trust(unsigned=Unsigned(digests=frozenset({"0" * 64})))).require_proven(
             bare
         )
+
+
+async def test_a_project_can_leave_a_base_that_is_not_proven_by_naming_its_digest(tmp_path: Path) -> None:
+    """A key that is revoked from before a receipt would else hold every Project at that release for ever."""
+    tools, upgrade = await _world(tmp_path)
+    stolen = trusting(key=(LIBRARY_KEY, Validity(purpose="library", revoked_at=NOW, reason="stolen")))
+    named = frozenset({upgrade.to_package})
+    for base in (upgrade, upgrade.with_(from_signature=None)):
+        why = "never changes" if base.from_signature is None else "does not count any more"
+        with pytest.raises(Failure, match=r"1\.2\.4 is not proven") as refused:
+            await replace(tools, trust=replace(TRUST, keys=stolen)).packages(base)
+        [finding] = refused.value.outcome.findings
+        assert why in finding.cure
+        assert f"name package {upgrade.from_package} in UPGRADES_ALLOW_UNSIGNED" in finding.cure
+        assert "have" not in finding.cure, "nobody can sign what is published"
+    # All of them, as in a local world, allows what has no signature; one that does not count is a finding.
+    with pytest.raises(Failure, match=r"1\.2\.4 is not proven"):
+        await replace(tools, trust=Trust(stolen, TRUST.registry, Unsigned(all=True))).packages(upgrade)
+    allowed = replace(tools, trust=Trust(LIBRARY_KEYS, TRUST.registry, Unsigned(digests=named)))
+    # Its envelope may be lost, too: whoever names a digest needs none.
+    gone = ReleaseSignature(envelope="0" * 64, kid="lost", signed_at=NOW, receipt="1" * 64)
+    for base in (upgrade.with_(from_signature=None), upgrade.with_(from_signature=gone)):
+        # It comes to be read, which these bytes are not made for.
+        with pytest.raises(Failure, match="cannot be read"):
+            await allowed.packages(base)
+    # The new one is not excused by that: its signature has to count.
+    with pytest.raises(Failure, match=r"1\.3\.0 is not proven") as refused:
+        await replace(allowed, trust=replace(allowed.trust, keys=stolen)).packages(upgrade)
+    assert "publish a higher" in refused.value.outcome.findings[0].cure
 
 
 async def test_receipts_of_a_former_key_of_the_registry_stay_good_for_their_time() -> None:

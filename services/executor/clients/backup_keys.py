@@ -33,14 +33,19 @@ class BackupKeys:
 
     @classmethod
     def read(cls, recipients: str = "", private: str = "", *, where: str = "the settings") -> "BackupKeys":
-        """From texts, or from the files that they name: keys with spaces, commas or lines between.
+        """As `of_texts`, but a text may name a file with the keys: for who may choose files here."""
+        return cls.of_texts(_contents(recipients, _PUBLIC, where), _contents(private, _PRIVATE, where), where)
+
+    @classmethod
+    def of_texts(cls, recipients: str, private: str, where: str) -> "BackupKeys":
+        """From texts: keys with spaces, commas or lines between.
 
         Lines with `#` are comments, as `age-keygen` writes them. Without recipients the first private key
         seals: the newest one stands first. Raises UnusableBackupKey.
         """
-        identities = tuple(_words(private, _PRIVATE, where))
+        identities = tuple(_words(private))
         opened_by = [_public(each, where) for each in identities]
-        named = tuple(dict.fromkeys(_words(recipients, _PUBLIC, where)))
+        named = tuple(dict.fromkeys(_words(recipients)))
         for each in named:
             _recipient(each, where)
         return cls(named or tuple(opened_by[:1]), identities)
@@ -65,7 +70,7 @@ def keys_of_project(secrets: ScopedSecrets, system: BackupKeys) -> BackupKeys:
     private, recipients = _optional(secrets, BACKUP_KEY), _optional(secrets, BACKUP_RECIPIENTS)
     if not private and not recipients:
         return system
-    own = BackupKeys.read(recipients, private, where=f"{secrets.project}'s {BACKUP_KEY}")
+    own = BackupKeys.of_texts(recipients, private, f"{secrets.project}'s {BACKUP_KEY}")
     return BackupKeys(own.recipients, tuple(dict.fromkeys((*own.private, *system.private))))
 
 
@@ -82,9 +87,11 @@ def _optional(secrets: ScopedSecrets, name: str) -> str:
         return ""
 
 
-def _words(text: str, beginning: str, where: str) -> Iterable[str]:
-    if text and beginning not in text:
-        text = _file(Path(text.strip()), where)
+def _contents(text: str, beginning: str, where: str) -> str:
+    return _file(Path(text.strip()), where) if text and beginning not in text else text
+
+
+def _words(text: str) -> Iterable[str]:
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     return [word for line in lines for word in _SPACES.split(line) if word]
 

@@ -7,7 +7,7 @@ the content store under a backup's digest is of an earlier time, when dumps were
 import asyncio
 import hashlib
 import secrets as random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from services.executor.clients.backup_keys import (
     UnusableBackupKey,
     keys_of_project,
 )
+from services.executor.clients.backup_places import EarlierPlaces, holds, is_there, taken_from
 from services.executor.clients.sealed_file import Damaged, NotOpened, Sealed, is_sealed, seal, unseal
 from shared.clients.content import ContentStore, Corrupted
 from shared.clients.secret_sources import UnusableSecret
@@ -24,7 +25,7 @@ from shared.clients.secrets import BACKUP_KEY, Secrets
 from shared.contracts.projects import Project
 from shared.contracts.stages import Finding
 from shared.contracts.values import Digest
-from shared.errors import Failure, Reject, Retry
+from shared.errors import Failure, Retry
 from shared.isolation.scratch import temporary_folder
 
 KEEP_DAYS = 30.0
@@ -47,6 +48,9 @@ class BackupStore:
     """The system's, for Projects without keys of their own."""
     allow_unsealed: bool = False
     keep_days: float = KEEP_DAYS
+    place: str = ""
+    """Where `store` is, as the journal notes it with each backup."""
+    places: EarlierPlaces = field(default_factory=EarlierPlaces)
 
     def lacking(self, project: Project) -> list[Finding]:
         """What of the keys is missing here, asked of the keys alone."""
@@ -75,17 +79,35 @@ class BackupStore:
     async def put(self, sealed: Path) -> Digest:
         return await self.store.put_file(sealed)
 
-    async def has(self, digest: Digest) -> bool:
-        return await self.store.has(digest) or await self.earlier.has(digest)
+    async def has(self, digest: Digest, noted: str | None = None) -> bool:
+        """Whether a store has it. `noted` is the place that the journal names.
 
-    async def fetch(self, project: Project, digest: Digest, target: Path) -> None:
+        Raises `Retry` when none has it of those that answer, and one does not answer.
+        """
+        away: Retry | None = None
+        for place, store in self._stores(noted):
+            try:
+                if await holds(place, store, digest, expected=place == noted):
+                    return True
+            except Retry as error:
+                away = error
+        if away is not None:
+            raise away
+        return False
+
+    def _stores(self, noted: str | None) -> Iterator[tuple[str, ContentStore]]:
+        yield self.place, self.store
+        yield from self.places.besides(self.place, noted)
+        yield "", self.earlier
+
+    async def fetch(self, project: Project, digest: Digest, target: Path, noted: str | None = None) -> None:
         """Write the dump to `target`, after every byte that is stored was proven to be the one that was kept.
 
         Raises Failure with the cure when it is gone, damaged, or sealed for keys that are not here.
         """
         sealed = target.with_name(target.name + ".sealed")
         try:
-            await self._get(digest, sealed)
+            await self._get(digest, sealed, noted)
             if not is_sealed(sealed):
                 sealed.replace(target)
                 return
@@ -133,26 +155,32 @@ class BackupStore:
             finally:
                 await self.store.delete(kept.file)
 
-    async def delete(self, digest: Digest) -> None:
-        """From both stores, for good; a repetition changes nothing."""
-        await self.store.delete(digest)
-        await self.earlier.delete(digest)
+    async def delete(self, digest: Digest, noted: str | None = None) -> None:
+        """From every store, for good; a repetition changes nothing."""
+        for place, store in self._stores(noted):
+            if is_there(place):
+                await store.delete(digest)
 
-    async def _get(self, digest: Digest, path: Path) -> None:
-        for store in (self.store, self.earlier):
+    async def _get(self, digest: Digest, path: Path, noted: str | None = None) -> None:
+        away: Retry | None = None
+        for place, store in self._stores(noted):
             try:
-                await store.get_to_file(digest, path)
-            except Reject:
-                continue
-            return
-        raise Failure("the backup cannot be restored: it is not kept any more", self._gone(digest))
+                if await taken_from(place, store, digest, path, expected=place == noted):
+                    return
+            except Retry as error:
+                away = error
+        if away is not None:
+            raise away
+        raise Failure("the backup cannot be restored: it is not kept any more", self.gone(digest))
 
-    def _gone(self, digest: Digest) -> Finding:
+    def gone(self, digest: Digest) -> Finding:
+        """A finding: no store has it, and what is left to do."""
         detail = (
             f"No store has {digest}. Backups are deleted {self.keep_days:g} days after their Run has ended;"
-            " the executor's journal of the Run says when."
+            " the executor's journal of the Run says when, and in which place it was put."
         )
-        return Finding(kind="data-loss", subject="backup", detail=detail, cure=_WITHOUT)
+        cure = f"if the files lie elsewhere, name that place in UPGRADES_BACKUP_STORES_BEFORE; or {_WITHOUT}"
+        return Finding(kind="data-loss", subject="backup", detail=detail, cure=cure)
 
     def _keys(self, project: Project, *, to_seal: bool = True) -> BackupKeys:
         try:

@@ -2,16 +2,19 @@
 
 A Run has ended for this executor once it was recorded, rolled back, or followed by another one of its
 Project, and nothing of it is under way. A deletion is an effect: its intent is committed before the store is
-asked, so the next sweep, of whichever executor, finishes what a killed one began.
+asked, so the next sweep, of whichever executor, finishes what a killed one began. A backup that no store has
+is not called deleted unless a deletion of it began, or nothing was ever kept.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from prometheus_client.core import Metric
 
+from services.executor.clients.backup_places import PLACE
 from services.executor.clients.backup_store import BackupStore
 from shared import background
 from shared.clock import utc_now
@@ -26,6 +29,8 @@ log = logging.getLogger(__name__)
 
 GONE = "backup deleted"
 _EVERY_S = 3600.0
+_SWEEP_S = 1800.0
+"""Then the next sweep goes on behind the last one: a store that answers slowly keeps no backup for ever."""
 _CLOCKS_AGREE_WITHIN = timedelta(days=1)
 _MADE = "b.stage = 'deploy' and b.name = 'backup'"
 _KEPT = (
@@ -56,7 +61,18 @@ _LAST = (
 )
 _OVER = f"{_KEPT} and {_AT_REST} and ({_DONE} or {_NEXT} is not null)"
 _ENDED_AT = f"case when {_DONE} then {_LAST} else greatest({_LAST}, {_NEXT}) end"
-_DUE = f"select b.id from effects b where {_OVER} and {_ENDED_AT} < $1 order by b.id limit 100"
+_DUE = f"select b.id from effects b where {_OVER} and {_ENDED_AT} < $1 and b.id > $2 order by b.id limit 100"
+_PLACED = (
+    "(select substr(p.detail, length(b.detail) + 2) from effects p where p.run_id = b.run_id"
+    f" and p.name = '{PLACE}' and left(p.detail, length(b.detail) + 1) = b.detail || ' '"
+    " order by p.id desc limit 1)"
+)
+_BEGUN = (
+    f"exists (select from effects d where d.run_id = b.run_id and d.detail = b.detail and d.name = '{GONE}')"
+)
+_FIND = (
+    f"select b.detail, {_PLACED}, b.done_at is null or {_BEGUN} from effects b where b.id = $1 and {_OVER}"
+)
 _TAKE = (
     "select b.run_id, b.detail, b.intended_at, (select project_id from jobs where run_id = b.run_id limit 1)"
     f" from effects b where b.id = $1 and {_OVER} for update of b skip locked"
@@ -79,7 +95,9 @@ class BackupSweeper:
     def __init__(self, database: Database[WorkerTransaction], backups: BackupStore) -> None:
         self._database = database
         self._backups = backups
-        self._left = 0
+        self._left: set[int] = set()
+        self._behind = 0
+        """The last effect that an unfinished sweep has come to."""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -93,7 +111,7 @@ class BackupSweeper:
     async def gauges(self) -> Iterable[Metric]:
         """How many backups are over and could not be deleted, at the last sweep."""
         said = "Backups whose term has ended and that the store did not delete."
-        return (gauge("backups_overdue", said, ("service",), {("executor",): float(self._left)}),)
+        return (gauge("backups_overdue", said, ("service",), {("executor",): float(len(self._left))}),)
 
     async def sweep(self) -> tuple[str, ...]:
         """Sweep once; the digests of what was deleted. Raises what our own database raises."""
@@ -102,20 +120,38 @@ class BackupSweeper:
             log.warning("no backup is deleted: it is %s for the database, and not here", now)
             return ()
         gone: list[str] = []
-        left = 0
-        async with self._database.transaction() as tx:
-            due = await tx.fetch(_DUE, now - timedelta(days=self._backups.keep_days))
-        for (effect,) in due:
-            try:
-                gone += await self._delete(effect)
-            except Retry as error:
-                # Its intent stands: the next sweep asks the store again.
-                log.warning("a backup whose term has ended is still there: %s", error)
-                left += 1
-        self._left = left
+        until = time.monotonic() + _SWEEP_S
+        if not self._behind:
+            self._left.clear()
+        while due := await self._due(now):
+            for effect in due:
+                if time.monotonic() > until:
+                    return tuple(gone)
+                self._behind = effect
+                try:
+                    gone += await self._delete(effect)
+                except Retry as error:
+                    # Its intent stands: the next sweep asks the store again.
+                    log.warning("a backup whose term has ended is still there: %s", error)
+                    self._left.add(effect)
+        self._behind = 0
         return tuple(gone)
 
+    async def _due(self, now: datetime) -> list[int]:
+        async with self._database.transaction() as tx:
+            found = await tx.fetch(_DUE, now - timedelta(days=self._backups.keep_days), self._behind)
+        return [effect for (effect,) in found]
+
     async def _delete(self, effect: int) -> list[str]:
+        async with self._database.transaction() as tx:
+            known = await tx.fetch(_FIND, effect)
+        if not known:
+            return []
+        [[digest, noted, may_be_gone]] = known
+        if not await self._backups.has(digest, noted) and noted is None and not may_be_gone:
+            raise Retry(
+                f"no store has {digest}: if it lies elsewhere, UPGRADES_BACKUP_STORES_BEFORE has to say where"
+            )
         async with self._database.transaction() as tx, around("delete-backup"):
             # Of several statements the first must begin a transaction, or it would be one of its own.
             await tx.session.connection()
@@ -124,7 +160,7 @@ class BackupSweeper:
                 return []
             await tx.fetch(_INTEND, effect)
         [[run_id, digest, made_at, project]] = taken
-        await self._backups.delete(digest)
+        await self._backups.delete(digest, noted)
         async with self._database.transaction() as tx, around("backup-deleted"):
             await tx.session.connection()
             finished = await tx.fetch(_FINISH, run_id, digest)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from services.executor.clients import migrations
+from services.executor.clients.backup_places import PLACE, noted_place
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.misfits import not_permitted
 from services.executor.clients.postgres import schema_digest, schema_is
@@ -172,11 +173,14 @@ async def _backup(job: Job, tools: Tools, url: str, steps: Steps, *, may_fail: b
 
     A repeated deploy that has written already must keep what it had: a new dump would hold our changes.
     """
-    earlier = backup_before_writing(await job.journal.of_run())
+    effects = await job.journal.of_run()
+    earlier = backup_before_writing(effects)
     if earlier is not None:
         async with steps.reading("backup kept", earlier):
-            if await tools.backups.has(earlier):
-                return earlier
+            there = await tools.backups.has(earlier, noted_place(effects, earlier))
+        if not there and not may_fail:
+            raise Failure("the backup of before the first write is not there", tools.backups.gone(earlier))
+        return earlier
     async with temporary_folder(tools.folder, "backup") as folder:
         kept_until = f"kept until {tools.backups.keep_days:g} days after the Run's end"
         async with steps.reading("dump", f"pg_dump --format=custom; {kept_until}"):
@@ -186,7 +190,9 @@ async def _backup(job: Job, tools: Tools, url: str, steps: Steps, *, may_fail: b
         sealed = folder / "production.sealed"
         kept = await tools.backups.seal(job.project, backup.file, sealed)
         backup.file.unlink()
-        # The intent names what is about to be stored: whatever happens now, it is deleted in time.
+        # The intents name what is about to be stored, and where: whatever happens now, it is deleted in time.
+        async with job.journal.effect(PLACE, f"{kept.file} {tools.backups.place}"):
+            pass
         async with job.journal.effect(BACKUP, kept.file):
             await tools.backups.put(sealed)
             sealed.unlink()

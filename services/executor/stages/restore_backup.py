@@ -8,6 +8,7 @@ import asyncpg
 
 from services.executor.clients import migrations
 from services.executor.clients.backup import ProgramFailed, Programs
+from services.executor.clients.backup_places import noted_place
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import drop_database, session, words
 from services.executor.clients.restore_copy import CopyFailed, copy_into, passes, why
@@ -35,11 +36,8 @@ async def opened_backup(
     open: nothing of production has been touched by then.
     """
     assert task.backup is not None
-    tried = [
-        effect
-        for effect in await job.journal.of_run()
-        if (effect.name, effect.detail) == (_NAME, task.backup)
-    ]
+    effects = await job.journal.of_run()
+    tried = [effect for effect in effects if (effect.name, effect.detail) == (_NAME, task.backup)]
     applied = await migrations.applied(url)
     gone = bool(ours) and not any(each.folder in applied for each in ours)
     if any(effect.done_at is not None for effect in tried) or (tried and gone):
@@ -47,7 +45,7 @@ async def opened_backup(
         return
     async with temporary_folder(tools.folder, "restore") as folder:
         file = folder / "production.dump"
-        await tools.backups.fetch(job.project, task.backup, file)
+        await tools.backups.fetch(job.project, task.backup, file, noted_place(effects, task.backup))
         yield file
 
 

@@ -91,9 +91,27 @@ class Tools:
     async def require_proven(self, upgrade: Upgrade) -> None:
         """Raise `Failure` unless the Library signed the package that it moves to, or it may be unsigned."""
         named = Named(upgrade.system, upgrade.to_version, upgrade.to_package)
-        await self._require_proven(named, upgrade.to_signature)
+        cure = (
+            "let the Systems Library publish a higher version that is signed, and plan that one"
+            if upgrade.to_signature is not None
+            else "let the Systems Library publish a higher version that is signed, and plan that; or, once"
+            f" you know who made these bytes, {_allow(named)}"
+        )
+        await self._require_proven(named, upgrade.to_signature, cure)
 
-    async def _require_proven(self, named: Named, signature: ReleaseSignature | None) -> None:
+    async def _require_base(self, named: Named, signature: ReleaseSignature | None) -> None:
+        """Raise `Failure` unless the pinned package is proven; allowed by digest, a Project can leave it."""
+        if self.trust.unsigned.names(named.package):
+            return
+        why = (
+            "a Release never changes, so it cannot be signed any more"
+            if signature is None
+            else "its signature does not count any more"
+        )
+        cure = f"{why}: once you know that these bytes are what the Project runs, {_allow(named)}"
+        await self._require_proven(named, signature, cure)
+
+    async def _require_proven(self, named: Named, signature: ReleaseSignature | None, cure: str) -> None:
         try:
             await self.trust.require(named, signature, self.content)
         except NotThere as error:
@@ -101,13 +119,7 @@ class Tools:
             raise Retry(f"{named.system} {named.version}: {error}") from error
         except Unproven as error:
             name = f"{named.system} {named.version}"
-            finding = Finding(
-                kind="package",
-                subject=name,
-                detail=str(error),
-                cure=f"have {name} signed by the Systems Library, or allow package {named.package} in"
-                f" {ALLOW_UNSIGNED} of the executor; then retry the Run",
-            )
+            finding = Finding(kind="package", subject=name, detail=str(error), cure=cure)
             raise Failure(f"the package of {name} is not proven: {error}", finding) from error
 
     async def _package(self, digest: Digest) -> Package:
@@ -131,20 +143,18 @@ class Tools:
 
     async def packages(self, upgrade: Upgrade) -> Packages:
         """Both packages of an upgrade, which must be what the upgrade says. Raises `Failure`."""
-        old = await self._pinned(upgrade)
+        pinned = None
+        if upgrade.from_version is not None and upgrade.from_package is not None:
+            pinned = Named(upgrade.system, upgrade.from_version, upgrade.from_package)
+            await self._require_base(pinned, upgrade.from_signature)
+        await self.require_proven(upgrade)
+        # Of a System that the Project has not it is one without anything.
+        old = nothing_of(upgrade.system) if pinned is None else await self._read(pinned)
         named = Named(upgrade.system, upgrade.to_version, upgrade.to_package)
-        return Packages(upgrade, old, await self._proven(named, upgrade.to_signature))
+        return Packages(upgrade, old, await self._read(named))
 
-    async def _pinned(self, upgrade: Upgrade) -> Package:
-        """The package that the Project has of the System: one without anything, if it has none."""
-        if upgrade.from_version is None or upgrade.from_package is None:
-            return nothing_of(upgrade.system)
-        named = Named(upgrade.system, upgrade.from_version, upgrade.from_package)
-        return await self._proven(named, upgrade.from_signature)
-
-    async def _proven(self, named: Named, signature: ReleaseSignature | None) -> Package:
-        """A package that is proven, and what its name says. Raises `Failure`."""
-        await self._require_proven(named, signature)
+    async def _read(self, named: Named) -> Package:
+        """A package that is what its name says. Raises `Failure`."""
         package = await self._package(named.package)
         found, wanted = f"{package.system} {package.manifest.version}", f"{named.system} {named.version}"
         if found != wanted:
@@ -156,3 +166,10 @@ class Tools:
             )
             raise Failure(f"the package of {wanted} is {found}", finding)
         return package
+
+
+def _allow(named: Named) -> str:
+    return (
+        f"name package {named.package} in {ALLOW_UNSIGNED} of the executor; then request a new plan, or"
+        " `upgradepath run continue` where the Run waits"
+    )
