@@ -127,7 +127,7 @@ class TokenVerifier:
     def verify(self, token: str, *, at: datetime | None = None, service: str | None = None) -> Actor:
         """The actor of the token, at that time or else now, for that service. Raises `InvalidToken`."""
         _require_form(token)
-        proven = self._remembered(token, tuple(source.version() for source in self.sources))
+        proven = self._remembered(token, self._versions())
         self._require_time(proven, (at or utc_now()).timestamp())
         audiences = (AUDIENCE,) if proven.issuer is None else proven.issuer.audience
         wanted = {name for each in audiences for name in (each, audience_of(service, each))}
@@ -151,8 +151,21 @@ class TokenVerifier:
             _, source = self._chosen(unproven_claims(token))
         except InvalidToken:
             return
-        if isinstance(source, KeysAtUrl) and isinstance(kid, str):
-            await source.look_for(kid)
+        if isinstance(source, KeysAtUrl) and self._may_be_by_a_new_key(token, kid):
+            await source.look_for(kid if isinstance(kid, str) else "")
+
+    def _may_be_by_a_new_key(self, token: str, kid: object) -> bool:
+        """Some providers name no key: their token is by a new one when no known key proves it."""
+        if kid is not None:
+            return isinstance(kid, str)
+        try:
+            self._remembered(token, self._versions())
+        except InvalidToken:
+            return True
+        return False
+
+    def _versions(self) -> tuple[object, ...]:
+        return tuple(source.version() for source in self.sources)
 
     @property
     def revoked(self) -> RevokedTokens | None:
