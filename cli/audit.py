@@ -1,7 +1,6 @@
 """`upgradepath audit …`: who decided or tried what; the log as a file, and the verdict on it, offline."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +10,10 @@ from cli.asking import AsJson, asks
 from cli.audit_file import read_heads, write_export
 from cli.broker import Broker, broker_settings, with_broker
 from cli.client import Server
-from cli.durations import duration
+from cli.durations import moment_or_ago
 from cli.output import line, note, raw, say, show_json, table, text, when
 from cli.proving import service_proofs
 from cli.world import NoAnswer
-from shared.clock import utc_now
 from shared.contracts.audit import AuditEntry, AuditHead
 from shared.contracts.topics import SERVICES
 from shared.contracts.values import canonical_json
@@ -66,7 +64,10 @@ def list_(
     """Decisions and refused tries, the newest first. A maintainer sees those of the own Projects."""
     query: dict[str, str | int | None] = {
         **{"project": project, "actor": actor, "limit": _PAGE_ROWS},
-        **{"since": None if since is None else _moment(since), "refused": "true" if refused else None},
+        **{
+            "since": None if since is None else moment_or_ago(since).isoformat(),
+            "refused": "true" if refused else None,
+        },
     }
     rows: list[dict[str, Any]] = []
     for name in _named(service):
@@ -200,15 +201,3 @@ def _named(services: list[str] | None) -> tuple[str, ...]:
         if name not in SERVICES and name.partition(".")[0] not in SERVICES:
             raise typer.BadParameter(f"{name!r} is none of: {', '.join(SERVICES)}")
     return tuple(services or SERVICES)
-
-
-def _moment(typed: str) -> str:
-    if (ago := duration(typed)) is not None:
-        return (utc_now() - ago).isoformat()
-    try:
-        moment = datetime.fromisoformat(typed)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{typed!r} is neither 90s, 2h or 3d nor a moment like 2026-03-01T12:00"
-        ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()

@@ -12,6 +12,7 @@ import typer
 
 from cli.asking import AsJson
 from cli.broker import Broker, broker_settings, with_broker
+from cli.durations import moment
 from cli.output import line, note, say, show_json, table, text
 from cli.proving import service_proofs
 from cli.world import NoAnswer, announced_world, world_folder
@@ -61,6 +62,7 @@ def rebuild(
         datetime | None,
         typer.Option(
             "--unsigned-before",
+            parser=moment,
             metavar="TIME",
             help="Believe a service's events without a proof that the broker took before this moment (UTC):"
             " those of a version that did not sign them.",
@@ -97,8 +99,7 @@ def _believed(
 ) -> tuple[TokenVerifier, Evidence]:
     from shared.replay.evidence import Evidence
 
-    moment = None if unsigned_before is None else unsigned_before.replace(tzinfo=UTC)
-    return _tokens(service), Evidence(service_proofs(), moment, broken_audit=broken_audit)
+    return _tokens(service), Evidence(service_proofs(), unsigned_before, broken_audit=broken_audit)
 
 
 async def _rebuild(
@@ -229,8 +230,8 @@ def _live_url(service: str) -> str | None:
 
 
 def _beside(live: str) -> str:
-    moment = utc_now().astimezone(UTC).strftime("%Y%m%d%H%M%S")
-    return with_database(live, f"{database_of(live)}_rebuilt_{moment}")
+    stamp = utc_now().astimezone(UTC).strftime("%Y%m%d%H%M%S")
+    return with_database(live, f"{database_of(live)}_rebuilt_{stamp}")
 
 
 def _tokens(service: str) -> TokenVerifier:

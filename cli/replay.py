@@ -2,7 +2,6 @@
 
 import getpass
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,12 +11,11 @@ from cli.backlog import letter_document, read_letters, reads
 from cli.broker import Broker, broker_settings, with_broker
 from cli.client import Server
 from cli.decisions import ask
-from cli.durations import duration
+from cli.durations import moment_or_ago
 from cli.output import line, note, say, show_json, table, text, when
 from cli.pools import known_service
 from cli.rebuild import rebuild
 from cli.watch import answer_and_watch
-from shared.clock import utc_now
 
 if TYPE_CHECKING:
     from shared.replay.dead_letters import DeadLetter
@@ -66,7 +64,7 @@ def redrive(
     from shared.replay import dead_letters
 
     known_service(service)
-    start = None if since is None else _moment(since)
+    start = None if since is None else moment_or_ago(since)
     letters = read_letters(bootstrap_servers, service)
     chosen = _read_by(
         service, dead_letters.choose(letters, reason=reason, type_name=type_name, since=start, again=again)
@@ -128,15 +126,3 @@ def _read_by(service: str, letters: "Sequence[DeadLetter]") -> "list[DeadLetter]
         if one.why_not_again is not None:
             note(f"{one.id} is left out: {one.why_not_again}")
     return [one for one in kept if one.why_not_again is None]
-
-
-def _moment(since: str) -> datetime:
-    """`90s`, `2h`, `3d` ago, or a time in ISO 8601, in UTC unless it says otherwise."""
-    ago = duration(since)
-    if ago is not None:
-        return utc_now() - ago
-    try:
-        moment = datetime.fromisoformat(since.upper())
-    except ValueError as error:
-        raise typer.BadParameter(f"{since!r} is neither like 2h nor like 2026-03-01T12:00") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -3,13 +3,14 @@
 import hashlib
 import socket
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
 from cli.client import Server
+from cli.durations import moment
 from cli.exporting import OutFolder, keep
 from cli.output import line, note, say, show_json, text, when
 from cli.packages import PackageArgument, open_package
@@ -80,7 +81,12 @@ def verify(
     service_keys: ServiceKeysOption = None,
     at: Annotated[
         datetime | None,
-        typer.Option("--at", help="As of when a key must be good, in UTC; else the receipt's time, or now."),
+        typer.Option(
+            "--at",
+            parser=moment,
+            metavar="TIME",
+            help="As of when a key must be good, in UTC; else the receipt's time, or now.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
@@ -91,7 +97,7 @@ def verify(
     named = _named(data, read)
     envelope = (signature or package.with_name(f"{package.name}.dsse.json")).read_bytes
     trusted = library_keys(keys)
-    seen_at, whose = (at.replace(tzinfo=UTC), "as you say") if at else (utc_now(), "now")
+    seen_at, whose = (at, "as you say") if at else (utc_now(), "now")
     if receipt is not None and service_keys is not None:
         registry = registry_keys(service_public_keys(service_keys))
         seen = proven(lambda: verify_receipt(receipt.read_bytes(), envelope(), named, registry, trusted))

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from cli.durations import moment
 from cli.key_files import replace_file
 from cli.output import say, table, text, when
 from cli.signing import library_keys, service_public_keys
@@ -21,7 +22,9 @@ app = typer.Typer(help="The Library's public keys: add one, revoke one, see from
 FileArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="The keys, as UPGRADES_LIBRARY_KEYS names them.")
 ]
-Moment = Annotated[datetime | None, typer.Option(help="In UTC.")]
+Moment = Annotated[
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="In UTC, if it has no zone.")
+]
 
 
 @app.command("add")
@@ -39,7 +42,7 @@ def add(
 ) -> None:
     """Trust a key too. Two at once are good while one replaces the other."""
     keys = library_keys(file) if file.exists() else LibraryKeys()
-    validity = Validity(purpose=purpose, not_before=_utc(not_before), not_after=_utc(not_after))
+    validity = Validity(purpose=purpose, not_before=not_before, not_after=not_after)
     added = {}
     for kid, key in service_public_keys(public).by_kid.items():
         if kid in keys.by_kid:
@@ -60,7 +63,12 @@ def revoke(
     reason: Annotated[str, typer.Option("--reason", help="Why; every refusal says it.")],
     at: Annotated[
         datetime | None,
-        typer.Option("--at", help="From when on nothing that it signed counts, in UTC; else from now on."),
+        typer.Option(
+            "--at",
+            parser=moment,
+            metavar="TIME",
+            help="From when on nothing that it signed counts, in UTC; else from now on.",
+        ),
     ] = None,
 ) -> None:
     """Take a key out from a moment on. Packages that the registry saw before it stay good."""
@@ -68,17 +76,17 @@ def revoke(
     if kid not in keys.by_kid:
         raise not_found(f"{file} has no key {kid!r}", field="KID", value=kid, cure="see: release trust list")
     known = keys.by_kid[kid]
-    moment = _utc(at) or utc_now()
+    since = at or utc_now()
     before = known.validity.revoked_at
-    if before is not None and before < moment:
+    if before is not None and before < since:
         raise conflict(
             f"{kid!r} is revoked from {when(before)} on, which is earlier",
             field="--at",
-            cure="name an earlier moment, or leave it as it is",
+            cure="name an earlier since, or leave it as it is",
         )
-    validity = known.validity.model_copy(update={"revoked_at": moment, "reason": reason})
+    validity = known.validity.model_copy(update={"revoked_at": since, "reason": reason})
     replace_file(file, LibraryKeys({**keys.by_kid, kid: replace(known, validity=validity)}).text())
-    say(f"revoked: {kid}, from {when(moment)} on")
+    say(f"revoked: {kid}, from {when(since)} on")
 
 
 @app.command("list")
@@ -106,7 +114,3 @@ def list_keys(
         ],
         empty="no keys",
     )
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import islice
 from typing import TypeAlias
 
 from cachetools import LRUCache
@@ -15,14 +16,21 @@ from cachetools import LRUCache
 from services.registry.domain.gate import Judgement, Library
 from services.registry.schema_check import part_of
 from shared.clients.content import ContentStore
+from shared.contracts.refusals import Refusal
 from shared.errors import Failure, Retry
 from shared.packages.package import Package
+from shared.versions import newest_first, satisfies
 
 TRIALS_SETTING = "UPGRADES_SCRATCH_DATABASE_URL"
 _TRIAL_S = 120.0
 ASIDE_S = _TRIAL_S + 30
 """For so long nobody else checks a package of which orders are being tried."""
 _KEPT = 100
+_BESIDE_MAX = 5
+"""Of a required System: its newest Releases that satisfy, and the oldest one."""
+_NAMED = 10
+_GROUNDS_MAX = 8
+"""Together with the first, which has the newest of all."""
 
 Order: TypeAlias = tuple[tuple[str, str], ...]
 """Migrations in the order in which they are applied, names with their SQL."""
@@ -41,16 +49,24 @@ class Said:
     cure: str | None = None
 
 
+@dataclass(frozen=True)
+class Ground:
+    """Releases of the required Systems that a Project may have together: digests by System."""
+
+    name: str
+    packages: Mapping[str, str]
+
+
 class NotTried(Exception):
     """A verdict lacks this trial; it can be taken once `OrderTrials.make` has made it."""
 
     def __init__(
-        self, key: str, orders: tuple[Order, ...], requires: Sequence[str], packages: Mapping[str, str]
+        self, key: str, orders: tuple[Order, ...], grounds: Sequence[Ground], packages: Mapping[str, str]
     ) -> None:
         super().__init__("orders of migrations are not tried yet")
         self.key = key
         self.orders = orders
-        self.requires = requires
+        self.grounds = grounds
         self.packages = packages
 
 
@@ -80,14 +96,14 @@ class OrderTrials:
             return judgement
         sql = {migration.name: migration.sql for migration in package.migrations}
         orders = tuple(tuple((name, sql[name]) for name in each) for each in judgement.orders)
-        requires = sorted(package.manifest.requires)
-        required = [library.packages.get(system) for system in requires]
-        key = sha256(repr((orders, required)).encode()).hexdigest()
+        grounds, left_out = grounds_of(package.manifest.requires, library)
+        key = sha256(repr((orders, [sorted(each.packages.items()) for each in grounds])).encode()).hexdigest()
         said = self._said.get(key)
         if said is None:
-            raise NotTried(key, orders, requires, library.packages)
+            raise NotTried(key, orders, grounds, library.packages)
         if said.reason is None:
-            return replace(judgement, refusals=())
+            advice = (_left(grounds, left_out),) if left_out else ()
+            return replace(judgement, refusals=(), advice=(*judgement.advice, *advice))
         del self._said[key]
         told = [
             each.model_copy(
@@ -106,10 +122,10 @@ class OrderTrials:
         Raises `TrialWaits` when the server does not answer, `Retry` when a package cannot be read now.
         """
         assert self._difference_of is not None, "asked for by a verdict that has it"
-        before = await self._required(untried.packages, untried.requires)
+        before = {each.name: await self._required(untried.packages, each) for each in untried.grounds}
         try:
             async with asyncio.timeout(self._limit_s):
-                said = Said(await self._difference_of([before + each for each in untried.orders]))
+                said = await self._tried(before, untried.orders)
         except TimeoutError:
             said = Said(f"whether that matters was not found within {self._limit_s:g} s")
         except Failure as failure:
@@ -119,18 +135,75 @@ class OrderTrials:
             raise TrialWaits(str(waits)) from waits
         self._said[untried.key] = said
 
-    async def _required(self, packages: Mapping[str, str], requires: Sequence[str]) -> Order:
-        """The migrations of these Systems' newest Releases, and of those that they require, these first."""
+    async def _tried(self, before: Mapping[str, Order], orders: Sequence[Order]) -> Said:
+        """On each ground; of several with the same migrations on the first of them."""
+        assert self._difference_of is not None, "asked for by a verdict that has it"
+        seen: set[Order] = set()
+        for name, ground in before.items():
+            if ground in seen:
+                continue
+            first = not seen
+            seen.add(ground)
+            reason = await self._difference_of([ground + each for each in orders])
+            if reason is not None and first:
+                return Said(reason)
+            if reason is not None:
+                return Said(f"beside {name}, {reason}", f"take {name} out of [requires]")
+        return Said(None)
+
+    async def _required(self, packages: Mapping[str, str], ground: Ground) -> Order:
+        """The migrations of these Releases, and of the newest that they require, these first."""
         found: dict[str, Order] = {}
         seen: set[str] = set()
+        digests = {**packages, **ground.packages}
 
         async def add(systems: Sequence[str]) -> None:
             for system in systems:
-                if system in packages and system not in seen:
+                if system in digests and system not in seen:
                     seen.add(system)
-                    part = await part_of(system, await self._content.get(packages[system]))
+                    part = await part_of(system, await self._content.get(digests[system]))
                     await add(part.requires)
                     found[system] = part.scripts
 
-        await add(sorted(requires))
+        await add(sorted(ground.packages))
         return tuple(migration for migrations in found.values() for migration in migrations)
+
+
+def grounds_of(requires: Mapping[str, str], library: Library) -> tuple[tuple[Ground, ...], tuple[str, ...]]:
+    """Releases beside which orders are tried, the newest of all first; and those that are left out.
+
+    Each further ground has an older Release of one System. A System of which none satisfies has its newest.
+    """
+    newest: dict[str, str] = {}
+    older: list[tuple[str, str, str]] = []
+    left_out: list[str] = []
+    for system, constraint in sorted(requires.items()):
+        if system not in library.packages:
+            continue
+        offered = library.offered.get(system, {})
+        fitting = [each for each in newest_first(offered) if satisfies(each, constraint)]
+        chosen = fitting if len(fitting) <= _BESIDE_MAX else [*fitting[: _BESIDE_MAX - 1], fitting[-1]]
+        newest[system] = offered[fitting[0]] if fitting else library.packages[system]
+        older += [(system, each, offered[each]) for each in chosen[1:]]
+        left_out += [f"{system} {each}" for each in fitting if each not in chosen]
+    # The oldest of each System first: they differ most.
+    older.sort(key=lambda each: newest_first(library.offered[each[0]]).index(each[1]), reverse=True)
+    places = iter(older)
+    grounds = [Ground("the newest Releases", newest)]
+    for system, version, digest in islice(places, _GROUNDS_MAX - 1):
+        grounds.append(Ground(f"{system} {version}", {**newest, system: digest}))
+    left_out += [f"{system} {version}" for system, version, _ in places]
+    return tuple(grounds), tuple(left_out)
+
+
+def _left(grounds: Sequence[Ground], left_out: Sequence[str]) -> Refusal:
+    """Advice on Releases beside which nobody has tried the order."""
+    tried = ", ".join(each.name for each in grounds)
+    others = ", ".join(left_out[:_NAMED])
+    more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+    return Refusal(
+        kind="invalid",
+        reason=f"the late migrations are tried beside {tried}, and not beside {others}{more}",
+        field="[requires]",
+        cure="require newer Releases in system.toml, where a Project need not have older ones",
+    )

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from shared.contracts.moments import read_moment
 from shared.identity.watched_files import Stamp, stamp
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def _of_a_subject(line: str) -> tuple[str, float] | None:
     if found is None:
         return None
     try:
-        moment = datetime.strptime(found["time"], _TIME).replace(tzinfo=UTC)
+        moment = read_moment(found["time"])
     except ValueError:
         return None
     return found["subject"], moment.timestamp()

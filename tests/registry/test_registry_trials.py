@@ -10,6 +10,8 @@ from sqlalchemy import text
 from local.ports import free_port
 from services.executor.clients.order_trial import difference_of
 from services.executor.clients.postgres import session
+from services.registry.domain.gate import Library
+from services.registry.order_trials import Ground, grounds_of
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import PublishRelease
 from shared.errors import Reject
@@ -90,6 +92,54 @@ async def test_what_a_system_requires_is_there_when_its_orders_are_tried(registr
         await world.publish(mail("1.1.0", "20250601_second", earlier=("1.0.0",)), system="mail-system")
         last = mail("1.2.0", "20250601_second", "20250301_late", earlier=("1.1.0", "1.0.0"))
         assert len((await world.publish(last, system="mail-system")).release.migrations) == 3
+
+
+async def test_orders_are_tried_beside_older_releases_that_satisfy(registry_url: str) -> None:
+    """Catches an order that is proven beside the newest Release alone, and fails where an older one is."""
+    folder = f"{FOLDER}/20250601000000_code/migration.sql"
+    code = {folder: "alter table users add column code int unique;"}
+
+    def mail(version: str, required: str, *earlier: str, late: bool) -> dict[str, str]:
+        scripts = {
+            "20250101000000_init": "create table mails (id int primary key, code int);",
+            "20250701000000_second": "alter table mails add column b int;",
+        }
+        if late:
+            scripts["20250301000000_late"] = (
+                "alter table mails add foreign key (code) references users (code);"
+            )
+        changed: dict[str, str | None] = {
+            f"{FOLDER}/{name}/migration.sql": sql for name, sql in scripts.items()
+        }
+        changed["prisma/schema.prisma"] = "model Mail {\n  id Int @id\n}\n"
+        manifest = f'[requires]\nauth-system = "{required}"\n'
+        return files(version, name="mail-system", manifest=manifest, earlier=earlier, changed=changed)
+
+    async with running(registry_url, partial(difference_of, registry_url)) as world:
+        await world.publish()
+        await world.publish(files("1.3.0", earlier=("1.2.4",), changed=code))
+        await world.publish(mail("1.0.0", ">=1.2.4", late=False), system="mail-system")
+        with pytest.raises(Reject) as caught:
+            await world.publish(mail("1.1.0", ">=1.2.4", "1.0.0", late=True), system="mail-system")
+        (refusal,) = caught.value.refusals
+        assert "beside auth-system 1.2.4, they cannot be tried" in refusal.reason
+        assert refusal.cure.startswith("take auth-system 1.2.4 out of [requires], or ")
+        done = await world.publish(mail("1.1.0", ">=1.3.0", "1.0.0", late=True), system="mail-system")
+        assert done.release.version == "1.1.0"
+
+
+def test_the_releases_beside_which_orders_are_tried_are_bounded_and_told() -> None:
+    """Catches a trial for each of a System's hundred Releases, and one that leaves some out in silence."""
+    versions = {f"1.{minor}.0": f"digest {minor}" for minor in range(9)}
+    library = Library(
+        packages={"a": "digest 8", "b": "other"}, offered={"a": versions, "b": {"2.0.0": "other"}}
+    )
+    grounds, left_out = grounds_of({"a": ">=1.1", "b": ">=1", "unpublished": "*"}, library)
+    assert [each.name for each in grounds] == ["the newest Releases", *(f"a 1.{n}.0" for n in (1, 5, 6, 7))]
+    assert grounds[0].packages == {"a": "digest 8", "b": "other"}
+    assert grounds[1].packages == {"a": "digest 1", "b": "other"}
+    assert left_out == ("a 1.4.0", "a 1.3.0", "a 1.2.0")
+    assert grounds_of({"a": ">=3"}, library) == ((Ground("the newest Releases", {"a": "digest 8"}),), ())
 
 
 @pytest.mark.parametrize(

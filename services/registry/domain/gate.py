@@ -44,6 +44,8 @@ class Library:
     """By model, the other System whose newest Release defines it."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """By other System, the digest of its newest Release's package."""
+    offered: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By other System, the packages' digests of all Releases that are not withdrawn, by version."""
     carried: frozenset[str] = frozenset()
     """The versions of this System that some Project pins."""
 

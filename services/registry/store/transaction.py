@@ -78,6 +78,10 @@ class RegistryTransaction(PackageChecks):
             systems=frozenset(systems),
             owners={model: name for name, (defines, _) in newest.items() for model in defines},
             packages={name: package for name, (_, package) in newest.items()},
+            offered={
+                name: {version: package for version, (_, package) in versions.items()}
+                for name, versions in offered.items()
+            },
             carried=frozenset(await self._pinned_versions(system)),
         )
 
