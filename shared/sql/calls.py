@@ -6,13 +6,14 @@ from typing import Any
 from postgast import pg_query_pb2
 
 from shared.sql.concerns import INSIDE, LEAVE_OUT
-from shared.sql.made_text import made_text, number_of
+from shared.sql.made_text import NOTHING, made_text, number_of
 from shared.sql.outward import (
     BY_ARGUMENTS,
     FUNCTION_SCHEMAS,
     FUNCTIONS,
     IMPLICIT_TARGETS,
     NAMING_FUNCTIONS,
+    OTHER_PARAMETERS,
     OUR_LOCKS,
     OUR_NAMES,
     READERS_OF_NAMES,
@@ -58,24 +59,70 @@ def refused_call(node: Any) -> Refused:
     if names[-1] == "connectby" and not all(map(_is_a_name, node.args[:3])):
         yield "connectby() makes SQL of what it is given", "give it plain names of a table and its columns"
     if names[-1] == "set_config" and node.args:
-        setting = made_text(inner(node.args[0]))
-        if not setting.whole:
-            # A name that only running it tells may be any.
-            yield "set_config() of a setting that is named only while it runs", "name it by a constant"
-        value = [made_text(inner(each)).text for each in node.args[1:2]]
-        yield from refused_setting(setting.text.lower(), value)
+        yield from _refused_set_config(node)
     if names[-1] not in READERS_OF_NAMES and any(map(is_ours, node.args)):
         yield f"{OUR_NAMES['upgradepath']}, and _prisma_migrations is Prisma's", "leave them alone"
-    if names[-1] in NAMING_FUNCTIONS and any(map(_is_the_servers, node.args[:1])):
-        yield f"{names[-1]}() reads what is not the Project's", LEAVE_OUT
+    if names[-1] in NAMING_FUNCTIONS:
+        yield from _refused_naming(node, names[-1])
     if names[-1].startswith("pg_") and "advisory" in names[-1] and len(node.args) == 1:
-        if number_of(inner(node.args[0])) in OUR_LOCKS:
+        if number_of(value_of(node.args[0])) in OUR_LOCKS:
             yield f"{names[-1]}() of a lock under which migrations run", "choose another number"
-        elif "unlock" in names[-1] and kind(inner(node.args[0])) in ("A_Expr", "SubLink", "CaseExpr"):
+        elif "unlock" in names[-1] and kind(value_of(node.args[0])) in ("A_Expr", "SubLink", "CaseExpr"):
             yield (
                 f"{names[-1]}() of a number that is made while it runs",
                 "name the lock as when it was taken",
             )
+
+
+def value_of(argument: Any) -> Any:
+    """What is given to a function, by its place or by a name."""
+    node = inner(argument)
+    return inner(node.arg) if kind(node) == "NamedArgExpr" else node
+
+
+def is_run(argument: Any, place: int, at: int | None) -> bool:
+    """Whether a function that runs as SQL what it gets at the place `at` runs this argument at `place`."""
+    if kind(argument) == "NamedArgExpr":
+        return at is not None and argument.name not in OTHER_PARAMETERS
+    return place == at
+
+
+def argument_of(node: Any, place: int, *names: str) -> Any | None:
+    """What a call gives to the parameter that has this place or one of these names.
+
+    None where it gives none, or an array of which nobody sees the parts.
+    """
+    if node.func_variadic:
+        return None
+    by_place = []
+    for each in map(inner, node.args):
+        if kind(each) != "NamedArgExpr":
+            by_place.append(each)
+        elif each.name in names:
+            return inner(each.arg)
+    return by_place[place] if place < len(by_place) else None
+
+
+def _refused_set_config(node: Any) -> Refused:
+    name, value = argument_of(node, 0, "setting_name"), argument_of(node, 1, "new_value")
+    setting = NOTHING if name is None else made_text(name)
+    if not setting.whole:
+        # A name that only running it tells may be any.
+        yield "set_config() of a setting that is named only while it runs", "name it by a constant"
+    yield from refused_setting(setting.text.lower(), [] if value is None else [made_text(value).text])
+
+
+def _refused_naming(node: Any, name: str) -> Refused:
+    """Of a function that reads all of a table or a schema, which a text names to it."""
+    named = argument_of(node, 0, "tbl", "schema")
+    parts = [] if named is None else _named(named)
+    if not parts or any(each.isdecimal() for each in parts):
+        # A number is a table of the server's as well as any.
+        yield f"{name}() of what is named only while it runs, or by a number", "name it by a constant text"
+        return
+    of_schema = name.startswith("schema_") and (parts[0] in ("information_schema", "pg_toast"))
+    if parts[0] == "pg_catalog" or parts[-1] in SECRET_RELATIONS or of_schema:
+        yield f"{name}() reads what is not the Project's", LEAVE_OUT
 
 
 def refused_cast(node: Any) -> Refused:
@@ -122,8 +169,8 @@ def _refused_path(path: str) -> Refused:
 
 
 def _is_a_name(argument: Any) -> bool:
-    given = made_text(inner(argument))
-    return given.whole and given.text.replace(".", "_").replace('"', "_").isidentifier()
+    name = made_text(value_of(argument))
+    return name.whole and name.text.replace(".", "_").replace('"', "_").isidentifier()
 
 
 def is_ours(argument: Any) -> bool:
@@ -132,15 +179,8 @@ def is_ours(argument: Any) -> bool:
     return "upgradepath" in (*parts[:1], *parts[:-1]) or parts[-1:] == ["_prisma_migrations"]
 
 
-def _is_the_servers(argument: Any) -> bool:
-    """A text that names the server's catalogue to a function, or a table that holds secrets."""
-    parts = _named(argument)
-    return bool(parts) and (parts[0] == "pg_catalog" or parts[-1] in SECRET_RELATIONS)
-
-
 def _named(argument: Any) -> list[str]:
     """The parts of the name that a text gives to a function; none where only running it would tell."""
-    node = inner(argument)
-    given = made_text(inner(node.arg) if kind(node) == "NamedArgExpr" else node)
-    parts = [each.strip(_AROUND_NAMES) for each in given.text.lower().split(".", 3)]
-    return parts if given.whole else []
+    text = made_text(value_of(argument))
+    parts = [each.strip(_AROUND_NAMES) for each in text.text.lower().split(".", 3)]
+    return parts if text.whole else []

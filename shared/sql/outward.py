@@ -151,7 +151,9 @@ _FIRST_IS_SQL = """
 """
 SQL_TAKERS: dict[str, int] = {**dict.fromkeys(_FIRST_IS_SQL.split(), 0), "ts_rewrite": 1, "create_immv": 1}
 """Functions that run SQL given as a text, and which argument it is."""
-BY_ARGUMENTS = frozenset({"set_config", "setval", "nextval", *SQL_TAKERS})
+OTHER_PARAMETERS = frozenset({"nulls", "tableforest", "targetns", "weights"})
+"""The names of their parameters that are not SQL."""
+BY_ARGUMENTS = frozenset({"set_config", "setval", "nextval", *SQL_TAKERS, *NAMING_FUNCTIONS})
 """Functions that are permitted or not by what is given to them."""
 ORDINARY_WORDS = frozenset({"http", "dblink"})
 """Functions whose names people give to their columns too."""
@@ -166,7 +168,7 @@ READERS_OF_NAMES = frozenset(_READERS.split())
 _SECRETS = """
     pg_authid pg_shadow pg_user_mapping pg_user_mappings pg_subscription pg_file_settings pg_hba_file_rules
     pg_ident_file_mappings pg_shmem_allocations pg_shmem_allocations_numa pg_backend_memory_contexts
-    pg_aios pg_config pg_replication_origin_status
+    pg_aios pg_config pg_replication_origin_status user_mapping_options _pg_user_mappings
 """
 SECRET_RELATIONS = frozenset(_SECRETS.split())
 _LOADING = """

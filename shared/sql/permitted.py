@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.sql import risks
 from shared.sql.body_walk import Fragment
+from shared.sql.calls import is_run, value_of
 from shared.sql.concerns import INSIDE, Concern, excerpt
 from shared.sql.made_text import NOTHING, MadeText, made_text, possible_texts
 from shared.sql.outward import LANGUAGES, SQL_TAKERS
@@ -248,9 +249,8 @@ class _Judge:
         name = strings(node.funcname)[-1]
         at = 0 if name.startswith("pgr_") else SQL_TAKERS.get(name)
         for place, each in enumerate(node.args):
-            given = inner(each)
-            made = made_text(inner(given.arg) if kind(given) == "NamedArgExpr" else given)
-            if place == at:
+            made = made_text(value_of(each))
+            if is_run(inner(each), place, at):
                 self._execute(made)
             elif made.whole and _SPACED.search(made.text):
                 self._suspect(made.text)

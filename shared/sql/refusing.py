@@ -242,7 +242,7 @@ def _named(name: str, node: Any, names: tuple[str, ...]) -> Refused:
     if name == "RangeVar":
         if node.catalogname:
             yield "it names a database, and staging's has another name", "leave the database's name out"
-        if node.relname in SECRET_RELATIONS and node.schemaname in ("", "pg_catalog"):
+        if node.relname in SECRET_RELATIONS and node.schemaname in ("", *CATALOGUES):
             yield f"{node.relname} holds what is not the Project's", LEAVE_OUT
     for each in names:
         if each in OUR_NAMES and name != "ColumnRef":
