@@ -9,12 +9,13 @@ export UV_COMPILE_BYTECODE := 1
 # Without kept bytecode every command would compile hundreds of files first.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-fast check sbom bench format clean
+.PHONY: help setup demo test test-fast test-servers check sbom bench format clean
 
 help:
 	@echo "make demo    the story on this machine: undone, mended, approved, deployed; in a minute"
 	@echo "make test    the tests"
 	@echo "make test-fast  the tests that need no server and no service"
+	@echo "make test-servers  some of the executor's tests on PostgreSQL 13 and 16, as a plain role"
 	@echo "make check   format, lint, types, import walls, documents"
 	@echo "make sbom    the bill of materials of what production runs: CycloneDX 1.6, to sbom.json"
 	@echo "make bench   the benchmarks; writes bench/results.json"
@@ -41,6 +42,11 @@ test: setup
 
 test-fast: setup
 	HYPOTHESIS_PROFILE=quick $(UV) run --no-sync pytest -n 2 --dist loadfile -q -m unit
+
+# Masked copies, rights and restores depend on the server most; `python -m tests.servers` runs all on any from 13 on.
+ON_SERVERS := $(addprefix tests/executor/test_,masking_faithful.py restore.py roll_back.py)
+test-servers: setup
+	$(UV) run --no-sync python -m tests.servers 13 16 --plain -- -n 2 --dist loadfile $(ON_SERVERS)
 
 check: setup
 	$(UV) run --no-sync ruff format --check .

@@ -4,6 +4,7 @@ from secrets import token_hex
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from services.executor.clients.postgres import literal, quoted, session
+from services.executor.clients.role_powers import PARAMETER_RIGHTS_FROM
 from shared.clients.database_urls import database_of
 
 
@@ -32,7 +33,8 @@ async def new_role(server_url: str, name: str, *, makes_databases: bool) -> str:
         known = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name)
         verb = "ALTER" if known else "CREATE"
         await connection.execute(f"{verb} ROLE {role} LOGIN {rights} PASSWORD {literal(password)}")
-        if makes_databases:
+        # Before PostgreSQL 15 there is no such right, and a copy does without.
+        if makes_databases and connection.get_server_version().major >= PARAMETER_RIGHTS_FROM:
             await connection.execute(f"GRANT SET ON PARAMETER session_replication_role TO {role}")
     parts, word = urlsplit(server_url), quote(name, safe="")
     place = parts.netloc.rpartition("@")[2]

@@ -2,20 +2,20 @@
 
 import itertools
 import os
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import pytest
 from hypothesis import settings
 
-from local.postgres import EmbeddedPostgres, postgres_bin_folder
+from local.postgres import EmbeddedPostgres
+from local.roles import plain_role
 from services.executor.clients.postgres import session
 from shared.clients.databases import make_database, remove_database
 from shared.storage.migrations import migrate_async
+from tests.support import outer_postgres
 
 # How long an example takes says something of the machine and nothing of the law.
 settings.register_profile("thorough", deadline=None)
@@ -37,11 +37,12 @@ SERVERS = {"postgres", "postgres_15"}
 WHOLE_SYSTEMS = {"fault", "journey"}
 HANGS_AFTER_S = 900
 
-POSTGRES_URL = "UPGRADES_TEST_POSTGRES_URL"
 NewDatabase = Callable[[], Awaitable[str]]
 ServiceDatabase = Callable[[str], Awaitable[str]]
 # Two workers may share the server that the environment names.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+_ROLES = pytest.StashKey[set[str]]()
+PLAIN = bool(os.environ.get(outer_postgres.PLAIN))
 _numbers = itertools.count(1)
 
 
@@ -57,6 +58,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(HANGS_AFTER_S))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What needs a superuser's database is left out where tests get a plain role's."""
+    if PLAIN and item.get_closest_marker("superuser"):
+        pytest.skip("it needs a superuser")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Notes what a server that goes on has, so that it is left as it was found."""
+    outer = None if _WORKER else outer_postgres.named()
+    if outer is not None:
+        session.config.stash[_ROLES] = outer.roles()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Drops the roles that tests left there: another session's would have the same names."""
+    outer = outer_postgres.named()
+    if outer is not None and _ROLES in session.config.stash:
+        outer.remove_roles(session.config.stash[_ROLES])
+
+
 class PostgresServer(Protocol):
     """A server on which tests make databases as they like."""
 
@@ -67,36 +88,11 @@ class PostgresServer(Protocol):
     def create_database(self, name: str) -> None: ...
 
 
-class OuterPostgres:
-    """A server that runs already. Tests get databases with the names that they choose, emptied first."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self.bin_folder = postgres_bin_folder()
-
-    def url(self, database: str = "postgres") -> str:
-        parts = urlsplit(self._url)
-        return urlunsplit(parts._replace(path=f"/{quote(database, safe='')}"))
-
-    def create_database(self, name: str) -> None:
-        """Makes the database anew: an earlier session may have left one of that name."""
-        for statement in (
-            f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)',
-            f'CREATE DATABASE "{name}"',
-            f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC',
-        ):
-            subprocess.run(
-                [self.bin_folder / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement, self._url],
-                capture_output=True,
-                check=True,
-            )
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """The session's server; the embedded one runs without fsync, as a test's data need not last."""
-    if url := os.environ.get(POSTGRES_URL):
-        yield OuterPostgres(url)
+    if outer := outer_postgres.named():
+        yield outer
         return
     # Not in pytest's own folder: another pytest that starts shuts it to the user that PostgreSQL runs as.
     with (
@@ -130,7 +126,8 @@ async def new_database(postgres: PostgresServer) -> AsyncIterator[NewDatabase]:
 
     async def make() -> str:
         made.append(await _make(postgres))
-        return postgres.url(made[-1])
+        url = postgres.url(made[-1])
+        return await plain_role(url, makes_databases=True) if PLAIN else url
 
     yield make
     await _remove(postgres, made)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from local.roles import plain_role
 from services.executor.clients import migrations
@@ -14,6 +15,7 @@ from services.executor.clients.postgres import session
 from services.executor.stages import migrate, prepare
 from services.executor.stages.tools import Tools
 from shared.clients.content import ContentStore
+from shared.clients.database_urls import database_of
 from shared.clients.git import Git
 from shared.clients.secrets import Secrets
 from shared.contracts.facts import MigrateFacts
@@ -219,12 +221,19 @@ class World:
         return RollBackTask.model_validate(given | other)
 
 
+async def _plain(url: str, *, makes_databases: bool = False) -> str:
+    """The URL with a plain role; where tests get none but those, it has one."""
+    if urlsplit(url).username == database_of(url):
+        return url
+    return await plain_role(url, makes_databases=makes_databases)
+
+
 async def make_world(
     folder: Path, new_database: NewDatabase, *, down: bool = True, contract_down: bool = True
 ) -> World:
     """The Project as it is before an upgrade: production runs `base`, with PEOPLE rows in users."""
-    production = await plain_role(await new_database())
-    staging = await plain_role(await new_database(), makes_databases=True)
+    production = await _plain(await new_database())
+    staging = await _plain(await new_database(), makes_databases=True)
     secrets = project_secrets(production, staging, str(folder / "hosting"))
     remote = folder / "remote.git"
     # A clone of nothing is an empty bare repository, which is what a remote begins as.

@@ -73,6 +73,7 @@ async def test_what_was_wrong_before_the_upgrade_does_not_stop_it(tmp_path: Path
     await world.apply()
 
 
+@pytest.mark.superuser
 async def test_review_foretells_a_dispute(tmp_path: Path, new_database: NewDatabase) -> None:
     mine = "/// @extends auth-system\nmodel User {\n  status Int?\n}\n"
     facts = await (await reviewing(tmp_path, await new_database(), {OURS: mine})).review()

@@ -238,6 +238,7 @@ async def test_an_error_is_told_with_its_line_in_the_whole_script(new_database: 
 
 @pytest.mark.parametrize("after", ["intent", "half", "whole"])
 @pytest.mark.parametrize("schema", ["public", "Beside it"])
+@pytest.mark.superuser
 async def test_an_index_build_that_was_killed_is_settled(
     new_database: NewDatabase, after: str, schema: str
 ) -> None:
@@ -305,6 +306,7 @@ async def test_what_is_no_sql_to_our_parser_is_refused_by_its_line_or_replayed_w
         await apply(url, [USERS, odd], TOKEN)
 
 
+@pytest.mark.superuser
 async def test_an_invalid_index_of_others_is_not_taken_for_the_one_that_is_wanted(
     new_database: NewDatabase,
 ) -> None:
@@ -320,6 +322,7 @@ async def test_an_invalid_index_of_others_is_not_taken_for_the_one_that_is_wante
         )
 
 
+@pytest.mark.superuser
 async def test_settings_of_a_script_end_with_it(new_database: NewDatabase) -> None:
     url = await new_database()
     dumped = migration(

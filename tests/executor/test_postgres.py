@@ -157,6 +157,7 @@ PERSON = "ann@real.example"
         (f"DO $$ BEGIN RAISE unique_violation USING MESSAGE = '{PERSON}'; END $$", "23505"),
     ],
 )
+@pytest.mark.superuser
 async def test_an_error_that_leaves_a_session_quotes_no_row(
     new_database: NewDatabase, statement: str, left: str
 ) -> None:

@@ -3,10 +3,13 @@
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.executor.conftest import NewDatabase
 from tests.executor.killed_prepare import kill_at, large_world, require_whole
 
 
+@pytest.mark.superuser
 async def test_nothing_of_a_half_copy_is_left(tmp_path: Path, new_database: NewDatabase) -> None:
     """Two kills here; `python -m tests.executor.killed_prepare 30 7` does thirty."""
     world = await large_world(tmp_path, await new_database(), await new_database())

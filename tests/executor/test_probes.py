@@ -181,6 +181,9 @@ async def test_rows_are_told_of_every_table_that_is_touched(world: str) -> None:
 
 
 async def test_questions_of_the_same_rows_read_them_once(world: str) -> None:
+    async with session(world) as connection:
+        if connection.get_server_version().major < 15:
+            pytest.skip("another process collects the figures there, and says them later")
     one = "ALTER TABLE users ALTER email SET NOT NULL"
     more = (
         "ALTER TABLE users ADD status text; UPDATE users SET status = 'x' WHERE id > 1;"

@@ -73,6 +73,7 @@ async def test_another_backup_than_the_one_that_came_back_is_tried(worlds: Saved
     assert step.detail.startswith("restored into a scratch database")
 
 
+@pytest.mark.superuser
 async def test_an_unproven_backup_says_what_it_means_and_stops_an_unaware_deploy(
     worlds: SavedWorlds, new_database: NewDatabase
 ) -> None:

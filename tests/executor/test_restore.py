@@ -101,6 +101,11 @@ async def test_what_belongs_to_the_administrator_is_left_where_it_is(
     _, url = await made(script.replace("{{role}}", "{role}"), extension=UNTRUSTED)
     await execute(url, "CREATE TYPE size AS ENUM ('s', 'l'); CREATE TABLE goods (id int PRIMARY KEY, s size)")
     await execute(url, "CREATE SCHEMA own; CREATE TABLE own.more (g int REFERENCES public.goods)")
+    # A column of its key belongs to the table, which looks as if the table belonged to something.
+    await execute(
+        url,
+        "CREATE TABLE sold (day int) PARTITION BY RANGE (day); CREATE TABLE sold_1 PARTITION OF sold DEFAULT",
+    )
     await there_and_back(
         url,
         tmp_path,

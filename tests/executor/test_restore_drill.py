@@ -159,18 +159,23 @@ async def test_other_rows_and_other_places_of_sequences_are_found(made: Made, tm
     url, _ = await made("CREATE TABLE goods (id serial, v text); INSERT INTO goods (v) VALUES ('a'), ('b')")
     backup = await backed_up(url, tmp_path / "production.dump")
     assert isinstance(backup.wanted, Contents)
+    async with session(url) as connection:
+        # Servers before 15 note no such version of a database.
+        sorted_by = "the database: datcollversion" if connection.get_server_version().major >= 15 else ""
     wanted = replace(
         backup.wanted,
         rows=backup.wanted.rows | {"goods": RowDigest(2, "1"), "gone": RowDigest(0, "0")},
         sequences={"goods_id_seq": 7},
-        versions=backup.wanted.versions | {"extension plpgsql": "0.1", "the database: datcollversion": "0"},
+        versions=backup.wanted.versions
+        | {"extension plpgsql": "0.1"}
+        | ({sorted_by: "0"} if sorted_by else {}),
     )
     found = await drill(url, replace(backup, wanted=wanted, later={"goods_id_seq": 9}))
     assert [each.subject for each in found.findings] == [
         "table gone", "table goods", "sequence goods_id_seq", "extension plpgsql",
     ]  # fmt: skip
     # Whatever the system sorted by when production's database was made, a copy is sorted anew.
-    assert ["REFRESH COLLATION VERSION" in said for said in found.left_out] == [True]
+    assert ["REFRESH COLLATION VERSION" in said for said in found.left_out] == [True] * bool(sorted_by)
 
 
 @NEWEST

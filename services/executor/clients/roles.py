@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from services.executor.clients.postgres import quoted, session
-from services.executor.clients.role_powers import handing_over, powers_of
+from services.executor.clients.role_powers import PARAMETER_RIGHTS_FROM, handing_over, powers_of
 from services.executor.clients.scratch_database import SCRATCH_NAME
 from shared.clients.database_urls import database_of, with_database
 from shared.contracts.stages import Finding
@@ -46,7 +46,6 @@ _DATABASES = """
 """What it may connect to by any role that it may become, and what it owns: an owner lets himself in. That a
 superuser is among those roles is told by `powers_of`."""
 _MAY_LOAD = "SELECT has_parameter_privilege('session_replication_role', 'SET')"
-_PARAMETER_RIGHTS_FROM = 15
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,10 @@ async def staging_role(url: str, production: Role, *, masked: bool) -> Role:
             if not row["createdb"]:
                 said = f"role {row['role']} may not make the databases of Runs"
                 found.append(_finding("staging", said, f"ALTER ROLE {quoted(row['role'])} CREATEDB"))
-            if masked and not (
-                row["version"] >= _PARAMETER_RIGHTS_FROM and await connection.fetchval(_MAY_LOAD)
+            if (
+                masked
+                and row["version"] >= PARAMETER_RIGHTS_FROM
+                and not await connection.fetchval(_MAY_LOAD)
             ):
                 found.append(_may_not_load(row))
     return Role(row["role"], own, row["started"], tuple(found))
@@ -113,23 +114,24 @@ def _attributes(row: Any, environment: str) -> Iterator[Finding]:
             f"role {row['role']} is {' and '.join(map(_SAID.__getitem__, held))}: it reaches others' data",
             _new_role(row, environment)
             if row["founder"]
-            else f"ALTER ROLE {role} {without}; {_enough(row['role'], row['database'], environment)}",
+            else f"ALTER ROLE {role} {without}; {_enough(row, environment)}",
         )
 
 
 async def _powers(connection: Any, row: Any, environment: str) -> list[Finding]:
     if row["superuser"]:
         return []
-    enough = _enough(row["role"], row["database"], environment)
+    enough = _enough(row, environment)
     found = await powers_of(connection, row["role"], row["version"])
     return [_finding(environment, said, f"{cure}; {enough}") for said, cure in found]
 
 
-def _enough(name: str, database: str, environment: str) -> str:
-    """The rights that suffice."""
-    role = quoted(name)
+def _enough(row: Any, environment: str, name: str = "") -> str:
+    """The rights that suffice, for the role of the row or another that is named."""
+    role, database = quoted(name or row["role"]), row["database"]
     if environment == "staging":
-        return f"ALTER ROLE {role} CREATEDB; GRANT SET ON PARAMETER session_replication_role TO {role}"
+        loads = f"; GRANT SET ON PARAMETER session_replication_role TO {role}"
+        return f"ALTER ROLE {role} CREATEDB{loads if row['version'] >= PARAMETER_RIGHTS_FROM else ''}"
     owned = f"ALTER DATABASE {quoted(database)} OWNER TO {role}"
     made = f"ALTER ROLE {role} CREATEDB"
     return f"{owned}; {made}; and connected to {database}: ALTER SCHEMA public OWNER TO {role}"
@@ -139,7 +141,7 @@ def _new_role(row: Any, environment: str) -> str:
     """The server's founder stays a superuser: the Project needs another role."""
     database = row["database"]
     name = f"{database}_app" if environment == "production" else "staging_app"
-    made = f"CREATE ROLE {quoted(name)} LOGIN PASSWORD '…'; {_enough(name, database, environment)}"
+    made = f"CREATE ROLE {quoted(name)} LOGIN PASSWORD '…'; {_enough(row, environment, name)}"
     if environment == "production":
         made += f", and {handing_over(name)}"
     return f"{made}; then keep its URL as the secret"
@@ -180,10 +182,7 @@ def _is_named_after(own: str, name: str, ending: re.Pattern[str]) -> bool:
 
 def _may_not_load(row: Any) -> Finding:
     said = f"role {row['role']} may not load masked rows without firing triggers"
-    if row["version"] < _PARAMETER_RIGHTS_FROM:
-        cure = 'use PostgreSQL 15 or later for staging, or staging.data = "seed": earlier, superusers may'
-    else:
-        cure = f"GRANT SET ON PARAMETER session_replication_role TO {quoted(row['role'])}"
+    cure = f"GRANT SET ON PARAMETER session_replication_role TO {quoted(row['role'])}"
     return _finding("staging", said, cure)
 
 

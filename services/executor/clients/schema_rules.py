@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.executor.clients.catalogue import PEOPLES_TRIGGER
 from services.executor.clients.postgres import Connection
 from services.executor.clients.reading import read_in_child
 from services.executor.clients.unsettled_functions import unsettled_of
@@ -37,7 +38,8 @@ _NOT_NULLS = f"""
 """
 _TRIGGERED = f"""
     SELECT n.nspname, c.relname FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
-    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND {_OURS}
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE {PEOPLES_TRIGGER.format("g")} AND g.tgenabled <> 'D' AND {_OURS}
     UNION
     SELECT n.nspname, c.relname FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND {_OURS}

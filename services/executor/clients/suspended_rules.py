@@ -4,6 +4,8 @@ Production's state is lawful, whatever made it so. `session_replication_role = r
 triggers and foreign keys; it does not silence triggers that are ENABLE ALWAYS, and it wakes those that are
 ENABLE REPLICA. A rule that is NOT VALID judges every new row, and one that calls a function may look at rows
 which have not come yet. Each is taken away before the first row and comes back as it was after the last.
+A server before PostgreSQL 15 lets superusers alone set that: the tables' owner takes plain triggers and
+foreign keys away too.
 """
 
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from services.executor.clients.catalogue import PEOPLES_TRIGGER
 from services.executor.clients.postgres import Connection, literal, quoted
 from services.executor.clients.table_copy import misfit
 
@@ -22,8 +25,16 @@ _OWN = (
 _TRIGGERS = f"""
     SELECT n.nspname AS schema, c.relname AS table, t.tgname AS name, t.tgenabled::text AS mode
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE NOT t.tgisinternal AND t.tgenabled IN ('A', 'R') AND c.relkind IN ('r', 'p') AND {_OWN}
+    WHERE {PEOPLES_TRIGGER.format("t")} AND t.tgenabled::text = ANY($1::text[])
+    AND c.relkind IN ('r', 'p') AND {_OWN}
     ORDER BY t.oid
+"""
+# A partition's own goes and comes with its parent's.
+_REFERENCES = f"""
+    SELECT n.nspname AS schema, c.relname AS table, k.conname AS name,
+        pg_get_constraintdef(k.oid) AS definition, obj_description(k.oid, 'pg_constraint') AS comment
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND {_OWN} ORDER BY k.oid
 """
 _FORCED = f"""
     SELECT n.nspname AS schema, c.relname AS table
@@ -53,12 +64,12 @@ _DOMAIN_RULES = """
     AND n.nspname NOT IN ('information_schema', 'upgradepath')
     ORDER BY k.oid
 """
-_MODES = {"A": "ALWAYS", "R": "REPLICA"}
+_MODES = {"A": "ENABLE ALWAYS", "R": "ENABLE REPLICA", "O": "ENABLE"}
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """A rule that held for every row, as `subject` in messages; `validate` asks all rows again."""
+    """A rule that held for every row, as `subject` in messages; `validate` asks all rows."""
 
     subject: str
     validate: str
@@ -72,8 +83,11 @@ class Suspended:
     judged: tuple[_Judged, ...] = ()
 
 
-async def suspend(target: Connection) -> Suspended:
-    """Take the rules away; the role must own the tables."""
+async def suspend(target: Connection, *, replica: bool = True) -> Suspended:
+    """Take the rules away; the role must own the tables.
+
+    Without `replica` the session could not be made one: what that would silence is taken away as well.
+    """
     # A child's own rule may stand beside the one that it inherits: it is seen once its parent's has gone.
     rules: list[asyncpg.Record] = []
     while found := await target.fetch(_RULES):
@@ -95,15 +109,28 @@ async def suspend(target: Connection) -> Suspended:
         await target.execute(f"ALTER DOMAIN {domain} DROP CONSTRAINT {quoted(each['name'])}")
         back.append(f"ALTER DOMAIN {domain} ADD CONSTRAINT {quoted(each['name'])} {each['definition']}")
         back += _comment(each, f"DOMAIN {domain}")
-    for each in await target.fetch(_TRIGGERS):
+    for each in await target.fetch(_TRIGGERS, ["A", "R"] if replica else ["A", "R", "O"]):
         table, name = quoted(each["schema"], each["table"]), quoted(each["name"])
         await target.execute(f"ALTER TABLE ONLY {table} DISABLE TRIGGER {name}")
-        back.append(f"ALTER TABLE ONLY {table} ENABLE {_MODES[each['mode']]} TRIGGER {name}")
+        back.append(f"ALTER TABLE ONLY {table} {_MODES[each['mode']]} TRIGGER {name}")
     for each in await target.fetch(_FORCED):
         table = quoted(each["schema"], each["table"])
         await target.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
         back.append(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+    if not replica:
+        judged += await _without_references(target)
     return Suspended(tuple(back), judged)
+
+
+async def _without_references(target: Connection) -> tuple[_Judged, ...]:
+    """Drop the foreign keys; the statements that bring them back judge the rows."""
+    judged = []
+    for each in await target.fetch(_REFERENCES):
+        table, name = quoted(each["schema"], each["table"]), quoted(each["name"])
+        await target.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+        back = (f"ALTER TABLE {table} ADD CONSTRAINT {name} {each['definition']}", *_comment(each, table))
+        judged.append(_Judged(f"{each['table']}, reference {each['name']},", "; ".join(back)))
+    return tuple(judged)
 
 
 async def resume(target: Connection, suspended: Suspended) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.executor.clients.catalogue import NOT_OURS, not_extension
+from services.executor.clients.catalogue import NOT_OURS, PEOPLES_TRIGGER, not_extension
 from services.executor.clients.dressing import dressing
 from services.executor.clients.postgres import Connection, session
 from services.executor.clients.reading import read_in_child
@@ -19,7 +19,7 @@ _FIRED = f"""
     SELECT n.nspname AS schema, c.relname AS table, p.proname AS function
     FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_proc p ON p.oid = g.tgfoid
-    WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND {NOT_OURS}
+    WHERE {PEOPLES_TRIGGER.format("g")} AND g.tgenabled <> 'D' AND {NOT_OURS}
     UNION
     SELECT n.nspname, c.relname, ''
     FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
