@@ -16,6 +16,7 @@ CHANGE_STYLES = {
     "major": "bold red",
     "first": "cyan",
     "added": "bold cyan",
+    "removed": "bold magenta",
 }
 
 

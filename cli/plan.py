@@ -38,17 +38,26 @@ def create(
             help="A System that the Project does not pin yet, added in the same Run; may be repeated.",
         ),
     ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--remove",
+            metavar="SYSTEM",
+            help="A System that leaves the Project in the same Run; its tables stay. May be repeated.",
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the plan, and show it.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Open a Run and have its plan made. Nothing is changed until somebody says `run start`.
 
     With --add, Systems come in that the Project does not pin yet: their files, schema, migrations,
-    configuration and pins, in the same Run.
+    configuration and pins, in the same Run. With --remove, Systems leave it: their files, settings and
+    pins go; their tables stay with their rows, and their part of the schema and its migrations with them.
     """
-    if not systems and not add:
-        raise typer.BadParameter("name a System to upgrade, or one to add: --add SYSTEM")
-    wanted = {"systems": read_systems(systems or []), "add": read_systems(add or [])}
+    if not systems and not add and not remove:
+        raise typer.BadParameter("name a System to upgrade, or --add SYSTEM, or --remove SYSTEM")
+    wanted = {"systems": read_systems(systems or []), "add": read_systems(add or []), "remove": remove or []}
     document = server.command("planner", "runs", body={"project": project, **wanted})
     opened = RunView.model_validate(document)
     if not wait:

@@ -52,7 +52,10 @@ def print_short(plan: Plan, digest: str, rules: Rules | None) -> None:
 
 def print_named(plan: Plan, digest: str) -> None:
     """The plan by its name, as it was printed before: what moves, at what risk, where it is read."""
-    moves = ", ".join(f"{each.system} {each.from_version} → {each.to_version}" for each in plan.upgrades)
+    moves = ", ".join(
+        f"{each.system} {each.from_version or '(none)'} → {each.to_version or '(none)'}"
+        for each in plan.upgrades
+    )
     unsigned = ", ".join(each.system for each in plan.upgrades if not each.signed)
     say(
         line(
@@ -84,7 +87,7 @@ def _print_summary(plan: Plan, digest: str, rules: Rules | None, reasons_max: in
                 text(f"  {upgrade.system} ", "bold"),
                 upgrade.from_version or "(none)",
                 "" if upgrade.from_signed else text(" UNSIGNED", "bold red"),
-                f" → {upgrade.to_version}  ",
+                f" → {upgrade.to_version or '(none)'}  ",
                 text(upgrade.change, CHANGE_STYLES[upgrade.change]),
                 "" if upgrade.signed else text("  UNSIGNED", "bold red"),
                 f"  {upgrade.summary}",

@@ -119,7 +119,12 @@ def list_runs(
                 run.project,
                 status_text(run.status),
                 run.stage,
-                ", ".join(f"{system} {version}" for system, version in run.systems.items()),
+                ", ".join(
+                    [
+                        *(f"{system} {version}" for system, version in run.systems.items()),
+                        *(f"{system} (removed)" for system in run.removed),
+                    ]
+                ),
                 f"{run.blocked_by.who}: {run.blocked_by.what}" if run.blocked_by else "",
                 when(run.requested_at),
             )

@@ -108,7 +108,7 @@ def change_line(run: RunView, now: datetime, *, settled: bool = False) -> Text:
 def _head(run: RunView) -> Text:
     moves = ", ".join(
         f"{system} {run.pins_before.get(system, '(none)')} → {version}"
-        for system, version in run.systems.items()
+        for system, version in (*run.systems.items(), *((each, "(none)") for each in run.removed))
     )
     return line(text(run.id, "bold"), f"  {run.project}  {moves}  ", status_text(run.status))
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from shared.contracts.candidates import Candidate
 from shared.contracts.envelope import explain
 from shared.contracts.runs import Plan, RunView
+from shared.contracts.tasks import new_packages
 from shared.contracts.values import Contract, canonical_digest
 from shared.contracts.version_maps import VersionMap
 from shared.deciding import missing_approvals
@@ -168,6 +169,8 @@ def _of_run(
     same = (plan.run_id, plan.project) == (run.id, run.project)
     yield same, f"plan {run.plan} is of {run.id}, Project {run.project}"
     for upgrade in plan.upgrades:
+        if upgrade.to_version is None or upgrade.to_package is None:
+            continue
         named = papers.packages.get(upgrade.to_package)
         holds = named == Named(upgrade.system, upgrade.to_version, upgrade.to_package)
         at = seen.get(upgrade.to_package)
@@ -186,7 +189,7 @@ def _deployed(run: RunView, candidate: Candidate | None, plan: Plan) -> Iterator
     if candidate is None or run.candidate is None:
         yield False, f"{run.id}: it has no candidate"
         return
-    packages = tuple(upgrade.to_package for upgrade in plan.upgrades)
+    packages = new_packages(plan.upgrades)
     holds = candidate.plan == run.plan and candidate.packages == packages
     yield holds, f"candidate {run.candidate} is of this plan and of these packages"
     yield _approved(run, run.candidate)
@@ -213,6 +216,6 @@ def _recorded(maps: Sequence[VersionMap], run: RunView, plan: Plan) -> tuple[boo
     wanted = plan.pins_before if run.status == "rolled-back" else plan.pins_after
     allowed = (plan.pins_after, wanted)
     holds = bool(found) and all(one.project == run.project and one.pins in allowed for one in found)
-    pins = ", ".join(f"{upgrade.system} {upgrade.to_version}" for upgrade in plan.upgrades)
+    pins = ", ".join(f"{upgrade.system} {upgrade.to_version or 'removed'}" for upgrade in plan.upgrades)
     revisions = ", ".join(str(one.revision) for one in found) or "not among the files"
     return holds, f"the version map of {run.project} records {pins} by {run.id}: revision {revisions}"

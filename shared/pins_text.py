@@ -32,13 +32,22 @@ def with_pins(text: str, pins: Pins) -> str | None:
     found = text
     for name, version in reversed(nodes):
         wanted = pins.get(name.value)
-        if wanted is not None and wanted != version.value:
+        if wanted is None:
+            found = _without_line(found, name, version)
+        elif wanted != version.value:
             found = found[: version.start_mark.index] + wanted + found[version.end_mark.index :]
     new = "".join(f"{name}: {version}{newline}" for name, version in pins.items() if name not in there)
     if new and found and not found.endswith("\n"):
         found += newline
     # Whatever the layout is: what the text says decides.
     return found + new if pins_of(found + new) == pins else None
+
+
+def _without_line(text: str, name: yaml.ScalarNode, version: yaml.ScalarNode) -> str:
+    """The text without the whole line of one pin; only the caller knows whether it is a line of its own."""
+    start = text.rfind("\n", 0, name.start_mark.index) + 1
+    end = text.find("\n", version.end_mark.index)
+    return text[:start] + (text[end + 1 :] if end >= 0 else "")
 
 
 def _nodes(text: str) -> list[tuple[yaml.ScalarNode, yaml.ScalarNode]] | None:

@@ -50,11 +50,12 @@ _WAITS = 50
 
 
 class PlanRequest(BaseModel):
-    """Which Systems of which Project to move, and which to add to it; null means the newest version."""
+    """Which Systems of which Project to move, and which to add or remove; null means the newest version."""
 
     project: ProjectId
     systems: dict[SystemName, Version | None] = {}
     add: dict[SystemName, Version | None] = {}
+    remove: tuple[SystemName, ...] = ()
 
 
 class ProjectKnown(BaseModel):
@@ -187,7 +188,7 @@ def _add_commands(
     @routes.post("/runs", status_code=201, response_model=RunView)
     async def request_plan(request: PlanRequest, who: WhoAsks, key: IdempotencyKey = None) -> JsonValue:
         may_see(who, request.project, unregistered(request.project))
-        command = RequestPlan(actor=who, project=request.project, systems=request.systems, add=request.add)
+        command = RequestPlan(actor=who, **dict(request))
         return await perform(inbox, command, key)
 
     def add(verb: str, command: type[Any], about: str) -> None:

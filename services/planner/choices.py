@@ -55,7 +55,7 @@ def request_plan(
     rules = rules_of(project)
     if refusal := may(rules, "start", command.actor):
         raise Reject(refusal)
-    asked = Asked(command.systems, command.add, project.id)
+    asked = Asked(command.systems, command.add, project.id, command.remove)
     upgrades, after = choose_upgrades(asked, version_map.pins, releases)
     run = Run(
         id=run_id,
@@ -64,7 +64,8 @@ def request_plan(
         stage="review",
         attempt=0,
         fence=fence,
-        systems={upgrade.system: upgrade.to_version for upgrade in upgrades},
+        systems={each.system: each.to_version for each in upgrades if each.to_version is not None},
+        removed=tuple(each.system for each in upgrades if each.to_version is None),
         pins_before=version_map.pins,
         pins_after=after,
         registration=project,
@@ -229,11 +230,11 @@ def awaits_approval(run: Run, verb: str) -> None:
 
 
 def _refuse_withdrawn(run: Run, releases: Releases) -> None:
-    for upgrade in run.upgrades:
-        release = releases[upgrade.system, upgrade.to_version]
+    for system, version in run.systems.items():
+        release = releases[system, version]
         if release.withdrawn is not None:
             raise conflict(
-                f"{upgrade.system} {upgrade.to_version} was withdrawn: {release.withdrawn}",
+                f"{system} {version} was withdrawn: {release.withdrawn}",
                 field="run_id",
                 value=run.id,
                 cure=f"cancel it: upgradepath run cancel {run.id}, and plan another version",

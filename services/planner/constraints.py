@@ -32,7 +32,9 @@ def unmet(asked: Asked, pins: Pins, after: Pins, releases: Releases) -> Iterable
     for system, other, constraint in gaps:
         found = after.get(other)
         have = f"{other} {found}" if found else f"no {other}"
-        if found is not None:
+        if other in asked.remove:
+            cure = f"keep {other}, or remove {system} in the same Run: --remove {system}"
+        elif found is not None:
             cure = f"plan {other} together with it, at a version that is {constraint}"
         elif command is not None:
             cure = f"add {other} to the Project in the same Run"

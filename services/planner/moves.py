@@ -1,4 +1,4 @@
-"""Which Systems move or are added in one Run, from what to what: chosen of what is published. Pure."""
+"""Which Systems move in one Run, are added or removed: from what to what, of what is published. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,13 +21,14 @@ Kind = Literal["invalid", "not-found", "conflict"]
 def choose_upgrades(asked: Asked, pins: Pins, releases: Releases) -> tuple[tuple[Upgrade, ...], Pins]:
     """The upgrades in the order in which they are applied, and the pins after them.
 
-    Raises `Reject` with every reason why these Systems cannot move, or be added, like this.
+    Raises `Reject` with every reason why these Systems cannot move, be added, or be removed like this.
+    Removed ones come last.
     """
-    if not asked.systems and not asked.add:
-        cure = "name what to upgrade, or what to add: upgradepath plan create PROJECT SYSTEM, or --add SYSTEM"
+    if not asked.systems and not asked.add and not asked.remove:
+        cure = "upgradepath plan create PROJECT SYSTEM, or --add SYSTEM, or --remove SYSTEM"
         raise invalid("the request names no System", field="systems", cure=cure)
     found: dict[str, Release | Refusal] = {}
-    of_systems = by_system(releases, {*asked.systems, *asked.add})
+    of_systems = by_system(releases, {*asked.systems, *asked.add, *asked.remove})
     pinned = ", ".join(sorted(pins)[:_CHOICES_SHOWN])
     for system, wanted in asked.systems.items():
         choice = _Choice(asked.project, system, wanted, f"systems.{system}", of_systems.get(system, {}))
@@ -36,9 +37,14 @@ def choose_upgrades(asked: Asked, pins: Pins, releases: Releases) -> tuple[tuple
         choice = _Choice(asked.project, system, wanted, f"add.{system}", of_systems.get(system, {}))
         if not isinstance(found.get(system), Refusal):
             found[system] = _added(choice, pins.get(system))
-    refusals = [each for each in found.values() if isinstance(each, Refusal)]
+    gone: dict[str, Release | Refusal] = {}
+    for system in dict.fromkeys(asked.remove):
+        choice = _Choice(asked.project, system, None, f"remove.{system}", of_systems.get(system, {}))
+        gone[system] = _removed(choice, pins.get(system), pinned, moves=system in found)
+    refusals = [each for each in (*found.values(), *gone.values()) if isinstance(each, Refusal)]
     targets = {system: each for system, each in found.items() if isinstance(each, Release)}
-    after = {**pins, **{system: target.version for system, target in targets.items()}}
+    kept = {system: version for system, version in pins.items() if system not in gone}
+    after = {**kept, **{system: target.version for system, target in targets.items()}}
     refusals += [*unmet(asked, pins, after, releases)] if not refusals else []
     if refusals:
         raise Reject(*refusals)
@@ -46,19 +52,22 @@ def choose_upgrades(asked: Asked, pins: Pins, releases: Releases) -> tuple[tuple
         system: _upgrade(releases.get((system, pins.get(system, ""))), target)
         for system, target in targets.items()
     }
-    return tuple(upgrades[system] for system in _order(targets)), after
+    removals = [_upgrade(each, None) for each in gone.values() if isinstance(each, Release)]
+    return (*(upgrades[system] for system in _order(targets)), *removals), after
 
 
-def _upgrade(pinned: Release | None, target: Release) -> Upgrade:
-    """The way to `target`, from nothing if the System is not pinned."""
+def _upgrade(pinned: Release | None, target: Release | None) -> Upgrade:
+    """The way from what is `pinned` to `target`: one of them may be nothing."""
+    named = target or pinned
+    assert named is not None
     return Upgrade(
-        system=target.system,
+        system=named.system,
         from_version=pinned.version if pinned else None,
-        to_version=target.version,
+        to_version=target.version if target else None,
         from_package=pinned.package if pinned else None,
-        to_package=target.package,
+        to_package=target.package if target else None,
         from_signature=pinned.signature if pinned else None,
-        to_signature=target.signature,
+        to_signature=target.signature if target else None,
     )
 
 
@@ -140,6 +149,21 @@ def _added(choice: _Choice, pinned: str | None) -> Release | Refusal:
         "conflict",
     )
     return choice.among(offered, nothing)
+
+
+def _removed(choice: _Choice, pinned: str | None, choices: str, *, moves: bool) -> Release | Refusal:
+    """The pinned release of a System that leaves the Project; `moves` when the same Run keeps it."""
+    system = choice.system
+    if pinned is None:
+        return choice.refusal(f"the Project does not pin {system}", f"choose among: {choices}")
+    if moves:
+        cure = f"leave it out of what is upgraded or added, or out of what is removed: {system}"
+        return choice.refusal(f"a Run does not both keep and remove {system}", cure)
+    if pinned not in choice.known:
+        return choice.refusal(
+            f"{system} {pinned}, which is pinned, is not known here yet", "try again soon", "conflict"
+        )
+    return choice.known[pinned]
 
 
 def _order(targets: Mapping[str, Release]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from shared.contracts.impact import WayDownMark
 from shared.contracts.notifications import ChangeType
 from shared.contracts.releases import Release
 from shared.contracts.runs import Answer, Plan, PlannedUpgrade, Review
-from shared.contracts.tasks import Move, Upgrade
+from shared.contracts.tasks import Move, Upgrade, new_packages
 from shared.versions import change_type, precedence
 
 
@@ -25,7 +25,8 @@ def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
     irreversible = tuple(migration.folder for migration in facts.migrations if not migration.reversible)
     review = _answers(facts, passed, irreversible)
     grave = (*_unsigned(run.upgrades), *_declared(passed))
-    risk, risks = risk_of(facts, grave, irreversible, _unsigned_bases(run.upgrades))
+    known = (*_unsigned_bases(run.upgrades), *_left_behind(run.upgrades))
+    risk, risks = risk_of(facts, grave, irreversible, known)
     return Plan(
         run_id=run.id,
         project=run.project,
@@ -36,10 +37,10 @@ def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
         upgrades=tuple(
             PlannedUpgrade(
                 **dict(upgrade.part(Move)),
-                signed=upgrade.to_signature is not None,
+                signed=upgrade.to_version is None or upgrade.to_signature is not None,
                 from_signed=upgrade.from_package is None or upgrade.from_signature is not None,
                 change=_change(upgrade),
-                summary=releases[upgrade.system, upgrade.to_version].summary,
+                summary=_summary(upgrade, releases),
                 notes=facts.notes.get(upgrade.system, ()),
             )
             for upgrade in run.upgrades
@@ -58,9 +59,17 @@ def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
     )
 
 
-def _change(upgrade: Upgrade) -> ChangeType | Literal["added"]:
-    before = upgrade.from_version
-    return "added" if before is None else change_type(before, upgrade.to_version)
+def _change(upgrade: Upgrade) -> ChangeType | Literal["added", "removed"]:
+    before, after = upgrade.from_version, upgrade.to_version
+    if before is None:
+        return "added"
+    return "removed" if after is None else change_type(before, after)
+
+
+def _summary(upgrade: Upgrade, releases: Releases) -> str:
+    if upgrade.to_version is None:
+        return "Its files and settings go; its tables stay, with its part of the schema"
+    return releases[upgrade.system, upgrade.to_version].summary
 
 
 def _reversibility(migrations: Iterable[PlannedMigration]) -> WayDownMark:
@@ -76,15 +85,15 @@ def _reversibility(migrations: Iterable[PlannedMigration]) -> WayDownMark:
 def _passed(upgrade: Upgrade, known: Mapping[str, Release]) -> tuple[Release, ...]:
     """Every release on the way, newest first; the new one included and the pinned one not.
 
-    An added System has none: its Project knew no version that a release could break or make obsolete.
+    An added or removed System has none: no version of it is replaced by one that could break anything.
     """
-    pinned = upgrade.from_version
-    if pinned is None:
+    pinned, target = upgrade.from_version, upgrade.to_version
+    if pinned is None or target is None:
         return ()
     on_the_way = (
         release
         for version, release in known.items()
-        if is_newer(version, pinned) and not is_newer(version, upgrade.to_version)
+        if is_newer(version, pinned) and not is_newer(version, target)
     )
     # In no other order than theirs, as the plan's digest must not depend on where they came from.
     return tuple(sorted(on_the_way, key=lambda release: precedence(release.version), reverse=True))
@@ -137,7 +146,7 @@ def unsigned(upgrades: Iterable[Upgrade]) -> tuple[str, ...]:
 
 def _unsigned(upgrades: Iterable[Upgrade]) -> Iterable[str]:
     for upgrade in upgrades:
-        if upgrade.to_signature is None:
+        if upgrade.to_version is not None and upgrade.to_signature is None:
             yield f"{upgrade.system} {upgrade.to_version} is not signed by the Systems Library"
 
 
@@ -148,6 +157,12 @@ def _unsigned_bases(upgrades: Iterable[Upgrade]) -> Iterable[str]:
                 f"{upgrade.system} {upgrade.from_version}, which is pinned now, is not signed: an executor"
                 f" uses it only if it is allowed there by its digest, {upgrade.from_package}"
             )
+
+
+def _left_behind(upgrades: Iterable[Upgrade]) -> Iterable[str]:
+    for upgrade in upgrades:
+        if upgrade.to_version is None:
+            yield f"{upgrade.system} leaves: its tables stay with their rows; no release changes them again"
 
 
 def _declared(passed: Mapping[str, tuple[Release, ...]]) -> Iterable[str]:
@@ -175,6 +190,6 @@ def build_candidate(run: Run) -> Candidate:
                 for result in facts.results
             )
         ),
-        packages=tuple(upgrade.to_package for upgrade in run.upgrades),
+        packages=new_packages(run.upgrades),
         production_schema=run.migrated.production_schema,
     )

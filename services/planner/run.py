@@ -20,8 +20,9 @@ class Run(RunView, RunWork, RunOrigin):
 
     @property
     def traceparent(self) -> str:
-        """That of the Release which it adopts; of several, of the first."""
-        return release_trace(*next(iter(self.systems.items())))
+        """That of the Release which it adopts, or else removes; of several, of the first."""
+        moves = self.systems or {system: self.pins_before[system] for system in self.removed}
+        return release_trace(*next(iter(moves.items())))
 
     @property
     def ended(self) -> bool:

@@ -26,6 +26,7 @@ from shared.contracts.tasks import (
     ReviewTask,
     RollBackTask,
     Task,
+    new_packages,
 )
 from shared.contracts.topics import principal_of
 from shared.contracts.values import Message, StageName
@@ -138,7 +139,7 @@ def _deploy(run: Run) -> DeployTask:
         migrations=_migrations(run),
         refuted=run.migrated.refuted,
         copied_at=run.staging_copy.made_at if run.staging_copy else None,
-        packages=tuple(upgrade.to_package for upgrade in run.upgrades),
+        packages=new_packages(run.upgrades),
         upgrades=run.upgrades,
         pins=run.pins_after,
         title=_title(run),
@@ -158,11 +159,13 @@ def _deploy(run: Run) -> DeployTask:
 
 
 def _title(run: Run) -> str:
-    moved = [each for each in run.upgrades if each.from_version is not None]
+    gone = [each.system for each in run.upgrades if each.to_version is None]
+    moved = [each for each in run.upgrades if each.from_version is not None and each.to_version is not None]
     added = [each for each in run.upgrades if each.from_version is None]
     parts = [
         "upgrade " + ", ".join(f"{each.system} to {each.to_version}" for each in moved) if moved else "",
         "add " + ", ".join(f"{each.system} {each.to_version}" for each in added) if added else "",
+        "remove " + ", ".join(gone) if gone else "",
     ]
     title = "; ".join(filter(None, parts))
     return title[:1].upper() + title[1:]

@@ -1,6 +1,6 @@
 """The plan that would work where the one that was asked for breaks a constraint. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.contracts.releases import Release
@@ -16,11 +16,12 @@ _ROUNDS = 20
 
 @dataclass(frozen=True)
 class Asked:
-    """What a Run of a Project shall move and add; a version of none means the newest."""
+    """What a Run of a Project shall move, add and remove; a version of none means the newest."""
 
     systems: Mapping[str, str | None]
     add: Mapping[str, str | None] = field(default_factory=dict)
     project: str = "PROJECT"
+    remove: Sequence[str] = ()
 
 
 def broken(after: Pins, releases: Releases) -> Iterator[tuple[str, str, str]]:
@@ -37,6 +38,7 @@ def working_command(asked: Asked, pins: Pins, after: Pins, releases: Releases) -
     """The command that asks for the same and for what that requires besides; none where nothing fits."""
     wanted = dict(after)
     fixed = {system for system, version in {**asked.systems, **asked.add}.items() if version is not None}
+    fixed.update(asked.remove)
     for _ in range(_ROUNDS):
         gap = next(broken(wanted, releases), None)
         if gap is None:
@@ -73,5 +75,6 @@ def _newest_fit(system: str, pinned: str | None, wanted: Pins, releases: Release
 def _command(asked: Asked, pins: Pins, wanted: Pins) -> str:
     moved = {system for system in wanted if wanted[system] != pins.get(system)}
     words = [f"{system}@{wanted[system]}" for system in wanted if system in moved and system in pins]
+    words += [f"--remove {system}" for system in asked.remove]
     words += [f"--add {system}@{wanted[system]}" for system in wanted if system not in pins]
     return f"upgradepath plan create {asked.project} {' '.join(words)}"

@@ -50,12 +50,13 @@ class _RunCommand(Command):
 
 
 class RequestPlan(_RunCommand):
-    """Open a Run: what would it take to move and add these Systems? A version of null means the newest."""
+    """Open a Run: what would it take to move, add and remove these Systems? Null means the newest."""
 
     systems: dict[SystemName, Version | None] = Field(description="that the Project pins")
     add: dict[SystemName, Version | None] = Field(
         default={}, description="that the Project does not pin yet", exclude_if=not_
     )
+    remove: tuple[SystemName, ...] = Field(default=(), exclude_if=not_)
 
 
 class _OnRun(_RunCommand):
@@ -125,14 +126,11 @@ class RollBackRun(_OnRun):
 
 
 class PlannedUpgrade(Move):
-    """One System of a plan; `signed` is there only when it is false: nobody proves who made the package.
-
-    `from_signed` says the same of the pinned one.
-    """
+    """One System of a plan. `signed` and `from_signed` are there only where nobody proves a package."""
 
     signed: bool = Field(default=True, exclude_if=bool)
     from_signed: bool = Field(default=True, exclude_if=bool)
-    change: ChangeType | Literal["added"]
+    change: ChangeType | Literal["added", "removed"]
     summary: str
     notes: tuple[VersionNotes, ...]
 
@@ -240,6 +238,7 @@ class RunView(Contract):
     attempt: int
     fence: int
     systems: dict[SystemName, Version]
+    removed: tuple[SystemName, ...] = Field(default=(), exclude_if=not_)
     pins_before: Pins
     plan: Digest | None = None
     candidate: Digest | None = None

@@ -1,5 +1,6 @@
 """What a worker is told, stage by stage: everything that it needs."""
 
+from collections.abc import Iterable
 from operator import not_
 from typing import Annotated, Literal, Self
 
@@ -20,7 +21,10 @@ from shared.contracts.version_maps import Pins
 
 
 class Move(Contract):
-    """One System's way from its pinned package to the new one; from nothing, if the Run adds it."""
+    """One System's way from its pinned package to the new one.
+
+    It comes from nothing if the Run adds the System, and leads to nothing if the Run removes it.
+    """
 
     system: SystemName
     from_version: Version | None = Field(
@@ -28,18 +32,30 @@ class Move(Contract):
         description="none of a System that is added",
         exclude_if=lambda version: version is None,
     )
-    to_version: Version
+    to_version: Version | None = Field(
+        default=None,
+        description="none of a System that is removed",
+        exclude_if=lambda version: version is None,
+    )
     from_package: Digest | None = Field(
         default=None,
         description="none of a System that is added",
         exclude_if=lambda package: package is None,
     )
-    to_package: Digest
+    to_package: Digest | None = Field(
+        default=None,
+        description="none of a System that is removed",
+        exclude_if=lambda package: package is None,
+    )
 
     @model_validator(mode="after")
-    def _from_somewhere_or_nowhere(self) -> Self:
+    def _has_two_whole_ends(self) -> Self:
         if (self.from_version is None) is not (self.from_package is None):
             raise ValueError("from_version and from_package come together")
+        if (self.to_version is None) is not (self.to_package is None):
+            raise ValueError("to_version and to_package come together")
+        if self.from_version is None and self.to_version is None:
+            raise ValueError("a move has a version to come from or one to go to")
         return self
 
 
@@ -56,6 +72,11 @@ class Upgrade(Move):
         description="none of an unsigned package",
         exclude_if=lambda signature: signature is None,
     )
+
+
+def new_packages(moves: Iterable[Move]) -> tuple[Digest, ...]:
+    """The packages that these moves bring in."""
+    return tuple(move.to_package for move in moves if move.to_package is not None)
 
 
 class InstalledMigration(Contract):

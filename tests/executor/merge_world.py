@@ -176,6 +176,13 @@ class MergeWorld:
             to_package=await self.tools.content.put(package),
         )
 
+    def remove(self) -> None:
+        """The upgrade removes the System."""
+        before = self.upgrade
+        self.upgrade = Upgrade(
+            system=before.system, from_version=before.from_version, from_package=before.from_package
+        )
+
     async def push(self, branch: str, files: Mapping[str, str | bytes | None], subject: str = "Work") -> str:
         """Somebody's commit onto a branch."""
         head = await self.remote.head(branch)

@@ -267,3 +267,28 @@ async def test_a_model_that_two_systems_declare_stops_the_one_that_is_added(tmp_
     findings = await failed(world)
     assert {finding.kind for finding in findings} == {"conflict"}
     assert "User" in str(findings)
+
+
+async def test_a_removed_system_leaves_its_part_of_the_schema_and_the_partners_files(tmp_path: Path) -> None:
+    """Catches a removal that takes the partner's files, or the description of tables that stay."""
+    world = await make_merge_world(tmp_path, {SIGNIN: LINES, "systems/auth-system/static/app.css": "old\n"})
+    world.remove()
+    await world.prepared()
+    facts = await world.apply()
+    gone = [SIGNIN, USERS, "systems/auth-system/gone.py", "systems/auth-system/static/app.css"]
+    assert [await world.text(path) for path in gone] == [None] * 4
+    assert await world.text("systems/auth-system/static/mine.css") == "mine\n"
+    assert "model User" in (await world.text("prisma/schema/auth-system.prisma") or "")
+    assert await world.text("config/auth-system.toml") == "minutes = 45  # ours\n"
+    log = await world.remote.log(world.base, facts.commit)
+    assert log[0].message.startswith("Remove auth-system 1.2.4\n")
+    assert await world.apply(again=True) == facts
+
+
+async def test_an_edited_file_of_a_removed_system_is_the_maintainers_to_decide(tmp_path: Path) -> None:
+    world = await make_merge_world(tmp_path, {"config/auth-system.toml": "minutes = 30\ncookie = 'a'\n"})
+    world.remove()
+    await world.prepared()
+    findings = await failed(world)
+    assert {finding.subject for finding in findings} == {SIGNIN, "systems/auth-system/static/app.css"}
+    assert await world.text("config/auth-system.toml") is None

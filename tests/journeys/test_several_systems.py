@@ -96,6 +96,43 @@ async def test_a_system_is_added_and_taken_back_by_ordinary_runs(
     await portal.assert_no_staging(undone)
 
 
+async def test_a_system_leaves_and_its_rows_stay(
+    embedded: Embedded, portals: Portals, tmp_path: Path
+) -> None:
+    """A removal takes files, settings and pin; the rows, and what masks them, stay; it can be rolled back."""
+    await Library(embedded).publish(ledger_package(tmp_path))
+    portal = await portals.open(embedded, "leaver")
+    mira = portal.mira
+    await portal.until_known({"auth-system": "1.3.0"})
+    planned = await mira.plan(add=["ledger-system"])
+    await mira.start(planned)
+    await mira.approve(await mira.proven(planned.id))
+    await portal.ask("insert into ledger_entries (text) values ('kept')")
+    before = await portal.production()
+
+    needed = await refusal_of(mira.plan(remove=["notifications-system"]))
+    assert "onboarding-system 0.5.4 requires notifications-system" in needed.reason
+    assert "--remove onboarding-system" in needed.cure
+
+    planned = await mira.plan(remove=["ledger-system"])
+    await mira.start(planned)
+    done = await mira.approve(await mira.proven(planned.id))
+    assert done.status == "succeeded"
+    assert await mira.pins() == OLD_PINS
+    assert "ledger" not in portal.file("version-map.yaml")
+    listed = portal.git("ls-tree", "-r", "--name-only", "main").splitlines()
+    left = [path for path in listed if "ledger" in path]
+    assert {path.split("/")[0] for path in left} == {"prisma"}
+    assert left[-1] == "prisma/schema/ledger-system.prisma"
+    assert await portal.ask("select text from ledger_entries") == "kept"
+
+    undone = await mira.roll_back(done.id)
+    assert undone.status == "rolled-back"
+    assert await mira.pins() == {**OLD_PINS, "ledger-system": "0.1.0"}
+    after = await portal.production()
+    assert (after.files, after.schema) == (before.files, before.schema)
+
+
 def ledger_package(folder: Path) -> Path:
     """The first version of a System with a table, a file and a setting of its own."""
     texts = {

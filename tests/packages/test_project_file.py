@@ -86,6 +86,14 @@ def test_every_mistake_is_told_at_once() -> None:
     assert set(refused_fields(text)) == {"id", "environments.production.banch"}
 
 
+def test_a_system_that_leaves_takes_its_line_and_no_other() -> None:
+    """Catches a removal that writes the whole file anew, without its comments and its order."""
+    text = "# ours\nquote-engine: 0.9.1  # prices\nauth-system: 1.2.4\n# the end\n"
+    left = write_version_map({"auth-system": "1.3.0"}, text.encode())
+    assert left == "# ours\nauth-system: 1.3.0\n# the end\n"
+    assert write_version_map({}, b"a: 1.0.0") == ""
+
+
 @given(st.dictionaries(NAMES, VERSIONS))
 def test_a_version_map_written_is_read_back_in_its_order(pins: dict[str, str]) -> None:
     assert list(read_version_map(write_version_map(pins)).items()) == list(pins.items())

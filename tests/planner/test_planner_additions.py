@@ -1,4 +1,4 @@
-"""A System is added to a Project like one that moves, from nothing; and a refusal's command works."""
+"""A System is added to a Project like one that moves, from nothing, and removed to nothing."""
 
 import shlex
 from collections.abc import Mapping
@@ -182,3 +182,58 @@ def test_a_run_that_adds_says_so_in_its_plan_and_holds_the_pins_it_found() -> No
     assert (plan.pins_before, plan.pins_after) == (PINS, {**PINS, "audit-system": "1.0.0"})
     assert plan.review.required.answer == "optional"
     assert "audit-system 1.0.0: all is new" not in plan.review.breaking.because
+
+
+def test_a_removed_system_goes_to_nothing_and_comes_last() -> None:
+    """Catches a pin that stays, and a System that goes before others have moved away from it."""
+    asked = Asked({"auth-system": None}, remove=["quote-engine"])
+    upgrades, after = choose_upgrades(asked, PINS, releases())
+    assert [(each.system, each.to_version) for each in upgrades] == [
+        ("auth-system", "1.3.0"),
+        ("quote-engine", None),
+    ]
+    assert (upgrades[1].from_version, upgrades[1].to_package) == ("2.0.0", None)
+    assert after == {"auth-system": "1.3.0", "notifications-system": "0.3.0"}
+
+
+def test_what_others_require_is_not_removed_unless_they_go_too() -> None:
+    """Catches a removal after which a constraint is broken, and a cure that adds the System again."""
+    known = (release("auth-system", "1.2.0", requires={"quote-engine": ">=2"}),)
+    (refusal,) = refused(Asked({}, remove=["quote-engine"]), *known)
+    assert refusal.reason == "auth-system 1.2.0 requires quote-engine >=2, and there would be no quote-engine"
+    assert refusal.cure == "keep quote-engine, or remove auth-system in the same Run: --remove auth-system"
+    both = Asked({}, remove=["quote-engine", "auth-system"])
+    _, after = choose_upgrades(both, PINS, releases(*known))
+    assert after == {"notifications-system": "0.3.0"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (Asked({}, remove=["audit-system"]), "the Project does not pin audit-system"),
+        (Asked({"auth-system": None}, remove=["auth-system"]), "does not both keep and remove auth-system"),
+    ],
+)
+def test_what_cannot_be_removed_is_refused_with_a_cure(asked: Asked, reason: str) -> None:
+    (refusal,) = refused(asked, *AUDIT)
+    assert reason in refusal.reason
+    assert refusal.field == f"remove.{asked.remove[0]}"
+    assert refusal.cure
+
+
+def test_a_run_that_removes_says_what_stays() -> None:
+    """Catches a Run without a version to name its trace by, and a plan that calls it an upgrade."""
+    world = World()
+    ask = RequestPlan(actor=MIRA, project=PROJECT, systems={}, remove=("quote-engine", "quote-engine"))
+    run_id = world.tell(ask).id
+    command = world.stage_command(run_id)
+    assert command is not None
+    world.tell(world.result(command))
+    run = world.run(run_id)
+    assert (run.systems, run.removed) == ({}, ("quote-engine",))
+    plan = run.plan_document
+    assert plan is not None
+    (removed,) = plan.upgrades
+    assert (removed.change, removed.to_version, removed.signed) == ("removed", None, True)
+    assert "quote-engine" not in plan.pins_after
+    assert any("its tables stay" in risk for risk in plan.risks)

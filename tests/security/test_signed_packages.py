@@ -176,6 +176,7 @@ async def test_a_project_can_leave_a_base_that_is_not_proven_by_naming_its_diges
     """A key that is revoked from before a receipt would else hold every Project at that release for ever."""
     tools, upgrade = await _world(tmp_path)
     stolen = trusting(key=(LIBRARY_KEY, Validity(purpose="library", revoked_at=NOW, reason="stolen")))
+    assert upgrade.to_package is not None
     named = frozenset({upgrade.to_package})
     for base in (upgrade, upgrade.with_(from_signature=None)):
         why = "never changes" if base.from_signature is None else "does not count any more"

@@ -66,6 +66,7 @@ def examples() -> dict[str, Message]:
     for variant, message in (
         *_journey(),
         *_adding(),
+        *_removing(),
         *_of_operators(),
         *_of_people(),
         *_of_the_registry(),
@@ -134,6 +135,20 @@ def _adding() -> Iterator[Named]:
     yield "review-adding", command
     world.tell(world.result(command))
     yield "adding", next(message for message in world.sent if isinstance(message, PlanReady))
+
+
+def _removing() -> Iterator[Named]:
+    """A plan that removes a System: it moves to nothing."""
+    world = World()
+    asked = RequestPlan(actor=MIRA, project=PROJECT, systems={}, remove=("quote-engine",))
+    yield "removing", asked
+    run_id = world.tell(asked).id
+    yield "removing", next(message for message in world.sent if isinstance(message, RunChanged))
+    command = world.stage_command(run_id)
+    assert command is not None
+    yield "review-removing", command
+    world.tell(world.result(command))
+    yield "removing", next(message for message in world.sent if isinstance(message, PlanReady))
 
 
 def _sent(world: World) -> Iterator[Named]:

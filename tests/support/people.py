@@ -172,13 +172,14 @@ class Maintainer(Person):
         found: dict[str, Any] = await self.get(f"/registry/version-maps/{self.project}")
         return found
 
-    async def plan(self, *systems: str, add: Sequence[str] = ()) -> RunView:
+    async def plan(self, *systems: str, add: Sequence[str] = (), remove: Sequence[str] = ()) -> RunView:
         """Ask for a plan (`system` or `system@version`), and wait until it can be read."""
         wanted, new = (
             {name: version or None for name, _, version in (each.partition("@") for each in some)}
             for some in (systems, add)
         )
-        run = await self.post("/planner/runs", {"project": self.project, "systems": wanted, "add": new})
+        asked = {"project": self.project, "systems": wanted, "add": new, "remove": list(remove)}
+        run = await self.post("/planner/runs", asked)
         planned = await self.settled(run["id"])
         assert planned.status == "planned", planned
         return planned

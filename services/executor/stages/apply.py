@@ -72,9 +72,10 @@ async def _commits(
     commit, when = start, await git.date(start)
     for packages, tree in zip(upgrades, merged.trees, strict=True):
         upgrade = packages.upgrade
+        summary = packages.new.manifest.summary if upgrade.to_version else "Its tables stay."
         message = (
-            f"{packages.title}\n\n{packages.new.manifest.summary}\n\n"
-            f"{RUN_TRAILER}: {job.run_id}\n{SYSTEM_TRAILER}: {upgrade.system} {upgrade.to_version}\n"
+            f"{packages.title}\n\n{summary}\n\n"
+            f"{RUN_TRAILER}: {job.run_id}\n{SYSTEM_TRAILER}: {upgrade.system} {packages.target}\n"
         )
         commit = await git.commit(tree, [commit], message, when=when)
     return commit

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from services.executor.clients.migration_files import Migration
 from shared.contracts.candidates import ApprovedCandidate, Candidate
 from shared.contracts.stages import Finding
-from shared.contracts.tasks import DeployTask
+from shared.contracts.tasks import DeployTask, new_packages
 from shared.deciding import is_among, missing_approvals, rules_of, stricter
 from shared.errors import Failure
 from shared.jobs.job import Job
@@ -76,7 +76,7 @@ def _differing(task: DeployTask, candidate: Candidate) -> Iterator[str]:
         "the tree": (task.tree, candidate.tree),
         "production's schema": (task.production_schema, candidate.production_schema),
         "the packages": (task.packages, candidate.packages),
-        "whose packages they are": (tuple(each.to_package for each in task.upgrades), candidate.packages),
+        "whose packages they are": (new_packages(task.upgrades), candidate.packages),
         "the migrations": (
             sorted(migration.folder for migration in task.migrations),
             sorted(folder for folder, _ in candidate.migrations),

@@ -49,7 +49,7 @@ async def first_start(git: Git, job: Job, task: ApplyTask, head: Commit) -> Comm
         system = trailer(logged.message, SYSTEM_TRAILER)
         if system is not None and trailer(logged.message, RUN_TRAILER) == job.run_id:
             merges[system] = logged.commit
-    wanted = [f"{upgrade.system} {upgrade.to_version}" for upgrade in task.upgrades]
+    wanted = [f"{upgrade.system} {upgrade.to_version or 'removed'}" for upgrade in task.upgrades]
     if not all(name in merges for name in wanted):
         return None
     return await git.parent(merges[wanted[0]])

@@ -81,17 +81,21 @@ async def merge_system(git: Git, tree: str, packages: Packages, project: Project
     fragment = project.prisma.fragment(system)
     old = await installed(git, tree, packages.old, fragment)
     new = await installed(git, tree, packages.new, fragment)
+    removed = packages.upgrade.to_version is None
+    if removed:
+        # Its tables stay, and so does what describes and masks them.
+        old.pop(fragment, None)
     # What is never merged is the same on all three sides, so there is nothing to decide.
     imposed = {path: new.get(path) for path in await _overwritten(packages, old.keys() | new.keys())}
-    gone: dict[str, Entry | None] = dict.fromkeys(
-        [*await git.paths(tree, f"systems/{system}"), *await git.paths(tree, fragment)]
-    )
+    schema = [] if removed else await git.paths(tree, fragment)
+    gone: dict[str, Entry | None] = dict.fromkeys([*await git.paths(tree, f"systems/{system}"), *schema])
     base = await git.tree_with(tree, {**gone, **old, **imposed})
     theirs = await git.tree_with(tree, {**gone, **new})
     ours = await git.tree_with(tree, imposed)
-    labels = Labels(ours=project.id, theirs=f"{system}-{packages.upgrade.to_version}")
+    labels = Labels(ours=project.id, theirs=f"{system}-{packages.target}")
     merge = await git.merge(base, ours, theirs, labels)
-    merge = await _with_fragment(git, merge, fragment, (base, ours, theirs), labels)
+    if not removed:
+        merge = await _with_fragment(git, merge, fragment, (base, ours, theirs), labels)
     await require_no_clash(git, merge.tree, new.keys() - old.keys(), packages)
 
     path = config_path(system)
@@ -101,7 +105,10 @@ async def merge_system(git: Git, tree: str, packages: Packages, project: Project
         config = await read_in_child(path, merge_config, system, text, *defaults)
     except UnreadableConfig as error:
         raise _unreadable(path, str(error)) from None
-    changes = {path: config.text.encode()} if config.text is not None and config.text != text else {}
+    changes: dict[str, bytes | None] = {}
+    if config.text is not None and config.text != text:
+        left = not removed or await _values(path, config.text)
+        changes = {path: config.text.encode() if left else None}
     merged = await git.tree_with(merge.tree, changes) if changes else merge.tree
     return Merged(merged, merge.conflicts, config.changes)
 

@@ -54,6 +54,9 @@ def plan_migrations(
     differing: list[Finding] = []
     for packages in upgrades:
         system = packages.upgrade.system
+        if packages.upgrade.to_version is None:
+            # What it has installed stays, as the tables do that it made.
+            continue
         differing += _differing(by_system.get(system, []), packages.new)
         for migration in packages.new.migrations:
             if (system, migration.name) in known:

@@ -29,7 +29,7 @@ async def require_no_clash(git: Git, tree: str, brought: Collection[str], packag
             kind="project-file",
             subject=shown(own),
             detail=f"{shown(own)} of the Project and {shown(path)} of {packages.upgrade.system}"
-            f" {packages.upgrade.to_version} are one file where case or form does not count",
+            f" {packages.target} are one file where case or form does not count",
             cure=f"rename {shown(own)} on production's branch, push, and request a new plan",
         )
         for own, path in sorted(found.items())[:_TOLD_MAX]

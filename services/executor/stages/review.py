@@ -102,6 +102,8 @@ async def _production_head(git: Git, branch: str) -> Commit:
 
 def _notes(packages: Packages) -> tuple[VersionNotes, ...]:
     new, upgrade = packages.new, packages.upgrade
+    if upgrade.to_version is None:
+        return ()
     return tuple(
         VersionNotes(
             version=version,
@@ -182,7 +184,9 @@ async def _diff(
     git: Git, head: Commit, merged: str, migrations: Mapping[str, bytes], task: ReviewTask
 ) -> bytes:
     """The whole change: the merge, what migrate will install and what deploy will pin."""
-    pins = task.pins | {upgrade.system: upgrade.to_version for upgrade in task.upgrades}
+    gone = {upgrade.system for upgrade in task.upgrades if upgrade.to_version is None}
+    moved = {each.system: each.to_version for each in task.upgrades if each.to_version is not None}
+    pins = {system: version for system, version in (task.pins | moved).items() if system not in gone}
     before = await git.show(head, VERSION_MAP_FILE)
     map_file = await read_in_child(VERSION_MAP_FILE, write_version_map, pins, before)
     changes = dict(migrations) | {VERSION_MAP_FILE: map_file.encode()}

@@ -30,18 +30,32 @@ from shared.signing.trust import ALLOW_UNSIGNED, TRUSTS_NOBODY, NotThere, Trust
 
 @dataclass(frozen=True)
 class Packages:
-    """The package that a Project pins (of an added System an empty one), and the one that it moves to."""
+    """The package that a Project pins and the one that it moves to; an empty one stands for none."""
 
     upgrade: Upgrade
     old: Package
     new: Package
 
     @property
+    def target(self) -> str:
+        """The version that it moves to, or `removed`."""
+        return self.upgrade.to_version or "removed"
+
+    @property
     def title(self) -> str:
         upgrade = self.upgrade
         if upgrade.from_version is None:
             return f"Add {upgrade.system} {upgrade.to_version}"
+        if upgrade.to_version is None:
+            return f"Remove {upgrade.system} {upgrade.from_version}"
         return f"Upgrade {upgrade.system} {upgrade.from_version} to {upgrade.to_version}"
+
+
+def _target(upgrade: Upgrade) -> Named | None:
+    """The package that it moves to; none of a System that is removed."""
+    if upgrade.to_version is None or upgrade.to_package is None:
+        return None
+    return Named(upgrade.system, upgrade.to_version, upgrade.to_package)
 
 
 async def never_frozen() -> Freeze | None:
@@ -85,12 +99,17 @@ class Tools:
 
     async def new_package(self, upgrade: Upgrade) -> Package:
         """The package that it moves to. Raises `Failure` for one that is not proven, or cannot be read."""
+        named = _target(upgrade)
+        if named is None:
+            return nothing_of(upgrade.system)
         await self.require_proven(upgrade)
-        return await self._package(upgrade.to_package)
+        return await self._read(named)
 
     async def require_proven(self, upgrade: Upgrade) -> None:
         """Raise `Failure` unless the Library signed the package that it moves to, or it may be unsigned."""
-        named = Named(upgrade.system, upgrade.to_version, upgrade.to_package)
+        named = _target(upgrade)
+        if named is None:
+            return
         cure = (
             "let the Systems Library publish a higher version that is signed, and plan that one"
             if upgrade.to_signature is not None
@@ -150,8 +169,9 @@ class Tools:
         await self.require_proven(upgrade)
         # Of a System that the Project has not it is one without anything.
         old = nothing_of(upgrade.system) if pinned is None else await self._read(pinned)
-        named = Named(upgrade.system, upgrade.to_version, upgrade.to_package)
-        return Packages(upgrade, old, await self._read(named))
+        named = _target(upgrade)
+        new = nothing_of(upgrade.system) if named is None else await self._read(named)
+        return Packages(upgrade, old, new)
 
     async def _read(self, named: Named) -> Package:
         """A package that is what its name says. Raises `Failure`."""
