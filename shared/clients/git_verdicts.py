@@ -45,6 +45,13 @@ VERDICTS: tuple[GitVerdict, ...] = (
         "host is full",
         "make room at the repository's host, or raise the quota, then retry the stage",
         r"remote: .{0,300}(no space left|disk quota|quota exceeded)",
+        r"exceed the allocated storage|exceeded its size limit|over its data quota|storage limit",
+    ),
+    _verdict(
+        "read-only",
+        "let the host take pushes again, or register the Project with the address to which it moved",
+        "archived so it is read-only|read-only (gitlab|mode|instance)",
+        r"remote: .{0,300}read-only file system",
     ),
     _verdict(
         *_DAMAGED,
@@ -66,7 +73,7 @@ VERDICTS: tuple[GitVerdict, ...] = (
         "hook declined",
         "let the credential's user push upgrade/*, refs/upgradepath/* and the production branch past the"
         " host's hooks; a push by hand shows what they print",
-        "hook declined",
+        "hook declined|GH007|GH009|email privacy|secrets detected|cannot contain secrets|missing change-id",
     ),
     _verdict(
         "checked out",
@@ -79,7 +86,9 @@ VERDICTS: tuple[GitVerdict, ...] = (
         "let the credential's user push to the branch: name it in the host's protection rule",
         "protected branch|GH006|GH013",
         "not allowed to push|prohibited by Gerrit",
-        "deny(ing)? (updating|creating|deleting|non-fast)|deletion prohibited|TF40[0-9]+",
+        "deny(ing)? (updating|creating|deleting|non-fast)|deletion prohibited|TF40(?!1019)[0-9]+",
+        "repository rule violations|branch is restricted|protected from push",
+        "default branch .{0,60}does not yet exist",
     ),
     _verdict(
         "shallow",
@@ -106,13 +115,17 @@ VERDICTS: tuple[GitVerdict, ...] = (
         "denied",
         "give the Project a credential that may read and push, or correct the one that it names",
         "authentication failed|could not read (username|password)|not authorized",
-        "permission denied|access denied|publickey",
+        "permission denied|access denied|publickey|permission to .{0,300} denied|insufficient permission",
+        "marked as read only|access over .{0,30}is not allowed|too many authentication failures",
+        "unable to update url base from redirection",
         "returned error: 40[13]|HTTP 40[13]",
     ),
+    _verdict(*_UNREACHABLE, "unexpected eof while reading|eof before pack header", passes=True),
     _verdict(
         "certificate",
         "correct the host's certificate or key, or let the worker's operator trust it",
         "server certificate|certificate (problem|verif|has expired)|SSL (certificate|connect|routines)",
+        "no alternative certificate|no matching (host key|cipher|key exchange|mac)",
         "host key verification failed|no .{0,300} host key is known",
     ),
     _verdict(
@@ -123,11 +136,17 @@ VERDICTS: tuple[GitVerdict, ...] = (
         ours=True,
     ),
     _verdict(
+        "branch gone",
+        "bring the branch back in the repository, or register the Project with the branch that it has",
+        "couldn't find remote ref|src refspec .{0,300} does not match",
+    ),
+    _verdict(
         "gone",
         "correct the repository's address and register the Project again, or bring the repository back",
         "repository .{0,300}not found|does not appear to be a git repository|not a git repository",
         "returned error: 404|HTTP 404|does not exist|no such (file|repository)",
         "project .{0,60}could not be found",
+        "is this a git repository|bad line length character",
     ),
     _verdict(
         "submodule",
@@ -140,7 +159,7 @@ VERDICTS: tuple[GitVerdict, ...] = (
         "dubious ownership",
     ),
     # A pack that was cut off on its way looks like a damaged one.
-    _verdict(*_UNREACHABLE, "early EOF|hung up|RPC failed|connection reset", passes=True),
+    _verdict(*_UNREACHABLE, "early EOF|hung up|RPC failed|connection reset|expected flush", passes=True),
     _verdict(
         *_DAMAGED,
         "did not send all necessary objects|unable to read|unpack failed",
@@ -149,7 +168,8 @@ VERDICTS: tuple[GitVerdict, ...] = (
     _verdict(
         *_UNREACHABLE,
         "could(n't| not) connect|failed to connect|name or service not known|no route",
-        "connection (refused|closed)",
+        "connection (refused|closed)|remote failed to report status|fatal error in commit_refs",
+        "currently unable to handle|try again later",
         r"returned error: (5\d\d|429)|HTTP (5\d\d|429)|network is unreachable|unable to access",
         passes=True,
     ),
