@@ -43,11 +43,16 @@ def check(
         Path | None,
         typer.Option("--signature", metavar="FILE", help="What `release sign` wrote; else TAR.dsse.json."),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Warnings count as refusals: exit code 1. For CI.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say everything that a publish of this package would be refused for; nothing is stored.
 
     A signature beside it is checked; without one it says whether the package would be taken unsigned.
+
+    Warnings stop no publish, but Projects that adopt the release. With --strict the registry has to answer.
     """
     data, read = open_package(package)
     envelope = beside(package, signature)
@@ -57,6 +62,8 @@ def check(
         document = server.upload("registry", "releases", "check", data=data, signature=given, advice="true")
         answer = GateAnswer.model_validate(document)
     except NoAnswer as error:
+        if strict:
+            raise
         document = {
             "system": read.manifest.name,
             "version": read.manifest.version,
@@ -69,16 +76,24 @@ def check(
     if answer is not None:
         advise(answer.advice)
         refuse(answer.refusals)
-    if answer is not None and answer.refusals:
+    warnings = len(answer.advice) if answer else 0
+    if answer is not None and (answer.refusals or (strict and warnings)):
+        if not answer.refusals:
+            note(f"{_warnings(warnings)}, and --strict takes none")
         raise typer.Exit(1)
     if not as_json:
         change = f" ({answer.change})" if answer and answer.change else ""
         who = "the registry would publish it" if answer else "its files are in order"
-        say(line(text("ok: ", "bold green"), f"{read.manifest.name} {read.manifest.version}{change}: {who}"))
+        mark = text(f"ok, {_warnings(warnings)}: ", "bold yellow") if warnings else text("ok: ", "bold green")
+        say(line(mark, f"{read.manifest.name} {read.manifest.version}{change}: {who}"))
         if answer is not None and answer.signing is not None:
             proven = answer.signing.found == "signed"
             style = "green" if proven else "yellow" if answer.signing.accepted else "bold red"
             say(line(text(f"  {answer.signing.found}: ", style), answer.signing.said))
+
+
+def _warnings(number: int) -> str:
+    return f"{number} warning{'s' if number > 1 else ''}"
 
 
 @app.command("publish")

@@ -1,6 +1,10 @@
-"""CHANGELOG.md and MIGRATION.md: one `## version` heading per version, newest first."""
+"""CHANGELOG.md and MIGRATION.md: one `## version` heading per version, newest first.
+
+Headings as keep-a-changelog has them are read too: `## [1.3.0] - 2026-03-01`, `## [Unreleased]`.
+"""
 
 import itertools
+import re
 
 from semver import Version as Semantic
 
@@ -8,11 +12,18 @@ from shared.contracts.refusals import Refusal
 from shared.versions import precedence
 
 _HEADING = "## "
+_TITLE = re.compile(
+    r"\[?+(?P<version>[^\s\[\]]++)\]?+(?:\s++[-–—]\s++[0-9]{4}-[0-9]{2}-[0-9]{2})?+(?:\s++\[YANKED\])?+"
+)
+_UNRELEASED = "unreleased"
 _FENCES = ("```", "~~~")
 
 
 def read_headings(text: str, path: str) -> tuple[dict[str, str], list[Refusal]]:
-    """The text under each version's heading, in the file's order, and what is wrong with the headings."""
+    """The text under each version's heading, in the file's order, and what is wrong with the headings.
+
+    What stands under `Unreleased` is of no version.
+    """
     sections: dict[str, list[str]] = {}
     refusals: list[Refusal] = []
     under: list[str] = []
@@ -24,12 +35,16 @@ def read_headings(text: str, path: str) -> tuple[dict[str, str], list[Refusal]]:
         if fence is not None or not line.startswith(_HEADING):
             under.append(line)
             continue
-        version = line.removeprefix(_HEADING).strip()
+        title = line.removeprefix(_HEADING).strip()
+        matched = _TITLE.fullmatch(title)
+        version = matched["version"] if matched else title
         where = f"{path} line {number}"
         under = []
+        if version.casefold() == _UNRELEASED:
+            continue
         if not Semantic.is_valid(version):
-            cure = "write `## 1.3.0`: a version and nothing else; use ### for headings of your own"
-            refusals.append(_refusal("this heading is no version", where, version, cure))
+            cure = "write `## 1.3.0` or `## [1.3.0] - 2026-03-01`; use ### for headings of your own"
+            refusals.append(_refusal("this heading is no version", where, title, cure))
         elif version in sections:
             refusals.append(_refusal("this version has two headings", where, version, "join them"))
         else:

@@ -24,6 +24,8 @@ FILES: Final = "files/"
 MIGRATIONS: Final = "prisma/migrations/"
 _TEXT_BYTES_MAX = 1 << 20
 _BYTES_MAX = {MANIFEST: FILE_BYTES_MAX, SCHEMA: FILE_BYTES_MAX}
+_README = re.compile(r"README(\.(md|rst|txt))?")
+"""At the archive's root; it is for people, and is not installed."""
 _TIMESTAMP = re.compile(r"^\d+[_ -]*")
 _TITLE_BYTES = 150
 
@@ -86,16 +88,19 @@ class _Reading:
 
     def package(self) -> Package:
         manifest = self._manifest()
+        before = len(self._refusals)
         changelog = self._headings(CHANGELOG)
         notes = self._headings(NOTES)
+        misread = len(self._refusals) > before
         schema = self._text(SCHEMA) if SCHEMA in self._members else ""
         migrations = self._migrations()
         self._refuse_strangers()
-        if changelog and notes and list(changelog) != list(notes):
+        # A heading that cannot be read is one mistake: what would follow from it is none.
+        if not misread and changelog and notes and list(changelog) != list(notes):
             cure = f"give {NOTES} the headings of {CHANGELOG}; a version without notes has an empty text"
             self._refuse(f"its headings are not those of {CHANGELOG}", NOTES, cure)
         if manifest is not None:
-            self._agree(manifest, changelog, migrations)
+            self._agree(manifest, {} if misread else changelog, migrations)
         if self._refusals or manifest is None:
             raise Reject(*self._refusals)
         files = {
@@ -178,7 +183,12 @@ class _Reading:
                 and path.count("/") == 3
                 and path.endswith(("/migration.sql", "/down.sql"))
             )
-            if path not in alone and not path.startswith(FILES) and not in_migration:
+            if (
+                path not in alone
+                and not _README.fullmatch(path)
+                and not path.startswith(FILES)
+                and not in_migration
+            ):
                 cure = f"move it under {FILES}, or leave it out; {MANIFEST} stands at the archive's root"
                 self._refuse("a package has no such file", path, cure)
 

@@ -83,6 +83,34 @@ def test_check_says_how_the_signature_stands(
     assert services.envelopes == ["" if sent is None else base64.b64encode(sent).decode()]
 
 
+def test_check_counts_its_warnings_and_a_ci_may_take_none(
+    upgradepath: Type, services: Services, tmp_path: Path
+) -> None:
+    """Catches an "ok" that hides warnings, and a CI that passes because nobody was asked."""
+    warning = {
+        "kind": "invalid",
+        "reason": "no mask rule",
+        "field": "prisma/schema.prisma",
+        "cure": "write one",
+    }
+    services.documents["check"] = {
+        "system": "auth-system",
+        "version": "1.3.0",
+        "change": "minor",
+        "refusals": [],
+        "advice": [warning, warning],
+    }
+    passed = upgradepath("release", "check", str(EXAMPLE))
+    assert (passed.exit_code, passed.stdout.partition(":")[0]) == (0, "ok, 2 warnings")
+    strict = upgradepath("release", "check", str(EXAMPLE), "--strict")
+    assert (strict.exit_code, strict.stdout) == (1, "")
+    assert "2 warnings, and --strict takes none" in strict.stderr
+    services.documents["check"]["advice"] = []
+    assert upgradepath("release", "check", str(EXAMPLE), "--strict").stdout.startswith("ok: ")
+    alone = upgradepath("release", "check", str(EXAMPLE), "--strict", UPGRADEPATH_WORLD=str(tmp_path))
+    assert alone.exit_code == 3
+
+
 def test_check_needs_no_registry(upgradepath: Type, tmp_path: Path) -> None:
     result = upgradepath("release", "check", str(EXAMPLE), UPGRADEPATH_WORLD=str(tmp_path))
     assert result.exit_code == 0

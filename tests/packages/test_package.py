@@ -221,3 +221,27 @@ def test_the_folder_names_of_real_histories_are_taken_as_they_are() -> None:
         ("20250102000000_init", "init"),
         ("20250103 Add Müller's (Table) & more", "Add Müller's (Table) & more"),
     ]
+
+
+def test_a_keep_a_changelog_and_a_readme_are_taken() -> None:
+    """Catches the headings and files that most publishers have being refused."""
+    text = (
+        "# Changelog\n\nAll notable changes.\n\n## [Unreleased]\n- Soon.\n\n"
+        "## [1.3.0] - 2026-03-01\n### Added\n- New.\n"
+        "\n## [1.2.4] - 2026-01-01 [YANKED]\n- Old.\n\n[1.3.0]: https://example.com/compare\n"
+    )
+    notes = "## 1.3.0\n\n## 1.2.4 \u2014 2026-01-01\n"
+    files = a_package(more={"CHANGELOG.md": text, "MIGRATION.md": notes, "README.md": "# Read me\n"})
+    package = read_package(packed(files))
+    assert list(package.changelog) == ["1.3.0", "1.2.4"] == list(package.migration_notes)
+    assert package.changelog["1.3.0"] == "### Added\n- New."
+    assert package.files == {}
+
+
+@pytest.mark.parametrize("heading", ["1.3", "Version 1.3.0", "[1.3.0] yesterday", "[1.3.0] - 2026-03-01 - 1"])
+def test_one_wrong_heading_is_one_refusal(heading: str) -> None:
+    """Catches a mistake that is told again as a missing version and as other headings."""
+    headings = f"## {heading}\n- New.\n## 1.2.4\n- Old.\n"
+    notes = "## 1.3.0\n## 1.2.4\n"
+    found = refused(packed(a_package(more={"CHANGELOG.md": headings, "MIGRATION.md": notes})))
+    assert found == [("CHANGELOG.md line 1", "this heading is no version")]

@@ -69,14 +69,14 @@ def test_what_is_wrong_with_names_files_and_texts_is_said_at_once() -> None:
             changed={
                 "MIGRATION.md": "## 1.2.3\n",
                 "files/CON": "x",
-                "README.md": "x",
+                "NOTES.md": "x",
                 "prisma/migrations/init/migration.sql": "select 1;",
             },
         )
     )
     assert sorted(field for field, _ in found) == [
         "MIGRATION.md",
-        "README.md",
+        "NOTES.md",
         "files/CON",
         "prisma/migrations/init",
         "system.toml: colour",

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from services.executor.clients.fragment_trial import trial_of
-from services.registry.domain.advice import advice_on
+from services.registry.domain.advice import advice_beside, advice_on
 from services.registry.domain.gate import Library, judge
 from services.registry.domain.history import package_migrations
 from shared.clock import utc_now
@@ -117,3 +117,21 @@ def test_columns_that_will_stop_projects_are_named_to_their_publisher() -> None:
     )
     reason = [each.reason for each in advice_on(package, before)][1]
     assert reason.endswith("has rows: users.a (20250601000000_next line 1)")
+
+
+def test_settings_that_go_and_constraints_that_nothing_satisfies_are_told() -> None:
+    """Catches a release that no Project can adopt, or that takes a setting away without a word."""
+    manifest = '[requires]\ntax-system = ">=2"\nship-system = ">=1,<2"\n[config]\nkept = 1\n'
+    package = read_package(pack(files(manifest=manifest)))
+    defaults = {"kept": "integer", "mail": "table", "mail.sender": "text"}
+    offered = {"tax-system": frozenset({"1.0.0", "1.9.0"}), "ship-system": frozenset({"1.2.0"})}
+    gone, unmet = advice_beside(package, defaults, offered)
+    assert gone.reason.endswith("have set: mail.sender")
+    assert unmet.reason.startswith("no published version of tax-system is >=2,")
+    assert unmet.cure.endswith("the newest is 1.9.0")
+    (withdrawn,) = advice_beside(
+        package, {}, {**offered, "tax-system": frozenset({"2.0.0"}), "ship-system": frozenset()}
+    )
+    assert withdrawn.cure.endswith("each is withdrawn")
+    told = read_package(pack(files(manifest='breaking = ["the sender is fixed"]\n')))
+    assert list(advice_beside(told, defaults, {})) == []

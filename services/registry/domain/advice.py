@@ -1,11 +1,12 @@
 """Advice to a publisher: it stops no publish, but every Project that adopts the Release."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import takewhile
 
+from services.registry.domain.declared import types_of
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import Release
-from shared.packages.package import MIGRATIONS, SCHEMA, Package
+from shared.packages.package import MANIFEST, MIGRATIONS, SCHEMA, Package
 from shared.prisma.blocks import SCALARS, Block, Member, Unreadable, read_fragment
 from shared.prisma.mask_words import mask_word
 from shared.sql.actions import AddColumn
@@ -13,6 +14,7 @@ from shared.sql.columns import Column, shown
 from shared.sql.parsing import Unreadable as UnreadableScript
 from shared.sql.scene import Scene
 from shared.sql.script import read_statements
+from shared.versions import newest_first, satisfies
 
 _NAMED_MAX = 20
 _SURROGATES = frozenset({"Int", "BigInt"})
@@ -37,6 +39,32 @@ def advice_on(package: Package, before: Release | None) -> Iterator[Refusal]:
             field=f"{MIGRATIONS}{required[0][0]}/migration.sql",
             cure="give it a default, or add it without NOT NULL, fill it, and then SET NOT NULL",
         )
+
+
+def advice_beside(
+    package: Package, defaults: Mapping[str, str], offered: Mapping[str, Collection[str]]
+) -> Iterator[Refusal]:
+    """Settings that go, of the `defaults` of before; constraints that nothing `offered` satisfies."""
+    now = types_of(package.manifest.config)
+    gone = [key for key, kind in defaults.items() if kind != "table" and key not in now]
+    if gone and not package.manifest.breaking:
+        yield Refusal(
+            kind="invalid",
+            reason=f"settings go, which a Project may read or have set: {_listed(gone)}",
+            field=f"{MANIFEST}: config",
+            cure="keep them with their defaults, or say in `breaking` what takes their place",
+        )
+    for system, constraint in package.manifest.requires.items():
+        versions = offered.get(system, ())
+        if not any(satisfies(version, constraint) for version in versions):
+            newest = f"the newest is {newest_first(versions)[0]}" if versions else "each is withdrawn"
+            yield Refusal(
+                kind="invalid",
+                reason=f"no published version of {system} is {constraint}, so no Project can adopt this one",
+                field=f"{MANIFEST}: requires",
+                value=constraint,
+                cure=f"publish one that is, or correct the constraint: {newest}",
+            )
 
 
 def _unmasked(schema: str) -> list[str]:

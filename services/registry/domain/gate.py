@@ -86,7 +86,7 @@ def judge(package: Package, library: Library) -> Judgement:
     What was withdrawn and is pinned by nobody binds nobody: the next Release may correct it.
     """
     # PostgreSQL's parser takes a tenth of the registry's memory: it comes with the first package.
-    from services.registry.domain.advice import advice_on
+    from services.registry.domain.advice import advice_beside, advice_on
     from services.registry.domain.steps import unsafe_steps
 
     earlier = _earlier(package.manifest.version, library)
@@ -108,7 +108,10 @@ def judge(package: Package, library: Library) -> Judgement:
     # A script that cannot be read is told by whoever reads it, in the same words.
     late = late_migrations(package, before)
     orders = orders_of(package, standing) if late else ()
-    advice = tuple(advice_on(package, before))
+    known = (one.defaults for one in library.releases if before and one.release.version == before.version)
+    beside = advice_beside(package, next(known, {}), library.offered)
+    # What nobody has published at all is refused for that.
+    advice = (*advice_on(package, before), *(beside if not refusals else ()))
     return Judgement(change, folded(dict.fromkeys(refusals)), late, orders, advice)
 
 
