@@ -32,6 +32,21 @@ def test_create_asks_for_these_systems(upgradepath: Type, planned: Services) -> 
     assert f"upgradepath plan show {documents.RUN}" in result.stdout
 
 
+def test_create_asks_to_add_and_to_remove(upgradepath: Type, planned: Services) -> None:
+    """Catches options that do not reach the planner, and a request for nothing that does."""
+    typed = ("--add", "ledger-system@0.1.0", "--add", "tax-system", "--remove", "quote-engine")
+    result = upgradepath("plan", "create", "acme-portal", *typed)
+    assert result.exit_code == 0, result.output
+    command = planned.commands[0][0]
+    assert isinstance(command, RequestPlan)
+    assert command.systems == {}
+    assert command.add == {"ledger-system": "0.1.0", "tax-system": None}
+    assert command.remove == ("quote-engine",)
+    nothing = upgradepath("plan", "create", "acme-portal")
+    assert (nothing.exit_code, "--remove SYSTEM" in nothing.stderr) == (2, True)
+    assert len(planned.commands) == 1
+
+
 def test_create_can_wait_for_the_plan(upgradepath: Type, planned: Services) -> None:
     planned.states = [documents.run("planning", plan=None), documents.run()]
     result = upgradepath("plan", "create", "acme-portal", "auth-system", "--wait")
