@@ -110,12 +110,18 @@ def _show(server: Server, run: RunView, as_json: bool, *, whole: bool = True) ->
         return
     answer = PlanAnswer.model_validate(document)
     (print_plan if whole else print_short)(answer.plan, answer.digest, answer.rules)
-    following = (
-        f"upgradepath run start {run.id}" if run.status == "planned" else f"upgradepath run watch {run.id}"
-    )
-    say(line(text("next: ", "dim"), following))
+    say(line(text("next: ", "dim"), _following(run)))
     if not whole:
         say(line(text("all:  ", "dim"), f"upgradepath plan show {run.id}  (files, SQL, notes, reasons)"))
+
+
+def _following(run: RunView) -> str:
+    """The command that is next; of a plan, after it was read."""
+    if run.status != "planned":
+        return f"upgradepath run watch {run.id}"
+    cures = run.blocked_by.cures if run.blocked_by else ()
+    other = (cure for cure in cures if " plan show " not in cure)
+    return next(other, f"upgradepath run start {run.id}")
 
 
 def read_systems(systems: list[str]) -> dict[str, str | None]:

@@ -8,9 +8,9 @@ from cli.impact_page import kind_style, print_impact, print_way_down
 from cli.inbox import CHANGE_STYLES
 from cli.output import line, say, text
 from cli.policy_page import policy_line
-from shared.contracts.facts import ConfigChange, FileChange, PlannedMigration
+from shared.contracts.facts import Answer, ConfigChange, FileChange, PlannedMigration
 from shared.contracts.policies import Rules
-from shared.contracts.runs import Answer, Plan
+from shared.contracts.runs import Plan
 
 RISK_STYLES = {"low": "bold green", "medium": "bold yellow", "high": "bold red"}
 _REASONS_MAX = 4
@@ -97,12 +97,34 @@ def _print_summary(plan: Plan, digest: str, rules: Rules | None, reasons_max: in
     say(*(f"  {reason}" for reason in plan.risks[:reasons_max]))
     if (more := len(plan.risks[reasons_max:])) and reasons_max is not None:
         say(text(f"  and {more} more", "dim"))
+    _print_way_back(plan)
+    print_weaker(plan, rules, reasons_max)
+
+
+def _print_way_back(plan: Plan) -> None:
     if plan.reversibility == "reversible":
         say(line(text("undone: ", "bold"), "at any stage, with `upgradepath run roll-back`"))
         return
     say(line(text("undone: ", "bold"), text(plan.reversibility.upper(), "bold red"), " once these have run:"))
     say(*(text(f"  {folder}", "red") for folder in plan.irreversible))
     say("  after that only a restore of the backup leads back: upgradepath run roll-back --restore-backup")
+
+
+def print_weaker(plan: Plan, rules: Rules | None, lines_max: int | None = None) -> None:
+    """In which columns production's copy masks less than before, and whose word it needs."""
+    if not plan.weaker:
+        return
+    people = ", ".join(rules.weaken_masks) if rules else "an approver"
+    alone = rules is not None and rules.single_person
+    more = 0 if lines_max is None else len(plan.weaker[lines_max:])
+    say(
+        line(text("masks less", "bold red"), " than before in production's copy; asked for a word: ", people),
+        *(text(f"  {each}", "yellow") for each in plan.weaker[:lines_max]),
+        *([text(f"  and {more} more", "dim")] if more else []),
+        "  the start is that word"
+        if alone
+        else f"  who did not ask for the upgrade accepts: upgradepath run accept-masks {plan.run_id}",
+    )
 
 
 def _heading(title: str) -> None:

@@ -11,7 +11,7 @@ from cli.client import Server
 from cli.decisions import ask, current_candidate
 from cli.exporting import OutFolder, keep
 from cli.output import note, say, show_json, table, text, when
-from cli.plan_page import print_named
+from cli.plan_page import print_named, print_weaker
 from cli.run_page import print_run, status_text
 from cli.watch import answer_and_watch, finish, under_way, watch
 from cli.world import NoAnswer
@@ -50,8 +50,36 @@ def start(
         )
     if not as_json:
         print_named(answer.plan, answer.digest)
+        if answer.rules is not None and answer.rules.single_person:
+            print_weaker(answer.plan, answer.rules)
     document = server.command("planner", "runs", run, "start", body={"plan": answer.digest})
     answer_and_watch(server, document, following=following, as_json=as_json, wanted="succeeded")
+
+
+@app.command("accept-masks", rich_help_panel=DECIDE)
+@asks()
+def accept_masks(
+    server: Server,
+    run: RunArgument,
+    plan: Annotated[
+        str | None,
+        typer.Option("--plan", metavar="DIGEST", help="Exactly this plan; nothing is asked then."),
+    ] = None,
+    remark: Remark = "",
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let copies of production's rows mask less than before, in the columns that the plan names."""
+    if as_json and plan is None and not yes:
+        raise typer.BadParameter("with --json nothing can be asked: give --plan DIGEST or --yes")
+    answer = PlanAnswer.model_validate(server.read("planner", "runs", run, "plan"))
+    if not as_json:
+        print_weaker(answer.plan, answer.rules)
+    if plan is None and not yes and answer.plan.weaker:
+        ask("Let these columns leave production masked less?")
+    body = {"plan": plan or answer.digest, "remark": remark}
+    document = server.command("planner", "runs", run, "accept-masks", body=body)
+    answer_and_watch(server, document, following=False, as_json=as_json, wanted="planned")
 
 
 @app.command("watch", rich_help_panel=LOOK)

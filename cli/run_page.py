@@ -78,6 +78,8 @@ def print_run(run: RunView, now: datetime, *, whole: bool = False) -> None:
         say(f"resumed from {word.stage} by {word.by}, {when(word.at)}: {word.reason}")
     for sign_off in run.sign_offs:
         say(f"signed off {sign_off.subject} by {sign_off.by}, {when(sign_off.at)} {sign_off.remark}".rstrip())
+    if masks := run.masks_accepted:
+        say(f"masking less accepted by {masks.by}, {when(masks.at)} {masks.remark}".rstrip())
     for approval in run.approvals or ((run.approval,) if run.approval else ()):
         say(f"approved {approval.subject} by {approval.by}, {when(approval.at)} {approval.remark}".rstrip())
     if run.deployed_commit:

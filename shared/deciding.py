@@ -14,7 +14,7 @@ _ACTS: dict[Act, str] = {
     "approve": "approve",
     "roll_back": "roll back what production has seen",
     "change": "change what carries weight in the registration",
-    "weaken_masks": "start what masks less than before",
+    "weaken_masks": "accept that production's copy masks less",
 }
 AGREEMENT = "agreement"
 """The field of a refusal that says that a deploy's approvals do not count any more."""
@@ -246,7 +246,7 @@ def _too_few(project: Project) -> Iterable[Refusal]:
 
 def _always_asked(policy: Policy, rules: Rules, starters: Collection[str]) -> Iterable[Refusal]:
     """Whoever starts, enough others must be left to agree."""
-    acts: list[tuple[Act, int]] = [("approve", policy.approvals)]
+    acts: list[tuple[Act, int]] = [("approve", policy.approvals), ("weaken_masks", 1)]
     if policy.sign_off_by_others:
         acts.append(("sign_off", 1))
     for act, needed in acts:
@@ -272,7 +272,7 @@ def _ordered(people: Iterable[str]) -> tuple[str, ...]:
 def _needs_another(rules: Rules, act: Act) -> bool:
     if rules.single_person:
         return False
-    return act == "approve" or (act == "sign_off" and rules.sign_off_by_others)
+    return act in ("approve", "weaken_masks") or (act == "sign_off" and rules.sign_off_by_others)
 
 
 def _refusal(reason: str, value: str | None, cure: str, field: str = "actor") -> Refusal:

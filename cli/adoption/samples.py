@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import asyncpg
 
 from cli.adoption.masks import OpenColumn, Proposal, Sample, propose
+from services.executor.clients.mask_columns import described
 from services.executor.clients.mask_likeness import Key, Reference
-from services.executor.clients.mask_plan import described
 from services.executor.clients.mask_types import NUMBERS
 from services.executor.clients.postgres import Connection, quoted, session
 from services.executor.clients.prisma import Model

@@ -18,6 +18,7 @@ from shared.clients.content import ContentStore
 from shared.contracts.freezes import FreezeDeploys, ThawDeploys
 from shared.contracts.policies import Rules
 from shared.contracts.runs import (
+    AcceptMasks,
     ApproveCandidate,
     CancelRun,
     ContinueRun,
@@ -208,6 +209,7 @@ def _add_commands(
         routes.post(f"/runs/{{run_id}}/{verb}", response_model=RunView)(act)
 
     add("start", StartRun, "Opt in to exactly this plan.")
+    add("accept-masks", AcceptMasks, "Let copies of production mask less, as exactly this plan says.")
     add("continue", ContinueRun, "A fix was pushed, or rows were corrected: prove it, from `apply` on.")
     add("retry", RetryStage, "Try the stage that waits once more.")
     add("sign-off", SignOff, "Answer a sign-off check.")

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from shared.contracts.facts import PlannedMigration, ReviewFacts
+from shared.contracts.facts import Answer, PlannedMigration, ReviewFacts
 from shared.contracts.impact import Verdict
-from shared.contracts.runs import Answer
 
 _NOTHING = "the releases declare nothing breaking"
 

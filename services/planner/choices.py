@@ -18,6 +18,7 @@ from services.planner.domain import (
     enter,
     go_on_after_checks,
 )
+from services.planner.masking import COPYING, require_accepted
 from services.planner.moves import choose_upgrades
 from services.planner.plans import unsigned
 from services.planner.run import Decision, Run
@@ -32,7 +33,7 @@ from shared.contracts.runs import (
     SignOff,
     StartRun,
 )
-from shared.contracts.values import Actor, RunId, StageName
+from shared.contracts.values import Actor, Digest, RunId, StageName
 from shared.contracts.version_maps import Pins, VersionMap
 from shared.deciding import may, rules_of
 from shared.errors import Reject, conflict, invalid
@@ -50,8 +51,12 @@ def request_plan(
     releases: Releases,
     now: datetime,
     fence: int,
+    masks: Digest | None = None,
 ) -> Decision:
-    """Open a Run. It reads and changes nothing until somebody opts in."""
+    """Open a Run. It reads and changes nothing until somebody opts in.
+
+    `masks` are the mask rules that its Project accepted last.
+    """
     rules = rules_of(project)
     if refusal := may(rules, "start", command.actor):
         raise Reject(refusal)
@@ -74,6 +79,7 @@ def request_plan(
         requested_at=now,
         rules=rules,
         unsigned=unsigned(upgrades),
+        masks_before=masks,
     )
     return enter(run, "review", now, fence)
 
@@ -131,6 +137,7 @@ def continue_(run: Run, command: ContinueRun, now: datetime, fence: int) -> Deci
             field="copy_again",
             cure=f"correct the seed file on the upgrade branch: upgradepath run continue {run.id}",
         )
+    require_accepted(run)
     again = asked_by(run, command.actor).with_(
         copy_again=copy_again, staging_copy=None if copy_again else run.staging_copy
     )
@@ -170,6 +177,8 @@ def retry(run: Run, actor: Actor, now: datetime, fence: int, freeze: Freeze | No
         raise wrong_state(run, "retry", "a deploy needs an approval of its candidate first")
     if run.stage == "deploy":
         return begin_deploy(run, now, fence, freeze)
+    if run.stage in COPYING:
+        require_accepted(run)
     return enter(run, run.stage, now, fence)
 
 

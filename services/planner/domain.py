@@ -24,6 +24,7 @@ from services.planner.deadlines import (
     first_look,
     retry_delay,
 )
+from services.planner.masking import awaiting_start
 from services.planner.open_commands import map_command
 from services.planner.plans import build_candidate, build_plan
 from services.planner.run import Decision, Run, unchanged
@@ -131,9 +132,7 @@ def _plan_ready(run: Run, facts: ReviewFacts, releases: Releases) -> Decision:
         base=facts.head,
         production_schema=facts.production_schema,
     )
-    cures = (f"upgradepath plan show {run.id}", f"upgradepath run start {run.id}")
-    waiting = planned.waiting_for("maintainer", "nobody has opted in yet", *cures)
-    return Decision(waiting, (PlanReady(plan=plan, digest=digest),))
+    return Decision(awaiting_start(planned), (PlanReady(plan=plan, digest=digest),))
 
 
 def go_on_after_checks(run: Run, now: datetime, fence: int) -> Decision:

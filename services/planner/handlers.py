@@ -6,6 +6,7 @@ from functools import partial
 from services.planner import choices, deadlines, domain, recovery, undoing
 from services.planner.approvals import reconsidered, ruled, rules_for
 from services.planner.backups import without_backup
+from services.planner.masking import accept_masks, accepting
 from services.planner.recovery import FleetState
 from services.planner.run import Decision, Run
 from services.planner.stages import worker_of
@@ -15,6 +16,7 @@ from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.releases import ReleasePublished, ReleaseWithdrawn
 from shared.contracts.runs import (
+    AcceptMasks,
     ApproveCandidate,
     CancelRun,
     ContinueRun,
@@ -46,6 +48,7 @@ from shared.messaging.inbox import Handler
 
 OnRun = (
     StartRun
+    | AcceptMasks
     | ContinueRun
     | RetryStage
     | SignOff
@@ -76,6 +79,7 @@ async def request_plan(command: RequestPlan, tx: PlannerTransaction, pools: Coll
         await tx.releases(),
         tx.now,
         await tx.next_fence(project.id),
+        masks=await tx.accepted_masks(project),
     )
     await tx.save(None, opened)
     return opened.run.view()
@@ -99,7 +103,10 @@ async def _decide(run: Run, command: OnRun, tx: PlannerTransaction) -> Decision:
         case StartRun():
             _, version_map = await tx.registration(run.project)
             active = await tx.active_run(run.project)
+            run = accepting(run, command.actor, await tx.accepted_masks(run.registration), now)
             return choices.start(run, command, version_map.pins, active, await tx.releases(), now, fence)
+        case AcceptMasks():
+            return accept_masks(run, command, now)
         case ContinueRun():
             return choices.continue_(run, command, now, fence)
         case RetryStage():
@@ -266,6 +273,7 @@ HANDLERS: dict[type[Message], Handler] = {
     **dict.fromkeys(
         (
             StartRun,
+            AcceptMasks,
             ContinueRun,
             RetryStage,
             SignOff,

@@ -9,11 +9,11 @@ from services.planner.constraints import by_system, is_newer
 from services.planner.risks import risk_of
 from services.planner.run import Run
 from shared.contracts.candidates import Candidate
-from shared.contracts.facts import PlannedMigration, ReviewFacts
+from shared.contracts.facts import Answer, PlannedMigration, Review, ReviewFacts
 from shared.contracts.impact import WayDownMark
 from shared.contracts.notifications import ChangeType
 from shared.contracts.releases import Release
-from shared.contracts.runs import Answer, Plan, PlannedUpgrade, Review
+from shared.contracts.runs import Plan, PlannedUpgrade
 from shared.contracts.tasks import Move, Upgrade, new_packages
 from shared.versions import change_type, precedence
 
@@ -56,6 +56,8 @@ def build_plan(run: Run, facts: ReviewFacts, releases: Releases) -> Plan:
         risks=risks,
         diff=facts.diff,
         left_alone=facts.left_alone,
+        masks=facts.masks,
+        weaker=facts.weaker,
     )
 
 

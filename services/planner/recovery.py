@@ -5,6 +5,7 @@ from datetime import datetime
 
 from services.planner.choices import unproven, wrong_state
 from services.planner.domain import ask_registry, begin_deploy, enter, on_map_held, on_map_let_go
+from services.planner.masking import COPYING, require_accepted
 from services.planner.run import Decision, Run
 from services.planner.stages import STAGES, cancel_command
 from shared.contracts.freezes import (
@@ -44,6 +45,8 @@ def resume(
     _refuse_unreachable(run, stage)
     if stage == "deploy" and run.is_running and freeze is not None:
         raise wrong_state(run, "resume", "deploys are frozen, and one that is under way goes on by itself")
+    if stage in COPYING:
+        require_accepted(run)
     word = Resumption(by=command.actor.id, at=now, stage=stage, reason=command.reason)
     told = run.with_(resumptions=(*run.resumptions, word))
     if run.waits_for_registry:

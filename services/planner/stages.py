@@ -82,10 +82,10 @@ def cancel_command(run: Run) -> Message:
 def _task(run: Run, stage: StageName) -> Task:
     match stage:
         case "review":
-            return ReviewTask(upgrades=run.upgrades, pins=run.pins_before)
+            return ReviewTask(upgrades=run.upgrades, pins=run.pins_before, masks=run.masks_before)
         case "prepare":
             assert run.base is not None
-            return PrepareTask(branch=branch_name(run.id), base=run.base)
+            return PrepareTask(branch=branch_name(run.id), base=run.base, masks=run.masks)
         case "apply":
             assert run.base is not None
             return ApplyTask(
@@ -102,6 +102,7 @@ def _task(run: Run, stage: StageName) -> Task:
                 migrations=_migrations(run),
                 upgrades=run.upgrades,
                 copy_again=run.copy_again,
+                masks=run.masks,
             )
         case "validate" | "check-workflows":
             assert run.migrated is not None

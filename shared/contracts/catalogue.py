@@ -33,6 +33,7 @@ MESSAGES: tuple[type[Message], ...] = (
     notifications.NotificationClosed,
     runs.RequestPlan,
     runs.StartRun,
+    runs.AcceptMasks,
     runs.ContinueRun,
     runs.RetryStage,
     runs.SignOff,

@@ -83,6 +83,16 @@ class ReviewFacts(Contract):
         description="in what production's schema is not what the Project's migrations make",
         exclude_if=lambda lines: not lines,
     )
+    masks: Digest | None = Field(
+        default=None,
+        description="by which rules the rows would be masked, in the content store; none with a seed file",
+        exclude_if=lambda masks: masks is None,
+    )
+    weaker: tuple[str, ...] = Field(
+        default=(),
+        description="in what production's rows would be masked less than before",
+        exclude_if=lambda lines: not lines,
+    )
 
 
 class StagingCopy(Contract):
@@ -226,3 +236,19 @@ Facts = Annotated[
     | RollBackFacts,
     Field(discriminator="stage"),
 ]
+
+
+class Answer(Contract):
+    """The answer to one of the four review questions, and why."""
+
+    answer: str
+    because: tuple[str, ...] = ()
+
+
+class Review(Contract):
+    """The four review questions."""
+
+    breaking: Answer
+    workflow_rules: Answer
+    more_tests_or_approvals: Answer
+    required: Answer

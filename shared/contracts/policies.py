@@ -39,7 +39,7 @@ class Policy(Contract):
     change: _People = Field(
         default=(), description="some of the approvers: may change this, and what else carries weight"
     )
-    weaken_masks: _People = Field(default=(), description="may start what masks less than before")
+    weaken_masks: _People = Field(default=(), description="may accept that copies of production mask less")
 
 
 class Rules(Contract):

@@ -43,4 +43,19 @@ class RunWork(Contract):
         description="rows are copied anew before migrations run",
         exclude_if=lambda again: not again,
     )
+    masks: Digest | None = Field(
+        default=None,
+        description="the mask rules that were accepted with its start",
+        exclude_if=lambda masks: masks is None,
+    )
+    masks_before: Digest | None = Field(
+        default=None,
+        description="the mask rules that its Project had accepted before",
+        exclude_if=lambda masks: masks is None,
+    )
+    masks_at: datetime | None = Field(
+        default=None,
+        description="when its start accepted them",
+        exclude_if=lambda at: at is None,
+    )
     awaits_thaw: bool = Field(default=False, description="it deploys as soon as deploys are not frozen")

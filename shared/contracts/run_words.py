@@ -20,7 +20,7 @@ class Approval(Contract):
 
     by: str
     at: Timestamp
-    subject: str = Field(description="a candidate's digest, or a check's name")
+    subject: str = Field(description="a candidate's digest, a plan's, or a check's name")
     remark: str = ""
 
 

@@ -11,6 +11,7 @@ from shared.contracts.facts import (
     FileChange,
     PlannedMigration,
     Proof,
+    Review,
     RuleImpact,
     StagingCopy,
     Step,
@@ -67,6 +68,13 @@ class StartRun(_OnRun):
     """Opt in: carry out exactly this plan, up to the approval."""
 
     plan: Digest
+
+
+class AcceptMasks(_OnRun):
+    """An approver's word: copies of this Run may mask less than before, as exactly this plan says."""
+
+    plan: Digest
+    remark: str = Field(default="", max_length=2000)
 
 
 class ContinueRun(_OnRun):
@@ -135,22 +143,6 @@ class PlannedUpgrade(Move):
     notes: tuple[VersionNotes, ...]
 
 
-class Answer(Contract):
-    """The answer to one of the four review questions, and why."""
-
-    answer: str
-    because: tuple[str, ...] = ()
-
-
-class Review(Contract):
-    """The four review questions."""
-
-    breaking: Answer
-    workflow_rules: Answer
-    more_tests_or_approvals: Answer
-    required: Answer
-
-
 class Plan(Contract):
     """What would change, in what order, at what risk, how it is undone. Its digest is its name."""
 
@@ -175,6 +167,14 @@ class Plan(Contract):
         default=(),
         description="what in production's database is its hosting's, as no file of the Project names it",
         exclude_if=lambda left: not left,
+    )
+    masks: Digest | None = Field(
+        default=None, description="the mask rules that its start accepts", exclude_if=lambda masks: not masks
+    )
+    weaker: tuple[str, ...] = Field(
+        default=(),
+        description="in what production's rows would be masked less than before",
+        exclude_if=lambda lines: not lines,
     )
 
 
@@ -217,14 +217,7 @@ class StageRecord(Contract):
 
 
 RunStatus = Literal[
-    "planning",
-    "planned",
-    "running",
-    "waiting",
-    "rolling-back",
-    "succeeded",
-    "rolled-back",
-    "cancelled",
+    "planning", "planned", "running", "waiting", "rolling-back", "succeeded", "rolled-back", "cancelled"
 ]
 
 
@@ -257,6 +250,9 @@ class RunView(Contract):
     )
     approvals: tuple[Approval, ...] = Field(
         default=(), description="every word for the candidate that counts", exclude_if=not_
+    )
+    masks_accepted: Approval | None = Field(
+        default=None, description="the word by which its copies may mask less than before", exclude_if=not_
     )
     rules: Rules | None = Field(
         default=None,

@@ -101,6 +101,11 @@ class ReviewTask(Contract):
     stage: Literal["review"] = "review"
     upgrades: tuple[Upgrade, ...] = Field(min_length=1)
     pins: Pins
+    masks: Digest | None = Field(
+        default=None,
+        description="the mask rules that were accepted last, to compare with",
+        exclude_if=lambda masks: masks is None,
+    )
 
 
 class PrepareTask(Contract):
@@ -109,6 +114,11 @@ class PrepareTask(Contract):
     stage: Literal["prepare"] = "prepare"
     branch: str
     base: Commit = Field(description="production's head that the plan was made on")
+    masks: Digest | None = Field(
+        default=None,
+        description="the mask rules that were accepted with the Run's start: no copy masks less",
+        exclude_if=lambda masks: masks is None,
+    )
 
 
 class ApplyTask(Contract):
@@ -131,6 +141,11 @@ class MigrateTask(Contract):
     upgrades: tuple[Upgrade, ...]
     copy_again: bool = Field(
         default=False, description="copy production's rows anew first", exclude_if=lambda again: not again
+    )
+    masks: Digest | None = Field(
+        default=None,
+        description="the mask rules that were accepted with the Run's start: no copy masks less",
+        exclude_if=lambda masks: masks is None,
     )
 
 

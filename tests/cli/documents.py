@@ -3,11 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 from shared.contracts.facts import (
+    Answer,
     CheckResult,
     ConfigChange,
     FileChange,
     PlannedMigration,
     Proof,
+    Review,
     RuleImpact,
     VersionNotes,
 )
@@ -15,10 +17,8 @@ from shared.contracts.notifications import Notification
 from shared.contracts.releases import PackageMigration, Release
 from shared.contracts.run_words import Approval, BlockedBy
 from shared.contracts.runs import (
-    Answer,
     Plan,
     PlannedUpgrade,
-    Review,
     RunView,
     StageRecord,
 )

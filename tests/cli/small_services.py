@@ -23,6 +23,7 @@ from tests.support.keys import VERIFIER, token
 
 RUN_COMMANDS: dict[str, type[Command]] = {
     "start": runs.StartRun,
+    "accept-masks": runs.AcceptMasks,
     "continue": runs.ContinueRun,
     "retry": runs.RetryStage,
     "sign-off": runs.SignOff,

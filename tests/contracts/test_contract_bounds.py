@@ -11,7 +11,14 @@ from shared.contracts.envelope import BODY_BYTES_MAX, Unreadable, explain, recei
 from shared.contracts.projects import RegisterProject
 from shared.contracts.refusals import Refusal
 from shared.contracts.releases import ReleasePublished
-from shared.contracts.runs import ApproveCandidate, CancelRun, RejectCandidate, RollBackRun, SignOff
+from shared.contracts.runs import (
+    AcceptMasks,
+    ApproveCandidate,
+    CancelRun,
+    RejectCandidate,
+    RollBackRun,
+    SignOff,
+)
 from shared.contracts.stages import _KNOWN_BYTES_MAX, _known_project, _read_project, _Written
 from shared.contracts.values import ITEMS_MAX, TEXT_MAX, Contract, Message, Version, _semantic
 from shared.errors import Reject
@@ -78,7 +85,9 @@ def test_an_answer_is_short_whatever_it_is_about() -> None:
     assert len(Reject(*[refusal] * 9_999).refusals) == 100
 
 
-@pytest.mark.parametrize("command", [ApproveCandidate, CancelRun, RejectCandidate, RollBackRun, SignOff])
+@pytest.mark.parametrize(
+    "command", [AcceptMasks, ApproveCandidate, CancelRun, RejectCandidate, RollBackRun, SignOff]
+)
 def test_what_a_person_says_of_a_decision_is_short(command: type[Message]) -> None:
     """It stands in every later event of the Run, and all of them must fit the topic."""
     with pytest.raises(ValidationError) as invalid:

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from local.roles import plain_role
 from services.executor.clients import migrations
+from services.executor.clients.mask_columns import described
+from services.executor.clients.mask_weakening import document, masks_of
 from services.executor.clients.migration_files import read_migrations
 from services.executor.clients.postgres import session
 from services.executor.stages import migrate, prepare
@@ -135,6 +137,7 @@ class World:
     base: str = ""
     package: str = ""
     installed: tuple[InstalledMigration, ...] = ()
+    masks: str | None = None
     attempts: int = field(default=0)
     journal: MemoryJournal = field(default_factory=lambda: MemoryJournal("deploy"))
 
@@ -171,7 +174,7 @@ class World:
         return file.read_text() if file.exists() else None
 
     def prepare_task(self) -> PrepareTask:
-        return PrepareTask(branch=BRANCH, base=self.base)
+        return PrepareTask(branch=BRANCH, base=self.base, masks=self.masks)
 
     @property
     def upgrade(self) -> Upgrade:
@@ -184,7 +187,19 @@ class World:
         )
 
     def migrate_task(self, commit: str) -> MigrateTask:
-        return MigrateTask(branch=BRANCH, commit=commit, migrations=self.installed, upgrades=(self.upgrade,))
+        return MigrateTask(
+            branch=BRANCH,
+            commit=commit,
+            migrations=self.installed,
+            upgrades=(self.upgrade,),
+            masks=self.masks,
+        )
+
+    async def accept_masks(self) -> None:
+        """Somebody accepts that every column of production as it is now is kept, which is the weakest."""
+        async with session(self.production) as connection:
+            columns, _ = await described(connection)
+        self.masks = await self.tools.content.put(document(masks_of(columns, {})))
 
     def deploy_task(self, facts: MigrateFacts, *, without_backup: bool = True) -> DeployTask:
         """`without_backup`: as if it were accepted that the backup may not come back, which takes no time."""
@@ -262,6 +277,7 @@ async def make_world(
         production,
         f"INSERT INTO users SELECT n, 'ann' || n || '@x.example' FROM generate_series(1, {PEOPLE}) n",
     )
+    await world.accept_masks()
     live = folder / "hosting" / "production" / "live"
     live.parent.mkdir(parents=True)
     live.write_text(world.base)

@@ -148,6 +148,7 @@ async def _made(folder: Path, new_database: NewDatabase, down: bool, contract_do
     assert await content.put(await world.tools.content.get(world.package)) == world.package
     kept = backups((folder / "backups").as_uri(), earlier=content)
     world.tools = replace(world.tools, content=content, backups=kept)
+    await world.accept_masks()
     return world
 
 

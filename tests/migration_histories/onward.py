@@ -214,12 +214,16 @@ class Onward:
                 planned.model_dump(include=set(InstalledMigration.model_fields))
             ),
         )
-        await prepare.run(world.job("prepare"), PrepareTask(branch=BRANCH, base=world.base), tools)
+        await prepare.run(
+            world.job("prepare"), PrepareTask(branch=BRANCH, base=world.base, masks=found.masks), tools
+        )
         task = ApplyTask(branch=BRANCH, upgrades=(upgrade,), again=False, merged_base=world.base)
         applied = await apply.run(world.job("apply"), task, tools)
         facts = await migrate.run(
             world.job("migrate"),
-            MigrateTask(branch=BRANCH, commit=applied.commit, migrations=ours, upgrades=(upgrade,)),
+            MigrateTask(
+                branch=BRANCH, commit=applied.commit, migrations=ours, upgrades=(upgrade,), masks=found.masks
+            ),
             tools,
         )
         wanted = _deploy_task(world, facts, ours, digest[NEW])

@@ -11,10 +11,10 @@ from services.planner.moves import choose_upgrades
 from services.planner.plans import build_plan
 from services.planner.run import Run
 from services.planner.together import Asked
-from shared.contracts.facts import FileChange, ReviewFacts
+from shared.contracts.facts import Answer, FileChange, ReviewFacts
 from shared.contracts.impact import MigrationImpact, SqlRisk
 from shared.contracts.releases import Release
-from shared.contracts.runs import Answer, Plan
+from shared.contracts.runs import Plan
 from shared.errors import Reject
 from tests.support.planner_examples import MIRA, NOON, PINS, release, releases, review_facts
 from tests.support.planner_examples import project as a_project

@@ -61,7 +61,19 @@ RULES: Mapping[str, Rule] = {
     "GET /planner/plans/{digest}": "own",
     **{
         f"POST /planner/runs/{{run_id}}/{verb}": "decide"
-        for verb in ("start", "continue", "retry", "sign-off", "approve", "reject", "resume", "roll-back")
+        for verb in (
+            *(
+                "start",
+                "accept-masks",
+                "continue",
+                "retry",
+                "sign-off",
+                "approve",
+                "reject",
+                "resume",
+                "roll-back",
+            ),
+        )
     },
     "POST /planner/runs/{run_id}/cancel": "decide",
     "GET /planner/freeze": "released",
@@ -84,6 +96,7 @@ BODIES: Mapping[str, Any] = {
     "POST /registry/releases/{system}/{version}/withdraw": REASON,
     "POST /registry/projects/{project}/confirm": {"change": DIGEST},
     "POST /planner/runs/{run_id}/start": {"plan": DIGEST},
+    "POST /planner/runs/{run_id}/accept-masks": {"plan": DIGEST},
     "POST /planner/runs/{run_id}/approve": {"candidate": DIGEST},
     "POST /planner/runs/{run_id}/sign-off": {"check": "none"},
 }

@@ -18,6 +18,7 @@ from shared.contracts.projects import Project, ProjectRegistered, RegisterProjec
 from shared.contracts.registrations import ConfirmRegistration, Proposal, RegistrationProposed
 from shared.contracts.releases import PublishRelease, ReleasePublished, ReleaseWithdrawn, WithdrawRelease
 from shared.contracts.runs import (
+    AcceptMasks,
     ApproveCandidate,
     CancelRun,
     ContinueRun,
@@ -195,6 +196,7 @@ def _of_people() -> Iterator[Named]:
     on: dict[str, Any] = {"actor": MIRA, "project": PROJECT, "run_id": "run-1b9d6bcd4f21"}
     yield "", RequestPlan(actor=MIRA, project=PROJECT, systems={"auth-system": "1.3.0", "quote-engine": None})
     yield "", ContinueRun(**on)
+    yield "", AcceptMasks(**{**on, "actor": MIRA}, plan=digest("plan"), remark="the label names nobody")
     yield "", RetryStage(**{**on, "actor": SRE})
     yield "", RejectCandidate(**on, reason="not before the weekend")
     yield "", CancelRun(**on, reason="planned for the wrong Project")

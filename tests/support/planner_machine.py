@@ -12,6 +12,7 @@ from services.planner.stages import STAGES
 from services.planner.store.statements import is_started
 from shared.contracts.freezes import FreezeDeploys, ThawDeploys
 from shared.contracts.runs import (
+    AcceptMasks,
     ApproveCandidate,
     CancelRun,
     ContinueRun,
@@ -48,6 +49,8 @@ def command_of(run: Run, verb: str, rest: str = "", by: Any = MIRA) -> Command:
     match verb:
         case "start":
             return StartRun(**on, plan=run.plan or digest("no plan yet"))
+        case "accept-masks":
+            return AcceptMasks(**on, plan=run.plan or digest("no plan yet"))
         case "continue":
             return ContinueRun(**on)
         case "retry":
@@ -69,7 +72,10 @@ def command_of(run: Run, verb: str, rest: str = "", by: Any = MIRA) -> Command:
             raise AssertionError(f"no such verb: {verb}")
 
 
-VERBS = ("start", "continue", "retry", "sign-off", "approve", "reject", "cancel", "roll-back", "resume")
+VERBS = (
+    *("start", "accept-masks", "continue", "retry", "sign-off"),
+    *("approve", "reject", "cancel", "roll-back", "resume"),
+)
 
 
 def of_cure(run: Run, said: re.Match[str]) -> Command:
@@ -128,7 +134,7 @@ class PlannerMachine(RuleBasedStateMachine):
         ended = run.ended
         accepted = self._say(command_of(run, verb, by=by))
         assert not (accepted and ended) or (verb == "roll-back" and run.status == "succeeded")
-        assert not (accepted and by != MIRA and verb in {"approve", "reject", "sign-off"})
+        assert not (accepted and by != MIRA and verb in {"approve", "accept-masks", "reject", "sign-off"})
         assert not (accepted and by != SRE and verb == "resume")
         if accepted and verb == "continue":
             fresh = self.world.run(run.id)

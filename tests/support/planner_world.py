@@ -181,6 +181,10 @@ class MemoryTransaction(PlannerTransaction):
     async def releases(self) -> dict[tuple[str, str], Release]:
         return self.world.known
 
+    async def accepted_masks(self, project: Project) -> str | None:
+        of_project = [run for run in self.world.runs.values() if run.project == project.id and run.masks]
+        return max(of_project, key=lambda run: run.masks_at or run.requested_at).masks if of_project else None
+
     async def save(self, before: Run | None, decision: Decision) -> None:
         run = decision.run
         assert Run.model_validate_json(run.model_dump_json(by_alias=True)) == run, (

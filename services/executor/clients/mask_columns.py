@@ -1,10 +1,13 @@
 """Production's columns as its catalogue describes them, and which of them refer to which."""
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from services.executor.clients.mask_likeness import Reference
+from services.executor.clients.mask_likeness import Key, Reference
 from services.executor.clients.mask_types import Column
 from services.executor.clients.postgres import Connection
+from shared.prisma.mask_words import MaskRule
 
 # A domain may stand for another one: what it stands for in the end, and the length that one of them gives.
 _COLUMNS = """
@@ -78,6 +81,39 @@ async def columns_of(source: Connection) -> list[Column]:
 async def references_of(source: Connection) -> list[Reference]:
     """Every column that refers to another, by each of its constraints."""
     return [Reference(row[0], tuple(row)[1:4], tuple(row)[4:]) for row in await source.fetch(_REFERENCES)]
+
+
+async def described(
+    source: Connection, left_alone: Collection[str] = ()
+) -> tuple[list[Column], list[Reference]]:
+    """Production's columns and references, without the schemas `left_alone`."""
+    columns = [each for each in await columns_of(source) if each.schema not in left_alone]
+    there = {column.key for column in columns}
+    references = [each for each in await references_of(source) if {each.own, each.theirs} <= there]
+    following = {each.own for each in references}
+    # What refers to a schema that is not copied follows nothing.
+    return [replace(each, refers=each.refers and each.key in following) for each in columns], references
+
+
+def followed(
+    said: Mapping[Key, MaskRule | None], columns: Sequence[Column], references: Sequence[Reference]
+) -> dict[Key, MaskRule | None]:
+    """The rules that are `said`, and of a reference without one that of the column which it refers to."""
+    rules = dict(said)
+    silent = {column.key for column in columns if column.refers and rules.get(column.key) is None}
+    # A chain of references has as many links as there are columns at the most.
+    for _ in silent:
+        found = {
+            each.own: rule
+            for each in references
+            if each.own in silent
+            and (rule := rules.get(each.theirs)) not in (None, rules.get(each.own))
+            and rules.get(each.own) is None
+        }
+        if not found:
+            break
+        rules |= found
+    return rules
 
 
 def _column(record: dict[str, Any]) -> Column:

@@ -1,13 +1,14 @@
 """Decide, from production's catalogue and the schema files' rules, how each column leaves production."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from services.executor.clients.mask_columns import columns_of, references_of
+from services.executor.clients.mask_columns import described, followed
 from services.executor.clients.mask_file import MASKING_FILE
 from services.executor.clients.mask_likeness import Key, Reference, likenesses, too_narrow
 from services.executor.clients.mask_rules import Column, Likeness, expression
+from services.executor.clients.mask_weakening import Masks, masks_of, weaker
 from services.executor.clients.postgres import Connection, quoted
 from services.executor.clients.prisma import FieldOf, Model
 from shared.contracts.stages import Finding
@@ -37,9 +38,16 @@ class TablePlan:
 
 
 async def plan_copy(
-    source: Connection, models: Sequence[Model], salt: str, left_alone: Collection[str] = ()
+    source: Connection,
+    models: Sequence[Model],
+    salt: str,
+    left_alone: Collection[str] = (),
+    accepted: Masks | None = None,
 ) -> list[TablePlan]:
-    """One plan per table, sorted, without the schemas `left_alone`. Raises Failure with all that is wrong."""
+    """One plan per table, sorted, without the schemas `left_alone`.
+
+    Raises Failure with all that is wrong, and for rules that mask less than the `accepted` ones.
+    """
     known = {
         (model.schema, model.table, each.column): (model, each)
         for model in models
@@ -51,6 +59,8 @@ async def plan_copy(
     rules = followed({key: each.mask for key, (_, each) in known.items()}, columns, references)
     findings += [_parted(each, rules) for each in references if _differ(each, rules)]
     by_key = {column.key: column for column in columns}
+    if accepted is not None:
+        findings += [_unaccepted(line) for line in weaker(masks_of(columns, rules), accepted)]
     likeness = likenesses(by_key, references, rules)
     findings += await too_narrow(source, by_key, likeness, rules)
     if findings:
@@ -62,39 +72,6 @@ async def plan_copy(
         _table(schema, table, found, rules, likeness, salt)
         for (schema, table), found in sorted(tables.items())
     ]
-
-
-async def described(
-    source: Connection, left_alone: Collection[str] = ()
-) -> tuple[list[Column], list[Reference]]:
-    """Production's columns and references, without the schemas `left_alone`."""
-    columns = [each for each in await columns_of(source) if each.schema not in left_alone]
-    there = {column.key for column in columns}
-    references = [each for each in await references_of(source) if {each.own, each.theirs} <= there]
-    following = {each.own for each in references}
-    # What refers to a schema that is not copied follows nothing.
-    return [replace(each, refers=each.refers and each.key in following) for each in columns], references
-
-
-def followed(
-    said: Mapping[Key, MaskRule | None], columns: Sequence[Column], references: Sequence[Reference]
-) -> dict[Key, MaskRule | None]:
-    """The rules that are `said`, and of a reference without one that of the column which it refers to."""
-    rules = dict(said)
-    silent = {column.key for column in columns if column.refers and rules.get(column.key) is None}
-    # A chain of references has as many links as there are columns at the most.
-    for _ in silent:
-        found = {
-            each.own: rule
-            for each in references
-            if each.own in silent
-            and (rule := rules.get(each.theirs)) not in (None, rules.get(each.own))
-            and rules.get(each.own) is None
-        }
-        if not found:
-            break
-        rules |= found
-    return rules
 
 
 def _table(
@@ -195,6 +172,15 @@ def _parted(reference: Reference, rules: Mapping[Key, MaskRule | None]) -> Findi
         f"It refers to {theirs[1]}.{theirs[2]}, but one is masked by {_rule(own, rules)} and the other by"
         f" {_rule(theirs, rules)}: the rows would lose each other.",
         "give both the same mask rule",
+    )
+
+
+def _unaccepted(line: str) -> Finding:
+    subject, _, said = line.partition(": ")
+    return _finding(
+        subject,
+        f"It would be masked less than was accepted with the Run's start: {said or 'more columns'}.",
+        "give it the rule of before; or cancel the Run and plan anew, for who may weaken masks to start",
     )
 
 

@@ -12,6 +12,7 @@ import asyncpg
 
 from services.executor.clients.dressing import dress, dressing
 from services.executor.clients.mask_plan import TablePlan, plan_copy
+from services.executor.clients.mask_weakening import Masks
 from services.executor.clients.postgres import Connection, quoted, schema_description, session, words
 from services.executor.clients.prisma import Model
 from services.executor.clients.role_powers import PARAMETER_RIGHTS_FROM
@@ -70,11 +71,12 @@ async def masked_copy(
     progress: Progress | None = None,
     data: StagingData = StagingData(),
     left_alone: Collection[str] = (),
+    accepted: Masks | None = None,
 ) -> Copied:
     """Fill staging, whose schema is there already, with production's rows as of one moment.
 
     `data` says of which tables a sample is enough; a row that is kept brings what it refers to. Nothing is
-    copied of the schemas that are to be `left_alone`.
+    copied of the schemas that are to be `left_alone`. No rule may mask less than the `accepted` ones.
 
     Values that were equal stay equal within the copy, so joins hold; no two copies give the same values.
     Raises Failure, naming each field and its cure, before a row is read when a text column has no rule, a
@@ -83,7 +85,7 @@ async def masked_copy(
     progress = progress or Progress()
     salt = secrets.token_hex(16)
     async with _reading(production) as source:
-        plans = await _sampled(source, await plan_copy(source, models, salt, left_alone), data)
+        plans = await _sampled(source, await plan_copy(source, models, salt, left_alone, accepted), data)
         progress.total_bytes = sum(plan.bytes for plan in plans)
         before = await schema_description(staging)
         async with _writing(staging) as target:

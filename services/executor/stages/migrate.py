@@ -13,6 +13,7 @@ from services.executor.clients.postgres import create_database, drop_database, s
 from services.executor.stages import staging
 from services.executor.stages.copies import copy_in, foretell, over_a_copy, refuted_in, shown
 from services.executor.stages.drift import moved_finding
+from services.executor.stages.masks import accepted_masks
 from services.executor.stages.numbering import installed_files
 from services.executor.stages.project_tree import RUN_TRAILER, kept_ref, known_tables, migrations_at
 from services.executor.stages.readiness import require_postgresql, require_ready
@@ -48,9 +49,9 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     before = tuple(migration for migration in history if migration.folder not in wanted)
     await require_ready(production_url(job, tools), history, wanted, where="production")
 
-    database = staging_database(job, tools)
+    database, accepted = staging_database(job, tools), partial(accepted_masks, tools, task.masks)
     if not await _fits(database, history, before) or await _is_to_be_copied(job, task, database):
-        database, _ = await staging.rebuild(job, tools, git, commit, before)
+        database, _ = await staging.rebuild(job, tools, git, commit, before, accepted)
     await require_ready(database.url, history, wanted, where="staging")
     kept = await _kept(job, git, commit)
     there = await migrations.applied(database.url)
@@ -58,7 +59,7 @@ async def run(job: Job, task: MigrateTask, tools: Tools) -> MigrateFacts:
     ours = [by_folder[each] for each in wanted]
     start = await start_of(database.url, kept, begun=any(folder in there for folder in wanted))
     if start is not None and start.is_of_others(ours):
-        database, _ = await staging.rebuild(job, tools, git, commit, before)
+        database, _ = await staging.rebuild(job, tools, git, commit, before, accepted)
         start = await start_of(database.url, kept, begun=False)
     if start is not None:
         await settle(database.url, history, ours, start, job.fencing_token)

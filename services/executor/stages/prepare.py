@@ -1,8 +1,11 @@
 """Prepare: the upgrade branch at production's head, and a staging database with masked rows."""
 
+from functools import partial
+
 from services.executor.stages import staging
 from services.executor.stages.copies import copy_in, shown
 from services.executor.stages.drift import moved_finding
+from services.executor.stages.masks import accepted_masks
 from services.executor.stages.project_tree import kept_ref, migrations_at
 from services.executor.stages.tools import Tools
 from shared.clients.git import Git, Moved
@@ -26,7 +29,9 @@ async def run(job: Job, task: PrepareTask, tools: Tools) -> PrepareFacts:
         )
     commit = await _branch(job, git, task)
     history = await migrations_at(git, task.base, job.project.definition.prisma)
-    database, copied = await staging.rebuild(job, tools, git, task.base, history)
+    database, copied = await staging.rebuild(
+        job, tools, git, task.base, history, partial(accepted_masks, tools, task.masks)
+    )
     return PrepareFacts(
         commit=commit,
         database=database.name,

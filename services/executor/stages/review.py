@@ -8,6 +8,7 @@ from services.executor.clients.reading import read_in_child
 from services.executor.stages.agreement import require_pins, require_registered
 from services.executor.stages.data_impact import foresee
 from services.executor.stages.impact import impacts, read_rules
+from services.executor.stages.masks import review_masks
 from services.executor.stages.merging import file_changes, merge_all
 from services.executor.stages.numbering import (
     SOURCE,
@@ -71,6 +72,9 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
     new_files = installed_files(migrations, definition.prisma.migrations)
     rules = await files_below(git, head, definition.workflows.rules)
     readable = {path: _decoded(path, data) for path, data in rules.items() if path.endswith(".toml")}
+    # Of a tree in dispute nobody can say which rules will stand; the Run's own copy is by the head's.
+    trees = [head] if disputes else [head, merged.tree]
+    masks, weakened = await review_masks(job, tools, git, trees, whose, task.masks)
     return ReviewFacts(
         head=head,
         production_schema=production_schema,
@@ -84,6 +88,8 @@ async def run(job: Job, task: ReviewTask, tools: Tools) -> ReviewFacts:
         diff=await tools.content.put(await _diff(git, head, merged.tree, new_files, task)),
         left_alone=await left_alone(production, whose),
         differs=await not_made(job, tools, history, whose),
+        masks=masks,
+        weaker=weakened,
     )
 
 

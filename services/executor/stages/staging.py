@@ -1,12 +1,14 @@
 """A Run's staging: its database, its app and its branch; made, made anew, and taken away."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import asyncpg
 
 from services.executor.clients import migrations
 from services.executor.clients.dressing import dress, dressing
+from services.executor.clients.mask_weakening import Masks
 from services.executor.clients.masking import Copied, Progress, masked_copy
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import (
@@ -90,14 +92,22 @@ def production_url(job: Job, tools: Tools) -> str:
 
 
 async def rebuild(
-    job: Job, tools: Tools, git: Git, commit: Commit, history: tuple[Migration, ...]
+    job: Job,
+    tools: Tools,
+    git: Git,
+    commit: Commit,
+    history: tuple[Migration, ...],
+    accepted: Callable[[], Awaitable[Masks]],
 ) -> tuple[StagingDatabase, Copied]:
     """Staging's database from nothing: `history` replayed, then production's rows masked, or the seed file.
 
-    `commit` gives mask rules and seed. Raises Failure when production is not what `history` makes, or when
+    `commit` gives mask rules and seed, `accepted` the rules that none of them may be weaker than; it is not
+    asked where a seed file serves. Raises Failure when production is not what `history` makes, or when
     its rows cannot be masked.
     """
     database, production = staging_database(job, tools), production_url(job, tools)
+    seed = _seed_file(job)
+    masks = {} if seed is not None else await accepted()
     async with job.journal.effect("staging-database", database.name):
         await _drop_orphans(job, database)
         await drop_database(database.server, database.name)
@@ -108,9 +118,8 @@ async def rebuild(
         whose = await whose_at(git, commit, job.project.definition, history)
         await require_same_schema(database.url, production, DRIFT, whose)
         await _dress(production, database.url)
-        definition = job.project.definition.staging
-        if definition.seed is not None and definition.data == "seed":
-            return database, await _seed(database.url, git, commit, definition.seed)
+        if seed is not None:
+            return database, await _seed(database.url, git, commit, seed)
     models = await models_at(git, commit, job.project.definition.prisma)
     made_at = await moment_of(production)
     async with job.journal.effect("copy-rows", "counting") as say:
@@ -118,7 +127,8 @@ async def rebuild(
         telling = asyncio.create_task(_tell(progress, say))
         try:
             foreign = await _foreign(production, whose)
-            copied = await masked_copy(production, database.url, models, progress, definition, foreign)
+            data = job.project.definition.staging
+            copied = await masked_copy(production, database.url, models, progress, data, foreign, masks)
         finally:
             await end(telling)
         await note_copy(database.url, made_at, job.fence)
@@ -126,6 +136,12 @@ async def rebuild(
             f"{sum(copied.rows.values())} rows of {len(copied.rows)} tables, {progress.bytes >> 20} MiB"
         )
     return database, copied
+
+
+def _seed_file(job: Job) -> str | None:
+    """The file that gives staging its rows; none where production's are copied."""
+    definition = job.project.definition.staging
+    return definition.seed if definition.data == "seed" else None
 
 
 async def _foreign(production: str, whose: Whose) -> tuple[str, ...]:

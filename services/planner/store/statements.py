@@ -43,6 +43,13 @@ DUE = (
 )
 """Runs whose timer has come, and those that wait for the thaw if it has."""
 
+ACCEPTED_MASKS = (
+    "select told::json #>> '{work,masks}' from runs where project = $1 and started"
+    " and told <> '' and told::json #>> '{work,masks}' is not null"
+    " order by (told::json #>> '{work,masks_at}')::timestamptz desc nulls last limit 1"
+)
+"""What the last start in a Project accepted: it follows from the Runs, and so is there after a rebuild."""
+
 FLEET_STATE = f"select state::text from fleet where id = '{FLEET}'"
 _FLEET_REVISION = f"coalesce((select (state->>'revision')::bigint from fleet where id = '{FLEET}'), 0)"
 

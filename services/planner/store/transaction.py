@@ -11,7 +11,7 @@ from services.planner.store.memory import Book, KeptRun, KnownProject, KnownRele
 from shared.contracts.envelope import to_body
 from shared.contracts.projects import Project
 from shared.contracts.releases import Release, ReleasePublished, ReleaseWithdrawn
-from shared.contracts.values import Message
+from shared.contracts.values import Digest, Message
 from shared.contracts.version_maps import VersionMap
 from shared.crash_points import around
 from shared.errors import Reject, not_found
@@ -82,6 +82,13 @@ class PlannerTransaction(Transaction):
         if run_id not in known.runs:
             raise no_run(run_id, project)
         return known.runs[run_id].run
+
+    async def accepted_masks(self, project: Project) -> Digest | None:
+        """The mask rules that were accepted with the start of the Project's newest Run that has some."""
+        if project.definition.staging.data == "seed":
+            return None
+        rows = await self.fetch(statements.ACCEPTED_MASKS, project.id)
+        return rows[0][0] if rows else None
 
     async def due(self) -> list[tuple[str, str]]:
         """(Run, Project) of every Run whose timer has come, or that waits for a freeze which is over."""
