@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client.core import Metric
 
@@ -19,6 +19,7 @@ from shared.http import problems
 from shared.http.audit import router as audit_router
 from shared.http.documents import describe
 from shared.http.guard import Door, Guard, from_loopback
+from shared.http.queries import require_known_queries
 from shared.identity.issuer_keys import KeyRefresher
 from shared.messaging import gauges
 from shared.messaging.consumer import Consumer
@@ -135,7 +136,12 @@ def web_application(services: Sequence[Service]) -> FastAPI:
     problems.install(app)
     for service in services:
         for routes in (service.router, audit_router(service.database, service.sealer)):
-            app.include_router(routes, prefix=f"/{service.name}", tags=[service.name])
+            app.include_router(
+                routes,
+                prefix=f"/{service.name}",
+                tags=[service.name],
+                dependencies=[Depends(require_known_queries)],
+            )
     _add_pages(app, services)
     describe(app, public=("/health",))
     app.add_middleware(
