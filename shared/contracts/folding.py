@@ -1,11 +1,16 @@
 """The same fault of many things said once, with all of their names. Pure."""
 
+import re
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 from shared.contracts.refusals import Refusal
 from shared.contracts.stages import Finding
 
 _NAMES_MAX = 100
+_EACH_MAX = 3
+"""So many of a kind are said one by one, each at its place."""
+_LINE = re.compile(r"(?P<line>line \d{1,9}): ")
 _HERE = "\0"
 
 
@@ -16,6 +21,36 @@ def folded(refusals: Iterable[Refusal]) -> tuple[Refusal, ...]:
         shape = (each.kind, _shape(each.reason, each.value), _shape(each.cure, each.value))
         groups.setdefault(shape if each.value else (*shape, each.field or ""), []).append(each)
     return tuple(_one(group, shape) for shape, group in groups.items())
+
+
+def folded_places(refusals: Iterable[Refusal]) -> tuple[Refusal, ...]:
+    """Refusals whose words differ in their places alone, as one that names every place."""
+    groups: dict[tuple[str, ...], list[Refusal]] = {}
+    for each in refusals:
+        reason = _shape(_LINE.sub("", each.reason, count=1), each.field)
+        groups.setdefault((each.kind, reason, _shape(each.cure, each.field)), []).append(each)
+    found: list[Refusal] = []
+    for (_, reason, cure), group in groups.items():
+        names = tuple(dict.fromkeys(map(_place, group)))
+        if len(names) <= _EACH_MAX:
+            found += group
+            continue
+        fields = [each.field or "" for each in group]
+        words = {"reason": _named(reason, names), "cure": cure.replace(_HERE, "each of them")}
+        told = {**words, "field": _above(fields) or fields[0], "value": None}
+        found.append(group[0].model_copy(update=told))
+    return tuple(found)
+
+
+def _place(refusal: Refusal) -> str:
+    line = _LINE.match(refusal.reason)
+    return f"{refusal.field or ''} ({line['line']})" if line else refusal.field or ""
+
+
+def _above(fields: Sequence[str]) -> str:
+    """The folder in which all of these paths are; an empty one if there is none."""
+    parts = zip(*(each.split("/")[:-1] for each in fields), strict=False)
+    return "/".join(names[0] for names in takewhile(lambda names: len(set(names)) == 1, parts))
 
 
 def folded_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -7,6 +7,7 @@ import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared.contracts.folding import folded_places
 from shared.contracts.refusals import Refusal
 from shared.errors import Reject, invalid
 from shared.packages.gzip_layer import unpack
@@ -33,7 +34,7 @@ def read_archive(data: bytes) -> dict[str, Member]:
     """Every file by its path, sorted. Raises `Reject` for what is no archive, too big or unsafe."""
     members, refusals = open_archive(data)
     if refusals:
-        raise Reject(*refusals)
+        raise Reject(*folded_places(refusals))
     return members
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shared.bounds import FILE_BYTES_MAX
+from shared.contracts.folding import folded, folded_places
 from shared.contracts.refusals import Refusal
 from shared.contracts.values import Digest, SystemName
 from shared.declarations import read_toml
@@ -102,7 +103,7 @@ class _Reading:
         if manifest is not None:
             self._agree(manifest, {} if misread else changelog, migrations)
         if self._refusals or manifest is None:
-            raise Reject(*self._refusals)
+            raise Reject(*folded_places(folded(self._refusals)))
         files = {
             path.removeprefix(FILES): ("100755" if member.executable else "100644", member.data)
             for path, member in self._members.items()

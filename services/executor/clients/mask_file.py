@@ -11,6 +11,7 @@ they must agree.
 
 from collections.abc import Mapping
 
+from shared.contracts.folding import folded_places
 from shared.contracts.refusals import Refusal
 from shared.declarations import parse_toml
 from shared.errors import Reject
@@ -43,7 +44,7 @@ def read_masks(text: str) -> Masks:
             else:
                 refusals.append(_refusal("this is no mask rule", f"{model}.{field}", rule))
     if refusals:
-        raise Reject(*refusals)
+        raise Reject(*folded_places(refusals))
     return masks
 
 
