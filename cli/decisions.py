@@ -6,6 +6,7 @@ from cli.answers import PlanAnswer, RunAnswer
 from cli.client import Server
 from cli.output import line, note, say, text
 from cli.plan_page import print_named
+from cli.policy_page import policy_line
 from cli.run_page import by_verdict, latest_records, status_text
 from shared.contracts.runs import Plan, RunView
 from shared.errors import conflict
@@ -37,6 +38,8 @@ def current_candidate(server: Server, run_id: str, *, show: bool) -> str:
 
 def _print_candidate(run: RunView, plan: Plan, digest: str) -> None:
     say(line(text("candidate ", "bold"), digest))
+    if run.rules is not None:
+        say(line("  ", policy_line(run.rules)))
     say(f"  commit   {run.commit or '?'} on {run.branch or '?'}")
     if run.address:
         say(f"  staging  {run.address}")

@@ -171,7 +171,7 @@ def described(rules: Rules) -> str:
 def details(rules: Rules) -> tuple[str, ...]:
     """Who may do what else, a line each."""
     told = [
-        f"{act.replace('_', '-')}: {', '.join(people) if people is not None else 'every maintainer'}"
+        f"{act.replace('_', '-')}: {', '.join(people) if people is not None else 'every maintainer, and an SRE'}"
         for act in _ACTS
         if (people := people_for(rules, act)) is None or people != rules.approve
     ]
