@@ -170,8 +170,9 @@ def described(rules: Rules) -> str:
 
 def details(rules: Rules) -> tuple[str, ...]:
     """Who may do what else, a line each."""
+    everybody = "every maintainer, and an SRE"
     told = [
-        f"{act.replace('_', '-')}: {', '.join(people) if people is not None else 'every maintainer, and an SRE'}"
+        f"{act.replace('_', '-')}: {', '.join(people) if people is not None else everybody}"
         for act in _ACTS
         if (people := people_for(rules, act)) is None or people != rules.approve
     ]
