@@ -152,7 +152,7 @@ def _plain_wishes(column: Column, words: set[str], sample: Sample | None) -> lis
         spread = None if sample is None else sample.spread
         if spread is not None and spread > _SPREAD_MAX:
             return [("hash", "its numbers are as long as those of papers and telephones")]
-        return [(_noise(spread), "a number"), ("number 1", "a number"), ("hash", "a number")]
+        return [(_noise(spread), "a number"), ("number 10", "a number"), ("hash", "a number")]
     if column.kind == "uuid":
         return [("uuid", "a made-up id that is no key")]
     return (
@@ -163,8 +163,8 @@ def _plain_wishes(column: Column, words: set[str], sample: Sample | None) -> lis
 
 
 def _noise(spread: float | None) -> MaskRule:
-    """Half of the spread, in round numbers."""
-    half = max(1.0, (spread or 2.0) / 2)
+    """Half of the spread, in round numbers; never the one step that moves all values by the same."""
+    half = max(2.0, (spread if spread is not None else 20.0) / 2)
     digits = 10 ** (len(str(int(half))) - 1)
     return f"number {int(half) // digits * digits}"
 

@@ -72,6 +72,17 @@ def test_without_rules_of_before_each_column_that_is_kept_is_named() -> None:
     assert weaker(masks, None) == ("users.nick: kept as it is",)
 
 
+def test_noise_of_one_step_is_named_where_nothing_was_accepted_before() -> None:
+    """A first Run whose ages and days all move by one, which everybody can take back."""
+    masks = {
+        ("public", "users", "age"): Masked("number 1", "integer", True),
+        ("public", "users", "born"): Masked("date 1", "date", True),
+        ("public", "users", "paid"): Masked("number 10", "integer", True),
+    }
+    said = "which moves every value by the same and hides nothing"
+    assert weaker(masks, None) == (f"users.age: number 1, {said}", f"users.born: date 1, {said}")
+
+
 def test_keys_of_documents_count() -> None:
     shop = ("shop", "bills", "data")
     masks = {**BASE, shop: Masked("json a,b", "jsonb", True)}

@@ -79,6 +79,8 @@ def _weaker(masks: Masks, before: Masks | None) -> Iterator[tuple[Key, str]]:
             yield key, "kept as it is" if before is None else "new, and kept as it is"
         elif earlier := _stronger(key, each, known, gone, tables):
             yield key, f"{each.rule}, and it may be {_named(earlier)}, which was {known[earlier].rule}"
+        elif each.asked and _moves_all_alike(each):
+            yield key, f"{each.rule}, which moves every value by the same and hides nothing"
 
 
 def _stronger(
@@ -103,6 +105,13 @@ def _is_weaker(rule: MaskRule, than: MaskRule) -> bool:
     if one in ("date", "number"):
         return Decimal(amount_of(rule)) < Decimal(amount_of(than))
     return not {*kept_keys(rule)} <= {*kept_keys(than)}
+
+
+def _moves_all_alike(each: Masked) -> bool:
+    """Whether the noise is the type's least step, so that every value moves by it."""
+    if each.rule == "date 1":
+        return True
+    return each.rule == "number 1" and each.type in ("smallint", "integer", "bigint")
 
 
 def _named(key: Key) -> str:
