@@ -83,6 +83,18 @@ async def test_what_another_owns_is_told_beforehand_with_the_right_that_is_missi
     assert supers.cure.startswith("ALTER … OWNER TO")
 
 
+async def test_a_schema_in_which_the_role_may_make_nothing_again_is_told_with_the_grant(made: Made) -> None:
+    """Else its things are dropped by a restore that stops at the first of them."""
+    superuser, url = await made(
+        "CREATE TABLE goods (id int); ALTER TABLE goods OWNER TO {role};"
+        " ALTER SCHEMA public OWNER TO postgres; REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+    )
+    (told,) = await cannot_restore(url)
+    assert (told.subject, told.cure.startswith("GRANT CREATE ON SCHEMA public TO")) == ("SCHEMA public", True)
+    await execute(superuser, told.cure)
+    assert await cannot_restore(url) == []
+
+
 @pytest.mark.parametrize(
     "script",
     [

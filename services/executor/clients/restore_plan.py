@@ -89,6 +89,13 @@ _OTHERS = f"""
         AND d.objsubid = 0 AND (d.deptype IN ('e', 'i') OR d.deptype = 'a' AND d.refobjsubid > 0))
     GROUP BY 1, 2 ORDER BY 1
 """
+# A schema that is the role's own is dropped and made again; in one of another's it makes its things again.
+_MAY_NOT_MAKE = """
+    SELECT format('SCHEMA %I', name) AS place FROM unnest($1::text[]) AS name
+    WHERE NOT has_schema_privilege(name, 'CREATE')
+    UNION ALL SELECT format('DATABASE %I', current_database())
+    WHERE $2 AND NOT has_database_privilege(current_database(), 'CREATE')
+"""
 _PUBLISHED = """
     SELECT DISTINCT p.pubname AS name, r.rolname AS owner FROM pg_publication p
     JOIN pg_roles r ON r.oid = p.pubowner JOIN pg_publication_tables t ON t.pubname = p.pubname
@@ -243,7 +250,12 @@ async def cannot_restore(url: str) -> list[Finding]:
     found = []
     async with session(url) as connection:
         role = await connection.fetchval("SELECT current_user")
-        used = [row["name"] for row in await connection.fetch(_SCHEMAS) if row["mine"] or row["used"]]
+        schemas = await connection.fetch(_SCHEMAS)
+        used = [row["name"] for row in schemas if row["mine"] or row["used"]]
+        others = [row["name"] for row in schemas if row["used"] and not row["mine"]]
+        for row in await connection.fetch(_MAY_NOT_MAKE, others, any(row["mine"] for row in schemas)):
+            detail = f"A restore by {role} would stop: it may not create in {row['place']}."
+            found.append(finding(row["place"], detail, f"GRANT CREATE ON {row['place']} TO {quoted(role)}"))
         for row in await connection.fetch(_OTHERS, used):
             detail = (
                 f"A backup could not be restored by {role}: {row['things']} things belong to"

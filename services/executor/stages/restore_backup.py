@@ -12,7 +12,7 @@ from services.executor.clients.backup_places import noted_place
 from services.executor.clients.migration_files import Migration
 from services.executor.clients.postgres import drop_database, session, words
 from services.executor.clients.restore_copy import CopyFailed, copy_into, passes, why
-from services.executor.clients.restore_plan import plan_copy
+from services.executor.clients.restore_plan import cannot_restore, plan_copy
 from services.executor.clients.scratch_database import make_beside
 from services.executor.stages.steps import Steps
 from services.executor.stages.tools import Tools
@@ -58,7 +58,9 @@ async def restore_backup(job: Job, task: RollBackTask, url: str, file: Path, ste
             await programs.restore(url, file, job.fencing_token)
     except ProgramFailed as error:
         if passes(error):
-            raise
+            stands = f"Database {database_of(url)} is as it was before, under its own name."
+            told_so = [each.with_(detail=f"{each.detail} {stands}") for each in error.findings]
+            raise Retry(str(error), *told_so) from error
         raise await _failed(job, task, url, programs, file, error) from error
 
 
@@ -73,6 +75,8 @@ async def _failed(
     findings = [
         found.with_(detail=f"{found.detail} {stands}", cure=f"{found.cure}; then {again}"),
     ]
+    # Each right that was lost since the plan asked for it, with the statement that gives it back.
+    findings += await cannot_restore(url)
     beside = f"{database[:40]}_restored_{job.run_id.removeprefix('run-')}"
     try:
         await _restore_beside(url, beside, programs, file)
