@@ -23,6 +23,10 @@ ROW = "ann@acme.example"
         ("FATAL:  password authentication failed for user", "lets the role", "password"),
         ("ERROR:  invalid page in block 4 of relation base/5/16385", "own files", "hosting's backup"),
         ("psql: error: server closed the connection unexpectedly", "connection", "start the server"),
+        ("psql: error: FATAL:  too many connections for role", "no connection left", "CONNECTION LIMIT"),
+        # psql says the code alone; whoever reads the Run is told what it means all the same.
+        ("ERROR:  55P03", "55P03", "end the sessions"),
+        ("psql:/tmp/a.rest.sql:7: ERROR:  53100", "53100", "more room"),
         ("pg_restore: error: input file does not appear to be a valid archive", "not whole", "new plan"),
         (
             'error: could not execute query: ERROR:  role "app_owner" does not exist',

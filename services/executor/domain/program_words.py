@@ -5,10 +5,13 @@ Their text may quote rows, so it is only recognised; what is said of it are our 
 
 import re
 
+from services.executor.domain.sqlstates import verdict_of
 from shared.contracts.stages import Finding
 
 _UNKNOWN = ("it says nothing that is known", "see the server's log and the worker's for what it said")
 _ADDRESS = "correct the address in the secret"
+_CODE = re.compile(r"(?:ERROR|FATAL|PANIC): +(?P<code>[0-9A-Z]{5})$", re.MULTILINE)
+"""All that psql says of an error: the server's words may quote a row."""
 _BIN = "set UPGRADES_POSTGRES_BIN to the bin folder of the server's version or later"
 # The first that is found counts: the more exact one stands before the others.
 _CLASSES = tuple(
@@ -146,8 +149,13 @@ _CLASSES = tuple(
             "restore the server from its hosting's backup: its log says which file is damaged",
         ),
         (
+            r"too many (?:clients|connections)",
+            "the server has no connection left for it",
+            "end idle sessions, or raise the limit: ALTER ROLE … CONNECTION LIMIT, or max_connections",
+        ),
+        (
             r"closed the connection|connection to server|terminating connection|SSL SYSCALL|no connection to"
-            r"|could not connect|could not translate host|too many (?:clients|connections)"
+            r"|could not connect|could not translate host"
             r"|starting up|shutting down",
             "the connection was refused, or was lost on the way",
             "start the server, or let the worker reach it; see its log for why the connection ended",
@@ -171,7 +179,12 @@ _CLASSES = tuple(
 def finding_of_program(program: str, where: str, output: str) -> Finding:
     """The finding says what failed, why, and what leads on; nothing of `output` is in it."""
     known = ((meaning, cure) for pattern, meaning, cure in _CLASSES if pattern.search(output))
-    meaning, cure = next(known, _UNKNOWN)
+    code = _CODE.search(output)
+    otherwise = _UNKNOWN
+    if code is not None:
+        said = f"the server ended it with SQLSTATE {code['code']}"
+        otherwise = (said, verdict_of(code["code"], "restore").cure)
+    meaning, cure = next(known, otherwise)
     return Finding(
         kind="environment",
         subject=f"database {where}",
