@@ -11,7 +11,7 @@ from services.executor.clients.backup import ProgramFailed
 from services.executor.clients.contents import Contents, contents
 from services.executor.clients.postgres import session
 from services.executor.clients.printed import Printed, other_prints
-from services.executor.clients.restore_copy import passes
+from services.executor.clients.restore_copy import passes, why
 from services.executor.clients.restore_drill import Backup, Drill, backed_up, drill, fingerprint, summed
 from services.executor.clients.row_digests import RowDigest
 from services.executor.clients.scratch_database import Swept, order_database, scratch_database, sweep_scratch
@@ -328,3 +328,15 @@ def test_casts_that_are_printed_elsewhere_are_no_difference() -> None:
     assert list(other_prints({"TABLE t": one}, {"TABLE t": other})) == []
     changed = Printed("TABLE t", "TABLE", one.text.replace("'a'", "'b'"))
     assert [what for what, _ in other_prints({"TABLE t": one}, {"TABLE t": changed})] == ["TABLE t"]
+
+
+def test_an_extension_that_is_gone_is_the_superusers_to_make(tmp_path: Path) -> None:
+    """Rights that suffice for the others cannot make it: "GRANT the role what it needs" led nowhere."""
+    script = tmp_path / "production.rest.sql"
+    script.write_text(
+        "--\n-- Name: postgis; Type: EXTENSION; Schema: -; Owner: -\n--\n\nCREATE EXTENSION postgis;\n"
+    )
+    said = f"psql:{script}:5: ERROR:  42501"
+    found = why(ProgramFailed(said, said))
+    assert found.cure == "let a superuser run CREATE EXTENSION postgis there"
+    assert "(42501)" in why(ProgramFailed("ERROR:  42501", "ERROR:  42501")).detail

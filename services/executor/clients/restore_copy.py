@@ -171,12 +171,15 @@ def why(error: ProgramFailed, left_out: Sequence[str] = ()) -> Finding:
     at = _AT_LINE.search(error.said)
     entry = entry_at(Path(at["script"]), int(at["line"])) if at else ""
     meaning, cure = "", "see the server's log; then request a new plan"
-    if at is not None:
-        known = _CURES.get(at["code"]) or _CURES.get(at["code"][:2])
+    code = at["code"] if at is not None else _code(error)
+    if code is not None:
+        known = _CURES.get(code) or _CURES.get(code[:2])
         meaning, cure = known or ("", cure)
-        meaning = f": {meaning} ({at['code']})" if meaning else f": SQLSTATE {at['code']}"
+        meaning = f": {meaning} ({code})" if meaning else f": SQLSTATE {code}"
+    if entry.startswith("EXTENSION "):
+        cure = f"let a superuser run CREATE {entry} there"
     missing = f" Extensions that could not be made there: {', '.join(left_out)}." if left_out else ""
-    said = "" if at else f" It said: {error.said}"
+    said = "" if code else f" It said: {error.said}"
     detail = f"The backup does not come back{meaning}.{missing}{said}"
     if left_out:
         cure = f"let the role make these extensions, or {cure}"
