@@ -30,6 +30,7 @@ from cli import (
     verify,
     version_map,
 )
+from cli.ending import ends_at_once
 from cli.output import fail, note, refuse, say
 from cli.progress import watched
 from cli.world import NoAnswer
@@ -157,4 +158,5 @@ for panel, commands in PANELS.items():
 
 def main() -> None:
     """The entry point."""
-    app()
+    with ends_at_once():
+        app()

@@ -7,6 +7,7 @@ import sys
 import uvloop
 from pydantic import ValidationError
 
+from cli.ending import ends_at_once
 from services.processes import build, serve
 from shared.contracts.envelope import explain
 from shared.isolation.own_environment import hide_own_environment
@@ -47,4 +48,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ends_at_once():
+        main()

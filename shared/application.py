@@ -63,6 +63,7 @@ class Service:
     """The paths below its prefix that take a file instead of JSON, and how many bytes."""
 
     def __post_init__(self) -> None:
+        metrics.begin_at_zero(self.name)
         prunes = (INBOX, *self.own_prunes)
         self.pruner = Pruner(self.database, prunes, timedelta(days=self.settings.keep_inbox_days))
         self._kept = kept(self.database, prunes)
