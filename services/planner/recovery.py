@@ -53,8 +53,17 @@ def resume(
         return _answered_or_asked(told, version_map, now, fence, freeze)
     sends = (cancel_command(run),) if run.is_running else ()
     fresh = unproven(told.stopped(now), stage)
-    onward = begin_deploy(fresh, now, fence, freeze) if stage == "deploy" else enter(fresh, stage, now, fence)
+    onward = _onward(fresh, stage, now, fence, freeze)
     return Decision(onward.run, (*sends, *onward.sends))
+
+
+def _onward(run: Run, stage: StageName, now: datetime, fence: int, freeze: Freeze | None) -> Decision:
+    if stage == "deploy":
+        return begin_deploy(run, now, fence, freeze)
+    if stage == "record" and run.holds_map:
+        # The registry had refused the pins: a Run that ended without them would hold the map for ever.
+        return ask_registry(run, now, fence)
+    return enter(run, stage, now, fence)
 
 
 def _answered_or_asked(

@@ -169,6 +169,11 @@ def _resume(stage: str, machine: Runs) -> None:
     machine.an_sre_resumes(1, stage)
 
 
+def _refused_and_resumed(stage: str, machine: Runs) -> None:
+    _refuse_the_map(machine)
+    _resume(stage, machine)
+
+
 DISTURBANCES: dict[str, Callable[[Runs], object]] = {
     **{verb: partial(_say, verb) for verb in VERBS},
     "a cancel, and a roll-back after it": lambda machine: (
@@ -189,6 +194,10 @@ DISTURBANCES: dict[str, Callable[[Runs], object]] = {
     **{f"resume from {stage}": partial(_resume, stage) for stage in (*STAGES, "roll-back")},
     "silence": lambda machine: machine.time_passes(4000.0),
     "the registry refuses": _refuse_the_map,
+    **{
+        f"the registry refuses, and an SRE resumes from {stage}": partial(_refused_and_resumed, stage)
+        for stage in ("deploy", "record", "roll-back")
+    },
     "another digest": lambda machine: (
         machine.something_else_is_meant(1, "start"),
         machine.something_else_is_meant(1, "approve"),
