@@ -100,38 +100,40 @@ def test_the_very_file_that_was_away_is_good_for_more_than_a_day(tmp_path: Path)
     assert list(source.keys()) == ["2026"]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[]",
-        '{"keys": []}',
-        '{"keys": {}}',
-        '{"keys": [7]}',
-        '{"keys": [{"kty": "oct", "k": "AAAA"}]}',
-        json.dumps({"keys": [{**JWK, "d": "AAAA"}]}),
-        json.dumps({"keys": [{**JWK, "x": "AAAA"}]}),
-        json.dumps({"keys": [{**JWK, "crv": "Ed448"}]}),
-        json.dumps({"keys": [{**JWK, "kty": 7}]}),
-        json.dumps({"keys": [JWK, {**json.loads(NEW.public().jwks())["keys"][0], "kid": "2026"}]}),
-        "\x00" * 100,
-        "[" * 100_000,
-        '{"keys": [' + " " * (1 << 20) + "]}",
-        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
-        OLD.pem(),
-    ],
-    ids=lambda text: text[:24].strip() or "blank",
-)
+SPOILT = {
+    "blank": "",
+    "cut": "{",
+    "a list": "[]",
+    "no keys": '{"keys": []}',
+    "keys as a table": '{"keys": {}}',
+    "a number": '{"keys": [7]}',
+    "a shared secret": '{"keys": [{"kty": "oct", "k": "AAAA"}]}',
+    "a private key": json.dumps({"keys": [{**JWK, "d": "AAAA"}]}),
+    "a short point": json.dumps({"keys": [{**JWK, "x": "AAAA"}]}),
+    "another curve": json.dumps({"keys": [{**JWK, "crv": "Ed448"}]}),
+    "a kind that is no text": json.dumps({"keys": [{**JWK, "kty": 7}]}),
+    "one name twice": json.dumps(
+        {"keys": [JWK, {**json.loads(NEW.public().jwks())["keys"][0], "kid": "2026"}]}
+    ),
+    "zeros": "\x00" * 100,
+    "deep": "[" * 100_000,
+    "long": '{"keys": [' + " " * (1 << 20) + "]}",
+    "no PEM": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+    "a private PEM": OLD.pem(),
+}
+"""By names that stay: the keys are new in each process, and xdist compares what was collected."""
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
 @pytest.mark.parametrize("of_an_issuer", [True, False], ids=["an issuer's", "ours"])
 def test_a_spoilt_file_keeps_the_last_keys_for_a_day_and_no_longer(
-    tmp_path: Path, text: str, of_an_issuer: bool
+    tmp_path: Path, spoilt: str, of_an_issuer: bool
 ) -> None:
     """Would catch a key that counts for ever because nobody can read that it was taken away."""
     path, clock = tmp_path / "keys.json", Clock()
     path.write_text(OLD.public().jwks())
     source = KeyFile(path, of_an_issuer=of_an_issuer, clock=clock)
-    path.write_text(text)
+    path.write_text(SPOILT[spoilt])
     assert list(source.keys()) == ["2026"]
     clock.wait_h(23.9)
     assert list(source.keys()) == ["2026"]
