@@ -54,6 +54,7 @@ WITHOUT = {
     "services/executor/clients/restore_copy.py:_make_extension": _IN_SCRATCH,
     "services/executor/clients/set_aside.py:_set_aside": _IN_ONE,
     "services/executor/clients/squawk.py:_run": "a program that reads a script and answers",
+    "services/executor/clients/suspended_rules.py:_without_references": "a part of `suspend`",
     "services/executor/clients/suspended_rules.py:suspend": "the effect of which it is a part has them",
     "services/executor/clients/written_since.py:keep": "the effect of which it is a part has them",
     "services/executor/stages/return_trip.py:_note": _IN_MIGRATE,
