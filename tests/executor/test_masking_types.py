@@ -38,6 +38,8 @@ CASES = {
     "date": ("1971-04-11", "date 1", "date 30", "hash"),
     "date[]": ("{{1971-04-11},{0044-03-15 BC}}", "date 30", "hash"),
     "timestamp": ("1971-04-11 04:07:11", "date 30", "hash"),
+    "date[][]": ("{5874897-12-31,294276-12-31}", "date 30"),
+    "timestamp(0)": ("294276-12-31 23:59:59", "date 30"),
     "timestamptz(0)": ("0044-03-15 12:00:00+00 BC", "date 30"),
     "time": ("04:07:11", "hash"),
     "timetz": ("04:07:11+02", "hash"),
@@ -194,6 +196,43 @@ async def test_a_unique_number_is_moved_with_all_others(new_database: NewDatabas
     assert (row["days"], row["n"]) == (1, 400)
     assert row["least"] == row["most"] > 0
     assert row["born"] > 1
+
+
+async def test_a_unique_beginning_moves_with_its_end_also_where_others_refer_to_it(
+    new_database: NewDatabase,
+) -> None:
+    """A unique column moves by one amount; an end beside it that moved by noise came before it."""
+    production, staging = await new_database(), await new_database()
+    tables = """
+        CREATE TABLE t (begins timestamp PRIMARY KEY, ends timestamp, CHECK (ends >= begins));
+        CREATE TABLE u (begins timestamp REFERENCES t, seen timestamp, CHECK (seen >= begins));
+    """
+    for url in (production, staging):
+        async with session(url) as connection:
+            await connection.execute(tables)
+    schema = """model t {
+      /// @mask date 90
+      begins DateTime @id
+      /// @mask date 90
+      ends DateTime
+    }
+    model u {
+      begins DateTime
+      /// @mask date 90
+      seen DateTime
+    }"""
+    async with session(production) as connection:
+        await connection.execute(
+            "INSERT INTO t SELECT b, b + '1 hour' FROM generate_series(1, 400) n,"
+            " LATERAL (SELECT '2020-01-01'::timestamp + n * '1 day'::interval AS b);"
+            " INSERT INTO u SELECT begins, begins FROM t"
+        )
+    await masked_copy(production, staging, read_models({"s.prisma": schema}))
+    async with session(staging) as connection:
+        took = await connection.fetch("SELECT DISTINCT ends - begins AS took FROM t")
+        seen = await connection.fetch("SELECT DISTINCT seen - begins AS after FROM u")
+    assert [str(each["took"]) for each in took] == ["1:00:00"]
+    assert [str(each["after"]) for each in seen] == ["0:00:00"]
 
 
 async def test_an_enum_keeps_apart_what_differs_and_no_label_stays(new_database: NewDatabase) -> None:

@@ -16,6 +16,7 @@ from shared.prisma.mask_words import MaskRule, word_of
 Key = tuple[str, str, str]
 _HASHES = frozenset({"email", "name", "phone", "hash"})
 """Rules whose masks may meet. Others keep values apart, or are not for values that must be."""
+_NOISE = frozenset({"date", "number"})
 _ROW_BYTES_MIN = 28
 """No row takes less: its header and its pointer."""
 _SPARE_BITS = 20
@@ -36,7 +37,8 @@ def likenesses(
 ) -> dict[Key, Likeness]:
     """What each masked column must heed; a column that stands alone forms a group by itself."""
     likeness: dict[Key, Likeness] = {}
-    for group in _groups(columns, references, rules):
+    groups = _groups(columns, references, rules)
+    for group in groups:
         members = [columns[key] for key in group]
         lengths = [member.characters for member in members if member.characters is not None]
         rows = max((_rows_at_most(member) for member in members if member.unique), default=0)
@@ -49,7 +51,33 @@ def likenesses(
         )
         for key in group:
             likeness[key] = replace(shared, value=_value(key, columns, references))
-    return likeness
+    return _moved_together(likeness, groups, rules)
+
+
+def _moved_together(
+    likeness: Mapping[Key, Likeness], groups: Sequence[Sequence[Key]], rules: Mapping[Key, MaskRule | None]
+) -> dict[Key, Likeness]:
+    """Noise is the same for all in each column of a table and a rule, if it is in one.
+
+    Else a unique beginning would move by another amount than its end, and could come after it. What refers
+    to each other moves alike in every table.
+    """
+    found = dict(likeness)
+    rows: dict[tuple[str, str, MaskRule], list[Key]] = {}
+    for key in found:
+        rule = rules.get(key)
+        if rule is not None and word_of(rule) in _NOISE:
+            rows.setdefault((*key[:2], rule), []).append(key)
+    together = [*rows.values(), *groups]
+    waiting = True
+    while waiting:
+        waiting = False
+        for keys in together:
+            apart = [found[key].apart for key in keys]
+            if any(apart) and not all(apart):
+                found.update({key: replace(found[key], apart=True) for key in keys})
+                waiting = True
+    return found
 
 
 async def too_narrow(

@@ -16,6 +16,8 @@ from shared.prisma.mask_words import MaskRule, amount_of, word_of
 
 _DAY = 86_400_000_000
 """In microseconds."""
+_MOMENT_MAX = 9 * 10**18
+"""In microseconds: the end of the axis, in the year 287,000. Both calendars of PostgreSQL go on behind it."""
 _FLOAT_MAX = {"float4": "3.40282e38", "float8": "1.79769313486231e308"}
 _SCALE_UNBOUND = 9
 
@@ -55,10 +57,13 @@ def _scalar(value: str, kind: str, column: Column, rule: MaskRule, salt: str, sa
 
 def _date(value: str, kind: str, key: str, days: int, same_for_all: bool) -> str:
     least = max(1, days // 4)
-    if kind == "date":
-        axis = f"({value} - '2000-01-01'::date)::bigint * {_DAY}"
-    else:
-        axis = f"(extract(epoch FROM {value}) * 1000000)::bigint"
+    microseconds = (
+        f"({value} - '2000-01-01'::date)::numeric * {_DAY}"
+        if kind == "date"
+        else f"extract(epoch FROM {value})::numeric * 1000000"
+    )
+    # Behind the last moment that fits, all are moved by the same.
+    axis = f"least({microseconds}, {_MOMENT_MAX})::bigint"
     if same_for_all:
         moved = f"({least} + floor({_share(key, '0')} * {days - least + 1}))::bigint * {_DAY}"
         from_axis = ""
