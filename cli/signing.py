@@ -4,6 +4,7 @@ import hashlib
 import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -95,7 +96,8 @@ def verify(
         raise typer.BadParameter("--receipt and --service-keys belong together")
     data, read = open_package(package)
     named = _named(data, read)
-    envelope = (signature or package.with_name(f"{package.name}.dsse.json")).read_bytes
+    # Read once: what the receipt is of is what is verified.
+    envelope = cache((signature or package.with_name(f"{package.name}.dsse.json")).read_bytes)
     trusted = library_keys(keys)
     seen_at, whose = (at, "as you say") if at else (utc_now(), "now")
     if receipt is not None and service_keys is not None:

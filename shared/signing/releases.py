@@ -91,17 +91,29 @@ def verify_receipt(
 ) -> datetime:
     """When the registry saw the envelope. `registry` are its keys of today. Raises `Unproven`."""
     read = Envelope.read(receipt)
-    former = keys.for_("receipt")
-    proven = read.proven_by({**former, **registry})
+    by_today, proven = _signers(read, registry, keys.for_("receipt"))
     statement = Statement.read(read.payload)
     said = statement.says(RECEIPT, ReceiptPredicate)
     statement.must_be_of(_receipt_subjects(named, envelope))
     _must_name(said, named)
     if said.seen_at.tzinfo is None:
         raise Unproven("the receipt's time has no offset")
-    if not any(kid in registry for kid in proven):
+    if not by_today:
         keys.good_one(proven, said.seen_at)
     return said.seen_at
+
+
+def _signers(
+    read: Envelope, today: Mapping[str, Ed25519PublicKey], former: Mapping[str, Ed25519PublicKey]
+) -> tuple[bool, tuple[str, ...]]:
+    """Whether keys of today signed it, and which. A new key may have a former one's id: both are tried."""
+    try:
+        return True, read.proven_by(today)
+    except Unproven:
+        try:
+            return False, read.proven_by(former)
+        except Unproven:
+            return False, read.proven_by({**former, **today})
 
 
 def _receipt_subjects(named: Named, envelope: bytes) -> list[tuple[str, str]]:

@@ -104,6 +104,22 @@ def test_a_thief_of_a_revoked_key_gains_nothing_by_an_older_time() -> None:
         verify_receipt(forged, backdated, NAMED, TRUST.registry, keys)
 
 
+def test_a_receipt_by_a_former_key_stays_good_when_the_new_one_has_its_id() -> None:
+    """Else every release that was published before the registry's key was replaced is refused."""
+    former = SigningKey.new("registry")
+    seen = sign_receipt(NAMED, envelope(), LIBRARY_KEY.kid, NOW, former)
+    today = {"registry": SigningKey.new("registry").private.public_key()}
+    keys = trusting(registry=(former, Validity(purpose="receipt", not_after=NOW + DAY)))
+    assert verify_receipt(seen, envelope(), NAMED, today, keys) == NOW
+    with pytest.raises(Unproven, match="altered"):
+        verify_receipt(
+            seen, envelope(), NAMED, today, trusting(key=(LIBRARY_KEY, Validity(purpose="library")))
+        )
+    ended = trusting(registry=(former, Validity(purpose="receipt", not_after=NOW - DAY)))
+    with pytest.raises(Unproven, match="good only"):
+        verify_receipt(seen, envelope(), NAMED, today, ended)
+
+
 def test_two_keys_at_once_and_either_is_enough() -> None:
     """While one replaces the other: signed by both, good by the one that is still trusted."""
     new = SigningKey.new("library-2027")
