@@ -48,8 +48,11 @@ def _code_of(error: SystemExit) -> int:
 
 def _flushed(code: int) -> int:
     for stream in (sys.stdout, sys.stderr):
+        # Closed from the beginning, as by `>&-`.
+        if stream is None:
+            continue
         try:
             stream.flush()
-        except (AttributeError, OSError, ValueError):
+        except (OSError, ValueError):
             code = code or _UNWRITTEN
     return code

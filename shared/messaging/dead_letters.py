@@ -10,6 +10,7 @@ from typing import Any
 
 from shared.audit.notes import on_try, written
 from shared.contracts.audit import AuditNote
+from shared.contracts.envelope import ALL_HEADERS_MAX
 from shared.contracts.header_names import is_text, to_bytes, to_text, without_tokens
 from shared.contracts.refusals import Refusal
 from shared.contracts.topics import dead_letters
@@ -102,7 +103,8 @@ def _letter(record: Record, reason: str) -> tuple[bytes | None, bytes | None, Ra
         (name, value) for name, value in without_tokens(record.headers) if not to_text(name).startswith(_OURS)
     ]
     key, value, headers = record.key, record.value, _headers(record, kept, reason)
-    if len(key or b"") + len(value or b"") + _bytes_of(headers) <= _LETTER_BYTES_MAX:
+    size = len(key or b"") + len(value or b"") + _bytes_of(headers)
+    if size <= _LETTER_BYTES_MAX and len(kept) <= ALL_HEADERS_MAX:
         return key, value, headers
     sizes = {"key": len(key or b""), "value": len(value or b""), "headers": _bytes_of(kept)}
     headers = [
@@ -116,7 +118,7 @@ def _letter(record: Record, reason: str) -> tuple[bytes | None, bytes | None, Ra
 def _first(headers: RawHeaders) -> RawHeaders:
     """As many whole headers as a cut letter has room for."""
     kept, room = [], _CUT_BYTES
-    for header in headers:
+    for header in headers[:ALL_HEADERS_MAX]:
         size = _bytes_of([header])
         if size <= room:
             kept.append(header)

@@ -18,6 +18,8 @@ from aiokafka.record.memory_records import MemoryRecords
 from shared.contracts.envelope import ALL_HEADERS_MAX
 from shared.messaging.compressed_batches import UNREAD, Unread, expanded, is_compressed, plain_batch
 
+_READ_MAX = ALL_HEADERS_MAX + 16
+"""Of a dead letter's headers too, which has some more than the record that it keeps."""
 _VARINT_BITS = 70
 """Ten bytes of seven bits: the longest number that the format has."""
 _LENGTH_AT, _OVERHEAD, _MAGIC_AT = 8, 12, 16
@@ -108,12 +110,12 @@ def _passes_over_one(fields: "_Fields") -> bool:
         raise ValueError("a record has no length")
     few = True
     # Each header takes two bytes or more.
-    if length > 2 * ALL_HEADERS_MAX:
+    if length > 2 * _READ_MAX:
         fields.at += 1
         fields.number(), fields.number()
         for _ in ("key", "value"):
             fields.skip()
-        few = fields.number() <= ALL_HEADERS_MAX
+        few = fields.number() <= _READ_MAX
     fields.at = end
     return few
 
@@ -151,7 +153,7 @@ def _record(batch: Any, fields: "_Fields") -> _Record:
     offset = batch.base_offset + fields.number()
     key, value = fields.bytes(), fields.bytes()
     count = fields.number()
-    if count > ALL_HEADERS_MAX:
+    if count > _READ_MAX:
         # Half a million fit into a megabyte, and millions into what a few kilobytes expand to.
         fields.at = end
         said = f"it has {count} headers, at most {ALL_HEADERS_MAX} are read"

@@ -17,6 +17,7 @@ from shared.contracts.header_names import without_tokens
 from shared.contracts.topics import dead_letters
 from shared.errors import conflict
 from shared.messaging.client_arguments import client_arguments
+from shared.messaging.compressed_batches import UNREAD
 from shared.messaging.portions import Pauses
 from shared.messaging.record import Record
 from shared.messaging.topic_reader import read_topic
@@ -63,6 +64,8 @@ class DeadLetter:
         """Why it cannot be sent to where it came from; None if it can."""
         if self.original_bytes is not None:
             return f"it was too large to be kept whole and lies here cut: it had {self.original_bytes} bytes"
+        if any(name == UNREAD for name, _ in self.headers):
+            return "its headers were too many to be read, and do not lie here"
         if self.partition == _NOWHERE:
             return "it does not say which partition it came from"
         return None

@@ -338,5 +338,5 @@ def test_an_extension_that_is_gone_is_the_superusers_to_make(tmp_path: Path) -> 
     )
     said = f"psql:{script}:5: ERROR:  42501"
     found = why(ProgramFailed(said, said))
-    assert found.cure == "let a superuser run CREATE EXTENSION postgis there"
+    assert found.cure == 'let a superuser run CREATE EXTENSION "postgis" there'
     assert "(42501)" in why(ProgramFailed("ERROR:  42501", "ERROR:  42501")).detail

@@ -22,6 +22,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from local import example
 from local.kafka import availability
 from local.ports import free_port
 from local.process import Child
@@ -44,13 +45,16 @@ from shared.contracts.topics import (
     in_pool,
 )
 from shared.contracts.values import Actor
+from shared.identity.keys import SigningKey
 from shared.messaging.access_lists import apply_rules
 from shared.messaging.client_arguments import client_arguments
 from shared.messaging.topic_admin import create_topics
 from shared.messaging.topic_reader import read_topic
+from shared.packages.archive import pack_folder
+from shared.signing.releases import Named, sign_release
 from tests.conftest import PostgresServer
 from tests.support.broker_rights import rights
-from tests.support.people import Person, Refused
+from tests.support.people import LIBRARY, SRE, Library, Person, Refused
 from tests.support.portal import NEW_PINS, Portal, project_file, publish_examples
 from tests.support.secured_kafka import ADMIN, SecuredKafka
 from tests.support.system import ROOT, FiveProcesses, end_processes_in
@@ -106,6 +110,8 @@ async def world(postgres: PostgresServer) -> AsyncIterator[tuple[FiveProcesses, 
                     for name in ("registry", "notifier", "planner", "executor", "validator")
                 },
                 settings=admin,
+                # A local world takes unsigned packages; this one is as a server is.
+                variables={"UPGRADES_ALLOW_UNSIGNED": "false"},
             )
             async with system.running(), _pool(system, kafka, postgres, folder / "bolts-own"):
                 await publish_examples(system)
@@ -134,6 +140,8 @@ async def test_a_partner_gets_nothing_of_another_while_that_one_is_upgraded(
         upgrade = asyncio.create_task(_upgrade(acme, planned))
         await _by_http(system, acme, bolt, planned)
         await _by_decisions(acme, bolt, planned)
+        await _unsigned(Library(system), system.world.folder / "unsigned")
+        await _on_record(Person(system, SRE), acme, bolt.mira.actor, planned)
         await _at_the_broker(kafka)
         await _by_forged_results(system, kafka, planned)
         await _in_the_databases(acme, bolt)
@@ -186,6 +194,7 @@ async def _by_http(system: FiveProcesses, acme: Portal, bolt: Portal, run: RunVi
         ("roll-back", {"reason": "because"}),
         ("retry", {}),
         ("continue", {}),
+        ("accept-masks", {"plan": run.plan}),
     ):
         assert await _status(mallory, f"/planner/runs/{run.id}/{verb}", body) == 404, verb
     for path in ("/registry/projects", "/planner/runs", "/notifier/outdated"):
@@ -228,12 +237,47 @@ async def _by_decisions(acme: Portal, bolt: Portal, run: RunView) -> None:
 
     olaf = Person(bolt.system, Actor(id="olaf@bolt.example", role="maintainer", projects=(bolt.project,)))
     own = bolt.registration()
-    for changed in ({"approvers": ["olaf@bolt.example"]}, {"repository": own["project"]["repository"] + "/"}):
-        body = {**own, "project": {**own["project"], **changed}}
-        assert await _status(olaf, "/registry/projects", body) in (403, 409), changed
+    for field, value in (
+        ("approvers", ["olaf@bolt.example"]),
+        ("policy", {"weaken_masks": ["olaf@bolt.example"]}),
+        ("repository", own["project"]["repository"] + "/"),
+    ):
+        body = {**own, "project": {**own["project"], field: value}}
+        assert await _status(olaf, "/registry/projects", body) in (403, 409), field
     command = {"system": "auth-system", "version": "9.9.9", "package": "0" * 64}
     for who in (mallory, olaf):
         assert await _status(who, "/registry/releases", command) == 403
+
+
+async def _unsigned(library: Library, folder: Path) -> None:
+    """A package that the Library's key did not sign is published by nobody, whatever role he has."""
+    system, version = "notifications-system", "0.3.3"
+    shutil.copytree(example.package_folder(system, "0.3.2"), folder)
+    for name in ("system.toml", "CHANGELOG.md"):
+        (folder / name).write_text((folder / name).read_text().replace("0.3.2", version, 1))
+    package = await library.post("/registry/content", content=pack_folder(folder))
+    body = {"system": system, "version": version, "package": package["digest"]}
+    named = Named(system, version, package["digest"])
+    envelope = sign_release(named, builder="b", at=utc_now(), keys=[SigningKey.new("mallory")])
+    stored = await library.post("/registry/content", content=envelope)
+    for signature in ({}, {"signature": stored["digest"]}):
+        with pytest.raises(Refused) as refused:
+            await library.post("/registry/releases", {**body, **signature})
+        assert "sign" in str(refused.value), signature
+
+
+async def _on_record(sre: Person, acme: Portal, mallory: Actor, run: RunView) -> None:
+    """Each try stands in the log of the service that refused it; of Acme's Run none was accepted."""
+    wanted = {"start", "approve", "sign-off", "cancel", "roll-back", "retry", "continue", "accept-masks"}
+    tried = await sre.get(f"/planner/audit?actor={mallory.id}&limit=200")
+    of_run = [each["entry"] for each in tried if run.id in each["entry"]["what"] + each["entry"]["subject"]]
+    assert {each["verdict"] for each in of_run} == {"refused"}
+    assert {verb for verb in wanted if any(verb in each["what"] for each in of_run)} == wanted
+    registrations = await sre.get(f"/registry/audit?actor={mallory.id}&project={acme.project}&refused=true")
+    assert len(registrations) >= 4
+    unsigned = await sre.get(f"/registry/audit?actor={LIBRARY.id}&refused=true")
+    # In a log of the registry stands also that no such release is there to be read.
+    assert [each["entry"]["what"] for each in unsigned].count("PublishRelease") == 2
 
 
 async def _status(who: Person, path: str, body: object = None) -> int:

@@ -21,6 +21,7 @@ from shared.contracts.topics import dead_letters
 from shared.contracts.values import Message
 from shared.errors import Reject
 from shared.messaging.compressed_batches import UNREAD
+from shared.messaging.dead_letters import _letter
 from shared.messaging.lenient_records import Records
 from shared.messaging.portions import portions
 from shared.messaging.relay import Relay
@@ -178,6 +179,18 @@ def test_as_many_headers_as_are_read_are_read() -> None:
     records = [(b"k", b"v", [("n", b"1")] * ALL_HEADERS_MAX)] * 3
     found = list(Records(_raw(records, 0)).next_batch())
     assert [len(one.headers) for one in found] == [ALL_HEADERS_MAX] * 3
+
+
+@pytest.mark.parametrize("count", [ALL_HEADERS_MAX, ALL_HEADERS_MAX + 10])
+def test_a_letter_of_many_headers_says_where_it_was_and_why(count: int) -> None:
+    """A letter has more headers than its record; one that nobody reads whole has lost its reason."""
+    kept = Kept(b"k", b"v", [(f"n{number}", b"1") for number in range(count)], 7)
+    key, value, headers = _letter(kept, "because")
+    (read,) = list(Records(_raw([(key or b"", value or b"", headers)], 0)).next_batch())
+    found = dict(read.headers)
+    assert (found["dead_reason"], found["dead_offset"]) == (b"because", b"7")
+    assert sum(name.startswith("n") for name in found) == ALL_HEADERS_MAX
+    assert ("dead_bytes" in found) == (count > ALL_HEADERS_MAX)
 
 
 def test_portions_leave_nothing_out() -> None:

@@ -176,8 +176,8 @@ def why(error: ProgramFailed, left_out: Sequence[str] = ()) -> Finding:
         known = _CURES.get(code) or _CURES.get(code[:2])
         meaning, cure = known or ("", cure)
         meaning = f": {meaning} ({code})" if meaning else f": SQLSTATE {code}"
-    if entry.startswith("EXTENSION "):
-        cure = f"let a superuser run CREATE {entry} there"
+    if entry.startswith("EXTENSION ") and code != "53100":
+        cure = f"let a superuser run CREATE EXTENSION {quoted(entry.removeprefix('EXTENSION '))} there"
     missing = f" Extensions that could not be made there: {', '.join(left_out)}." if left_out else ""
     said = "" if code else f" It said: {error.said}"
     detail = f"The backup does not come back{meaning}.{missing}{said}"

@@ -1,6 +1,9 @@
 """Which functions of a database may give something else in another session; reads catalogues only."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import asyncpg
 
 from services.executor.clients.postgres import Connection
 from services.executor.domain.unsettled import (
@@ -53,11 +56,16 @@ async def unsettled_of(connection: Connection, views: Mapping[str, str]) -> Unse
     others = await connection.fetch(_OF_OTHERS)
     unsettled = server - trusted - CLOCKS - NEVER_TWICE
     unsettled |= {row["name"] for row in others if row["unsettled"]} - NEVER_TWICE
-    bodies = {row["name"]: mentioned(row["definition"]) for row in others if row["definition"] is not None}
+    written = [row for row in others if row["definition"] is not None]
+    bodies = await asyncio.to_thread(_mentions, written)
     unsettled |= _users({*unsettled, *CLOCKS, *WORDS_OF_THE_SESSION, *_READS}, bodies)
-    made = {row["name"]: mentioned(row["definition"]) for row in await connection.fetch(_DOMAINS)}
-    made |= {name: mentioned(query) for name, query in views.items()}
-    made |= {row["name"]: {row["calls"]} for row in await connection.fetch(_CASTS)}
+    made = _by_name(
+        (
+            *(await asyncio.to_thread(_mentions, await connection.fetch(_DOMAINS))).items(),
+            *((name, mentioned(query)) for name, query in views.items()),
+            *((row["name"], {row["calls"]}) for row in await connection.fetch(_CASTS)),
+        )
+    )
     return Unsettled(
         frozenset(unsettled),
         frozenset(row["name"] for row in others if row["own"]),
@@ -68,9 +76,30 @@ async def unsettled_of(connection: Connection, views: Mapping[str, str]) -> Unse
     )
 
 
+def _mentions(rows: Iterable[asyncpg.Record]) -> dict[str, set[str]]:
+    """The names in each definition. In a thread: a database may have thousands of long ones."""
+    return _by_name((row["name"], mentioned(row["definition"])) for row in rows)
+
+
 def _users(found: set[str], mentions: Mapping[str, set[str]]) -> set[str]:
     """Names of those that mention one of `found`, or one that does."""
+    by_mentioned: dict[str, list[str]] = {}
+    for name, said in mentions.items():
+        for each in said:
+            by_mentioned.setdefault(each, []).append(name)
     users: set[str] = set()
-    while more := {name for name, said in mentions.items() if said & (found | users)} - users:
-        users |= more
+    waiting = [name for each in found for name in by_mentioned.get(each, ())]
+    while waiting:
+        name = waiting.pop()
+        if name not in users:
+            users.add(name)
+            waiting += by_mentioned.get(name, ())
     return users
+
+
+def _by_name(found: Iterable[tuple[str, set[str]]]) -> dict[str, set[str]]:
+    """What all things of a name mention: functions are overloaded, and a domain has several rules."""
+    names: dict[str, set[str]] = {}
+    for name, said in found:
+        names.setdefault(name, set()).update(said)
+    return names
