@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from shared.contracts.bounded import said_of
 from shared.contracts.catalogue import BY_TYPE
 from shared.contracts.header_names import TOKEN, is_text
-from shared.contracts.json_shape import MESSAGE_VALUES_MAX, has_more_values
+from shared.contracts.json_shape import MESSAGE_VALUES_MAX, has_more_values, has_nul, without_nul
 from shared.contracts.moments import read_moment
+from shared.contracts.runs import RunView
 from shared.contracts.values import Actor, Message
 from shared.ids import derived_id
 
@@ -131,6 +132,12 @@ def trace_of(envelope: Envelope) -> str:
     return _traceparent(f"{envelope.source} {envelope.id}")
 
 
+def run_trace(run: RunView) -> str:
+    """The trace of the Release that a Run adopts, or else removes; of several, of the first."""
+    moves = run.systems or {system: run.pins_before[system] for system in run.removed}
+    return release_trace(*next(iter(moves.items())))
+
+
 def release_trace(system: str, version: str) -> str:
     """The trace of a Release, from its publication to the record of every Run that adopts it.
 
@@ -187,7 +194,7 @@ def _rfc_3339(time: datetime) -> bytes:
 
 def to_body(message: Message) -> bytes:
     """The JSON body of a message."""
-    return message.body()
+    return without_nul(message.body())
 
 
 def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> Received:
@@ -208,6 +215,8 @@ def receive(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> 
         raise Unreadable(f"the body has {len(body)} bytes, at most {BODY_BYTES_MAX} are read")
     if has_more_values(body, MESSAGE_VALUES_MAX):
         raise Unreadable(f"the body has more than {MESSAGE_VALUES_MAX} values: send less at once")
+    if has_nul(body):
+        raise Unreadable("the body has the character NUL (\\u0000): leave it out")
     try:
         message = model.read(body)
         time = read_moment(texts.get("ce_time", ""))

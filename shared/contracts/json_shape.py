@@ -1,7 +1,24 @@
 """How much a JSON text holds, told without parsing it: every step is one pass in C."""
 
+import re
+
 MESSAGE_VALUES_MAX = 30_000
 """Values of a message on a topic. A megabyte of empty lists kept an event loop for a second."""
+
+
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
+
+
+def has_nul(body: bytes) -> bool:
+    """Whether a JSON text has the character NUL in a string, which PostgreSQL can read in no document."""
+    return b"\\u0000" in body and _NUL.search(body) is not None
+
+
+def without_nul(body: bytes) -> bytes:
+    """The JSON text with U+FFFD in the place of each NUL."""
+    if not has_nul(body):
+        return body
+    return _NUL.sub(lambda found: found[0][:-6] + b"\\ufffd", body)
 
 
 def outside_strings(body: bytes) -> bytes:

@@ -100,7 +100,11 @@ class Outputs:
         return any(pipe.truncated for pipe in self._pipes)
 
     def text(self) -> str:
-        """Everything printed so far, as text."""
+        """Everything printed so far, as text that a database takes: a NUL is no character of it."""
         for pipe in self._pipes:
             pipe.drain()
-        return b"".join(bytes(pipe.data) for pipe in self._pipes).decode(errors="replace")
+        return (
+            b"".join(bytes(pipe.data) for pipe in self._pipes)
+            .decode(errors="replace")
+            .replace("\0", "\ufffd")
+        )

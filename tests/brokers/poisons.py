@@ -48,6 +48,7 @@ def poisons(name: str) -> dict[str, Poison]:
         "a list for an object": Poison((key, b"[]", good), "Input should be an object"),
         "JSON twenty thousand deep": Poison((key, b"[" * 20_000, good), "Invalid JSON"),
         "a hundred thousand values": Poison((key, b"[" * 100_000, good), "more than 30000 values"),
+        "the character NUL": Poison((key, b'{"system": "a\\u0000"}', good), "character NUL"),
         "half a surrogate pair": Poison((key, b'{"system": "\\ud800"}', good), "Invalid JSON"),
         "a number that is none": Poison((key, b'{"system": NaN}', good), "system: "),
         "a time that is none": Poison((key, body, changed(ce_time=b"yesterday")), "ce_time is no RFC 3339"),

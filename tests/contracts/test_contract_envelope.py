@@ -1,5 +1,6 @@
 """The envelope: what is sealed is read again, and every kind of unreadable record is named."""
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from shared.contracts.envelope import (
     to_headers,
     trace_of,
 )
+from shared.contracts.json_shape import has_nul, without_nul
 from shared.contracts.runs import ContinueRun
 from shared.contracts.values import Message
 from tests.support.golden_messages import examples
@@ -222,3 +224,12 @@ def test_a_time_is_whatever_rfc_3339_allows_and_nothing_else() -> None:
     for text in UNLAWFUL_TIMES:
         with pytest.raises(Unreadable, match="RFC 3339"):
             receive([*rest, ("ce_time", text.encode())], body)
+
+
+@given(st.text(alphabet=["\0", "\\", "u", "0", '"', "a"], max_size=20))
+def test_nothing_that_is_sent_has_a_nul_and_all_else_stays(words: str) -> None:
+    """One NUL of a partner's output made PostgreSQL refuse every query over documents, for all Projects."""
+    body = json.dumps({"words": words}).encode()
+    assert has_nul(body) == ("\0" in words)
+    assert json.loads(without_nul(body)) == {"words": words.replace("\0", "\ufffd")}
+    assert not has_nul(without_nul(body))

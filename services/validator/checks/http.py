@@ -101,7 +101,9 @@ async def _text(response: "httpx.Response") -> str:
         body += chunk[:left] if unpacking is None else unpacking.decompress(chunk, left)
         if len(body) >= _BODY_BYTES_MAX:
             break
-    return bytes(body).decode(_encoding(response.charset_encoding), errors="replace")
+    text = bytes(body).decode(_encoding(response.charset_encoding), errors="replace")
+    # No database takes the character, and what a check has seen is kept in several.
+    return text.replace("\0", "\ufffd")
 
 
 def _encoding(named: str | None) -> str:
