@@ -46,6 +46,8 @@ def choose_upgrades(asked: Asked, pins: Pins, releases: Releases) -> tuple[tuple
     kept = {system: version for system, version in pins.items() if system not in gone}
     after = {**kept, **{system: target.version for system, target in targets.items()}}
     refusals += [*unmet(asked, pins, after, releases)] if not refusals else []
+    if not after and not refusals:
+        refusals.append(_nothing_left(asked))
     if refusals:
         raise Reject(*refusals)
     upgrades = {
@@ -54,6 +56,16 @@ def choose_upgrades(asked: Asked, pins: Pins, releases: Releases) -> tuple[tuple
     }
     removals = [_upgrade(each, None) for each in gone.values() if isinstance(each, Release)]
     return (*(upgrades[system] for system in _order(targets)), *removals), after
+
+
+def _nothing_left(asked: Asked) -> Refusal:
+    return Refusal(
+        kind="invalid",
+        reason=f"{asked.project} would pin no System any more",
+        field="remove",
+        value=", ".join(asked.remove),
+        cure="keep one of them, or add another System in the same Run: --add SYSTEM",
+    )
 
 
 def _upgrade(pinned: Release | None, target: Release | None) -> Upgrade:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.contracts.envelope import release_trace
+from shared.contracts.envelope import run_trace
 from shared.contracts.facts import ChecksFacts, DeployFacts, MigrateFacts, PrepareFacts, RollBackFacts
 from shared.contracts.freezes import Freeze
 from shared.contracts.run_state import RunOrigin, RunWork
@@ -20,9 +20,8 @@ class Run(RunView, RunWork, RunOrigin):
 
     @property
     def traceparent(self) -> str:
-        """That of the Release which it adopts, or else removes; of several, of the first."""
-        moves = self.systems or {system: self.pins_before[system] for system in self.removed}
-        return release_trace(*next(iter(moves.items())))
+        """Everything that is sent of it bears this."""
+        return run_trace(self)
 
     @property
     def ended(self) -> bool:

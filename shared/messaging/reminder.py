@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from shared.contracts.envelope import release_trace
+from shared.contracts.envelope import release_trace, run_trace
 from shared.contracts.notifications import NotificationClosed, NotificationReady
 from shared.contracts.releases import ReleasePublished, ReleaseWithdrawn
 from shared.contracts.runs import RunChanged
@@ -28,7 +28,7 @@ class Reminder:
         async with self.database.transaction() as tx:
             for message in await self._open_messages(tx):
                 run = message.run.id if isinstance(message, RunChanged) else getattr(message, "run_id", None)
-                trace = _trace(message) or traces.get(run or "")
+                trace = trace_for(message) or traces.get(run or "")
                 if run is not None and trace is not None:
                     traces[run] = trace
                 tx.send(message, correlation_id=run, traceparent=trace)
@@ -37,7 +37,7 @@ class Reminder:
         """Nothing is left running."""
 
 
-def _trace(message: Message) -> str | None:
+def trace_for(message: Message) -> str | None:
     """The trace of the Release that the message is about; none for one that is about no Release."""
     match message:
         case ReleasePublished() | ReleaseWithdrawn():
@@ -45,6 +45,6 @@ def _trace(message: Message) -> str | None:
         case NotificationReady() | NotificationClosed():
             return release_trace(message.notification.system, message.notification.version)
         case RunChanged():
-            return release_trace(*next(iter(message.run.systems.items())))
+            return run_trace(message.run)
         case _:
             return None

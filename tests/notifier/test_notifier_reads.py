@@ -77,6 +77,7 @@ async def test_who_is_behind(notifier: Notifier) -> None:
         "migration_required": True,
         "required": False,
         "behind": 2,
+        "signed": False,
     }
     assert await notifier.read("/outdated", MIRA) == rows[:1]
     assert await notifier.read("/outdated", project="other-portal") == rows[1:]

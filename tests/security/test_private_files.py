@@ -25,6 +25,13 @@ _BEGUN = {
     "dev": "sys.argv[1:] = ['dev', '--world', '/dev/null/no']; from cli.main import main; main()",
     "demo": "sys.argv[1:] = ['demo', '--world', '/dev/null/no']; from cli.main import main; main()",
 }
+# A command ends by os._exit, and a service that cannot begin as Python does.
+_AT_ITS_END = """
+import atexit, os, sys
+leave = os._exit
+atexit.register(lambda: print(oct(os.umask(0o77))))
+os._exit = lambda code: (print(oct(os.umask(0o77)), flush=True), leave(code))
+"""
 
 
 @pytest.fixture
@@ -38,7 +45,7 @@ def open_mask() -> Iterator[None]:
 @pytest.mark.parametrize("begun", _BEGUN)
 def test_a_process_makes_files_for_its_user_alone(begun: str) -> None:
     """Without it, dumps, clones and the bytes of a `file://` store are made readable by everybody."""
-    program = f"import atexit, os, sys; atexit.register(lambda: print(oct(os.umask(0)))); {_BEGUN[begun]}"
+    program = f"{_AT_ITS_END}{_BEGUN[begun]}"
     named = {name: value for name, value in os.environ.items() if not name.startswith("UPGRADES_")}
     done = subprocess.run(
         [sys.executable, "-c", program], env=named, capture_output=True, text=True, check=False, umask=0o022
