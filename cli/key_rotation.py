@@ -89,7 +89,7 @@ def retire(
             f"tokens by {kid!r} are good until {when(ends)} UTC",
             field="KID",
             value=kid,
-            cure="wait for that; or revoke them first; or say --at-once if the key was lost",
+            cure="wait for that; or say --at-once if the key was lost",
         )
     left = PublicKeys({name: half for name, half in trusted.by_kid.items() if name != kid})
     _replace(public, left)

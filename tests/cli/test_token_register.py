@@ -176,6 +176,7 @@ def test_a_rotation_refuses_no_valid_token_at_any_moment(desk: Desk) -> None:
         early = desk.type("key", "retire", str(desk.public), old)
         assert (early.exit_code, desk.is_good(before)) == (1, True)
         assert "2026-12-03 12:00" in early.stderr
+        assert "revoke" not in early.stderr, "it is refused for revoked ones, too"
     with time_machine.travel(NOON + timedelta(days=2, minutes=1), tick=False):
         after = desk.issue(*MIRA, key=following)
         assert desk.type("key", "retire", str(desk.public), old).exit_code == 0
