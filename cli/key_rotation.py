@@ -60,13 +60,19 @@ def rotate(
         f"next key: {following} ({made.kid}); {trusted_file} holds both",
         f"1. bring {trusted_file} to every service: it is read again by itself",
         f"2. from then on: upgradepath token issue --key {following} …",
-        f"3. {_after(ends)}: upgradepath key retire {trusted_file} {olds[0]}",
+        f"3. {_after(ends)}: upgradepath key retire {trusted_file} {olds[0]} --key {key}",
     )
 
 
 def retire(
     public: Annotated[Path, typer.Argument(metavar="JWKS", help="What the services read.")],
     kid: Annotated[str, typer.Argument(metavar="KID", help="The id of the key that is taken out.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            "--key", metavar="FILE", help="The private key beside which the register lies; else JWKS."
+        ),
+    ] = None,
     at_once: Annotated[
         bool, typer.Option("--at-once", help="It was lost: refuse its tokens from now on, also good ones.")
     ] = False,
@@ -83,18 +89,30 @@ def retire(
             field="KID",
             cure="make the next one first: upgradepath key rotate",
         )
-    ends = TokenRegister(public.absolute().parent).ends_last([kid], utc_now())
-    if ends is not None and not at_once:
+    if not at_once:
+        _require_ended(kid, TokenRegister((key or public).absolute().parent))
+    left = PublicKeys({name: half for name, half in trusted.by_kid.items() if name != kid})
+    _replace(public, left)
+    say(f"retired: {kid}; {public} holds {', '.join(left)}")
+    note("bring the file to every service")
+
+
+def _require_ended(kid: str, register: TokenRegister) -> None:
+    """Raises `Reject` while a registered token by the key is good, and when nobody can tell."""
+    ends = register.ends_last([kid], utc_now())
+    if ends is not None:
         raise conflict(
             f"tokens by {kid!r} are good until {when(ends)} UTC",
             field="KID",
             value=kid,
             cure="wait for that; or say --at-once if the key was lost",
         )
-    left = PublicKeys({name: half for name, half in trusted.by_kid.items() if name != kid})
-    _replace(public, left)
-    say(f"retired: {kid}; {public} holds {', '.join(left)}")
-    note("bring the file to every service")
+    if not register.path.exists():
+        raise conflict(
+            f"{register.path} is not there, so nobody can tell whether tokens by {kid!r} are good",
+            field="--key",
+            cure="name the private key that issued them by --key; or say --at-once if none was issued",
+        )
 
 
 def _after(ends: datetime | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,29 @@ def test_a_rotation_refuses_no_valid_token_at_any_moment(desk: Desk) -> None:
         assert not desk.is_good(desk.issue(*MIRA))
         last = desk.type("key", "retire", str(desk.public), *PublicKeys.load(desk.public.read_text()))
         assert (last.exit_code, desk.is_good(after)) == (1, True)
+
+
+def test_a_key_is_not_taken_out_where_no_register_tells_of_its_tokens(desk: Desk) -> None:
+    """Would catch "none is left" of a JWK Set in another folder: the register lies beside the key."""
+    served = desk.folder / "etc" / "served.jwks.json"
+    served.parent.mkdir()
+    served.write_text(desk.public.read_text())
+    with time_machine.travel(NOON, tick=False):
+        desk.issue(*MIRA)
+        rotated = desk.type("key", "rotate", str(desk.key), "--public", str(served))
+        assert rotated.exit_code == 0, rotated.output
+        both = served.read_text()
+        said = shlex.split(rotated.stdout.split(": upgradepath ")[-1])
+        assert said[-2:] == ["--key", str(desk.key)]
+        untold, early = desk.type(*said[:-2]), desk.type(*said)
+        assert (untold.exit_code, early.exit_code, served.read_text()) == (1, 1, both)
+        assert "nobody can tell" in untold.stderr
+        assert "2026-12-01 20:00" in early.stderr
+    with time_machine.travel(NOON + timedelta(hours=9), tick=False):
+        assert [desk.type(*each).exit_code for each in (said[:-2], said)] == [1, 0]
+    assert said[3] not in PublicKeys.load(served.read_text()).by_kid
+    served.write_text(both)
+    assert desk.type(*said[:-2], "--at-once").exit_code == 0
 
 
 def test_a_lost_key_is_taken_out_at_once(desk: Desk) -> None:
