@@ -77,13 +77,16 @@ class TokenRegister:
     def tokens(self) -> tuple[IssuedToken, ...]:
         """All of them, the newest first; none where there is no register. Raises `Reject`."""
         try:
-            lines = self.path.read_text("utf-8").splitlines()
+            # Not `splitlines`: a subject may hold U+2028 or U+0085, which JSON leaves as they are.
+            lines = self.path.read_text("utf-8").split("\n")
         except FileNotFoundError:
             return ()
         except (OSError, UnicodeDecodeError) as error:
             raise invalid(f"{self.path} cannot be read: {error}", field="--key", cure=_WHERE) from error
         found = []
         for number, line in enumerate(lines, 1):
+            if not line:
+                continue
             try:
                 found.append(IssuedToken.model_validate_json(line))
             except ValidationError as error:

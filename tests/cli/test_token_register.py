@@ -81,6 +81,14 @@ def test_each_issued_token_is_listed_and_never_itself(desk: Desk) -> None:
     assert not any(part in kept for each in (token, other) for part in each.split(".")[1:])
 
 
+def test_a_subject_that_ends_lines_elsewhere_is_one_entry(desk: Desk) -> None:
+    """Would catch a register that one odd name spoils: no list, no rotation, no retirement."""
+    odd = "mira\u2028\u2029\x85\x0b\x0c\x1c\r@acme.example"
+    desk.issue("--subject", odd, "--role", "sre")
+    desk.issue(*SAM)
+    assert {each["subject"] for each in desk.list()} == {odd, "sam@platform.example"}
+
+
 def test_a_token_that_cannot_be_registered_is_not_issued(desk: Desk) -> None:
     (desk.folder / "issued-tokens.jsonl").mkdir()
     refused = desk.type("token", "issue", "--key", str(desk.key), *MIRA)
