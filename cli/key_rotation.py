@@ -60,7 +60,8 @@ def rotate(
         f"next key: {following} ({made.kid}); {trusted_file} holds both",
         f"1. bring {trusted_file} to every service: it is read again by itself",
         f"2. from then on: upgradepath token issue --key {following} …",
-        f"3. {_after(ends)}: upgradepath key retire {trusted_file} {olds[0]} --key {key}",
+        # A thumbprint may begin with a hyphen.
+        f"3. {_after(ends)}: upgradepath key retire --key {key} -- {trusted_file} {olds[0]}",
     )
 
 

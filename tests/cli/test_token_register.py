@@ -182,16 +182,16 @@ def test_a_rotation_refuses_no_valid_token_at_any_moment(desk: Desk) -> None:
         assert following.stat().st_mode & 0o777 == 0o600
         assert all(map(desk.is_good, (before, desk.issue(*MIRA), desk.issue(*SAM, key=following))))
         [old, _] = PublicKeys.load(desk.public.read_text())
-        early = desk.type("key", "retire", str(desk.public), old)
+        early = desk.type("key", "retire", "--", str(desk.public), old)
         assert (early.exit_code, desk.is_good(before)) == (1, True)
         assert "2026-12-03 12:00" in early.stderr
         assert "revoke" not in early.stderr, "it is refused for revoked ones, too"
     with time_machine.travel(NOON + timedelta(days=2, minutes=1), tick=False):
         after = desk.issue(*MIRA, key=following)
-        assert desk.type("key", "retire", str(desk.public), old).exit_code == 0
+        assert desk.type("key", "retire", "--", str(desk.public), old).exit_code == 0
         assert desk.is_good(after)
         assert not desk.is_good(desk.issue(*MIRA))
-        last = desk.type("key", "retire", str(desk.public), *PublicKeys.load(desk.public.read_text()))
+        last = desk.type("key", "retire", "--", str(desk.public), *PublicKeys.load(desk.public.read_text()))
         assert (last.exit_code, desk.is_good(after)) == (1, True)
 
 
@@ -206,23 +206,24 @@ def test_a_key_is_not_taken_out_where_no_register_tells_of_its_tokens(desk: Desk
         assert rotated.exit_code == 0, rotated.output
         both = served.read_text()
         said = shlex.split(rotated.stdout.split(": upgradepath ")[-1])
-        assert said[-2:] == ["--key", str(desk.key)]
-        untold, early = desk.type(*said[:-2]), desk.type(*said)
+        assert said[2:4] == ["--key", str(desk.key)]
+        nowhere = said[:2] + said[4:]
+        untold, early = desk.type(*nowhere), desk.type(*said)
         assert (untold.exit_code, early.exit_code, served.read_text()) == (1, 1, both)
         assert "nobody can tell" in untold.stderr
         assert "2026-12-01 20:00" in early.stderr
     with time_machine.travel(NOON + timedelta(hours=9), tick=False):
-        assert [desk.type(*each).exit_code for each in (said[:-2], said)] == [1, 0]
-    assert said[3] not in PublicKeys.load(served.read_text()).by_kid
+        assert [desk.type(*each).exit_code for each in (nowhere, said)] == [1, 0]
+    assert said[-1] not in PublicKeys.load(served.read_text()).by_kid
     served.write_text(both)
-    assert desk.type(*said[:-2], "--at-once").exit_code == 0
+    assert desk.type(*said[:2], "--at-once", *nowhere[2:]).exit_code == 0
 
 
 def test_a_lost_key_is_taken_out_at_once(desk: Desk) -> None:
     token = desk.issue(*MIRA)
     desk.type("key", "rotate", str(desk.key))
     [old, _] = PublicKeys.load(desk.public.read_text())
-    assert desk.type("key", "retire", str(desk.public), old, "--at-once").exit_code == 0
+    assert desk.type("key", "retire", "--at-once", "--", str(desk.public), old).exit_code == 0
     assert not desk.is_good(token)
 
 
@@ -238,6 +239,17 @@ def test_keys_with_ids_rotate_on_and_on(desk: Desk) -> None:
     assert desk.service.verify(token) == Actor(id="sam@platform.example", role="sre")
     again = desk.type("key", "rotate", str(desk.folder / "people-3.pem"), "--public", str(desk.public))
     assert again.exit_code == 0
+
+
+def test_a_key_whose_id_looks_like_an_option_is_taken_out_as_was_said(desk: Desk) -> None:
+    """One thumbprint of 64 begins with a hyphen."""
+    desk.issue(*MIRA, "--valid-for", "1m")
+    assert desk.type("key", "rotate", str(desk.key), "--kid=-x").exit_code == 0
+    second = str(desk.folder / "people-2.pem")
+    rotated = desk.type("key", "rotate", second, "--public", str(desk.public))
+    retired = desk.type(*shlex.split(rotated.stdout.split(": upgradepath ")[-1]))
+    assert retired.exit_code == 0, retired.output
+    assert "-x" not in PublicKeys.load(desk.public.read_text()).by_kid
 
 
 def test_nothing_is_made_where_the_services_do_not_know_the_key(desk: Desk) -> None:
