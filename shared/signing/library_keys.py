@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from shared.contracts.envelope import explain
 from shared.identity.keys import PublicKeys, UnusableKey
+from shared.identity.watched_files import stamp
 from shared.signing.envelope import Unproven, strict_json
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class LibraryKeysFile:
         """Raises `UnusableKey` when the file cannot be read."""
         self._path = path
         try:
-            self._seen = self._state()
+            self._seen = stamp(self._path)
             self._keys = self._read()
         except OSError as error:
             raise UnusableKey(f"{path}: {error.strerror}") from error
@@ -117,16 +118,12 @@ class LibraryKeysFile:
     def now(self) -> LibraryKeys:
         """The keys. While the file cannot be read, its last text counts."""
         try:
-            state = self._state()
+            state = stamp(self._path)
             if state != self._seen:
                 self._keys, self._seen = self._read(), state
         except (OSError, UnusableKey) as error:
             log.warning("the Library's keys cannot be read, their last text counts: %s", error)
         return self._keys
-
-    def _state(self) -> tuple[int, int, int]:
-        seen = self._path.stat()
-        return seen.st_mtime_ns, seen.st_size, seen.st_ino
 
     def _read(self) -> LibraryKeys:
         with self._path.open("rb") as file:

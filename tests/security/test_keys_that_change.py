@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from shared.identity.keys import SigningKey
 from shared.identity.revoked import RevokedTokens
 from shared.identity.tokens import InvalidToken, TokenVerifier
 from tests.security.token_attacks import claims, signed
+from tests.support.kept_dates import write_keeping_date
 
 OLD, NEW = SigningKey.new("2026"), SigningKey.new("2027")
 BOTH = OLD.public() | NEW.public()
@@ -68,10 +68,7 @@ def test_a_file_with_the_size_and_date_of_before_is_read_again(tmp_path: Path) -
     path = tmp_path / "keys.json"
     path.write_text(OLD.public().jwks())
     source = KeyFile(path)
-    dates = path.stat()
-    path.write_text(NEW.public().jwks())
-    os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
-    assert path.stat().st_size == dates.st_size
+    write_keeping_date(path, NEW.public().jwks())
     assert list(source.keys()) == ["2027"]
 
 

@@ -22,6 +22,7 @@ from shared.signing.library_keys import LibraryKeys, LibraryKeysFile, Validity
 from shared.signing.releases import sign_receipt, verify_receipt, verify_release
 from shared.signing.trust import Trust, Unsigned
 from tests.security.papers import DAY, DIGEST, LIES, NAMED, NOW, STRANGER, envelope, payload_of, trusting
+from tests.support.kept_dates import write_keeping_date
 from tests.support.keys import PUBLIC_KEYS as PEOPLES_KEYS
 from tests.support.keys import SIGNING_KEY as PEOPLES_KEY
 from tests.support.proofs import KEYS, key_settings
@@ -175,6 +176,19 @@ def test_a_revoked_key_is_out_without_a_restart(tmp_path: Path) -> None:
     gone = trusting(key=(LIBRARY_KEY, Validity(purpose="library", revoked_at=NOW, reason="stolen")))
     file.write_text(gone.text())
     assert trust.library == gone
+
+
+def test_a_key_that_was_revoked_in_a_file_of_the_same_size_and_date_is_out(tmp_path: Path) -> None:
+    """Would catch a stolen key that counts on because `cp --preserve` or a backup kept the file's date."""
+    file = tmp_path / "library.json"
+    good, gone = (
+        trusting(key=(LIBRARY_KEY, Validity(purpose="library", revoked_at=at)))
+        for at in (NOW + 365 * DAY, NOW)
+    )
+    file.write_text(good.text())
+    keys = LibraryKeysFile(file)
+    write_keeping_date(file, gone.text())
+    assert keys.now() == gone
 
 
 @pytest.mark.parametrize("wrong", ["maybe", "0" * 63, f"{'0' * 64},all", "G" * 64])
