@@ -1,6 +1,7 @@
 """Backups go when their term has ended, and none that a Run may need; a deletion is finished whoever dies."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,6 +48,7 @@ HISTORIES = {
     "undone after another": ["o prepare failed 90", "r roll-back failed 80"],
 }
 OVER = {"recorded", "rolled back", "failed and followed"}
+_numbers = itertools.count(1)
 
 
 def run_id(history: str, letter: str) -> str:
@@ -93,8 +95,8 @@ class Executor:
 
 
 @pytest.fixture
-async def executor(postgres: PostgresServer, request: pytest.FixtureRequest) -> AsyncIterator[Executor]:
-    name = f"executor_backups_{len(request.node.name)}"
+async def executor(postgres: PostgresServer) -> AsyncIterator[Executor]:
+    name = f"executor_backups_{next(_numbers)}"
     postgres.create_database(name)
     await migrate_async("executor", postgres.url(name))
     made = Executor(Database("executor", postgres.url(name), WorkerTransaction), backups())
