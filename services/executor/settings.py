@@ -67,7 +67,7 @@ class ExecutorSettings(WorkerSettings, PackageSettings):
             refuse_plaintext_store(
                 "UPGRADES_BACKUP_STORES_BEFORE", url, os.environ, allowed=self.allow_plaintext
             )
-        return EarlierPlaces.of([self._backup_default, *given], self.backup_url, self.backup_options)
+        return EarlierPlaces.of(self._backup_default, given, self.backup_url, self.backup_options)
 
     @property
     def backup_options(self) -> dict[str, str]:

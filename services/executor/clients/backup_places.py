@@ -39,9 +39,15 @@ class EarlierPlaces:
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, urls: Iterable[str], today: str, options: Mapping[str, str]) -> "EarlierPlaces":
-        """Those of the settings, without today's."""
-        known = {place_of(url): ContentStore(url, _fitting(url, today, options)) for url in urls}
+    def of(cls, default: str, urls: Iterable[str], today: str, options: Mapping[str, str]) -> "EarlierPlaces":
+        """The default one and those of the settings, without today's.
+
+        The default one lies in the content store and is opened as that is: a credential of today's place
+        need not open it.
+        """
+        known = {place_of(default): ContentStore(default)}
+        for url in urls:
+            known.setdefault(place_of(url), ContentStore(url, _fitting(url, today, options)))
         known.pop(place_of(today), None)
         return cls(known, options)
 
