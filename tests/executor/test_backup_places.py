@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +64,24 @@ async def test_a_store_with_a_credential_of_its_own_finishes_a_deletion(
     digest = await today.put(b"sealed")
     await store.delete(digest, noted)
     assert not await store.has(digest, noted)
+
+
+async def test_a_copy_on_a_disk_that_is_away_is_not_called_deleted(tmp_path: Path) -> None:
+    """Today's store has a copy too, so that `has` does not tell that the disk is away."""
+    noted, today = ((tmp_path / name).as_uri() for name in ("disk", "today"))
+    store = replace(backups(today), place=today)
+    digest = await store.store.put(b"sealed")
+    await ContentStore(noted).put(b"sealed")
+    (tmp_path / "disk").rename(tmp_path / "away")
+    (tmp_path / "disk").mkdir()
+    assert await store.has(digest, noted)
+    with pytest.raises(Retry, match="is its disk there"):
+        await store.delete(digest, noted)
+    assert await store.has(digest), "today's copy goes last"
+
+    (tmp_path / "disk").rmdir()
+    (tmp_path / "away").rename(tmp_path / "disk")
+    for _ in range(2):
+        await store.delete(digest, noted)
+    assert not await store.has(digest, noted)
+    assert not await ContentStore(noted).has(digest)

@@ -156,9 +156,13 @@ class BackupStore:
                 await self.store.delete(kept.file)
 
     async def delete(self, digest: Digest, noted: str | None = None) -> None:
-        """From every store, for good; a repetition changes nothing."""
-        for place, store in self._stores(noted):
-            if is_there(place):
+        """From every store, for good, today's last; a repetition changes nothing.
+
+        Raises `Retry` also when the noted place seems to be another disk: the one that is away may have it.
+        """
+        today, *others = self._stores(noted)
+        for place, store in (*others, today):
+            if is_there(place, expected=place == noted):
                 await store.delete(digest)
 
     async def _get(self, digest: Digest, path: Path, noted: str | None = None) -> None:
