@@ -57,7 +57,8 @@ async def test_a_system_is_added_and_taken_back_by_ordinary_runs(
     """The refusal of a release that requires a lacking System names the command that works."""
     library = Library(embedded)
     await library.publish(ledger_package(tmp_path))
-    quotes = next_version("quote-engine", "0.9.1", "0.9.2", tmp_path, "Quotes are booked")
+    # Newer than what other journeys publish in this world.
+    quotes = next_version("quote-engine", "0.9.1", "0.11.0", tmp_path, "Quotes are booked")
     manifest = quotes / "system.toml"
     text = manifest.read_text()
     assert "[requires]\n" in text
@@ -66,22 +67,22 @@ async def test_a_system_is_added_and_taken_back_by_ordinary_runs(
 
     portal = await portals.open(embedded, "ledgers")
     mira = portal.mira
-    await portal.until_known({"quote-engine": "0.9.2"})
+    await portal.until_known({"quote-engine": "0.11.0"})
     before = await portal.production()
     alone = await refusal_of(mira.plan("quote-engine"))
     *_, command = alone.cure.partition("upgradepath plan create ")
-    assert command == f"{portal.project} quote-engine@0.9.2 --add ledger-system@0.1.0"
+    assert command == f"{portal.project} quote-engine@0.11.0 --add ledger-system@0.1.0"
 
-    planned = await mira.plan("quote-engine@0.9.2", add=["ledger-system@0.1.0"])
+    planned = await mira.plan("quote-engine@0.11.0", add=["ledger-system@0.1.0"])
     plan = await mira.read_plan(planned.id)
     assert [(each.system, each.change) for each in plan.upgrades] == [
         ("ledger-system", "added"),
-        ("quote-engine", "patch"),
+        ("quote-engine", "minor"),
     ]
     await mira.start(planned)
     done = await mira.approve(await mira.proven(planned.id))
     assert done.status == "succeeded"
-    assert await mira.pins() == {**OLD_PINS, "quote-engine": "0.9.2", "ledger-system": "0.1.0"}
+    assert await mira.pins() == {**OLD_PINS, "quote-engine": "0.11.0", "ledger-system": "0.1.0"}
     assert portal.file("systems/ledger-system/ledger.py") == "BOOKED = 1"
     assert portal.file("config/ledger-system.toml") == 'currency = "EUR"'
     assert "model LedgerEntry" in portal.file("prisma/schema/ledger-system.prisma")

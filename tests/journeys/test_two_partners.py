@@ -275,8 +275,8 @@ async def _on_record(sre: Person, acme: Portal, mallory: Actor, run: RunView) ->
     assert {verb for verb in wanted if any(verb in each["what"] for each in of_run)} == wanted
     registrations = await sre.get(f"/registry/audit?actor={mallory.id}&project={acme.project}&refused=true")
     assert len(registrations) >= 4
-    newest = await sre.get(f"/registry/audit?actor={LIBRARY.id}&refused=true&limit=2")
-    assert [each["entry"]["what"] for each in newest] == ["PublishRelease"] * 2
+    newest = await sre.get(f"/registry/audit?actor={LIBRARY.id}&refused=true")
+    assert [each["entry"]["what"] for each in newest[:2]] == ["PublishRelease"] * 2
 
 
 async def _status(who: Person, path: str, body: object = None) -> int:

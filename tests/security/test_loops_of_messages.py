@@ -63,6 +63,7 @@ SHAPES = {
     "escapes": (b'{"actor":"', b"\\u0041" * 500, b'"}'),
     "half pairs": (b'{"actor":"', b"\\ud800" * 500, b'"}'),
 }
+_TRIES = 4
 MODELS: tuple[type[Message], ...] = (PublishRelease, ReleasePublished, StageFinished)
 
 
@@ -70,13 +71,22 @@ MODELS: tuple[type[Message], ...] = (PublishRelease, ReleasePublished, StageFini
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_a_body_of_any_shape_is_unreadable_at_once(model: type[Message], shape: str) -> None:
     """A megabyte of empty lists took a second, a batch of larger ones ten."""
-    headers = [*HEADERS[:3], ("ce_type", model.type_name().encode()), HEADERS[4]]
+    headers: list[tuple[str, bytes | None]] = [
+        *HEADERS[:3],
+        ("ce_type", model.type_name().encode()),
+        HEADERS[4],
+    ]
     for size in (200_000, 1_000_000, 4_000_000):
         body = _body(*SHAPES[shape], size)
-        began = time.thread_time()
-        with pytest.raises(Unreadable):
-            receive(headers, body)
-        assert time.thread_time() - began < STALL_S_MAX
+        assert min(_took_s(headers, body) for _ in range(_TRIES)) < STALL_S_MAX
+
+
+def _took_s(headers: list[tuple[str, bytes | None]], body: bytes) -> float:
+    """Seconds of CPU until it is unreadable. Beside other work each takes longer, so the least counts."""
+    began = time.thread_time()
+    with pytest.raises(Unreadable):
+        receive(headers, body)
+    return time.thread_time() - began
 
 
 @pytest.mark.parametrize("text", ["a,b[{" * 20_000, '\\",' * 20_000, "\\\\"])
