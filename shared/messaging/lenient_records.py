@@ -6,7 +6,7 @@ Source of the format: https://kafka.apache.org/documentation/#recordbatch
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,19 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
 from shared.contracts.envelope import ALL_HEADERS_MAX
-from shared.messaging.compressed_batches import UNREAD, Unread, expanded, is_compressed, plain_batch
+from shared.messaging.compressed_batches import (
+    BATCH_BYTES_MAX,
+    UNREAD,
+    Unread,
+    expanded,
+    is_compressed,
+    plain_batch,
+)
 
 _READ_MAX = ALL_HEADERS_MAX + 16
 """Of a dead letter's headers too, which has some more than the record that it keeps."""
+_EXPANDED_MAX = 32 << 20
+"""What the batches of one share of a fetch may become together: sixty-four bombs fit into a megabyte."""
 _VARINT_BITS = 70
 """Ten bytes of seven bits: the longest number that the format has."""
 _LENGTH_AT, _OVERHEAD, _MAGIC_AT = 8, 12, 16
@@ -40,10 +49,12 @@ class Records:
         self._data = memoryview(data)
         self._at = 0
         self._records = MemoryRecords(data)
+        self._expanded = 0
 
     def has_next(self) -> bool:
+        """False also where enough was expanded: the reader fetches from the next batch on again."""
         found: bool = self._records.has_next()
-        return found
+        return found and self._expanded < _EXPANDED_MAX
 
     def size_in_bytes(self) -> int:
         size: int = self._records.size_in_bytes()
@@ -53,15 +64,19 @@ class Records:
         begin, length_at = self._at, self._at + _LENGTH_AT
         length = int.from_bytes(self._data[length_at : length_at + 4], "big", signed=True)
         self._at += _OVERHEAD + length
-        return _Batch(self._records.next_batch(), self._data[begin : self._at])
+        return _Batch(self._records.next_batch(), self._data[begin : self._at], self._has_expanded)
+
+    def _has_expanded(self, size: int) -> None:
+        self._expanded += size
 
 
 class _Batch:
     """A batch of aiokafka's; what it cannot or must not read is read from the `data` of the batch."""
 
-    def __init__(self, batch: Any, data: memoryview) -> None:
+    def __init__(self, batch: Any, data: memoryview, has_expanded: Callable[[int], None]) -> None:
         self._batch = batch
         self._data = data
+        self._has_expanded = has_expanded
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
@@ -75,8 +90,11 @@ class _Batch:
             return
         plain = expanded(self._data)
         if isinstance(plain, Unread):
+            # As much was tried as one may become.
+            self._has_expanded(BATCH_BYTES_MAX)
             yield plain
         else:
+            self._has_expanded(len(plain))
             yield from _records_of(plain_batch(plain), memoryview(plain))
 
 

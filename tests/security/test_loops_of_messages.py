@@ -4,11 +4,14 @@ Each test would catch work on a whole batch, or on one record of it, between whi
 """
 
 import itertools
+import struct
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from local.broker import EmbeddedBroker
@@ -189,6 +192,30 @@ def test_as_many_headers_as_are_read_are_read() -> None:
     records = [(b"k", b"v", [("n", b"1")] * ALL_HEADERS_MAX)] * 3
     found = list(Records(_raw(records, 0)).next_batch())
     assert [len(one.headers) for one in found] == [ALL_HEADERS_MAX] * 3
+
+
+@pytest.mark.parametrize("size", [15 << 20, 20 << 20], ids=["read", "too large"])
+def test_a_fetch_of_many_bombs_is_read_in_portions_and_none_is_lost(size: int) -> None:
+    """Each is bounded, and a fetch of a megabyte holds sixty-four: together they took a gigabyte."""
+    bomb = _raw([(b"k", b"x" * size, [])], 1)
+    bombs = [struct.pack(">q", number) + bomb[8:] for number in range(9)]
+    offsets: list[int] = []
+    while len(offsets) < len(bombs):
+        share = PartitionRecords(
+            TopicPartition("t", 0),
+            Records(b"".join(bombs[len(offsets) :])),
+            None,
+            len(offsets),
+            None,
+            None,
+            True,
+            0,
+        )
+        portion = list(share)
+        assert 1 <= len(portion) <= 3
+        offsets += [record.offset for record in portion]
+        assert share.next_fetch_offset == len(offsets)
+    assert offsets == list(range(len(bombs)))
 
 
 @pytest.mark.parametrize("count", [ALL_HEADERS_MAX, ALL_HEADERS_MAX + 10])
