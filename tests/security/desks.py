@@ -15,7 +15,7 @@ from services.planner.store import PlannerTransaction
 from services.registry.handlers import handlers as registry_handlers
 from services.registry.store import RegistryTransaction
 from shared.clock import utc_now
-from shared.contracts.envelope import Envelope, Received, receive, to_body, to_headers
+from shared.contracts.envelope import Envelope, Received, receive, to_headers
 from shared.contracts.refusals import CommandRefused
 from shared.contracts.values import Actor, Command
 from shared.identity.keys import SigningKey
@@ -140,7 +140,8 @@ def record(
     if given is not None:
         headers.append(("ce_authorization", given if isinstance(given, bytes) else given.encode()))
     at = next(numbers)
-    return Kept(command.key().encode(), to_body(command), headers, at, command.topic.name)
+    # As a stranger's program sends it, and not as ours do.
+    return Kept(command.key().encode(), command.body(), headers, at, command.topic.name)
 
 
 def is_unproven(refused: CommandRefused) -> bool:
