@@ -18,7 +18,7 @@ from services.planner.domain import (
     enter,
     go_on_after_checks,
 )
-from services.planner.masking import COPYING, require_accepted
+from services.planner.masking import COPYING, require_accepted, require_plan
 from services.planner.moves import choose_upgrades
 from services.planner.plans import unsigned
 from services.planner.run import Decision, Run
@@ -104,13 +104,7 @@ def start(
             value=run.project,
             cure=f"wait for it, or end it: upgradepath run show {active}",
         )
-    if command.plan != run.plan:
-        raise conflict(
-            "the plan is another one than you name",
-            field="plan",
-            value=command.plan,
-            cure=f"read it again: upgradepath plan show {run.id}; its digest is {run.plan}",
-        )
+    require_plan(run, command.plan)
     if pins != run.pins_before:
         raise conflict(
             "the version map has changed since the plan was made",

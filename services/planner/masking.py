@@ -42,13 +42,7 @@ def accept_masks(run: Run, command: AcceptMasks, now: datetime) -> Decision:
             value=run.id,
             cure=f"upgradepath run show {run.id}",
         )
-    if command.plan != run.plan:
-        raise conflict(
-            "the plan is another one than you name",
-            field="plan",
-            value=command.plan,
-            cure=f"read it again: upgradepath plan show {run.id}; its digest is {run.plan}",
-        )
+    require_plan(run, command.plan)
     if refusal := _refusal(run, command.actor):
         raise Reject(refusal)
     accepted = _with_word(run, command.actor, now, command.remark)
@@ -76,6 +70,17 @@ def accepting(run: Run, actor: Actor, last: Digest | None, now: datetime) -> Run
             raise Reject(refusal)
         run = _with_word(run, actor, now)
     return run.with_(masks=plan.masks, masks_at=now if plan.masks else None)
+
+
+def require_plan(run: Run, named: Digest) -> None:
+    """Raise `Reject` when a word is for another plan than the Run has now."""
+    if named != run.plan:
+        raise conflict(
+            "the plan has changed since",
+            field="plan",
+            value=named,
+            cure=f"read it again: upgradepath plan show {run.id}; its digest is {run.plan}",
+        )
 
 
 def require_accepted(run: Run) -> None:
