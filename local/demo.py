@@ -98,7 +98,7 @@ class Demo:
         self._chapter("First try: a rule of the partner says no; everything is undone, with proof")
         before = self._production(acme)
         run = self._plan()
-        self._do("run", "accept-masks", run, "--yes", "--as", "approver")
+        self._prepare("run", "accept-masks", run, "--yes", "--as", "approver")
         self._do("run", "start", run, "--watch", expect=1)
         self._sign_off(run, "staging-looks-right")
         self._do("run", "roll-back", run, "--reason", "our rule must change first", "--watch")
