@@ -40,7 +40,7 @@ def inbox(
         _print(notification)
     offered = [one.system for one in notifications if one.state == "open"]
     if offered:
-        say("", line(text("next: ", "dim"), f"upgradepath plan create {project} {' '.join(offered)}"))
+        say(line(text("next: ", "dim"), f"upgradepath plan create {project} {' '.join(offered)}"))
 
 
 @asks()

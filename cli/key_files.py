@@ -32,7 +32,7 @@ def require_absent(*paths: Path) -> None:
 
 
 def replace_file(path: Path, written: str) -> None:
-    """Whoever reads it sees the old or the new; who may read it stays the same. Raises OSError."""
+    """A reader sees the old file or the new one; its owner and mode stay. Raises OSError."""
     aside = path.with_name(f".{path.name}.new")
     aside.write_text(written, encoding="utf-8")
     aside.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)

@@ -16,7 +16,7 @@ _REGISTRY, _EXECUTOR = "UPGRADES_REGISTRY_DATABASE_URL", "UPGRADES_EXECUTOR_DATA
 _SOON = timedelta(days=30)
 
 Look = tuple[str, str, str | None]
-"""What was looked at, what was found, and a cure exactly when something is wrong."""
+"""One finding: its subject, its state, and a cure exactly when something is wrong."""
 
 
 def packages_and_backups() -> Iterator[Look]:
@@ -48,7 +48,7 @@ def _package_keys() -> Look:
 
 
 def _state(keys: LibraryKeys) -> tuple[bool, str]:
-    """Whether one of the Library's is good now, and each of them in words."""
+    """True when one of the Library's keys is good now; and each of them in words."""
     now = utc_now()
     said, good = [], False
     for kid, key in keys.by_kid.items():

@@ -217,7 +217,7 @@ def verdict(run: RunView, stage: str, result: CheckResult) -> str:
 
 
 def _checks_by_verdict(run: RunView, record: StageRecord) -> list[Text]:
-    """What passed, by name on one line; below it the rest, each with its detail."""
+    """The names of passed checks on one line; below it the others, each with its detail."""
     fine = [
         line("  ", status_text(stands), f"  {', '.join(names)}")
         for stands, names in by_verdict(run, record).items()

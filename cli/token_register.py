@@ -22,7 +22,7 @@ NAME = "issued-tokens.jsonl"
 
 
 class IssuedToken(BaseModel):
-    """What is known of one token."""
+    """One issued token, as the register keeps it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -37,7 +37,7 @@ class IssuedToken(BaseModel):
 
     @classmethod
     def of(cls, token: str) -> "IssuedToken":
-        """What a token of ours says about itself."""
+        """Read the claims of a token that this command has issued."""
         claims = unproven_claims(token)
         return cls(
             jti=claims["jti"],
@@ -51,7 +51,7 @@ class IssuedToken(BaseModel):
         )
 
     def state(self, revoked: Revocations, now: datetime) -> Literal["good", "ended", "revoked"]:
-        """Whether services that know these revocations still take it."""
+        """True while services that know these revocations take it."""
         if revoked.calls_back(self.jti, self.subject, self.issued.timestamp()):
             return "revoked"
         return "good" if now < self.expires else "ended"

@@ -156,11 +156,12 @@ class Demo:
             raise DemoFailed(f"`{typed}` ended with {code}, expected {expect}")
 
     def _prepare(self, *arguments: str, expect: int = 0) -> None:
-        """A command beside the story: what it prints is shown on request, and when it fails."""
+        """A command beside the story: its output is shown on request, and when it fails."""
         if self._verbose:
             self._do(*arguments, expect=expect)
             return
         typed = self._typed(arguments)
+        self._begins = True
         printed = io.StringIO()
         with redirect_stdout(printed), redirect_stderr(printed):
             code = self._command(arguments)
@@ -238,7 +239,6 @@ class Demo:
 This world lies in {here}: the Project in acme/, the messages of {len(counts)} topics
 in topics/, the databases in postgres/, what the services said in dev.log. Look around:
   git -C {here / "acme/acme-portal.git"} log --graph --oneline main
-  head -3 {here / "topics/upgrades.run.events.v1.jsonl"}
   uv run upgradepath dev --world {here}      # starts it again; then, in another terminal:
   UPGRADEPATH_WORLD={here} uv run upgradepath run list
   uv run upgradepath demo --verbose      # the same, with all that each command prints""",

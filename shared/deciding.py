@@ -123,7 +123,7 @@ def missing_approvals(rules: Rules, words: Iterable[str], asked_by: Collection[s
 
 
 def void_sign_offs(rules: Rules, words: Iterable[str], asked_by: Collection[str]) -> tuple[str, ...]:
-    """Those of the people whose sign-off does not count, or no longer."""
+    """The people whose sign-off does not count, or no longer."""
     barred = asked_by if rules.sign_off_by_others else ()
     return tuple(by for by in words if by not in rules.sign_off or is_among(by, barred))
 
@@ -153,7 +153,7 @@ def person_of(actor_id: str) -> str:
 
 
 def is_among(actor_id: str, people: Iterable[str]) -> bool:
-    """Whether one of these is the same person."""
+    """True when one of these is the same person."""
     return person_of(actor_id) in map(person_of, people)
 
 

@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What needs a superuser's database is left out where tests get a plain role's."""
+    """Leave out what needs a superuser's database where tests get a plain role's."""
     if PLAIN and item.get_closest_marker("superuser"):
         pytest.skip("it needs a superuser")
 

@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def tested(major: int, arguments: list[str], *, plain: bool) -> int:
-    """What pytest ends with, of these tests on a new server of that version."""
+    """Run these tests on a new server of that version; the exit code of pytest."""
     with TemporaryDirectory(prefix="upgradepath-") as name:
         place = Path(name)
         programs = server_of(major, place) if major in SERVERS else DEBIANS / str(major) / "bin"

@@ -29,7 +29,7 @@ def without_approval(run: Run) -> Run:
 
 
 def agreement(run: Run) -> Agreement:
-    """What the registry asks before it holds the map for a deploy; the same as long as the Run waits."""
+    """The words that the registry counts before it holds the map; the same as long as the Run waits."""
     given = {word.by: None for word in run.approvals if word.subject == run.candidate}
     return Agreement(
         words=tuple(given),
@@ -156,5 +156,5 @@ def _open(run: Run) -> list[str]:
 
 
 def _void(run: Run) -> tuple[str, ...]:
-    """Those whose sign-offs do not count by the rules of now."""
+    """People whose sign-offs do not count by the rules of now."""
     return void_sign_offs(rules_for(run), [word.by for word in run.sign_offs], askers(run))

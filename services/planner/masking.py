@@ -1,4 +1,4 @@
-"""Who may accept that production's rows are masked less than before, and until when no copy is made."""
+"""The word for weaker masks: who may give it, and that no copy is made before it."""
 
 from datetime import datetime
 
@@ -97,7 +97,7 @@ def require_accepted(run: Run) -> None:
 
 
 def _is_open(run: Run) -> bool:
-    """Whether its plan masks less, and no word counts that accepts it."""
+    """True while its plan masks less and no word counts that accepts it."""
     plan, word = run.plan_document, run.masks_accepted
     if plan is None or not plan.weaker:
         return False

@@ -1,4 +1,4 @@
-"""What a plan says of the Systems that move: what the maintainer should know first."""
+"""The Systems that move, as a plan tells them: first what the maintainer should know."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal, get_args

@@ -16,7 +16,7 @@ _ROUNDS = 20
 
 @dataclass(frozen=True)
 class Asked:
-    """What a Run of a Project shall move, add and remove; a version of none means the newest."""
+    """The Systems that a Run shall move, add and remove; a version of none means the newest."""
 
     systems: Mapping[str, str | None]
     add: Mapping[str, str | None] = field(default_factory=dict)

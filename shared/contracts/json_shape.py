@@ -10,7 +10,7 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 
 
 def has_nul(body: bytes) -> bool:
-    """Whether a JSON text has the character NUL in a string, which PostgreSQL can read in no document."""
+    """True when a string of a JSON text has the character NUL, which PostgreSQL reads in no document."""
     return b"\\u0000" in body and _NUL.search(body) is not None
 
 
@@ -34,7 +34,7 @@ def values_in(bare: bytes) -> int:
 
 
 def has_more_values(body: bytes, most: int) -> bool:
-    """Whether a JSON text holds more than `most` values.
+    """True when a JSON text holds more than `most` values.
 
     The text is taken apart only where signs in strings may have been counted, and where its quotes do not
     say it by themselves: a value and its name have four.

@@ -1,4 +1,4 @@
-"""What may stand behind the `?` of a URL: what its route declares, and nothing else."""
+"""The parameters of a URL: a route takes those that it declares, and nothing else."""
 
 from fastapi import Request, params
 from fastapi.dependencies.utils import get_flat_params

@@ -42,7 +42,7 @@ class Revocations:
     """The numbers of lines that nobody can read; the others count all the same."""
 
     def calls_back(self, token_id: str, subject: str, issued_s: float) -> bool:
-        """Whether a token counts no longer that was issued to the subject then, in seconds since 1970."""
+        """True when a token counts no longer that was issued to the subject then, in seconds since 1970."""
         before_s = self.before_s.get(subject)
         return token_id in self.ids or (before_s is not None and issued_s < before_s + CLOCKS_DIFFER_S)
 

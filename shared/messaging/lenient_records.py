@@ -28,7 +28,7 @@ from shared.messaging.compressed_batches import (
 _READ_MAX = ALL_HEADERS_MAX + 16
 """Of a dead letter's headers too, which has some more than the record that it keeps."""
 _EXPANDED_MAX = 32 << 20
-"""What the batches of one share of a fetch may become together: sixty-four bombs fit into a megabyte."""
+"""The most that the batches of one share of a fetch become together: a megabyte holds sixty-four bombs."""
 _VARINT_BITS = 70
 """Ten bytes of seven bits: the longest number that the format has."""
 _LENGTH_AT, _OVERHEAD, _MAGIC_AT = 8, 12, 16

@@ -106,7 +106,10 @@ def verify_receipt(
 def _signers(
     read: Envelope, today: Mapping[str, Ed25519PublicKey], former: Mapping[str, Ed25519PublicKey]
 ) -> tuple[bool, tuple[str, ...]]:
-    """Whether keys of today signed it, and which. A new key may have a former one's id: both are tried."""
+    """True and the ids of today's keys that signed it, or False and those of former ones.
+
+    A new key may have a former one's id, so both are tried.
+    """
     try:
         return True, read.proven_by(today)
     except Unproven:

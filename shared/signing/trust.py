@@ -51,7 +51,7 @@ class Unsigned:
         return self.all or self.names(package)
 
     def names(self, package: str) -> bool:
-        """Whether it is allowed by its digest: by somebody who means just these bytes."""
+        """True when its digest is allowed: somebody means just these bytes."""
         return package in self.digests
 
 

@@ -75,20 +75,20 @@ def refused_call(node: Any) -> Refused:
 
 
 def value_of(argument: Any) -> Any:
-    """What is given to a function, by its place or by a name."""
+    """One argument of a call, given by its place or by a name."""
     node = inner(argument)
     return inner(node.arg) if kind(node) == "NamedArgExpr" else node
 
 
 def is_run(argument: Any, place: int, at: int | None) -> bool:
-    """Whether a function that runs as SQL what it gets at the place `at` runs this argument at `place`."""
+    """True when a function that runs what it gets at the place `at` as SQL runs this argument."""
     if kind(argument) == "NamedArgExpr":
         return at is not None and argument.name not in OTHER_PARAMETERS
     return place == at
 
 
 def argument_of(node: Any, place: int, *names: str) -> Any | None:
-    """What a call gives to the parameter that has this place or one of these names.
+    """The argument for the parameter that has this place or one of these names.
 
     None where it gives none, or an array of which nobody sees the parts.
     """

@@ -26,7 +26,7 @@ SAM = ("--subject", "sam@platform.example", "--role", "sre")
 
 
 class Desk:
-    """Whoever issues tokens, and a service that reads its files."""
+    """An issuer of tokens, and a service that reads its files."""
 
     def __init__(self, upgradepath: Type, folder: Path) -> None:
         self.type, self.folder = upgradepath, folder

@@ -115,7 +115,7 @@ def test_the_cure_of_a_lacking_system_is_the_command_that_plans_both() -> None:
 
 
 def followed(command: str) -> Asked:
-    """What the command line would ask for."""
+    """The request that the command line would make."""
     upgradepath, plan, create, project, *rest = shlex.split(command)
     assert (upgradepath, plan, create) == ("upgradepath", "plan", "create")
     added = [rest[at + 1] for at, word in enumerate(rest) if word == "--add"]

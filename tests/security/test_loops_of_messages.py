@@ -246,7 +246,7 @@ def test_portions_leave_nothing_out() -> None:
 async def test_neither_a_relay_nor_a_reader_of_dead_letters_stalls(
     service_database: ServiceDatabase, tmp_path: Path
 ) -> None:
-    """What a crash left in the outbox is read a thousand rows at once, with all of their headers."""
+    """A crash leaves rows in the outbox that are read a thousand at once, with all of their headers."""
     letters = 600
     headers = stored_headers([*_many_headers(ALL_HEADERS_MAX - 20), ("dead_topic", b"t")])
     url = await service_database("registry")

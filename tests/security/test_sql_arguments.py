@@ -1,4 +1,4 @@
-"""What a function reads is told by its argument, however the call spells it: by place, by name, by number.
+"""The argument tells what a function reads, however the call spells it: by place, by name, by number.
 
 Each test would catch a spelling of the call, or of what is given to it, that the judge does not follow.
 """

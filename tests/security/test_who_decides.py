@@ -1,4 +1,4 @@
-"""Who may decide, as seen at both doors: each act tried by each person, over HTTP and on the topic."""
+"""Decisions as seen at both doors: each act tried by each person, over HTTP and on the topic."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.support.planner_examples import PROJECT, project
 from tests.support.planner_service import PlannerService
 
 Door = Callable[[Actor, str], Awaitable[bool]]
-"""Whether the person is let do the act there, as far as the policy goes."""
+"""True when the policy lets the person do the act there."""
 _numbers = itertools.count(1)
 
 
@@ -143,7 +143,7 @@ async def planner_doors(
 
 
 async def told(desk: Desk, command: Command) -> bool:
-    """Whether the service lets the command's actor do that, however it is decided."""
+    """True when the service lets the command's actor do that, however it is decided."""
     await desk.sent()
     await desk.take(record(command, token(command.actor)))
     refusals = await desk.refusals()

@@ -61,7 +61,7 @@ class EarlierPlaces:
 
 
 async def holds(place: str, store: ContentStore, digest: Digest, *, expected: bool) -> bool:
-    """Whether the place has it. Raises `Retry` when it cannot be asked, or seems to be another disk.
+    """True when the place has it. Raises `Retry` when it cannot be asked, or seems to be another disk.
 
     `expected` says that it was put there: then a folder without any file is one whose disk is away.
     """
@@ -69,7 +69,7 @@ async def holds(place: str, store: ContentStore, digest: Digest, *, expected: bo
 
 
 async def taken_from(place: str, store: ContentStore, digest: Digest, path: Path, *, expected: bool) -> bool:
-    """Whether it was written to `path`. Raises `Retry` as `holds` does, and `Corrupted`."""
+    """Write it to `path`; False when it is not there. Raises `Retry` as `holds` does, and `Corrupted`."""
     if not is_there(place, expected=expected):
         return False
     try:
@@ -80,7 +80,7 @@ async def taken_from(place: str, store: ContentStore, digest: Digest, path: Path
 
 
 def is_there(place: str, *, expected: bool = False) -> bool:
-    """Whether the place can have anything; a folder that is not there is not made by a question.
+    """True when the place can have anything; a folder that is not there is not made by a question.
 
     Raises `Retry` when something is expected there, and it cannot.
     """

@@ -80,7 +80,7 @@ class BackupStore:
         return await self.store.put_file(sealed)
 
     async def has(self, digest: Digest, noted: str | None = None) -> bool:
-        """Whether a store has it. `noted` is the place that the journal names.
+        """True when a store has it. `noted` is the place that the journal names.
 
         Raises `Retry` when none has it of those that answer, and one does not answer.
         """

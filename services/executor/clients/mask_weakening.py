@@ -44,7 +44,7 @@ def document(masks: Masks) -> bytes:
 
 
 def read_document(data: bytes) -> Masks:
-    """What `document` wrote. Raises ValueError for anything else."""
+    """Read what `document` wrote. Raises ValueError for anything else."""
     return {(row[0], row[1], row[2]): Masked(*row[3:]) for row in json.loads(data)}
 
 
@@ -98,7 +98,7 @@ def _stronger(
 
 
 def _is_weaker(rule: MaskRule, than: MaskRule) -> bool:
-    """Whether the first tells more of a value than the second."""
+    """True when the first tells more of a value than the second."""
     one, other = word_of(rule), word_of(than)
     if one != other:
         return _STRENGTHS.get(one, _HASHED) < _STRENGTHS.get(other, _HASHED)
@@ -108,7 +108,7 @@ def _is_weaker(rule: MaskRule, than: MaskRule) -> bool:
 
 
 def _moves_all_alike(each: Masked) -> bool:
-    """Whether the noise is the type's least step, so that every value moves by it."""
+    """True when the noise is the type's least step, so that every value moves by it."""
     if each.rule == "date 1":
         return True
     return each.rule == "number 1" and each.type in ("smallint", "integer", "bigint")

@@ -98,7 +98,7 @@ def _users(found: set[str], mentions: Mapping[str, set[str]]) -> set[str]:
 
 
 def _by_name(found: Iterable[tuple[str, set[str]]]) -> dict[str, set[str]]:
-    """What all things of a name mention: functions are overloaded, and a domain has several rules."""
+    """Collect what all things of a name mention: functions are overloaded, domains have several rules."""
     names: dict[str, set[str]] = {}
     for name, said in found:
         names.setdefault(name, set()).update(said)

@@ -126,7 +126,7 @@ class Unsettled:
 
 
 def _takes_any(question: Question) -> bool:
-    """Whether the value is one that every row can have, whatever it is."""
+    """True for a value that every row can have, whatever it is."""
     value = question.counted.expression if question.counted is not None else ""
     return question.tries and _TOLD_AS_TEXT.fullmatch(value) is not None
 
@@ -163,7 +163,7 @@ def _statements(node: Any) -> Iterator[Any]:
 
 
 def _drops_code(node: Any) -> bool:
-    """Whether it drops, renames or moves a function, or what calls one for others."""
+    """True when it drops, renames or moves a function, or what calls one for others."""
     for name in ("remove_type", "rename_type", "object_type"):
         if name in node.DESCRIPTOR.fields_by_name:
             value = node.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number[getattr(node, name)]
@@ -172,7 +172,7 @@ def _drops_code(node: Any) -> bool:
 
 
 def _for_triggers(node: Any) -> bool:
-    """Whether it makes a function that no expression can call."""
+    """True when it makes a function that no expression can call."""
     if kind(node) != "CreateFunctionStmt" or not node.HasField("return_type"):
         return False
     return strings(node.return_type.names)[-1] in ("trigger", "event_trigger")

@@ -64,7 +64,7 @@ def said_by(models: Collection[Model]) -> dict[tuple[str, str, str], str | None]
 
 
 async def _kept(tools: Tools, digest: Digest | None) -> Masks | None:
-    """What was accepted before; nothing where its document is lost, so that all is asked again."""
+    """The rules accepted before; nothing where their document is lost, so that all is asked again."""
     if digest is None:
         return None
     try:

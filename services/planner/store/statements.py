@@ -48,7 +48,7 @@ ACCEPTED_MASKS = (
     " and told <> '' and told::json #>> '{work,masks}' is not null"
     " order by (told::json #>> '{work,masks_at}')::timestamptz desc nulls last limit 1"
 )
-"""What the last start in a Project accepted: it follows from the Runs, and so is there after a rebuild."""
+"""The rules that a Project's last start accepted: they follow from the Runs, also after a rebuild."""
 
 FLEET_STATE = f"select state::text from fleet where id = '{FLEET}'"
 _FLEET_REVISION = f"coalesce((select (state->>'revision')::bigint from fleet where id = '{FLEET}'), 0)"
