@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -16,10 +17,10 @@ from tests.support.portal import Portal, publish_examples
 from tests.support.system import Embedded, FiveProcesses, System, processes_in
 
 
-@pytest.fixture(scope="session")
-async def embedded() -> AsyncIterator[Embedded]:
-    """`upgradepath dev` with the examples published."""
-    with TemporaryDirectory(prefix="upgradepath-dev-") as folder:
+@asynccontextmanager
+async def _dev(prefix: str) -> AsyncIterator[Embedded]:
+    """`upgradepath dev` with the examples published; nothing of it is left afterwards."""
+    with TemporaryDirectory(prefix=prefix) as folder:
         system = Embedded(Path(folder))
         await system.start()
         try:
@@ -31,8 +32,23 @@ async def embedded() -> AsyncIterator[Embedded]:
 
 
 @pytest.fixture(scope="session")
+async def embedded() -> AsyncIterator[Embedded]:
+    """The embedded system that journeys share: nothing more is published in it."""
+    async with _dev("upgradepath-dev-") as system:
+        system.shared = True
+        yield system
+
+
+@pytest.fixture
+async def own_world() -> AsyncIterator[Embedded]:
+    """An embedded system for one journey alone, which may publish in it."""
+    async with _dev("upgradepath-own-") as system:
+        yield system
+
+
+@pytest.fixture(scope="session")
 async def five(postgres: PostgresServer) -> AsyncIterator[FiveProcesses]:
-    """Five processes and Apache Kafka, with the examples published."""
+    """Five processes and Apache Kafka, which journeys share: nothing more is published in it."""
     if reason := availability():
         if os.environ.get("CI") == "true":
             pytest.fail(f"Apache Kafka: {reason}")
@@ -43,6 +59,7 @@ async def five(postgres: PostgresServer) -> AsyncIterator[FiveProcesses]:
             system = FiveProcesses(folder / "world", kafka, postgres)
             async with system.running():
                 await publish_examples(system)
+                system.shared = True
                 yield system
         assert processes_in(folder) == []
 

@@ -74,10 +74,10 @@ async def test_what_is_sick_in_production_only_is_rolled_back_by_itself(
 
 
 async def test_what_only_the_backup_undoes_is_announced_and_undone_by_consent_only(
-    embedded: Embedded, portals: Portals, tmp_path: Path
+    own_world: Embedded, portals: Portals, tmp_path: Path
 ) -> None:
-    await Library(embedded).publish(_without_way_back(tmp_path))
-    portal = await portals.open(embedded, "mill")
+    await Library(own_world).publish(_without_way_back(tmp_path))
+    portal = await portals.open(own_world, "mill")
     await portal.until_known({"quote-engine": "0.10.0"})
     mira, before = portal.mira, await portal.production()
     planned = await mira.plan("quote-engine")

@@ -110,9 +110,9 @@ async def _can_be_traced(system: Embedded, mira: Maintainer, run: str) -> None:
     assert len(read_papers(files, strangers)[1]) == 3, "nobody's key proves nothing"
 
 
-async def test_releases_by_topic(embedded: Embedded, tmp_path: Path) -> None:
+async def test_releases_by_topic(own_world: Embedded, tmp_path: Path) -> None:
     """Published and withdrawn by topic; what would be refused over HTTP is refused in the same words."""
-    library = Library(embedded)
+    library = Library(own_world)
     package = pack_folder(next_version("auth-system", "1.3.0", "1.3.1", tmp_path, "Nothing much"))
     digest = (await library.post("/registry/content", content=package))["digest"]
     broken = (await library.post("/registry/content", content=BROKEN))["digest"]
@@ -124,14 +124,14 @@ async def test_releases_by_topic(embedded: Embedded, tmp_path: Path) -> None:
     def publish(body: dict[str, str]) -> PublishRelease:
         return PublishRelease.model_validate({"actor": LIBRARY, **body})
 
-    published = await told(ReleasePublished, embedded, publish(await body("1.3.1", digest)))
+    published = await told(ReleasePublished, own_world, publish(await body("1.3.1", digest)))
     assert (published.release.version, published.change) == ("1.3.1", "patch")
     assert published.release.signature is not None
     unsigned = {"system": "auth-system", "version": "1.3.2", "package": digest}
     refusable = [await body("1.3.1", broken), await body("1.3.2", broken), await body("1.3.3", "0" * 64)]
     swapped = {**unsigned, "signature": published.release.signature.envelope}
     for one in (*refusable, unsigned, swapped):
-        refused = await _refusals(embedded, publish(one))
+        refused = await _refusals(own_world, publish(one))
         assert refused == [await refusal_of(library.post("/registry/releases", one))], one
 
     def withdraw(version: str) -> WithdrawRelease:
@@ -139,11 +139,11 @@ async def test_releases_by_topic(embedded: Embedded, tmp_path: Path) -> None:
             actor=LIBRARY, system="auth-system", version=version, reason="it was an exercise"
         )
 
-    gone = await told(ReleaseWithdrawn, embedded, withdraw("1.3.1"))
+    gone = await told(ReleaseWithdrawn, own_world, withdraw("1.3.1"))
     assert gone.release.withdrawn == "it was an exercise"
     reason = {"reason": "it was an exercise"}
     over_http = library.post("/registry/releases/auth-system/9.9.9/withdraw", reason)
-    assert await _refusals(embedded, withdraw("9.9.9")) == [await refusal_of(over_http)]
+    assert await _refusals(own_world, withdraw("9.9.9")) == [await refusal_of(over_http)]
 
 
 async def told(kind: type[M], system: System, command: Command) -> M:

@@ -12,8 +12,8 @@ from tests.support.system import Embedded
 NEW = {"notifications-system": "0.3.3", "onboarding-system": "0.5.5"}
 
 
-async def test_two_systems_move_together(embedded: Embedded, portals: Portals, tmp_path: Path) -> None:
-    library = Library(embedded)
+async def test_two_systems_move_together(own_world: Embedded, portals: Portals, tmp_path: Path) -> None:
+    library = Library(own_world)
     notices = next_version("notifications-system", "0.3.2", "0.3.3", tmp_path, "Notices are green")
     (notices / "files" / "static" / "notices.css").write_text("li { color: green }\n")
     await library.publish(notices)
@@ -27,7 +27,7 @@ async def test_two_systems_move_together(embedded: Embedded, portals: Portals, t
     )
     await library.publish(form)
 
-    portal = await portals.open(embedded, "garden")
+    portal = await portals.open(own_world, "garden")
     mira = portal.mira
     await portal.until_known(NEW)
     alone = await refusal_of(mira.plan("onboarding-system"))
@@ -52,28 +52,27 @@ async def test_two_systems_move_together(embedded: Embedded, portals: Portals, t
 
 
 async def test_a_system_is_added_and_taken_back_by_ordinary_runs(
-    embedded: Embedded, portals: Portals, tmp_path: Path
+    own_world: Embedded, portals: Portals, tmp_path: Path
 ) -> None:
     """The refusal of a release that requires a lacking System names the command that works."""
-    library = Library(embedded)
+    library = Library(own_world)
     await library.publish(ledger_package(tmp_path))
-    # Newer than what other journeys publish in this world.
-    quotes = next_version("quote-engine", "0.9.1", "0.11.0", tmp_path, "Quotes are booked")
+    quotes = next_version("quote-engine", "0.9.1", "0.10.0", tmp_path, "Quotes are booked")
     manifest = quotes / "system.toml"
     text = manifest.read_text()
     assert "[requires]\n" in text
     manifest.write_text(text.replace("[requires]\n", '[requires]\nledger-system = ">=0.1"\n'))
     await library.publish(quotes)
 
-    portal = await portals.open(embedded, "ledgers")
+    portal = await portals.open(own_world, "ledgers")
     mira = portal.mira
-    await portal.until_known({"quote-engine": "0.11.0"})
+    await portal.until_known({"quote-engine": "0.10.0"})
     before = await portal.production()
     alone = await refusal_of(mira.plan("quote-engine"))
     *_, command = alone.cure.partition("upgradepath plan create ")
-    assert command == f"{portal.project} quote-engine@0.11.0 --add ledger-system@0.1.0"
+    assert command == f"{portal.project} quote-engine@0.10.0 --add ledger-system@0.1.0"
 
-    planned = await mira.plan("quote-engine@0.11.0", add=["ledger-system@0.1.0"])
+    planned = await mira.plan("quote-engine@0.10.0", add=["ledger-system@0.1.0"])
     plan = await mira.read_plan(planned.id)
     assert [(each.system, each.change) for each in plan.upgrades] == [
         ("ledger-system", "added"),
@@ -82,7 +81,7 @@ async def test_a_system_is_added_and_taken_back_by_ordinary_runs(
     await mira.start(planned)
     done = await mira.approve(await mira.proven(planned.id))
     assert done.status == "succeeded"
-    assert await mira.pins() == {**OLD_PINS, "quote-engine": "0.11.0", "ledger-system": "0.1.0"}
+    assert await mira.pins() == {**OLD_PINS, "quote-engine": "0.10.0", "ledger-system": "0.1.0"}
     assert portal.file("systems/ledger-system/ledger.py") == "BOOKED = 1"
     assert portal.file("config/ledger-system.toml") == 'currency = "EUR"'
     assert "model LedgerEntry" in portal.file("prisma/schema/ledger-system.prisma")
@@ -98,11 +97,11 @@ async def test_a_system_is_added_and_taken_back_by_ordinary_runs(
 
 
 async def test_a_system_leaves_and_its_rows_stay(
-    embedded: Embedded, portals: Portals, tmp_path: Path
+    own_world: Embedded, portals: Portals, tmp_path: Path
 ) -> None:
     """A removal takes files, settings and pin; the rows, and what masks them, stay; it can be rolled back."""
-    await Library(embedded).publish(ledger_package(tmp_path))
-    portal = await portals.open(embedded, "leaver")
+    await Library(own_world).publish(ledger_package(tmp_path))
+    portal = await portals.open(own_world, "leaver")
     mira = portal.mira
     await portal.until_known({"auth-system": "1.3.0"})
     planned = await mira.plan(add=["ledger-system"])

@@ -115,6 +115,7 @@ class Library(Person):
 
     async def publish(self, folder: Path) -> dict[str, Any]:
         """Upload and publish an unpacked package; the event. Raises Refused."""
+        assert not self.system.shared, "a journey that publishes takes a world of its own: `own_world`"
         package = pack_folder(folder)
         manifest = read_package(package).manifest
         stored = await self.post("/registry/content", content=package)

@@ -57,6 +57,8 @@ class System(Protocol):
     url: str
     postgres_url: str
     kafka: KafkaSettings
+    # Journeys share it: one that published another release would outdate the plans of all others.
+    shared: bool
 
     def token(self, actor: Actor) -> str: ...
 
@@ -77,6 +79,7 @@ class Embedded:
         self.url = ""
         self.postgres_url = ""
         self.kafka = KafkaSettings(embedded=True)
+        self.shared = False
         self._log = self.world.folder / "dev.log"
         self._child: Child | None = None
 
@@ -164,6 +167,7 @@ class FiveProcesses:
         self.world = World.open(folder)
         self.url = self.world.url
         self.postgres_url = postgres.url()
+        self.shared = False
         self.kafka = settings or KafkaSettings(bootstrap_servers=kafka.bootstrap_servers)
         self.databases: dict[str, str] = {}
         for name in SERVICES:
