@@ -109,12 +109,13 @@ def people_for(rules: Rules, act: Act) -> tuple[str, ...] | None:
 
 
 def counting(rules: Rules, words: Iterable[str], asked_by: Collection[str]) -> tuple[str, ...]:
-    """Those of the people whose approval counts, each once, in their order."""
-    return tuple(
-        dict.fromkeys(
-            by for by in words if by in rules.approve and (rules.single_person or not is_among(by, asked_by))
-        )
-    )
+    """Those of the people whose approval counts, in their order; each person once, however spelled."""
+    counted: dict[str, str] = {}
+    for by in words:
+        if by in rules.approve and (rules.single_person or not is_among(by, asked_by)):
+            # A registration of before may name one person in two spellings.
+            counted.setdefault(person_of(by), by)
+    return tuple(counted.values())
 
 
 def missing_approvals(rules: Rules, words: Iterable[str], asked_by: Collection[str]) -> int:

@@ -175,3 +175,11 @@ def test_what_could_decide_or_run_carries_weight(path: str) -> None:
 @pytest.mark.parametrize("path", LIGHT, ids=str)
 def test_a_name_or_one_check_more_does_not(path: str) -> None:
     assert weighty_changes(project(), _changed(path, LIGHT[path])) == ()
+
+
+def test_two_spellings_in_an_old_registration_are_one_approval() -> None:
+    """Catches one person who approves twice because an older registration names them in two spellings."""
+    rules = rules_of(project(policy=Policy(approvals=2), approvers=("ann", "ANN", "bob")))
+    assert counting(rules, ["ANN", "ann"], []) == ("ANN",)
+    assert missing_approvals(rules, ["ANN", "ann"], []) == 1
+    assert missing_approvals(rules, ["ANN", "bob"], []) == 0

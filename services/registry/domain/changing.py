@@ -8,7 +8,7 @@ from shared.contracts.policies import Rules, Word
 from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.registrations import ConfirmRegistration, Proposal
 from shared.contracts.values import Actor, canonical_digest
-from shared.deciding import may, person_of, rules_of
+from shared.deciding import is_among, may, person_of, rules_of
 from shared.errors import Reject, conflict, forbidden, invalid
 
 
@@ -88,7 +88,7 @@ def confirmed(
         )
     if refusal := may(rules_of(known.project), "change", command.actor):
         raise Reject(refusal)
-    if command.actor.id in {word.by for word in waiting.words}:
+    if is_among(command.actor.id, (word.by for word in waiting.words)):
         raise conflict(
             f"{command.actor.id} has agreed already, and each person counts once",
             field="actor",
@@ -100,7 +100,7 @@ def confirmed(
 
 def lacking(proposal: Proposal, present: Project) -> str:
     """What a proposal waits for, in words; empty when it has everything."""
-    missing = proposal.needed - len(proposal.words)
+    missing = proposal.needed - len({person_of(word.by) for word in proposal.words})
     if missing > 0:
         return f"{missing} more of {', '.join(_open(rules_of(present), proposal.words))}"
     persons = {person_of(word.by) for word in (proposal.proposed, *proposal.words)}
@@ -110,7 +110,7 @@ def lacking(proposal: Proposal, present: Project) -> str:
 
 
 def _with_word(known: ProjectRegistered, proposal: Proposal, word: Word) -> ProjectRegistered | Proposal:
-    if word.by in {each.by for each in proposal.words}:
+    if is_among(word.by, (each.by for each in proposal.words)):
         return _settled(known, proposal)
     return _settled(known, proposal.with_(words=(*proposal.words, word)))
 
@@ -144,8 +144,8 @@ def _next(known: ProjectRegistered, project: Project, by: tuple[Word, ...]) -> P
 
 
 def _open(rules: Rules, words: Sequence[Word]) -> list[str]:
-    spoken = {word.by for word in words}
-    return [person for person in rules.change if person not in spoken]
+    spoken = [word.by for word in words]
+    return [person for person in rules.change if not is_among(person, spoken)]
 
 
 def _names(words: Sequence[Word]) -> str:
