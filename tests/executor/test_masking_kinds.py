@@ -62,6 +62,57 @@ async def test_every_type_but_booleans_needs_a_rule_and_all_are_named_at_once(
     assert findings[kinds.index("mood")].cure.endswith("/// @mask enum|null|keep")
 
 
+async def test_a_reference_that_ends_at_no_rule_needs_one_of_its_own(new_database: NewDatabase) -> None:
+    """Catches addresses copied as they are: a foreign key to itself, in a ring, or to a generated column."""
+    production, staging = await new_database(), await new_database()
+    for url in (production, staging):
+        async with session(url) as connection:
+            await connection.execute(
+                "CREATE TABLE alone (email text PRIMARY KEY REFERENCES alone);"
+                "CREATE TABLE left_ (email text PRIMARY KEY); CREATE TABLE right_ (email text PRIMARY KEY"
+                " REFERENCES left_ DEFERRABLE INITIALLY DEFERRED);"
+                "ALTER TABLE left_ ADD FOREIGN KEY (email) REFERENCES right_ DEFERRABLE INITIALLY DEFERRED;"
+                "CREATE TABLE further (id int PRIMARY KEY, email text REFERENCES left_);"
+                "CREATE TABLE made (id int PRIMARY KEY,"
+                " low text GENERATED ALWAYS AS (id || '@example') STORED UNIQUE);"
+                "CREATE TABLE follows (id int PRIMARY KEY, low text REFERENCES made (low));"
+                # These end where nobody's words are, so they need none.
+                "CREATE TABLE tree (id int PRIMARY KEY, parent int REFERENCES tree);"
+                "CREATE TABLE leaf (id int PRIMARY KEY REFERENCES tree, twin int REFERENCES leaf)"
+            )
+    async with session(production) as connection:
+        await connection.execute(
+            "INSERT INTO alone VALUES ('ann@example'); BEGIN; INSERT INTO left_ VALUES ('ann@example');"
+            "INSERT INTO right_ VALUES ('ann@example'); COMMIT"
+        )
+    schema = "".join(
+        f"model {table} {{\n{fields}}}\n"
+        for table, fields in {
+            **dict.fromkeys(("alone", "left_", "right_"), "email String @id\n"),
+            "further": "id Int @id\nemail String?\n",
+            "made": "id Int @id\nlow String?\n",
+            "follows": "id Int @id\nlow String?\n",
+            "tree": "id Int @id\nparent Int?\n",
+            "leaf": "id Int @id\ntwin Int?\n",
+        }.items()
+    )
+    with pytest.raises(Failure) as caught:
+        await masked_copy(production, staging, read_models({"s.prisma": schema}))
+    lacking = ["alone.email", "follows.low", "further.email", "left_.email", "right_.email"]
+    assert [each.subject for each in caught.value.outcome.findings] == lacking
+
+    said = schema.replace("email String", "/// @mask email\nemail String").replace(
+        "model follows {\nid Int @id\n", "model follows {\nid Int @id\n/// @mask null\n"
+    )
+    await masked_copy(production, staging, read_models({"s.prisma": said}))
+    async with session(staging) as connection:
+        rows = await connection.fetch(
+            "SELECT email FROM alone UNION ALL SELECT email FROM left_ UNION ALL SELECT email FROM right_"
+        )
+    assert len(rows) == 3
+    assert "ann@example" not in {row["email"] for row in rows}
+
+
 SCALARS = st.none() | st.booleans() | st.integers(-9, 9**20) | st.floats(-1e9, 1e9) | st.text(max_size=6)
 DOCUMENTS = st.recursive(
     SCALARS,

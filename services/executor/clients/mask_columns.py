@@ -90,9 +90,24 @@ async def described(
     columns = [each for each in await columns_of(source) if each.schema not in left_alone]
     there = {column.key for column in columns}
     references = [each for each in await references_of(source) if {each.own, each.theirs} <= there]
-    following = {each.own for each in references}
-    # What refers to a schema that is not copied follows nothing.
-    return [replace(each, refers=each.refers and each.key in following) for each in columns], references
+    following = _following(columns, references)
+    return [replace(each, refers=each.key in following) for each in columns], references
+
+
+def _following(columns: Sequence[Column], references: Sequence[Reference]) -> set[Key]:
+    """The columns whose chain of references ends at one that says for itself how it is masked.
+
+    What refers to a schema that is not copied, in a ring, or to a generated column follows nothing: its
+    values would leave production by nobody's rule.
+    """
+    referring = {column.key for column in columns if column.refers}
+    ends = {column.key for column in columns if not (column.refers or column.generated)}
+    found: set[Key] = set()
+    while more := {
+        each.own for each in references if each.own in referring - found and each.theirs in ends | found
+    }:
+        found |= more
+    return found
 
 
 def followed(
