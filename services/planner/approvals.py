@@ -1,5 +1,6 @@
 """Whose words count for a Run: its Project's policy as it was when the Run began, or a stricter one."""
 
+from services.planner.cures import way_out
 from services.planner.run import Decision, Run
 from shared.contracts.policies import Act, Agreement, Rules
 from shared.contracts.projects import Project
@@ -125,7 +126,7 @@ def awaiting_approval(run: Run) -> Decision:
         what += "; too few are left who may: who asked for it does not count"
         cures = (
             f"upgradepath project policy {run.project}",
-            f"upgradepath run cancel {run.id} --reason …",
+            way_out(run),
         )
     return Decision(run.waiting_for("approver", what, *cures))
 
@@ -144,8 +145,7 @@ def reconsidered(run: Run, present: Project) -> Decision:
 def unapproved(run: Run) -> Decision:
     """It was about to deploy, and its approvals do not suffice any more."""
     what = "what was said no longer suffices: who said it was removed, or the policy became stricter"
-    ways = (f"upgradepath run continue {run.id}", f"upgradepath run cancel {run.id} --reason …")
-    return Decision(run.waiting_for("maintainer", what, *ways))
+    return Decision(run.waiting_for("maintainer", what, f"upgradepath run continue {run.id}", way_out(run)))
 
 
 def _open(run: Run) -> list[str]:

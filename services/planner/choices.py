@@ -13,6 +13,7 @@ from services.planner.approvals import (
     unanswered,
 )
 from services.planner.constraints import Releases
+from services.planner.cures import way_out
 from services.planner.domain import (
     begin_deploy,
     enter,
@@ -240,7 +241,7 @@ def _refuse_withdrawn(run: Run, releases: Releases) -> None:
                 f"{system} {version} was withdrawn: {release.withdrawn}",
                 field="run_id",
                 value=run.id,
-                cure=f"cancel it: upgradepath run cancel {run.id}, and plan another version",
+                cure=f"end it: {way_out(run)}, and plan another version",
             )
 
 

@@ -12,16 +12,26 @@ def cures(run: Run, outcome: Failed | Errored) -> tuple[str, ...]:
 def ways_on(run: Run) -> tuple[str, ...]:
     """What may be done about the stage at which it stands."""
     again, fixed = f"upgradepath run retry {run.id}", f"upgradepath run continue {run.id}"
-    undo, stop = (f"upgradepath run {verb} {run.id} --reason …" for verb in ("roll-back", "cancel"))
     match run.stage:
         case "review" | "prepare":
-            return (again, stop)
+            return (again, way_out(run))
         case "record":
-            return (again, undo)
+            return (again, _undo(run))
         case "roll-back":
             return (again,)
         case _:
-            return (fixed, again, undo)
+            return (fixed, again, _undo(run))
+
+
+def way_out(run: Run) -> str:
+    """The command that ends it: what may have written production is undone, and not just cancelled."""
+    if run.deploy_began or run.recorded:
+        return _undo(run)
+    return f"upgradepath run cancel {run.id} --reason …"
+
+
+def _undo(run: Run) -> str:
+    return f"upgradepath run roll-back {run.id} --reason …"
 
 
 def resume(run: Run) -> str:

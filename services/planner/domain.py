@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from services.planner.approvals import awaiting_approval, unanswered, unapproved, without_approval
 from services.planner.constraints import Releases
-from services.planner.cures import cures, resume
+from services.planner.cures import cures, resume, way_out
 from services.planner.deadlines import (
     ATTEMPTS_MAX,
     answer_within_s,
@@ -214,8 +214,7 @@ def on_map_refused(run: Run, refused: CommandRefused, now: datetime, fence: int)
     if run.recorded and not run.holds_map:
         # The way back of a Run that had succeeded never began, so it ends as it did before.
         return enter(run.with_(reason=f"not rolled back: {reason}"), "record", now, fence)
-    way_out = "roll-back" if run.deploy_began else "cancel"
-    return Decision(run.waiting_for("maintainer", reason, f"upgradepath run {way_out} {run.id} --reason …"))
+    return Decision(run.waiting_for("maintainer", reason, way_out(run)))
 
 
 # --- the way back --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from shared.contracts.policies import Policy
 from shared.contracts.projects import Project, ProjectRegistered
 from shared.contracts.runs import (
     ApproveCandidate,
+    CancelRun,
     ContinueRun,
     RequestPlan,
     RetryStage,
@@ -18,7 +20,7 @@ from shared.contracts.runs import (
     SignOff,
     StartRun,
 )
-from shared.contracts.stages import RunExecutorStage
+from shared.contracts.stages import Errored, RunExecutorStage
 from shared.contracts.tasks import DeployTask
 from shared.contracts.values import Actor
 from shared.contracts.version_maps import HoldVersionMap
@@ -244,3 +246,24 @@ def test_only_whom_the_policy_names_starts() -> None:
     with pytest.raises(Reject):
         world.tell(RequestPlan(actor=MIRA, project=PROJECT, systems={"auth-system": None}))
     world.tell(RequestPlan(actor=OTTO, project=PROJECT, systems={"auth-system": None}))
+
+
+@pytest.mark.parametrize("began", [False, True], ids=["before the deploy", "after it began"])
+def test_the_way_out_without_approval_is_accepted(began: bool) -> None:
+    """Catches `cancel` as the cure of a Run whose deploy has begun once: it is refused there."""
+    decided = Decided(ruled_by())
+    if began:
+        decided.approve(OTTO)
+        decided.deploy()
+        command = decided.world.stage_command(decided.id)
+        assert command is not None
+        decided.world.tell(decided.world.result(command, Errored(reason="the host is away")))
+        assert decided.run.deploy_began
+        decided.register(ruled_by(MIRA.id, OLGA.id))
+        assert decided.run.approval is None
+    else:
+        decided.register(ruled_by(MIRA.id))
+    cures = [cure for cure in decided.run.blocked_by.cures if re.search(r" run (cancel|roll-back) ", cure)]
+    assert [cure.split()[2] for cure in cures] == ["roll-back" if began else "cancel"]
+    decided.say(OLGA if began else OTTO, RollBackRun if began else CancelRun, reason="it is enough")
+    assert decided.run.status == "rolling-back"
