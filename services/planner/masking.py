@@ -8,7 +8,7 @@ from shared.contracts.refusals import Refusal
 from shared.contracts.run_words import Approval
 from shared.contracts.runs import AcceptMasks
 from shared.contracts.values import Actor, Digest
-from shared.deciding import may
+from shared.deciding import is_among, may
 from shared.errors import Reject, conflict
 
 COPYING = frozenset({"prepare", "apply", "migrate"})
@@ -32,6 +32,9 @@ def accept_masks(run: Run, command: AcceptMasks, now: datetime) -> Decision:
 
     Raises `Reject` when there is nothing to accept, or this person may not.
     """
+    # First of all who asks: what a plan's digest is, and who has accepted it, is for those who may.
+    if refusal := _refusal(run, command.actor):
+        raise Reject(refusal)
     if run.plan is None or run.ended or not _is_open(run):
         word = run.masks_accepted
         raise conflict(
@@ -43,8 +46,6 @@ def accept_masks(run: Run, command: AcceptMasks, now: datetime) -> Decision:
             cure=f"upgradepath run show {run.id}",
         )
     require_plan(run, command.plan)
-    if refusal := _refusal(run, command.actor):
-        raise Reject(refusal)
     accepted = _with_word(run, command.actor, now, command.remark)
     return Decision(awaiting_start(accepted) if run.status == "planned" else accepted)
 
@@ -107,7 +108,7 @@ def _is_open(run: Run) -> bool:
 def _who_may(run: Run) -> tuple[str, ...]:
     rules = rules_for(run)
     barred = () if rules.single_person else (run.requested_by,)
-    return tuple(person for person in rules.weaken_masks if person not in barred)
+    return tuple(person for person in rules.weaken_masks if not is_among(person, barred))
 
 
 def _refusal(run: Run, actor: Actor) -> Refusal | None:
@@ -115,6 +116,8 @@ def _refusal(run: Run, actor: Actor) -> Refusal | None:
     refusal = may(rules_for(run), "weaken_masks", actor, (run.requested_by,))
     if refusal is None:
         return None
+    if not _is_open(run):
+        return refusal
     cure = f"{refusal.cure}; {_command(run)}" if _who_may(run) else refusal.cure
     return refusal.model_copy(update={"reason": f"{refusal.reason}: {_lines(run)}", "cure": cure})
 

@@ -16,6 +16,7 @@ from shared.clients.content import ContentStore
 from shared.contracts.policies import Policy
 from shared.contracts.projects import RegisterProject
 from shared.contracts.runs import (
+    AcceptMasks,
     ApproveCandidate,
     ContinueRun,
     RejectCandidate,
@@ -68,6 +69,7 @@ LISTED = Policy(
     approve=ids("asker", "approver", "changer"),
     roll_back=ids("roller"),
     change=ids("approver", "changer"),
+    weaken_masks=ids("asker", "signer"),
 )
 DEFAULT = Policy(approvals=2)
 START = ("request", "start", "continue", "retry")
@@ -78,7 +80,7 @@ DECIDES: dict[str, dict[str, set[str]]] = {
         "approver": {"approve", "reject", "change"},
         "changer": {"approve", "reject", "change"},
         "starter": {*START},
-        "signer": {"sign-off"},
+        "signer": {"sign-off", "accept-masks"},
         "roller": {"roll-back"},
         "sre": {"roll-back", "change"},
         # The id counts, and not the role with which it comes.
@@ -89,7 +91,7 @@ DECIDES: dict[str, dict[str, set[str]]] = {
     },
     "default": {
         **{name: {*START} for name in ("starter", "signer", "roller", "plain")},
-        **{name: {*START, *DECIDE, "approve"} for name in ("approver", "changer")},
+        **{name: {*START, *DECIDE, "approve", "accept-masks"} for name in ("approver", "changer")},
         "asker": {*START, *DECIDE},
         "sre": {*START, "roll-back", "change"},
         "sre-who-asks": {*START, *DECIDE},
@@ -105,6 +107,7 @@ ACTS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "retry": (RetryStage, {}),
     "sign-off": (SignOff, {"check": "partner-sign-off"}),
     "approve": (ApproveCandidate, {"candidate": "0" * 64}),
+    "accept-masks": (AcceptMasks, {"plan": "0" * 64}),
     "reject": (RejectCandidate, {"reason": "no"}),
     "roll-back": (RollBackRun, {"reason": "no", "restore_backup": True}),
 }

@@ -180,7 +180,8 @@ def _unaccepted(line: str) -> Finding:
     return _finding(
         subject,
         f"It would be masked less than was accepted with the Run's start: {said or 'more columns'}.",
-        "give it the rule of before; or cancel the Run and plan anew, for who may weaken masks to start",
+        "give it the rule of before; or cancel the Run and plan anew:"
+        " `run accept-masks` is then for who may weaken masks",
     )
 
 

@@ -83,7 +83,7 @@ async def accepted_masks(tools: Tools, digest: Digest | None) -> Masks:
                 kind="project-file",
                 subject="mask rules",
                 detail="The plan does not say them, or what it said is no longer stored.",
-                cure="cancel the Run and request a new plan: it shows the rules, and its start accepts them",
+                cure="cancel the Run and request a new plan: it shows the rules, and who accepts them",
             ),
         )
     return masks
