@@ -109,7 +109,7 @@ def people_for(rules: Rules, act: Act) -> tuple[str, ...] | None:
 
 
 def counting(rules: Rules, words: Iterable[str], asked_by: Collection[str]) -> tuple[str, ...]:
-    """Those of the people whose approval counts, in their order; each person once, however spelled."""
+    """The people whose approval counts, in their order; each person once, however spelled."""
     counted: dict[str, str] = {}
     for by in words:
         if by in rules.approve and (rules.single_person or not is_among(by, asked_by)):
