@@ -51,7 +51,7 @@ class IssuedToken(BaseModel):
         )
 
     def state(self, revoked: Revocations, now: datetime) -> Literal["good", "ended", "revoked"]:
-        """True while services that know these revocations take it."""
+        """Its state for services that know these revocations; they take only a good one."""
         if revoked.calls_back(self.jti, self.subject, self.issued.timestamp()):
             return "revoked"
         return "good" if now < self.expires else "ended"

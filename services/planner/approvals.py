@@ -52,7 +52,7 @@ def must_be_allowed(run: Run, act: Act, actor: Actor) -> None:
 
 
 def askers(run: Run) -> tuple[str, ...]:
-    """Who asked for what would be deployed: for the plan, for its start, for it to go on."""
+    """The people who asked for what would be deployed: for the plan, for its start, for it to go on."""
     return tuple(dict.fromkeys((run.requested_by, *run.asked_by)))
 
 
@@ -109,7 +109,7 @@ def unanswered(run: Run) -> tuple[str, ...]:
 
 
 def sign_off_subject(run: Run, check: str) -> str:
-    """What a sign-off is given for: two stages may have a check of the same name."""
+    """The subject of a sign-off: two stages may have a check of the same name."""
     return f"{run.stage}/{check}"
 
 
@@ -149,7 +149,7 @@ def unapproved(run: Run) -> Decision:
 
 
 def _open(run: Run) -> list[str]:
-    """Who may still approve."""
+    """The people who may still approve."""
     rules, given = rules_for(run), {word.by for word in words(run)}
     barred = () if rules.single_person else askers(run)
     return [person for person in rules.approve if person not in given and not is_among(person, barred)]

@@ -1,4 +1,4 @@
-"""What people may decide about a Run, and when: everything here refuses with the reason and the cure."""
+"""People's decisions about a Run: everything here refuses with the reason and the cure."""
 
 from datetime import datetime
 

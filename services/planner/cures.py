@@ -1,16 +1,16 @@
-"""What would let a Run that waits go on: commands that are accepted as they stand."""
+"""Cures that let a Run that waits go on: commands that are accepted as they stand."""
 
 from services.planner.run import Run
 from shared.contracts.stages import Errored, Failed
 
 
 def cures(run: Run, outcome: Failed | Errored) -> tuple[str, ...]:
-    """What the worker advises, and what may be done anyway."""
+    """The worker's advice, and after it the ways on that are open anyway."""
     return tuple(dict.fromkeys((*(finding.cure for finding in outcome.findings), *ways_on(run))))
 
 
 def ways_on(run: Run) -> tuple[str, ...]:
-    """What may be done about the stage at which it stands."""
+    """The commands that are open at the stage at which it stands."""
     again, fixed = f"upgradepath run retry {run.id}", f"upgradepath run continue {run.id}"
     match run.stage:
         case "review" | "prepare":

@@ -75,12 +75,12 @@ class Column:
 
     @property
     def personal(self) -> bool:
-        """Whether it needs a rule: it may say something of a person. Of a type that nobody knows: yes."""
+        """True when it needs a rule: it may say something of a person. Of a type that nobody knows: yes."""
         surrogate = self.primary and self.kind in SURROGATES and not self.many
         return not (self.generated or self.refers or surrogate or self.category == "B")
 
     def takes(self, rule: MaskRule) -> bool:
-        """Whether the rule's value fits the type."""
+        """True when the rule's value fits the type."""
         match word_of(rule):
             case "keep" | "null":
                 return True
